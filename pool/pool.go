@@ -1,0 +1,172 @@
+// Package pool lends byte buffers with room in front of their content, counts
+// who still holds them, and takes them back.
+//
+// A Buf is born with one holder. Whoever keeps it beyond a call says Retain,
+// and every holder says Release once. While a Buf has more than one holder
+// nobody writes to it. In builds with the tag `invariants` a Buf that was
+// released is overwritten and never handed out again, a Release too many
+// panics, and Outstanding counts the Bufs on loan.
+//
+//	b := pool.Frames.Get(len(payload))
+//	b.Append(payload)
+//	b.Prepend(2)[0] = 0x81 // the frame header goes into the headroom
+//	conn.WriteBuf(b)       // shares b
+//	b.Release()
+package pool
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"turbine/internal/invariants"
+
+	"github.com/valyala/bytebufferpool"
+)
+
+const (
+	// Headroom is the number of bytes that a new Buf leaves free in front of
+	// its content: a WebSocket frame header (at most 10 bytes from a server)
+	// and a packet type.
+	Headroom = 16
+
+	// maxKept is the capacity in bytes above which a buffer is left to the
+	// garbage collector instead of the pool, so that one large message does
+	// not pin its memory for good.
+	maxKept = 64 << 10
+
+	poison = 0xdb
+)
+
+// A Pool lends buffers for one role. Each role has its own Pool, because the
+// storage underneath calibrates itself to the sizes that it sees.
+// The zero value is ready. Safe from any goroutine.
+type Pool struct {
+	storage bytebufferpool.Pool
+}
+
+// The roles.
+var (
+	Frames   Pool // outgoing messages, one packet or frame each
+	Payloads Pool // outgoing HTTP responses and corked writes
+	Spills   Pool // incoming pieces that wait for the rest of their message
+)
+
+// headers recycles the Bufs themselves; their storage has its own pools.
+var headers = sync.Pool{New: func() any { return new(Buf) }}
+
+var outstanding atomic.Int64
+
+// Outstanding is the number of Bufs on loan from all pools. It counts only in
+// builds with the tag invariants and is 0 in all others.
+// Safe from any goroutine.
+func Outstanding() int64 { return outstanding.Load() }
+
+// Buf is a counted buffer on loan from a Pool.
+//
+// Retain and Release are safe from any goroutine. All other methods belong to
+// the holder, and those that write, to a holder who is alone.
+type Buf struct {
+	storage *bytebufferpool.ByteBuffer
+	home    *Pool
+	start   int
+	holders atomic.Int32
+}
+
+// Get lends an empty Buf with room for n bytes behind its headroom. It grows
+// past n when asked to. The caller is its one holder.
+func (p *Pool) Get(n int) *Buf {
+	b := headers.Get().(*Buf)
+	b.storage, b.home, b.start = p.storage.Get(), p, Headroom
+	if cap(b.storage.B) < Headroom+n {
+		b.storage.B = make([]byte, Headroom, Headroom+n)
+	}
+	b.storage.B = b.storage.B[:Headroom]
+	b.holders.Store(1)
+	if invariants.Enabled {
+		outstanding.Add(1)
+	}
+	return b
+}
+
+// Bytes shares the content. It is valid until the Buf grows or is released.
+func (b *Buf) Bytes() []byte { return b.storage.B[b.start:] }
+
+// Len is the length of the content in bytes.
+func (b *Buf) Len() int { return len(b.storage.B) - b.start }
+
+// Room is the number of bytes that can be appended without a reallocation.
+func (b *Buf) Room() int { return cap(b.storage.B) - len(b.storage.B) }
+
+// Alone reports whether the caller is the only holder, who alone may write.
+func (b *Buf) Alone() bool { return b.holders.Load() == 1 }
+
+// Append borrows p and copies it behind the content.
+func (b *Buf) Append(p []byte) {
+	invariants.Check(b.Alone(), "append to a shared buffer")
+	b.storage.B = append(b.storage.B, p...)
+}
+
+// Tail shares the storage for an append-style encoder without a closure: the
+// caller appends to what Tail returns and gives the result to SetTail.
+func (b *Buf) Tail() []byte { return b.storage.B }
+
+// SetTail takes the slice that grew out of Tail.
+func (b *Buf) SetTail(p []byte) {
+	invariants.Check(b.Alone(), "extend a shared buffer")
+	b.storage.B = p
+}
+
+// Prepend grows the content by n bytes to the front, into the headroom, and
+// returns the new bytes for the caller to fill. More than the headroom that is
+// left panics: the sizes are the caller's constants.
+func (b *Buf) Prepend(n int) []byte {
+	invariants.Check(b.Alone(), "prepend to a shared buffer")
+	if n > b.start {
+		panic("pool: no headroom left")
+	}
+	b.start -= n
+	return b.storage.B[b.start : b.start+n]
+}
+
+// Drop forgets the first n bytes of the content.
+func (b *Buf) Drop(n int) {
+	invariants.Check(n <= b.Len(), "drop %d of %d bytes", n, b.Len())
+	b.start += n
+}
+
+// Reset empties the content and restores the headroom.
+func (b *Buf) Reset() {
+	invariants.Check(b.Alone(), "reset a shared buffer")
+	b.start = Headroom
+	b.storage.B = b.storage.B[:Headroom]
+}
+
+// Retain adds a holder, who must Release in turn.
+func (b *Buf) Retain() {
+	n := b.holders.Add(1)
+	invariants.Check(n > 1, "retain of a released buffer")
+}
+
+// Release gives up one hold. After the last one the Buf must not be touched.
+func (b *Buf) Release() {
+	switch n := b.holders.Add(-1); {
+	case n > 0:
+		return
+	case n < 0:
+		panic("pool: buffer released twice")
+	}
+	if invariants.Enabled {
+		outstanding.Add(-1)
+		whole := b.storage.B[:cap(b.storage.B)]
+		for i := range whole {
+			whole[i] = poison
+		}
+		return // quarantined: a late reader sees poison, a late Release panics
+	}
+	storage, home := b.storage, b.home
+	b.storage, b.home = nil, nil
+	headers.Put(b)
+	if cap(storage.B) <= maxKept {
+		home.storage.Put(storage)
+	}
+}
