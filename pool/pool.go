@@ -32,16 +32,32 @@ const (
 	// maxKept is the capacity in bytes above which a buffer is left to the
 	// garbage collector instead of the pool, so that one large message does
 	// not pin its memory for good.
-	maxKept = 64 << 10
+	maxKept = Headroom + 64<<10
 
 	poison = 0xdb
 )
 
 // A Pool lends buffers for one role. Each role has its own Pool, because the
-// storage underneath calibrates itself to the sizes that it sees.
+// storage underneath calibrates itself to the sizes that it sees. Within a
+// role there are classes of size, or a small piece that waits for its peer
+// would pin the room of a large one.
 // The zero value is ready. Safe from any goroutine.
 type Pool struct {
-	storage bytebufferpool.Pool
+	classes [len(classSizes)]bytebufferpool.Pool
+}
+
+// classSizes are the largest capacities of the classes, in bytes.
+var classSizes = [...]int{256, 4 << 10, maxKept}
+
+// class returns the pool for buffers with that capacity, nil when they are too
+// large to be kept.
+func (p *Pool) class(capacity int) *bytebufferpool.Pool {
+	for i, size := range classSizes {
+		if capacity <= size {
+			return &p.classes[i]
+		}
+	}
+	return nil
 }
 
 // The roles.
@@ -76,7 +92,12 @@ type Buf struct {
 // past n when asked to. The caller is its one holder.
 func (p *Pool) Get(n int) *Buf {
 	b := headers.Get().(*Buf)
-	b.storage, b.home, b.start = p.storage.Get(), p, Headroom
+	b.home, b.start = p, Headroom
+	if class := p.class(Headroom + n); class != nil {
+		b.storage = class.Get()
+	} else {
+		b.storage = new(bytebufferpool.ByteBuffer)
+	}
 	if cap(b.storage.B) < Headroom+n {
 		b.storage.B = make([]byte, Headroom, Headroom+n)
 	}
@@ -155,6 +176,9 @@ func (b *Buf) Release() {
 	case n < 0:
 		panic("pool: buffer released twice")
 	}
+	if b.home == nil { // made by New
+		return
+	}
 	if invariants.Enabled {
 		outstanding.Add(-1)
 		whole := b.storage.B[:cap(b.storage.B)]
@@ -166,7 +190,22 @@ func (b *Buf) Release() {
 	storage, home := b.storage, b.home
 	b.storage, b.home = nil, nil
 	headers.Put(b)
-	if cap(storage.B) <= maxKept {
-		home.storage.Put(storage)
+	if class := home.class(cap(storage.B)); class != nil {
+		// The pool judges by length what sizes are worth keeping. Ours were
+		// made for their content or for a class, so all are.
+		storage.B = storage.B[:cap(storage.B)]
+		class.Put(storage)
 	}
+}
+
+// New makes an empty Buf that never goes back to a pool: its memory is left to
+// the garbage collector, so that nobody has to know who holds it last. It is
+// for content that is written once and shared by many.
+func New(n int) *Buf {
+	b := &Buf{
+		storage: &bytebufferpool.ByteBuffer{B: make([]byte, Headroom, Headroom+n)},
+		start:   Headroom,
+	}
+	b.holders.Store(1)
+	return b
 }

@@ -1,0 +1,78 @@
+# Turbine. Needs Go, Node with npm (for the official clients in the tests) and make.
+
+FUZZTIME ?= 30s
+GOLANGCI_LINT_VERSION := v2.15.0
+CLIENTS := internal/e2e/clients
+# What the event loop compiles for (package loop is the only one that cares).
+TARGETS := linux/amd64 linux/arm64 linux/386 darwin/arm64 darwin/amd64 freebsd/amd64
+
+.PHONY: check build run setup test fmt vet cross unit race e2e lint fuzz bench cover clean
+
+check: lint test
+
+build:
+	go build -o turbine .
+
+# Serves on :3000; ARGS are its flags: make run ARGS="--addr :8080 --app broadcast"
+run: build
+	./turbine $(ARGS)
+
+# All that the tests need: Go modules and the official clients.
+setup: $(CLIENTS)/node_modules/.package-lock.json
+	go mod download
+
+$(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package-lock.json
+	cd $(CLIENTS) && npm ci --no-audit --no-fund
+	@touch $@
+
+test: setup fmt vet cross unit race e2e
+
+fmt:
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt-ed:"; echo "$$unformatted"; exit 1; }
+
+vet:
+	go vet ./...
+	go vet -tags invariants ./...
+
+cross:
+	@for target in $(TARGETS); do \
+		echo "go vet for $$target"; \
+		GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 go vet ./... || exit 1; \
+	done
+
+unit:
+	go test $$(go list ./... | grep -v /internal/e2e$$)
+
+race:
+	go test -race -tags invariants $$(go list ./... | grep -v /internal/e2e$$)
+
+# The binary against the official clients and against raw sockets.
+e2e: setup
+	go test -count=1 ./internal/e2e
+
+lint: .tools/golangci-lint-$(GOLANGCI_LINT_VERSION)
+	$< run ./...
+
+.tools/golangci-lint-$(GOLANGCI_LINT_VERSION):
+	GOBIN=$(CURDIR)/.tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	mv .tools/golangci-lint $@
+
+# Each fuzz target for FUZZTIME.
+fuzz:
+	@for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$package || exit 1; \
+		done; \
+	done
+
+# Nanoseconds and allocations of parsers, encoders, mailbox, wheel and an echo.
+bench:
+	go test -run '^$$' -bench . -benchmem $$(go list ./... | grep -v /internal/e2e)
+
+cover:
+	go test -coverpkg ./... -coverprofile cover.out $$(go list ./... | grep -v /internal/e2e$$)
+	go tool cover -func cover.out | tail -1
+
+clean:
+	rm -rf turbine cover.out .tools $(CLIENTS)/node_modules

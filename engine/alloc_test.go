@@ -1,0 +1,64 @@
+//go:build !race && !invariants
+
+package engine
+
+import (
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/gobwas/ws"
+	"github.com/stretchr/testify/require"
+)
+
+// An echo is what a server does all day. Whatever it allocated, the collector
+// would have to take away again, at every message of every session.
+func TestEchoDoesNotAllocate(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		inAir  int
+		binary bool
+	}{{"one text", 1, false}, {"16 text", 16, false}, {"16 binary", 16, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			e := newEcho(t, 1)
+			defer e.world.Close()
+			peer := e.websocket()
+			message := frame(ws.OpText, "4"+strings.Repeat("x", 127))
+			if c.binary {
+				message = frame(ws.OpBinary, strings.Repeat("x", 128))
+			}
+			burst := []byte(strings.Repeat(string(message), c.inAir))
+			answer := c.inAir * (len(message) - 4)
+			require.Zero(t, testing.AllocsPerRun(1000, func() {
+				peer.Write(burst)
+				e.world.Run()
+				if got := len(peer.Read()); got != answer {
+					t.Fatalf("%d bytes of %d", got, answer)
+				}
+			}))
+		})
+	}
+}
+
+// A heartbeat of a WebSocket session: the ping, its alarm, the pong.
+func TestHeartbeatDoesNotAllocate(t *testing.T) {
+	e := newEcho(t, 1)
+	defer e.world.Close()
+	peer := e.websocket()
+	pong := frame(ws.OpText, "3")
+	interval := e.server.options.PingInterval
+	e.world.Advance(e.server.options.PingTimeout) // fills the wheel's buckets once
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		e.world.Advance(interval)
+		peer.Write(pong)
+		e.world.Run()
+		peer.Read()
+	}))
+}
+
+// A million of these may sit idle: each byte here is a megabyte there. The Go
+// allocator rounds up to 144 and 176.
+func TestSizes(t *testing.T) {
+	require.LessOrEqual(t, unsafe.Sizeof(Session{}), uintptr(144), "Session")
+	require.LessOrEqual(t, unsafe.Sizeof(httpConn{}), uintptr(176), "httpConn, one for each connection that polls")
+}

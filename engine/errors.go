@@ -1,0 +1,87 @@
+package engine
+
+import "errors"
+
+// Reason is why a session ended. The texts are those of the reference server.
+type Reason uint8
+
+// The reasons.
+const (
+	// ReasonTransportClose: the client closed the session or its connection.
+	ReasonTransportClose Reason = iota + 1
+	// ReasonTransportError: the transport failed or the client broke a rule
+	// of it.
+	ReasonTransportError
+	// ReasonPingTimeout: the client did not answer, or did not ping, in time.
+	ReasonPingTimeout
+	// ReasonParseError: the client sent what is no packet.
+	ReasonParseError
+	// ReasonForcedClose: Session.Close or Server.Shutdown was called.
+	ReasonForcedClose
+)
+
+// String is the reason in the reference server's words.
+func (r Reason) String() string {
+	switch r {
+	case ReasonTransportClose:
+		return "transport close"
+	case ReasonTransportError:
+		return "transport error"
+	case ReasonPingTimeout:
+		return "ping timeout"
+	case ReasonParseError:
+		return "parse error"
+	case ReasonForcedClose:
+		return "forced close"
+	}
+	return "unknown"
+}
+
+// Errors that methods return.
+var (
+	// ErrClosed: the session is closing or closed; nothing was sent.
+	ErrClosed = errors.New("engine: session closed")
+	// ErrQueueFull: more than Options.MaxQueue bytes wait for the client;
+	// nothing was sent.
+	ErrQueueFull = errors.New("engine: session queue full")
+	// ErrServerClosed is what Serve returns after Shutdown.
+	ErrServerClosed = errors.New("engine: server closed")
+)
+
+// Errors that tell Events.Close more about a transport error. Others come from
+// the operating system or are a *wsframe.CloseError.
+var (
+	ErrPollOverlap   = errors.New("overlap from client")
+	ErrDataOverlap   = errors.New("data request overlap from client")
+	ErrPollLost      = errors.New("poll connection closed prematurely")
+	ErrDataLost      = errors.New("data request connection closed prematurely")
+	ErrContentType   = errors.New("invalid content")
+	ErrHeartbeat     = errors.New("invalid heartbeat direction")
+	ErrCallbackPanic = errors.New("engine: panic in a callback")
+	ErrCloseTimeout  = errors.New("engine: client did not take what was queued in time")
+)
+
+// refusal is one of the protocol's numbered answers to a request that cannot
+// be served: the code and message that the client is told.
+type refusal struct {
+	code    int
+	message string
+}
+
+// The refusals, Engine.IO protocol, section "error codes".
+var (
+	refusedTransport = &refusal{0, "Transport unknown"}
+	refusedSID       = &refusal{1, "Session ID unknown"}
+	refusedMethod    = &refusal{2, "Bad handshake method"}
+	refusedRequest   = &refusal{3, "Bad request"}
+	refusedForbidden = &refusal{4, "Forbidden"}
+	refusedRevision  = &refusal{5, "Unsupported protocol version"}
+)
+
+// status of the answer over plain HTTP; over WebSocket it is always 400.
+func (r *refusal) status() int {
+	if r.code == refusedForbidden.code {
+		return 403
+	}
+	return 400
+}

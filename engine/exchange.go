@@ -1,0 +1,253 @@
+package engine
+
+import (
+	"strconv"
+	"time"
+
+	"turbine/httpparse"
+	"turbine/loop"
+	"turbine/pool"
+)
+
+// An exchange is one HTTP request, as far as a session needs it, and the way
+// back to its connection. It is part of its httpConn, which has one at a time.
+//
+// The connection's loop fills it in and hands it to the session's home loop,
+// the same or another; from then on it belongs to home until it is answered
+// or dropped, and what happens in between travels as tasks.
+type exchange struct {
+	http *httpConn
+	home *loop.Loop // where the session lives
+
+	query     query
+	method    method
+	minor     int
+	keepAlive bool
+	octets    bool // the body is application/octet-stream
+	oldIE     bool // wants X-XSS-Protection: 0
+	partial   bool // the body has not come to home yet: an answer closes the connection
+
+	session *Session // set by home while the session holds the exchange
+}
+
+type method uint8
+
+const (
+	methodOther method = iota
+	methodGET
+	methodPOST
+	methodHEAD
+)
+
+func parseMethod(p []byte) method {
+	switch string(p) {
+	case "GET":
+		return methodGET
+	case "POST":
+		return methodPOST
+	case "HEAD":
+		return methodHEAD
+	}
+	return methodOther
+}
+
+// headSize is the bound of the head of a response, in bytes.
+const headSize = 320
+
+// Content types of the protocol. The reference server answers a POST with
+// text/html on purpose: old browsers offer other types for download.
+const (
+	typeText   = "text/plain; charset=UTF-8"
+	typeOctets = "application/octet-stream"
+	typeJSON   = "application/json"
+	typeHTML   = "text/html"
+)
+
+// head begins a response with a body of length bytes, to be appended to the
+// result's Tail. contentType may be empty. It is called on the loop on.
+func (x *exchange) head(on *loop.Loop, status int, contentType string, length int) *pool.Buf {
+	b := pool.Payloads.Get(headSize + length)
+	dst := httpparse.AppendResponse(b.Tail(), status)
+	if contentType != "" {
+		dst = httpparse.AppendHeader(dst, "Content-Type", contentType)
+	}
+	dst = httpparse.AppendHeaderInt(dst, "Content-Length", int64(length))
+	if status == 200 {
+		dst = append(dst, "cache-control: no-store\r\n"...)
+		if x.oldIE {
+			dst = append(dst, "X-XSS-Protection: 0\r\n"...)
+		}
+	}
+	dst = append(dst, x.http.server.shard(on).date(on.Now())...)
+	switch {
+	case !x.keepAlive || x.partial:
+		dst = append(dst, "Connection: close\r\n"...)
+	case x.minor == 0:
+		dst = append(dst, "Connection: keep-alive\r\n"...)
+	}
+	b.SetTail(httpparse.AppendEnd(dst))
+	return b
+}
+
+// answer sends a complete response. It is called on the loop on.
+func (x *exchange) answer(on *loop.Loop, status int, contentType, body string) {
+	b := x.head(on, status, contentType, len(body))
+	if x.method != methodHEAD {
+		b.SetTail(append(b.Tail(), body...))
+	}
+	x.send(on, b)
+}
+
+// refuse answers with one of the protocol's numbered errors. message is the
+// refusal's own unless given. It is called on the loop on.
+func (x *exchange) refuse(on *loop.Loop, r *refusal, message string) {
+	if message == "" {
+		message = r.message
+	}
+	body := append(make([]byte, 0, 64), `{"code":`...)
+	body = strconv.AppendInt(body, int64(r.code), 10)
+	body = append(body, `,"message":`...)
+	body = appendJSON(body, message)
+	body = append(body, '}')
+	x.answer(on, r.status(), typeJSON, string(body))
+}
+
+// send takes b, a complete response, to the connection. The exchange is over.
+func (x *exchange) send(on *loop.Loop, b *pool.Buf) {
+	x.session = nil
+	h := x.http
+	if l := h.conn.Loop(); l != on {
+		if err := l.Post(&answerTask{http: h, response: b}); err != nil {
+			b.Release()
+		}
+		return
+	}
+	h.answered(b)
+	b.Release()
+}
+
+// answerTask brings a response from the session's loop to the connection's.
+type answerTask struct {
+	http     *httpConn
+	response *pool.Buf // taken
+}
+
+func (t *answerTask) Run() {
+	t.http.answered(t.response)
+	t.response.Release()
+}
+
+// abort destroys the connection without an answer. It is called on the loop on.
+func (x *exchange) abort(on *loop.Loop) {
+	x.session = nil
+	h := x.http
+	if l := h.conn.Loop(); l != on {
+		_ = l.Post(loop.Func(h.conn.Abort)) // a stopped loop has aborted it
+		return
+	}
+	h.conn.Abort()
+}
+
+// arrive brings the exchange to the session's loop, with its body unless that
+// is still being received.
+func (x *exchange) arrive(body []byte, complete bool) {
+	x.partial = !complete && x.method == methodPOST
+	if x.home == x.http.conn.Loop() {
+		if x.http.server.arrived(x) && complete {
+			x.http.server.completed(x, body)
+		}
+		return
+	}
+	t := &arriveTask{exchange: x, complete: complete}
+	if len(body) > 0 {
+		t.body = pool.Spills.Get(len(body))
+		t.body.Append(body)
+	}
+	t.post()
+}
+
+// complete brings the rest of an exchange that has arrived: its body.
+func (x *exchange) complete(body *pool.Buf) {
+	if x.home == x.http.conn.Loop() {
+		x.http.server.completed(x, body.Bytes())
+		return
+	}
+	body.Retain()
+	t := &arriveTask{exchange: x, body: body, here: true, complete: true}
+	t.post()
+}
+
+// arriveTask is an exchange on its way to the session's loop.
+type arriveTask struct {
+	exchange *exchange
+	body     *pool.Buf // held; nil when empty
+	here     bool      // the head came before
+	complete bool      // the body has come
+}
+
+func (t *arriveTask) post() {
+	if err := t.exchange.home.Post(t); err != nil {
+		t.release()
+	}
+}
+
+func (t *arriveTask) release() {
+	if t.body != nil {
+		t.body.Release()
+	}
+}
+
+func (t *arriveTask) Run() {
+	defer t.release()
+	x := t.exchange
+	if !t.here && !x.http.server.arrived(x) {
+		return // answered: x is its connection's again, or waits as a poll
+	}
+	if !t.complete {
+		return
+	}
+	var body []byte
+	if t.body != nil {
+		body = t.body.Bytes()
+	}
+	x.http.server.completed(x, body)
+}
+
+// cancel answers with err's status instead of a body, which never came whole.
+// It is called on the connection's loop.
+func (x *exchange) cancel(err *httpparse.Error) {
+	if x.home == x.http.conn.Loop() {
+		x.http.server.cancelled(x, err)
+		return
+	}
+	// An answer may be on its way here: then home has no exchange to cancel.
+	_ = x.home.Post(loop.Func(func() { x.http.server.cancelled(x, err) })) // a stopped loop has closed the session
+}
+
+// lost tells the session, if one holds the exchange, that its connection is
+// gone. It is called on the connection's loop.
+func (x *exchange) lost() {
+	if x.home == nil {
+		return
+	}
+	if x.home == x.http.conn.Loop() {
+		x.gone()
+		return
+	}
+	_ = x.home.Post(loop.Func(x.gone)) // a stopped loop has closed the session
+}
+
+func (x *exchange) gone() {
+	if s := x.session; s != nil {
+		s.exchangeLost(x)
+	}
+}
+
+// date returns a Date header, made once a second.
+func (sh *shard) date(now time.Duration) []byte {
+	if second := now / time.Second; second != sh.dateSecond || len(sh.dateHeader) == 0 {
+		sh.dateSecond = second
+		sh.dateHeader = httpparse.AppendDate(sh.dateHeader[:0], time.Now())
+	}
+	return sh.dateHeader
+}

@@ -1,0 +1,99 @@
+package engine
+
+import (
+	"time"
+
+	"turbine/engine/packet"
+)
+
+// The heartbeat is one deadline, nextBeat. In revision 4 the server pings, and
+// nextBeat is when the next ping is due or, while a pong is awaited, when the
+// session times out. In revision 3 the client pings, and nextBeat is when the
+// session times out. It outlives a change of transport: the reference server
+// loses the timeout there (spec, section 6).
+
+func (s *Session) startHeartbeat() {
+	o := &s.server.options
+	s.nextBeat = s.loop.Now() + o.PingInterval
+	if !s.revision.ServerPings() {
+		s.nextBeat += o.PingTimeout
+	}
+	s.arm()
+}
+
+// heartbeat handles a ping or pong from the client.
+func (s *Session) heartbeat(kind packet.Type) {
+	o := &s.server.options
+	switch {
+	case s.revision.ServerPings() && kind == packet.Pong:
+		s.awaiting, s.extended = false, false
+		s.nextBeat = s.loop.Now() + o.PingInterval
+		s.arm() // for the ping may be due before the pong would have been
+	case !s.revision.ServerPings() && kind == packet.Ping:
+		s.nextBeat = s.loop.Now() + o.PingInterval + o.PingTimeout
+		s.control(packet.Pong)
+	default:
+		s.close(ReasonTransportError, ErrHeartbeat)
+	}
+}
+
+// overdue reports whether the session has missed its heartbeat, be the alarm
+// late or not.
+func (s *Session) overdue() bool {
+	deadline := s.nextBeat
+	if s.revision.ServerPings() && !s.awaiting {
+		deadline += s.server.options.PingTimeout
+	}
+	return s.loop.Now() >= deadline
+}
+
+// alarm is a Session as the owner of its slot.
+type alarm Session
+
+func (a *alarm) Alarm() { (*Session)(a).rang() }
+
+// rang looks at all deadlines of the session.
+func (s *Session) rang() {
+	now := s.loop.Now()
+	if s.state == sessionClosing && now >= s.closeBy {
+		s.close(ReasonForcedClose, ErrCloseTimeout)
+		return
+	}
+	if s.upgrade != nil && now >= s.upgrade.deadline {
+		s.upgrade.expired()
+	}
+	if now >= s.nextBeat {
+		s.beat(now)
+	}
+	if s.state != sessionClosed {
+		s.arm()
+	}
+}
+
+// beat sends the ping that is due, or ends the session.
+func (s *Session) beat(now time.Duration) {
+	if !s.revision.ServerPings() || s.awaiting {
+		s.close(ReasonPingTimeout, nil)
+		return
+	}
+	due, timeout := s.nextBeat, s.server.options.PingTimeout
+	if now-due > timeout/2 {
+		due = now // the process slept; the client is not to blame
+	}
+	s.awaiting, s.extended = true, false
+	s.nextBeat = due + timeout
+	s.control(packet.Ping)
+	s.flush()
+}
+
+// arm makes the alarm ring for the earliest deadline.
+func (s *Session) arm() {
+	at := s.nextBeat
+	if s.state == sessionClosing {
+		at = min(at, s.closeBy)
+	}
+	if s.upgrade != nil {
+		at = min(at, s.upgrade.deadline)
+	}
+	s.loop.Arm(s.slot, at)
+}

@@ -1,0 +1,350 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"time"
+
+	"turbine/httpparse"
+	"turbine/loop"
+	"turbine/pool"
+)
+
+// exchangeState is what an HTTP connection is doing.
+//
+//	| state   | event                                        | next                  | does
+//	| head    | complete head / too large / malformed        | body, waiting / closed | deadline off / 431 or 414 / 400
+//	| body    | complete / over MaxPayload                   | waiting / closed      | hand to the session / 413
+//	| waiting | response written, keep-alive / not           | head / closed         | parse spill again / Close
+//	| waiting | more bytes (pipelining)                      | waiting               | into spill, bounded; over the bound: closed
+//	| head, body | deadline                                  | closed                | 408; silently when no byte had come
+//	| waiting | connection lost                              | closed                | tell the session
+type exchangeState uint8
+
+const (
+	exchangeHead exchangeState = iota
+	exchangeBody
+	exchangeWaiting
+	exchangeClosed // answered for the last time, moved to a WebSocket, or lost
+)
+
+// maxPipelined is how many bytes a client may send ahead while it waits for a
+// response.
+const maxPipelined = 64 << 10
+
+// httpConn is the handler of a connection that speaks HTTP.
+type httpConn struct {
+	server   *Server
+	conn     *loop.Conn
+	x        exchange
+	spill    *pool.Buf // bytes that wait: an unfinished head, or pipelined
+	body     *pool.Buf // what has come of the body
+	left     int64     // bytes of a counted body to come
+	chunks   httpparse.Chunked
+	chunked  bool
+	deadline time.Duration // of head or body
+	slot     loop.Slot     // on conn's loop
+	state    exchangeState
+	parsing  bool // consume is running
+	begun    bool // bytes of the head have come
+}
+
+func newHTTPConn(s *Server, c *loop.Conn) *httpConn {
+	h := &httpConn{server: s, conn: c}
+	h.x.http = h
+	h.slot = c.Loop().Claim((*httpAlarm)(h))
+	h.expect(s.options.IdleTimeout)
+	return h
+}
+
+// expect sets the deadline of what has to come next.
+func (h *httpConn) expect(timeout time.Duration) {
+	l := h.conn.Loop()
+	h.deadline = l.Now() + timeout
+	l.Arm(h.slot, h.deadline)
+}
+
+// Data borrows p.
+func (h *httpConn) Data(p []byte) {
+	if h.slot == 0 { // moved here from another loop
+		h.slot = h.conn.Loop().Claim((*httpAlarm)(h))
+		h.expect(h.server.options.HeaderTimeout)
+	}
+	if h.spill == nil {
+		h.consume(p)
+		return
+	}
+	h.spill.Append(p)
+	switch h.state {
+	case exchangeWaiting:
+		if h.spill.Len() > maxPipelined {
+			h.lose()
+			h.conn.Abort()
+		}
+	case exchangeHead:
+		// A head can only end, or go wrong, with a line: a slow sender does
+		// not make parsing quadratic.
+		if bytes.IndexByte(p, '\n') < 0 && h.spill.Len() <= h.server.limits.Head() {
+			return
+		}
+		h.resume()
+	default:
+		h.resume()
+	}
+}
+
+// resume goes on with the bytes in the spill.
+func (h *httpConn) resume() {
+	b := h.spill
+	if b == nil || h.state == exchangeClosed {
+		return
+	}
+	h.spill = nil
+	h.consume(b.Bytes())
+	b.Release()
+}
+
+// resumeTask resumes an httpConn, unless it has moved to another loop.
+type resumeTask struct {
+	http *httpConn
+	on   *loop.Loop
+}
+
+func (t *resumeTask) Run() {
+	if h := t.http; h.conn.Loop() == t.on && h.state == exchangeHead && !h.parsing {
+		h.resume()
+	}
+}
+
+// consume borrows p and handles the requests in it. What is left waits in the
+// spill: a piece of a head, requests behind one that waits for its answer, or
+// all that a client sends that does not read our answers.
+func (h *httpConn) consume(p []byte) {
+	h.parsing = true
+	for len(p) > 0 && h.conn.Ready() && (h.state == exchangeHead || h.state == exchangeBody) {
+		if h.state == exchangeBody {
+			p = h.receive(p)
+			continue
+		}
+		n := h.head(p)
+		if n == 0 {
+			break
+		}
+		p = p[n:]
+	}
+	h.parsing = false
+	if len(p) == 0 || h.state == exchangeClosed {
+		return
+	}
+	h.spill = pool.Spills.Get(len(p))
+	h.spill.Append(p)
+	if !h.conn.Ready() {
+		h.conn.Pause() // until Drained
+	}
+}
+
+// head handles the request at the front of p, and returns how many bytes it
+// used: 0 for a piece of a head.
+func (h *httpConn) head(p []byte) int {
+	if !h.begun {
+		h.begun = true
+		h.expect(h.server.options.HeaderTimeout)
+	}
+	r := &h.server.shard(h.conn.Loop()).request
+	n, err := httpparse.Parse(p, r, h.server.limits)
+	if errors.Is(err, httpparse.ErrIncomplete) {
+		return 0
+	}
+	if err != nil {
+		h.malformed(err)
+		return len(p)
+	}
+	h.begun = false
+	h.conn.Loop().Disarm(h.slot)
+	return h.request(r, p, n)
+}
+
+// malformed answers what is no request, and closes: nothing behind it can be
+// understood.
+func (h *httpConn) malformed(err error) {
+	h.x = exchange{http: h, minor: 1}
+	h.state = exchangeWaiting
+	h.x.answer(h.conn.Loop(), asHTTPError(err).Status, "", "")
+}
+
+func asHTTPError(err error) *httpparse.Error {
+	var e *httpparse.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &httpparse.Error{Status: 400, Reason: err.Error()}
+}
+
+// awaitBody begins to receive the body of x, which has arrived at its session.
+func (h *httpConn) awaitBody(r *httpparse.Request) {
+	h.state = exchangeBody
+	h.chunked, h.chunks, h.left = r.Chunked, httpparse.Chunked{}, r.ContentLength
+	h.body = pool.Spills.Get(0)
+	h.expect(h.server.options.BodyTimeout)
+	if r.ExpectContinue {
+		h.conn.Write(continueResponse)
+	}
+}
+
+var continueResponse = []byte("HTTP/1.1 100 Continue\r\n\r\n")
+
+// receive takes the next piece of the body and returns what is behind it.
+func (h *httpConn) receive(p []byte) (rest []byte) {
+	if h.chunked {
+		return h.receiveChunked(p)
+	}
+	n := int(min(int64(len(p)), h.left))
+	h.body.Append(p[:n])
+	if h.left -= int64(n); h.left == 0 {
+		h.received()
+	}
+	return p[n:]
+}
+
+func (h *httpConn) receiveChunked(p []byte) []byte {
+	piece, rest, done, err := h.chunks.Decode(p)
+	switch {
+	case err != nil:
+		h.failBody(asHTTPError(err))
+		return nil
+	case h.body.Len()+len(piece) > h.server.options.MaxPayload:
+		h.failBody(errTooLarge)
+		return nil
+	}
+	h.body.Append(piece)
+	if done {
+		h.received()
+	}
+	return rest
+}
+
+var errTooLarge = &httpparse.Error{Status: 413, Reason: "body too large"}
+
+// failBody ends a body that cannot be used. Too large a one leaves its session
+// open; a broken one ends it.
+func (h *httpConn) failBody(err *httpparse.Error) {
+	h.dropBody()
+	h.state = exchangeWaiting
+	h.x.cancel(err)
+}
+
+// received hands the complete body on.
+func (h *httpConn) received() {
+	h.state = exchangeWaiting
+	h.conn.Loop().Disarm(h.slot)
+	body := h.body
+	h.body = nil
+	h.x.complete(body)
+	body.Release()
+}
+
+func (h *httpConn) dropBody() {
+	if h.body != nil {
+		h.body.Release()
+		h.body = nil
+	}
+}
+
+// answered shares response and sends it: the exchange is over.
+func (h *httpConn) answered(response *pool.Buf) {
+	if h.state == exchangeClosed {
+		return
+	}
+	h.conn.WriteBuf(response)
+	// The rest of the body would be taken for a request, and home may not have
+	// let go of the exchange while it waits for the body.
+	early := h.state == exchangeBody || h.x.partial
+	h.dropBody()
+	h.x.home = nil
+	if early || !h.x.keepAlive || h.server.closing.Load() {
+		h.finish()
+		h.conn.Close()
+		return
+	}
+	h.state = exchangeHead
+	h.expect(h.server.options.IdleTimeout)
+	if !h.parsing && h.spill != nil {
+		on := h.conn.Loop()
+		_ = on.Post(&resumeTask{http: h, on: on}) // not on the session's stack
+	}
+}
+
+// finish frees what the connection holds; it speaks HTTP no more.
+func (h *httpConn) finish() {
+	h.state = exchangeClosed
+	if h.spill != nil {
+		h.spill.Release()
+		h.spill = nil
+	}
+	h.dropBody()
+	if h.slot != 0 {
+		h.conn.Loop().Release(h.slot)
+		h.slot = 0
+	}
+}
+
+// lose tells a waiting session that the connection is gone.
+func (h *httpConn) lose() {
+	if h.state == exchangeClosed {
+		return
+	}
+	if h.state == exchangeWaiting || h.state == exchangeBody {
+		h.x.lost()
+	}
+	h.finish()
+}
+
+// Drained goes on with requests that waited for a slow reader.
+func (h *httpConn) Drained() {
+	h.conn.Resume()
+	if h.state == exchangeHead || h.state == exchangeBody {
+		h.resume()
+	}
+}
+
+// EOF ends the connection: a client that will not read on is gone.
+func (h *httpConn) EOF() {
+	h.lose()
+	h.conn.Close()
+}
+
+// Closed is the last event.
+func (h *httpConn) Closed(error) { h.lose() }
+
+// httpAlarm is an httpConn as the owner of its slot.
+type httpAlarm httpConn
+
+func (a *httpAlarm) Alarm() {
+	h := (*httpConn)(a)
+	if h.state != exchangeHead && h.state != exchangeBody {
+		return
+	}
+	if h.conn.Loop().Now() < h.deadline {
+		h.conn.Loop().Arm(h.slot, h.deadline)
+		return
+	}
+	switch {
+	case h.state == exchangeBody:
+		h.failBody(errTimeout)
+	case h.begun:
+		h.malformed(errTimeout)
+	default:
+		h.finish()
+		h.conn.Close()
+	}
+}
+
+var errTimeout = &httpparse.Error{Status: 408, Reason: "request too slow"}
+
+// closeIdle closes the connection if it is between two requests.
+func (h *httpConn) closeIdle() {
+	if h.state == exchangeHead && !h.begun {
+		h.finish()
+		h.conn.Close()
+	}
+}

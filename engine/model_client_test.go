@@ -1,0 +1,404 @@
+package engine_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+
+	"turbine/engine"
+	"turbine/engine/packet"
+	"turbine/loop/looptest"
+	"turbine/wsframe"
+
+	"github.com/gobwas/ws"
+)
+
+// modelClient is a small Engine.IO client on a World, faithful to what the
+// official one does (spec, appendix A): one poll and one post at a time; after
+// the pong to its probe it stops polling, waits for both to end, and only then
+// sends the upgrade packet.
+type modelClient struct {
+	world    *looptest.World
+	random   *rand.Rand
+	revision engine.Revision
+	fail     func(format string, args ...any)
+
+	sid       string
+	poll      *modelHTTP
+	post      *modelHTTP
+	websocket *modelWS
+	probing   bool
+	paused    bool // the probe was answered: no new polls
+	upgraded  bool
+	over      bool
+	vanished  bool // broke its connections, which the server may not know
+
+	queue    [][]byte // messages to send, oldest first
+	sent     int      // messages given to a transport
+	next     int      // number of the next message to make
+	received int      // messages that came from the server
+}
+
+// modelHTTP is one kept-alive connection.
+type modelHTTP struct {
+	peer   *looptest.Peer
+	buffer []byte
+	busy   bool
+}
+
+type modelWS struct {
+	peer   *looptest.Peer
+	buffer []byte
+	open   bool // the 101 has come
+}
+
+func (c *modelClient) dial() *looptest.Peer {
+	p := c.world.Dial()
+	if c.random.IntN(4) == 0 {
+		p.SetWindow(1 + c.random.IntN(4096)) // a slow reader
+	}
+	return p
+}
+
+// message makes the next numbered message of some size. It may be binary.
+func (c *modelClient) message() { c.queue = append(c.queue, numbered(c.random, c.next)); c.next++ }
+
+// numbered is the text or bytes of message n: its number and some ballast.
+func numbered(r *rand.Rand, n int) []byte {
+	size := 4 + r.IntN(60)
+	if r.IntN(20) == 0 {
+		size += r.IntN(20_000)
+	}
+	p := bytes.Repeat([]byte{'a' + byte(n%26)}, size)
+	copy(p, fmt.Sprintf("%d ", n))
+	return p
+}
+
+func number(p []byte) (n int) {
+	_, _ = fmt.Sscanf(string(p), "%d ", &n)
+	return n
+}
+
+func (c *modelClient) query(transport string) string {
+	q := fmt.Sprintf("/engine.io/?EIO=%d&transport=%s", c.revision, transport)
+	if c.sid != "" {
+		q += "&sid=" + c.sid
+	}
+	return q
+}
+
+// step lets the client do what is to be done, and is called until all rest.
+func (c *modelClient) step() {
+	if c.over {
+		return
+	}
+	c.readHTTP(c.poll, c.polled)
+	c.readHTTP(c.post, func([]byte) {})
+	c.readWS()
+	if c.over || c.sid == "" {
+		return
+	}
+	if c.upgraded {
+		c.flushWS()
+		return
+	}
+	if !c.paused {
+		c.startPoll()
+		c.startPost()
+		return
+	}
+	if !c.poll.busy && !c.post.busy {
+		c.upgraded, c.probing = true, false
+		c.frame(ws.OpText, []byte("5"))
+		c.flushWS()
+	}
+}
+
+func (c *modelClient) connect(transport string) {
+	c.poll, c.post = &modelHTTP{}, &modelHTTP{}
+	if transport == "websocket" {
+		c.upgraded = true
+		c.dialWS()
+		return
+	}
+	c.request(c.poll, "GET", nil)
+}
+
+func (c *modelClient) request(h *modelHTTP, method string, body []byte) {
+	if h.peer == nil || h.peer.Closed() {
+		h.peer, h.buffer = c.dial(), nil
+	}
+	h.busy = true
+	head := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: x\r\n", method, c.query("polling"))
+	switch {
+	case body == nil:
+		head += "\r\n"
+	case c.random.IntN(3) == 0:
+		head += fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(body), body)
+	default:
+		head += fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body)
+	}
+	c.write(h.peer, []byte(head))
+}
+
+// write sends p in some pieces, with the server's turns between them.
+func (c *modelClient) write(p *looptest.Peer, b []byte) {
+	for len(b) > 0 && c.random.IntN(8) == 0 {
+		n := 1 + c.random.IntN(len(b))
+		p.Write(b[:n])
+		c.world.Run()
+		b = b[n:]
+	}
+	p.Write(b)
+}
+
+func (c *modelClient) startPoll() {
+	if !c.poll.busy {
+		c.request(c.poll, "GET", nil)
+	}
+}
+
+func (c *modelClient) startPost() {
+	if c.post.busy || len(c.queue) == 0 {
+		return
+	}
+	n := 1 + c.random.IntN(len(c.queue))
+	var packets []packet.Packet
+	for _, m := range c.queue[:n] {
+		packets = append(packets, packet.Packet{Type: packet.Message, Data: m})
+	}
+	c.queue = c.queue[n:]
+	c.sent += n
+	c.request(c.post, "POST", c.revision.AppendPayload(nil, packets, false))
+}
+
+func (c *modelClient) readHTTP(h *modelHTTP, done func(body []byte)) {
+	if h == nil || h.peer == nil || !h.busy {
+		return
+	}
+	h.buffer = append(h.buffer, h.peer.Read()...)
+	reader := bufio.NewReader(bytes.NewReader(h.buffer))
+	response, err := http.ReadResponse(reader, nil)
+	if err != nil {
+		if h.peer.EOF() {
+			c.over = true
+		}
+		return
+	}
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		if h.peer.EOF() {
+			c.over = true
+		}
+		return
+	}
+	rest, _ := io.ReadAll(reader)
+	h.buffer, h.busy = rest, false
+	if len(rest) > 0 {
+		c.fail("bytes behind a response: %q", rest)
+	}
+	if response.StatusCode != 200 {
+		c.over = true // as the official client: a transport error
+		return
+	}
+	done(body)
+}
+
+func (c *modelClient) polled(body []byte) {
+	next := c.revision.Next
+	if c.revision == engine.Revision3 && len(body) > 0 && body[0] < 2 {
+		next = c.revision.NextBinary
+	}
+	for rest := body; ; {
+		p, remaining, err := next(rest)
+		if err != nil {
+			c.fail("malformed payload %q: %v", body, err)
+			return
+		}
+		c.packet(p)
+		if rest = remaining; rest == nil {
+			return
+		}
+	}
+}
+
+func (c *modelClient) packet(p packet.Packet) {
+	switch p.Type {
+	case packet.Open:
+		open, err := packet.ParseOpen(p.Data)
+		if err != nil {
+			c.fail("open packet %q: %v", p.Data, err)
+		}
+		c.sid = open.SID
+	case packet.Close:
+		if !c.upgraded {
+			c.over = true
+		}
+	case packet.Ping:
+		c.control("3")
+	case packet.Message:
+		if n := number(p.Data); n != c.received {
+			c.fail("got message %d, want %d", n, c.received)
+		}
+		c.received++
+	}
+}
+
+// control sends a packet of the protocol when the transport allows.
+func (c *modelClient) control(text string) {
+	switch {
+	case c.over:
+	case c.upgraded:
+		if c.websocket != nil && c.websocket.open {
+			c.frame(ws.OpText, []byte(text))
+		}
+	case !c.post.busy:
+		body := []byte(text)
+		if c.revision == engine.Revision3 {
+			body = []byte(fmt.Sprintf("%d:%s", len(text), text))
+		}
+		c.request(c.post, "POST", body)
+	}
+}
+
+func (c *modelClient) dialWS() {
+	c.websocket = &modelWS{peer: c.dial()}
+	c.write(c.websocket.peer, []byte("GET "+c.query("websocket")+" HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"+
+		"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"))
+}
+
+// startUpgrade opens the WebSocket that is to take over.
+func (c *modelClient) startUpgrade() {
+	if c.sid == "" || c.websocket != nil || c.over || c.upgraded {
+		return
+	}
+	c.probing = true
+	c.dialWS()
+}
+
+func (c *modelClient) frame(op ws.OpCode, payload []byte) {
+	var key [4]byte
+	binary.LittleEndian.PutUint32(key[:], c.random.Uint32())
+	if len(payload) > 1 && c.random.IntN(5) == 0 { // in two fragments
+		cut := 1 + c.random.IntN(len(payload)-1)
+		c.write(c.websocket.peer, wsframe.AppendMaskedFrame(nil, op, false, key, payload[:cut]))
+		op, payload = ws.OpContinuation, payload[cut:]
+	}
+	c.write(c.websocket.peer, wsframe.AppendMaskedFrame(nil, op, true, key, payload))
+}
+
+func (c *modelClient) flushWS() {
+	if c.websocket == nil || !c.websocket.open {
+		return
+	}
+	for _, m := range c.queue {
+		frame, _ := c.revision.AppendFrame(nil, packet.Packet{Type: packet.Message, Data: m}, false)
+		c.frame(ws.OpText, frame)
+		c.sent++
+	}
+	c.queue = nil
+}
+
+func (c *modelClient) readWS() {
+	w := c.websocket
+	if w == nil {
+		return
+	}
+	w.buffer = append(w.buffer, w.peer.Read()...)
+	if !w.open {
+		end := bytes.Index(w.buffer, []byte("\r\n\r\n"))
+		if end < 0 || !bytes.HasPrefix(w.buffer, []byte("HTTP/1.1 101 ")) {
+			if w.peer.EOF() {
+				c.lostWS()
+			}
+			return
+		}
+		w.buffer, w.open = w.buffer[end+4:], true
+		if c.probing {
+			c.frame(ws.OpText, []byte("2probe"))
+		}
+	}
+	for {
+		h, n, ok := serverFrame(w.buffer)
+		if !ok {
+			break
+		}
+		payload := w.buffer[n : n+int(h.Length)]
+		c.serverMessage(h, payload)
+		w.buffer = w.buffer[n+int(h.Length):]
+		if c.websocket == nil || c.over {
+			return
+		}
+	}
+	if w.peer.EOF() {
+		c.lostWS()
+	}
+}
+
+// serverMessage handles one frame of the server.
+func (c *modelClient) serverMessage(h ws.Header, payload []byte) {
+	if h.OpCode == ws.OpClose {
+		c.lostWS()
+		return
+	}
+	p, err := c.revision.Decode(bytes.Clone(payload), h.OpCode == ws.OpBinary)
+	switch {
+	case err != nil:
+		c.fail("malformed frame %q: %v", payload, err)
+	case c.probing && p.Type == packet.Pong && string(p.Data) == "probe":
+		c.paused = true
+	default:
+		c.packet(p)
+	}
+}
+
+func (c *modelClient) lostWS() {
+	if c.upgraded {
+		c.over = true
+	}
+	c.websocket, c.probing, c.paused = nil, false, false
+}
+
+// serverFrame parses the header of a whole unmasked frame in front of p.
+func serverFrame(p []byte) (h ws.Header, n int, ok bool) {
+	r := bytes.NewReader(p)
+	h, err := ws.ReadHeader(r)
+	if err != nil {
+		return h, 0, false
+	}
+	n = len(p) - r.Len()
+	return h, n, int64(len(p)-n) >= h.Length
+}
+
+// vanish breaks one of the client's connections, and with it the client.
+func (c *modelClient) vanish() {
+	for _, p := range []*looptest.Peer{peerOf(c.poll), peerOf(c.post), wsPeer(c.websocket)} {
+		if p == nil {
+			continue
+		}
+		if c.random.IntN(2) == 0 {
+			p.Reset()
+		} else {
+			p.CloseWrite()
+		}
+	}
+	c.over, c.vanished = true, true
+}
+
+func peerOf(h *modelHTTP) *looptest.Peer {
+	if h == nil {
+		return nil
+	}
+	return h.peer
+}
+
+func wsPeer(w *modelWS) *looptest.Peer {
+	if w == nil {
+		return nil
+	}
+	return w.peer
+}

@@ -1,0 +1,211 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"turbine/engine/packet"
+	"turbine/loop"
+)
+
+// Revision is a revision of the Engine.IO protocol: 4, or 3 which
+// socket.io 1 and 2 speak.
+type Revision = packet.Revision
+
+// The revisions.
+const (
+	Revision3 = packet.Revision3
+	Revision4 = packet.Revision4
+)
+
+// Transport is a way to carry packets.
+type Transport uint8
+
+// The transports.
+const (
+	Polling Transport = iota + 1
+	WebSocket
+)
+
+// String is the transport's name in the protocol.
+func (t Transport) String() string {
+	switch t {
+	case Polling:
+		return "polling"
+	case WebSocket:
+		return "websocket"
+	}
+	return "unknown"
+}
+
+// Options of a Server. The zero value of each field is its default.
+type Options struct {
+	// Path is the prefix of the request targets that are Engine.IO. Zero
+	// means "/engine.io/".
+	Path string
+	// PingInterval is how often the server pings a revision 4 client, and how
+	// often a revision 3 client is told to ping. Zero means 25 seconds.
+	// Shorten it behind a proxy that cuts idle connections earlier.
+	PingInterval time.Duration
+	// PingTimeout is how long the answer to a ping may take before the
+	// session is closed. Zero means 20 seconds.
+	PingTimeout time.Duration
+	// UpgradeTimeout is how long a WebSocket may take, from its opening, to
+	// become a session's transport. Zero means 10 seconds.
+	UpgradeTimeout time.Duration
+	// MaxPayload is the limit in bytes of one request body and of one
+	// WebSocket message from a client, and what a response to a poll is
+	// filled up to. Zero means 1,000,000.
+	MaxPayload int
+	// MaxFragments is the limit of fragments of one WebSocket message. Zero
+	// means 16,384.
+	MaxFragments int
+	// MaxQueue is the limit in bytes of what a session keeps for a client
+	// that does not take it; beyond, Send returns ErrQueueFull. Zero means
+	// 16 MiB.
+	MaxQueue int
+	// Transports are those that clients may use. Empty means both.
+	Transports []Transport
+	// NoUpgrades forbids the switch from polling to WebSocket.
+	NoUpgrades bool
+	// Revisions are the protocol revisions that clients may speak. Empty
+	// means 4 and 3.
+	Revisions []Revision
+	// HeaderTimeout is how long a client may take to send the head of a
+	// request from its first byte on. Zero means 10 seconds.
+	HeaderTimeout time.Duration
+	// BodyTimeout is how long a client may take to send a request's body.
+	// Zero means 30 seconds.
+	BodyTimeout time.Duration
+	// IdleTimeout is how long a kept-alive connection may wait for its next
+	// request, and a new one for its first. Zero means 60 seconds.
+	IdleTimeout time.Duration
+	// CloseTimeout is how long a closing session waits for the client to take
+	// what is queued for it. Zero means 30 seconds.
+	CloseTimeout time.Duration
+	// Loops is the number of event loops, at most 256. Zero means one for each
+	// CPU that Go may use.
+	Loops int
+	// MaxConns is the limit of connections. Zero means as many as the
+	// process's descriptor limit allows.
+	MaxConns int
+	// Logger hears of panics in callbacks and of trouble in the process, not
+	// of what clients do. Nil means slog.Default.
+	Logger *slog.Logger
+}
+
+// ErrOptions is wrapped by the error that New returns for options that make
+// no sense.
+var ErrOptions = errors.New("engine: bad options")
+
+// maxPayloadLimit bounds MaxPayload: lengths are kept in 32 bits.
+const maxPayloadLimit = 1 << 30
+
+// withDefaults fills in the defaults and checks the result.
+func (o Options) withDefaults() (Options, error) {
+	if o.Path == "" {
+		o.Path = "/engine.io/"
+	}
+	setDuration := func(d *time.Duration, value time.Duration) {
+		if *d == 0 {
+			*d = value
+		}
+	}
+	setDuration(&o.PingInterval, 25*time.Second)
+	setDuration(&o.PingTimeout, 20*time.Second)
+	setDuration(&o.UpgradeTimeout, 10*time.Second)
+	setDuration(&o.HeaderTimeout, 10*time.Second)
+	setDuration(&o.BodyTimeout, 30*time.Second)
+	setDuration(&o.IdleTimeout, 60*time.Second)
+	setDuration(&o.CloseTimeout, 30*time.Second)
+	setInt := func(n *int, value int) {
+		if *n == 0 {
+			*n = value
+		}
+	}
+	setInt(&o.MaxPayload, 1_000_000)
+	setInt(&o.MaxFragments, 16_384)
+	setInt(&o.MaxQueue, 16<<20)
+	if len(o.Transports) == 0 {
+		o.Transports = []Transport{Polling, WebSocket}
+	}
+	if len(o.Revisions) == 0 {
+		o.Revisions = []Revision{Revision4, Revision3}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	return o, o.check()
+}
+
+func (o Options) check() error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%w: %s", ErrOptions, fmt.Sprintf(format, args...))
+	}
+	if !strings.HasPrefix(o.Path, "/") {
+		return bad("Path %q does not begin with a slash", o.Path)
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"PingInterval", o.PingInterval}, {"PingTimeout", o.PingTimeout},
+		{"UpgradeTimeout", o.UpgradeTimeout}, {"HeaderTimeout", o.HeaderTimeout},
+		{"BodyTimeout", o.BodyTimeout}, {"IdleTimeout", o.IdleTimeout},
+		{"CloseTimeout", o.CloseTimeout},
+	} {
+		if d.value < time.Millisecond {
+			return bad("%s of %v is below one millisecond", d.name, d.value)
+		}
+	}
+	if o.MaxPayload < 1 || o.MaxPayload > maxPayloadLimit {
+		return bad("MaxPayload of %d is not within 1 and %d bytes", o.MaxPayload, maxPayloadLimit)
+	}
+	if o.MaxFragments < 1 {
+		return bad("MaxFragments of %d is below 1", o.MaxFragments)
+	}
+	if o.MaxQueue < 1 {
+		return bad("MaxQueue of %d is below 1 byte", o.MaxQueue)
+	}
+	if o.Loops < 0 || o.Loops > 256 {
+		return bad("Loops of %d is not within 0 and 256", o.Loops)
+	}
+	if o.MaxConns < 0 {
+		return bad("MaxConns of %d is negative", o.MaxConns)
+	}
+	for _, t := range o.Transports {
+		if t != Polling && t != WebSocket {
+			return bad("unknown transport %d", t)
+		}
+	}
+	for _, r := range o.Revisions {
+		if r != Revision3 && r != Revision4 {
+			return bad("unknown protocol revision %d", r)
+		}
+	}
+	return nil
+}
+
+func (o *Options) allows(t Transport) bool        { return slices.Contains(o.Transports, t) }
+func (o *Options) allowsRevision(r Revision) bool { return slices.Contains(o.Revisions, r) }
+
+// tick is the step of the timing wheels: a twentieth of the shortest timeout,
+// so that no deadline is missed by more than 5 %.
+func (o *Options) tick() time.Duration {
+	shortest := min(o.PingInterval, o.PingTimeout, o.UpgradeTimeout, o.HeaderTimeout, o.BodyTimeout, o.IdleTimeout, o.CloseTimeout)
+	return max(10*time.Millisecond, min(shortest/20, 100*time.Millisecond))
+}
+
+func (o *Options) loop() loop.Options {
+	return loop.Options{
+		Loops:    o.Loops,
+		Tick:     o.tick(),
+		Linger:   o.CloseTimeout,
+		MaxConns: o.MaxConns,
+		Logger:   o.Logger,
+	}
+}

@@ -1,0 +1,124 @@
+package engine
+
+import (
+	"log/slog"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestOptions has a row for every field: its default, a value that is kept, and
+// values that New refuses.
+func TestOptions(t *testing.T) {
+	logger := slog.New(slog.DiscardHandler)
+	durations := []any{time.Millisecond - 1, -time.Second}
+	rows := map[string]struct {
+		zero any
+		kept []any
+		bad  []any
+	}{
+		"Path":           {"/engine.io/", []any{"/live", "/live/", "/"}, []any{"live", " /live", "http://x/"}},
+		"PingInterval":   {25 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"PingTimeout":    {20 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"UpgradeTimeout": {10 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"MaxPayload":     {1_000_000, []any{1, 1 << 30}, []any{-1, 1<<30 + 1}},
+		"MaxFragments":   {16_384, []any{1, 1 << 20}, []any{-1}},
+		"MaxQueue":       {16 << 20, []any{1, 1 << 30}, []any{-1}},
+		"Transports": {[]Transport{Polling, WebSocket}, []any{[]Transport{WebSocket}, []Transport{WebSocket, Polling}},
+			[]any{[]Transport{0}, []Transport{Polling, 3}}},
+		"NoUpgrades": {false, []any{true}, nil},
+		"Revisions": {[]Revision{Revision4, Revision3}, []any{[]Revision{Revision3}, []Revision{Revision4}},
+			[]any{[]Revision{0}, []Revision{Revision4, 5}, []Revision{2}}},
+		"HeaderTimeout": {10 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"BodyTimeout":   {30 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"IdleTimeout":   {60 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"CloseTimeout":  {30 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"Loops":         {0, []any{1, 256}, []any{-1, 257}},
+		"MaxConns":      {0, []any{1, 1 << 30}, []any{-1}},
+		"Logger":        {slog.Default(), []any{logger}, nil},
+	}
+	kind := reflect.TypeFor[Options]()
+	for i := range kind.NumField() {
+		name := kind.Field(i).Name
+		row, ok := rows[name]
+		require.True(t, ok, "no row for Options.%s", name)
+		delete(rows, name)
+		try := func(value any) (any, error) {
+			var o Options
+			if value != nil {
+				reflect.ValueOf(&o).Elem().Field(i).Set(reflect.ValueOf(value))
+			}
+			server, err := New(o, Events{})
+			if err != nil {
+				require.Nil(t, server)
+				return nil, err
+			}
+			return reflect.ValueOf(server.options).Field(i).Interface(), nil
+		}
+		got, err := try(nil)
+		require.NoError(t, err)
+		require.Equal(t, row.zero, got, "default of %s", name)
+		for _, value := range row.kept {
+			got, err := try(value)
+			require.NoError(t, err, "%s %v", name, value)
+			require.Equal(t, value, got, name)
+		}
+		for _, value := range row.bad {
+			_, err := try(value)
+			require.ErrorIs(t, err, ErrOptions, "%s %v", name, value)
+			require.ErrorContains(t, err, map[string]string{"Transports": "transport", "Revisions": "revision"}[name])
+			if name != "Transports" && name != "Revisions" {
+				require.ErrorContains(t, err, name)
+			}
+		}
+	}
+	require.Empty(t, rows, "rows for fields that do not exist")
+}
+
+// An empty list is the default as nil is.
+func TestOptionsEmptyLists(t *testing.T) {
+	server, err := New(Options{Transports: []Transport{}, Revisions: []Revision{}}, Events{})
+	require.NoError(t, err)
+	require.Len(t, server.options.Transports, 2)
+	require.Len(t, server.options.Revisions, 2)
+}
+
+func TestTick(t *testing.T) {
+	for _, c := range []struct {
+		change func(*Options)
+		want   time.Duration
+	}{
+		{func(*Options) {}, 100 * time.Millisecond},
+		{func(o *Options) { o.PingInterval = time.Second }, 50 * time.Millisecond},
+		{func(o *Options) { o.PingTimeout = 300 * time.Millisecond }, 15 * time.Millisecond},
+		{func(o *Options) { o.UpgradeTimeout = 400 * time.Millisecond }, 20 * time.Millisecond},
+		{func(o *Options) { o.HeaderTimeout = 400 * time.Millisecond }, 20 * time.Millisecond},
+		{func(o *Options) { o.BodyTimeout = 400 * time.Millisecond }, 20 * time.Millisecond},
+		{func(o *Options) { o.IdleTimeout = 400 * time.Millisecond }, 20 * time.Millisecond},
+		{func(o *Options) { o.CloseTimeout = time.Millisecond }, 10 * time.Millisecond},
+	} {
+		var o Options
+		c.change(&o)
+		o, err := o.withDefaults()
+		require.NoError(t, err)
+		require.Equal(t, c.want, o.tick())
+	}
+}
+
+func TestNames(t *testing.T) {
+	for want, got := range map[string]string{
+		"transport close": ReasonTransportClose.String(),
+		"transport error": ReasonTransportError.String(),
+		"ping timeout":    ReasonPingTimeout.String(),
+		"parse error":     ReasonParseError.String(),
+		"forced close":    ReasonForcedClose.String(),
+		"polling":         Polling.String(),
+		"websocket":       WebSocket.String(),
+	} {
+		require.Equal(t, want, got)
+	}
+	require.Equal(t, "unknown", Reason(0).String())
+	require.Equal(t, "unknown", Transport(0).String())
+}

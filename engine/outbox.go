@@ -1,0 +1,145 @@
+package engine
+
+import (
+	"sync"
+
+	"turbine/engine/packet"
+	"turbine/pool"
+)
+
+// outgoing is a packet on its way to the client: a payload of its own, or one
+// prepared for many.
+type outgoing struct {
+	data     *pool.Buf // nil when the packet has no data of its own
+	prepared *Prepared
+	kind     packet.Type
+	binary   bool
+}
+
+// packetSize is what a packet takes beside its data, in bytes, about: a client that
+// takes nothing must not have empty ones queued without bound.
+const packetSize = 128
+
+// size is what the packet counts for limits, in bytes.
+func (o *outgoing) size() int {
+	switch {
+	case o.prepared != nil:
+		return packetSize + len(o.prepared.data)
+	case o.data != nil:
+		return packetSize + o.data.Len()
+	}
+	return packetSize
+}
+
+// packet borrows the payload.
+func (o *outgoing) packet() packet.Packet {
+	p := packet.Packet{Type: o.kind, Binary: o.binary}
+	switch {
+	case o.prepared != nil:
+		p.Data = o.prepared.data
+	case o.data != nil:
+		p.Data = o.data.Bytes()
+	}
+	return p
+}
+
+func (o *outgoing) release() {
+	if o.data != nil {
+		o.data.Release()
+	}
+}
+
+// outbox is what a session has accepted and its transport has not taken, in
+// order. It exists only while it holds something.
+type outbox struct {
+	items []outgoing
+	head  int
+	bytes int
+}
+
+var outboxes = sync.Pool{New: func() any { return new(outbox) }}
+
+// maxKeptItems bounds the room of an outbox that is kept for the next session.
+const maxKeptItems = 1024
+
+// minShift is the number of taken packets from which on they are cleared away.
+const minShift = 64
+
+func (b *outbox) push(o outgoing) {
+	if b.head >= minShift && 2*b.head >= len(b.items) {
+		// A client that always lags a little never empties the outbox: what
+		// was taken from its front must not stay for that.
+		n := copy(b.items, b.items[b.head:])
+		clear(b.items[n:])
+		b.items, b.head = b.items[:n], 0
+	}
+	b.items = append(b.items, o)
+	b.bytes += o.size()
+}
+
+// take appends to batch the packets in front: at least one, and as many as
+// stay within limit bytes by cost and within room in number.
+func (b *outbox) take(batch []outgoing, limit, room int, cost func(*outgoing) int) []outgoing {
+	for total := 0; b.head < len(b.items) && room > 0; room-- {
+		o := &b.items[b.head]
+		if total += cost(o); total > limit && len(batch) > 0 {
+			break
+		}
+		batch = append(batch, *o)
+		b.bytes -= o.size()
+		*o = outgoing{}
+		b.head++
+	}
+	return batch
+}
+
+func (b *outbox) empty() bool { return b.head == len(b.items) }
+
+// free releases what is left and gives the outbox back.
+func (b *outbox) free() {
+	for i := b.head; i < len(b.items); i++ {
+		b.items[i].release()
+	}
+	clear(b.items)
+	b.items, b.head, b.bytes = b.items[:0], 0, 0
+	if cap(b.items) <= maxKeptItems {
+		outboxes.Put(b)
+	}
+}
+
+// Prepared is a message encoded once, to be sent to many sessions. It is
+// immutable, and left to the garbage collector. Safe from any goroutine.
+type Prepared struct {
+	binary bool
+	data   []byte
+	frame4 *pool.Buf // the whole WebSocket frame, revision 4
+	frame3 *pool.Buf // the same, revision 3; frame4 itself for text
+}
+
+// Prepare copies m and encodes it for all transports and revisions.
+// Safe from any goroutine.
+func Prepare(m Message) *Prepared {
+	p := &Prepared{binary: m.Binary}
+	p.frame4 = preparedFrame(Revision4, m)
+	p.frame3 = p.frame4
+	if m.Binary {
+		p.frame3 = preparedFrame(Revision3, m)
+	}
+	frame := p.frame4.Bytes()
+	p.data = frame[len(frame)-len(m.Data):]
+	return p
+}
+
+func preparedFrame(r Revision, m Message) *pool.Buf {
+	b := pool.New(len(m.Data))
+	b.Append(m.Data)
+	putPacketFrame(b, r, packet.Message, m.Binary)
+	return b
+}
+
+func (p *Prepared) frame(r Revision) *pool.Buf {
+	if r == Revision3 {
+		return p.frame3
+	}
+	return p.frame4
+}

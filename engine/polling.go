@@ -1,0 +1,223 @@
+package engine
+
+import (
+	"turbine/engine/packet"
+)
+
+// polling is the HTTP long-polling transport: two independent slots.
+//
+//	| slot | state     | event                                  | next   | does
+//	| poll | idle      | GET                                    | waiting | flush at once if packets wait
+//	| poll | waiting   | packets to send                        | idle   | 200, whole packets up to MaxPayload, at least one
+//	| poll | waiting   | candidate probed, client's close packet | idle  | 200 noop
+//	| poll | waiting   | session closes                         | idle   | 200 close packet
+//	| poll | waiting   | second GET                             | closed | first: 200 close packet, second: 400; transport error
+//	| data | idle      | POST head                              | receiving | -
+//	| data | receiving | body complete                          | idle   | decode, deliver in order, 200 "ok"
+//	| data | receiving | second POST                            | closed | first: connection aborted, second: 400; transport error
+//	| data | receiving | undecodable / close packet inside      | closed | 400, parse error / 200, transport close
+//	| both | waiting, receiving | connection lost               | closed | transport error
+//
+// A session that closes without a waiting poll tells the next one: noop and
+// close, or what was queued and close.
+type polling struct {
+	session *Session
+	poll    *exchange // the waiting GET
+	data    *exchange // the POST being received
+	ending  bool      // the next poll is the last
+}
+
+func (p *polling) kind() Transport { return Polling }
+
+func (p *polling) ready() bool { return p.poll != nil }
+
+// maxPollPackets bounds the packets in one response, for the client's sake.
+const maxPollPackets = 16_384
+
+func (p *polling) limits() (bytes, packets int) {
+	return p.session.server.options.MaxPayload, maxPollPackets
+}
+
+// send answers the waiting poll with the batch.
+func (p *polling) send(batch []outgoing) {
+	s := p.session
+	shard := s.server.shard(s.loop)
+	packets := shard.packets[:0]
+	for i := range batch {
+		packets = append(packets, batch[i].packet())
+	}
+	last := p.ending
+	if last {
+		packets = append(packets, packet.Packet{Type: packet.Close})
+	}
+	p.respond(packets)
+	clear(packets)
+	shard.packets = packets[:0]
+	for i := range batch {
+		batch[i].release()
+	}
+	if last {
+		s.ended()
+	}
+}
+
+// respond answers the waiting poll with a payload. It borrows packets.
+func (p *polling) respond(packets []packet.Packet) {
+	s, x := p.session, p.poll
+	p.poll = nil
+	contentType := typeText
+	if s.revision.BinaryPayload(packets, s.base64) {
+		contentType = typeOctets
+	}
+	b := x.head(s.loop, 200, contentType, s.revision.PayloadSize(packets, s.base64))
+	b.SetTail(s.revision.AppendPayload(b.Tail(), packets, s.base64))
+	x.send(s.loop, b)
+}
+
+// Fixed payloads.
+var (
+	noopPayload      = []packet.Packet{{Type: packet.Noop}}
+	closePayload     = []packet.Packet{{Type: packet.Close}}
+	noopClosePayload = []packet.Packet{{Type: packet.Noop}, {Type: packet.Close}}
+)
+
+// release answers a waiting poll with a noop, to free the client for an
+// upgrade.
+func (p *polling) release() {
+	if p.poll != nil {
+		p.respond(noopPayload)
+	}
+}
+
+// arrived handles a request with the session's id, and reports whether its body
+// is waited for.
+func (p *polling) arrived(x *exchange) (receiving bool) {
+	switch x.method {
+	case methodGET:
+		p.get(x)
+	case methodPOST:
+		return p.post(x)
+	default:
+		x.answer(p.session.loop, 500, "", "")
+	}
+	return false
+}
+
+func (p *polling) get(x *exchange) {
+	s := p.session
+	if p.poll != nil {
+		x.answer(s.loop, 400, "", "")
+		s.close(ReasonTransportError, ErrPollOverlap)
+		return
+	}
+	p.poll, x.session = x, s
+	s.flush()
+	switch {
+	case p.poll == nil: // answered
+	case s.upgrade != nil && s.upgrade.state == upgradeProbed:
+		p.release()
+	}
+}
+
+func (p *polling) post(x *exchange) (receiving bool) {
+	s := p.session
+	switch {
+	case p.data != nil:
+		x.answer(s.loop, 400, "", "")
+		s.close(ReasonTransportError, ErrDataOverlap)
+	case x.octets && s.revision != Revision3:
+		x.answer(s.loop, 400, "", "")
+		s.close(ReasonTransportError, ErrContentType)
+	default:
+		p.data, x.session = x, s
+		return true
+	}
+	return false
+}
+
+// received handles the body of the running POST. It borrows body and may
+// change it.
+func (p *polling) received(x *exchange, body []byte) {
+	s := p.session
+	p.data, x.session = nil, nil
+	s.begin()
+	err := p.decode(x, body)
+	if err != nil {
+		x.answer(s.loop, 400, "", "")
+		s.flush()
+		s.close(ReasonParseError, err)
+	} else {
+		x.answer(s.loop, 200, typeHTML, "ok")
+	}
+	s.run()
+}
+
+// decode delivers the packets of a payload in order, until one is malformed or
+// the session is over.
+func (p *polling) decode(x *exchange, body []byte) error {
+	s := p.session
+	next := s.revision.Next
+	if x.octets {
+		next = s.revision.NextBinary
+	}
+	for rest := body; ; {
+		var pk packet.Packet
+		var err error
+		if pk, rest, err = next(rest); err != nil {
+			return err
+		}
+		if pk.Type == packet.Close && !pk.Binary {
+			s.flush()
+			p.release()
+			s.close(ReasonTransportClose, nil)
+			return nil
+		}
+		s.packet(pk)
+		if rest == nil || s.state == sessionClosed {
+			return nil
+		}
+	}
+}
+
+// end tells the client at the waiting poll, or at the next one.
+func (p *polling) end() {
+	if p.poll == nil {
+		p.ending = true
+		return
+	}
+	if p.ending {
+		p.respond(noopClosePayload)
+	} else {
+		p.respond(closePayload)
+	}
+	p.session.ended()
+}
+
+func (p *polling) closed(Reason) {
+	if p.poll != nil {
+		p.respond(closePayload)
+	}
+	if p.data != nil {
+		p.data.abort(p.session.loop)
+		p.data = nil
+	}
+}
+
+// lost handles the loss of a connection that a request was waiting on.
+func (p *polling) lost(x *exchange) {
+	switch x {
+	case p.poll:
+		p.poll = nil
+		p.session.close(ReasonTransportError, ErrPollLost)
+	case p.data:
+		p.data = nil
+		p.session.close(ReasonTransportError, ErrDataLost)
+	}
+}
+
+// exchangeLost is called on the home loop, for an exchange that the session
+// holds.
+func (s *Session) exchangeLost(x *exchange) {
+	x.session = nil
+	s.transport.(*polling).lost(x)
+}

@@ -1,0 +1,217 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"turbine/httpparse"
+	"turbine/loop"
+	"turbine/wsframe"
+)
+
+// A Server serves Engine.IO. Its methods are safe from any goroutine.
+type Server struct {
+	options Options
+	events  Events
+	path    []byte // with a slash at its end
+	limits  httpparse.Limits
+	frames  wsframe.Limits
+	shards  []*shard // by loop; written before the loops run, read by others under mu
+	closing atomic.Bool
+
+	mu      sync.Mutex
+	reactor *loop.Reactor // guarded by mu; nil before Serve
+	done    chan struct{} // guarded by mu; closed when Serve returns
+}
+
+// New checks the options and makes a Server. The error wraps ErrOptions.
+func New(o Options, e Events) (*Server, error) {
+	filled, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return &Server{
+		options: filled,
+		events:  e,
+		path:    []byte(strings.TrimSuffix(filled.Path, "/") + "/"),
+		frames:  wsframe.Limits{Message: filled.MaxPayload, Fragments: filled.MaxFragments},
+	}, nil
+}
+
+// Bind makes loops the server's own, for who drives them without Serve, such
+// as looptest's World. It is called once, before the first connection.
+func (s *Server) Bind(loops []*loop.Loop) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bind(loops)
+}
+
+func (s *Server) bind(loops []*loop.Loop) {
+	s.shards = make([]*shard, len(loops))
+	for _, l := range loops {
+		s.shards[l.Index()] = &shard{loop: l}
+	}
+}
+
+// bound returns the shards for who is not on a loop.
+func (s *Server) bound() []*shard {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.shards
+}
+
+// Accept takes a connection: it returns the handler that serves HTTP on it. It
+// is called on the connection's loop, one of those given to Bind.
+func (s *Server) Accept(c *loop.Conn) loop.Handler { return newHTTPConn(s, c) }
+
+// ListenAndServe listens on the TCP address and serves until Shutdown, which
+// makes it return ErrServerClosed. An error of the listening itself is a
+// *net.OpError.
+func (s *Server) ListenAndServe(address string) error {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	return s.Serve(l)
+}
+
+// Serve takes the listener, which must be of the type that net.Listen returns
+// for TCP or Unix sockets, and serves until Shutdown, which makes it return
+// ErrServerClosed. A Server serves once.
+func (s *Server) Serve(l net.Listener) error {
+	reactor, err := s.start()
+	if err != nil {
+		_ = l.Close()
+		return err
+	}
+	defer close(s.done)
+	if err := reactor.Listen(l); err != nil {
+		reactor.Stop()
+		if errors.Is(err, loop.ErrStopped) && s.closing.Load() {
+			err = ErrServerClosed
+		}
+		return err
+	}
+	if err := reactor.Serve(); err != nil {
+		return fmt.Errorf("engine: event loops: %w", err)
+	}
+	return ErrServerClosed
+}
+
+func (s *Server) start() (*loop.Reactor, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Load() {
+		return nil, ErrServerClosed
+	}
+	if s.reactor != nil || s.shards != nil {
+		return nil, errors.New("engine: a Server serves once")
+	}
+	reactor, err := loop.Open(s.options.loop(), s.Accept)
+	if err != nil {
+		return nil, fmt.Errorf("engine: open event loops: %w", err)
+	}
+	s.bind(reactor.Loops())
+	s.reactor, s.done = reactor, make(chan struct{})
+	return reactor, nil
+}
+
+// Shutdown ends the server in good order: it stops accepting, closes every
+// session as Session.Close does, closes idle connections, waits until all are
+// gone, and makes Serve return. When ctx ends first, the rest is cut off and
+// its error is returned.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.closing.Store(true)
+	s.mu.Lock()
+	reactor, done := s.reactor, s.done
+	s.mu.Unlock()
+	if reactor == nil {
+		return nil
+	}
+	reactor.StopAccepting()
+	s.CloseSessions()
+	err := s.drain(ctx)
+	if err != nil {
+		s.cutSessions(err)
+	}
+	reactor.Stop()
+	<-done
+	return err
+}
+
+// drainStep is how often Shutdown looks whether all are gone.
+const drainStep = 10 * time.Millisecond
+
+func (s *Server) drain(ctx context.Context) error {
+	ticker := time.NewTicker(drainStep)
+	defer ticker.Stop()
+	for {
+		conns := 0
+		for _, shard := range s.bound() {
+			conns += shard.loop.Conns()
+		}
+		if conns == 0 && s.Stats().Sessions == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+	}
+}
+
+// CloseSessions refuses new sessions from now on and closes all there are, as
+// Session.Close does. It returns at once.
+func (s *Server) CloseSessions() {
+	s.closing.Store(true)
+	s.each(func(owner loop.Alarm) {
+		switch o := owner.(type) {
+		case *alarm:
+			(*Session)(o).Close()
+		case *httpAlarm:
+			(*httpConn)(o).closeIdle()
+		}
+	})
+}
+
+// cutSessions ends all sessions there are at once. The loops do not see to that
+// when they stop: a polling session need not have a connection.
+func (s *Server) cutSessions(err error) {
+	s.each(func(owner loop.Alarm) {
+		if a, ok := owner.(*alarm); ok {
+			(*Session)(a).close(ReasonForcedClose, err)
+		}
+	})
+}
+
+// Broadcast sends p to every session that can take it. It returns at once; a
+// session that is closing or whose queue is full does not get p.
+func (s *Server) Broadcast(p *Prepared) {
+	s.each(func(owner loop.Alarm) {
+		if a, ok := owner.(*alarm); ok {
+			_ = (*Session)(a).SendPrepared(p)
+		}
+	})
+}
+
+// Stats are figures of this moment.
+type Stats struct {
+	Sessions int
+	Conns    int
+}
+
+// Stats counts what is open.
+func (s *Server) Stats() (total Stats) {
+	for _, shard := range s.bound() {
+		total.Sessions += int(shard.sessions.Load())
+		total.Conns += shard.loop.Conns()
+	}
+	return total
+}

@@ -1,0 +1,137 @@
+package engine
+
+import (
+	"sync/atomic"
+	"time"
+
+	"turbine/engine/packet"
+	"turbine/httpparse"
+	"turbine/loop"
+)
+
+// A shard is what the server keeps for one loop. Its fields belong to that
+// loop, but for the counters.
+type shard struct {
+	loop     *loop.Loop
+	sessions atomic.Int64
+	entropy  entropy
+
+	request httpparse.Request // the request being handled
+	scratch []byte            // what is being built
+	batch   []outgoing        // what is on its way from an outbox to a transport
+	packets []packet.Packet   // the same, for a payload
+
+	dateHeader []byte
+	dateSecond time.Duration
+}
+
+func (s *Server) shard(l *loop.Loop) *shard { return s.shards[l.Index()] }
+
+// lookup finds a session on its home loop, where it is called. A session past
+// its heartbeat is not found any more, be its alarm late or not.
+func (s *Server) lookup(home *loop.Loop, id sid) *Session {
+	a, _ := home.Owner(id.slot).(*alarm)
+	if a == nil {
+		return nil
+	}
+	session := (*Session)(a)
+	if !session.secret.equal(id.secret) {
+		return nil
+	}
+	if session.overdue() {
+		session.close(ReasonPingTimeout, nil)
+		return nil
+	}
+	return session
+}
+
+// register makes a session on the loop l. It reports false when the loop has
+// no number left for it.
+func (s *Server) register(l *loop.Loop, q query) (*Session, bool) {
+	session := &Session{server: s, loop: l, revision: q.revision, base64: q.base64, state: sessionOpen}
+	session.websocket.session = session
+	session.slot = l.Claim((*alarm)(session))
+	if session.slot > maxSlot {
+		l.Release(session.slot)
+		return nil, false
+	}
+	shard := s.shard(l)
+	session.secret = shard.entropy.secret()
+	shard.sessions.Add(1)
+	return session, true
+}
+
+// forget takes a closed session out of its shard.
+func (s *Server) forget(session *Session) {
+	session.loop.Release(session.slot)
+	s.shard(session.loop).sessions.Add(-1)
+}
+
+// arrived is called on the session's home loop when x comes there, from this
+// loop or another. It reports whether the session waits for the body of x. If
+// not, x may be in use for the next request already.
+func (s *Server) arrived(x *exchange) (receiving bool) {
+	home := x.home
+	session := s.lookup(home, x.query.sid)
+	switch {
+	case session == nil:
+		x.refuse(home, refusedSID, "")
+	case x.query.transport != Polling, session.Transport() != Polling, x.query.revision != session.revision:
+		x.refuse(home, refusedRequest, "")
+	default:
+		return session.transport.(*polling).arrived(x)
+	}
+	return false
+}
+
+// completed is called on the session's home loop with the body of x.
+func (s *Server) completed(x *exchange, body []byte) {
+	if x.session != nil {
+		x.partial = false
+		x.session.transport.(*polling).received(x, body)
+	}
+}
+
+// cancelled is called on the session's home loop when the body of x will not
+// come. Only a body that is too large leaves the session open.
+func (s *Server) cancelled(x *exchange, err *httpparse.Error) {
+	session := x.session
+	if session == nil { // answered already
+		return
+	}
+	session.transport.(*polling).data = nil
+	x.session = nil
+	if err != errTooLarge {
+		session.close(ReasonTransportError, ErrDataLost)
+	}
+	x.answer(session.loop, err.Status, "", "")
+}
+
+// walk is a Task that visits the owners of all slots of a loop, some in each
+// turn, so that the loop keeps serving the others.
+type walk struct {
+	loop  *loop.Loop
+	next  loop.Slot
+	visit func(owner loop.Alarm)
+}
+
+// walkStep is the number of slots that a walk looks at in one turn.
+const walkStep = 512
+
+func (w *walk) Run() {
+	for end := min(w.next+walkStep, w.loop.Slots()); w.next < end; w.next++ {
+		if owner := w.loop.Owner(w.next); owner != nil {
+			w.visit(owner)
+		}
+	}
+	if w.next < w.loop.Slots() {
+		_ = w.loop.Post(w) // a stopped loop has closed them all
+	}
+}
+
+// each visits the owners of all slots, on their loops. It returns at once.
+func (s *Server) each(visit func(owner loop.Alarm)) {
+	for _, shard := range s.bound() {
+		_ = shard.loop.Post(&walk{loop: shard.loop, visit: visit})
+	}
+}

@@ -1,0 +1,74 @@
+package engine
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+
+	"turbine/loop"
+)
+
+// A session id is base64url of 15 bytes, 20 characters as the reference
+// server's: where the session lives, and 88 bits that cannot be guessed.
+//
+//	loop (1) | slot (3) | secret (11)
+//
+// A lookup is two table accesses and a comparison in constant time: no map, no
+// lock, and nothing for the garbage collector to follow in hash order.
+const (
+	sidBytes   = 15
+	sidLength  = 20
+	secretSize = 11
+	maxSlot    = 1<<24 - 1
+)
+
+type secret [secretSize]byte
+
+// sid is a session id, decoded.
+type sid struct {
+	loop   int
+	slot   loop.Slot
+	secret secret
+}
+
+func appendSID(dst []byte, id sid) []byte {
+	raw := [sidBytes]byte{byte(id.loop), byte(id.slot >> 16), byte(id.slot >> 8), byte(id.slot)}
+	copy(raw[4:], id.secret[:])
+	return base64.RawURLEncoding.AppendEncode(dst, raw[:])
+}
+
+// parseSID reports false for what appendSID cannot have made.
+func parseSID(p []byte) (id sid, ok bool) {
+	if len(p) != sidLength {
+		return sid{}, false
+	}
+	var raw [sidBytes]byte
+	if n, err := base64.RawURLEncoding.Decode(raw[:], p); err != nil || n != sidBytes {
+		return sid{}, false
+	}
+	id.loop = int(raw[0])
+	id.slot = loop.Slot(raw[1])<<16 | loop.Slot(raw[2])<<8 | loop.Slot(raw[3])
+	copy(id.secret[:], raw[4:])
+	return id, true
+}
+
+// entropy hands out random bytes that it fetches in bulk. It belongs to a loop.
+type entropy struct {
+	bytes [64 * secretSize]byte
+	left  int
+}
+
+func (e *entropy) secret() (s secret) {
+	if e.left == 0 {
+		_, _ = rand.Read(e.bytes[:]) // never fails; it would end the process
+		e.left = len(e.bytes)
+	}
+	at := len(e.bytes) - e.left
+	copy(s[:], e.bytes[at:])
+	clear(e.bytes[at : at+secretSize])
+	e.left -= secretSize
+	return s
+}
+
+// equal compares in constant time.
+func (s secret) equal(other secret) bool { return subtle.ConstantTimeCompare(s[:], other[:]) == 1 }

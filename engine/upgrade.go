@@ -1,0 +1,166 @@
+package engine
+
+import (
+	"errors"
+	"time"
+
+	"turbine/engine/packet"
+	"turbine/internal/invariants"
+	"turbine/loop"
+	"turbine/wsframe"
+
+	"github.com/gobwas/ws"
+)
+
+// upgradeState is how far the switch from polling to WebSocket has come.
+//
+//	| state           | event                                           | next    | does
+//	| idle            | WebSocket with this sid, polling, upgrades allowed | probing | 101, arm UpgradeTimeout
+//	| idle, done      | WebSocket with this sid, not allowed            | same    | close that WebSocket
+//	| probing, probed | another WebSocket with this sid                 | same    | close that WebSocket
+//	| probing, probed | ping "probe" on it                              | probed  | pong "probe"; a waiting GET gets noop
+//	| probed          | GET                                             | probed  | waiting packets, else noop, at once
+//	| probing, probed | upgrade packet                                  | done    | WebSocket becomes the transport, polling dropped, flush
+//	| probing, probed | other packet, lost, timeout, session closed     | idle    | close the candidate, stay on polling
+//	| done            | GET or POST with this sid                       | done    | 400 bad request
+//
+// Idle is a session without an upgrade.
+type upgradeState uint8
+
+const (
+	upgradeProbing upgradeState = iota + 1
+	upgradeProbed
+	upgradeDone
+	upgradeOver // given up: back to idle
+)
+
+// upgrade is the WebSocket being tried, and its connection's handler. It
+// exists from the 101 until it is the transport or is given up.
+type upgrade struct {
+	link
+	session  *Session
+	deadline time.Duration
+	state    upgradeState
+	base64   bool
+}
+
+// offer makes conn, a WebSocket just opened with the session's id, its
+// candidate. rest is borrowed: what came behind the handshake.
+func (s *Session) offer(conn *loop.Conn, base64 bool, rest []byte) {
+	o := &s.server.options
+	if s.state == sessionClosed || s.upgrade != nil || s.Transport() != Polling || o.NoUpgrades {
+		rejectWebSocket(conn)
+		return
+	}
+	u := &upgrade{
+		link:     link{conn: conn},
+		session:  s,
+		deadline: s.loop.Now() + o.UpgradeTimeout,
+		state:    upgradeProbing,
+		base64:   base64,
+	}
+	s.upgrade = u
+	s.arm()
+	conn.SetHandler(u)
+	if len(rest) > 0 {
+		u.Data(rest)
+	}
+}
+
+// become is the only place that sets u.state.
+func (u *upgrade) become(next upgradeState) {
+	invariants.Check(u.state < upgradeDone, "upgrade %d -> %d", u.state, next)
+	u.state = next
+}
+
+// Data borrows p.
+func (u *upgrade) Data(p []byte) {
+	for {
+		m, rest, err := u.receive(p, u.session.server.frames)
+		switch {
+		case errors.Is(err, wsframe.ErrIncomplete):
+			return
+		case err != nil:
+			code := ws.StatusProtocolError
+			var e *wsframe.CloseError
+			if errors.As(err, &e) {
+				code = e.Code
+			}
+			u.giveUp(code)
+			return
+		case m.OpCode == ws.OpClose:
+			code, _, _ := wsframe.ParseClose(m.Payload) // the reader has checked it
+			u.giveUp(code)
+			return
+		}
+		u.packet(u.session.revision.Decode(m.Payload, m.OpCode == ws.OpBinary))
+		switch u.state {
+		case upgradeDone:
+			u.handOver(rest)
+			return
+		case upgradeOver:
+			return
+		}
+		p = rest
+	}
+}
+
+// packet handles one packet on the candidate.
+func (u *upgrade) packet(p packet.Packet, err error) {
+	switch {
+	case err != nil:
+		u.abandon()
+	case p.IsProbe() && u.conn.Ready(): // who probes on and on without reading is given up
+		if u.state == upgradeProbing {
+			u.become(upgradeProbed)
+		}
+		u.conn.Write(probeFrame)
+		u.session.transport.(*polling).release()
+	case p.Type == packet.Upgrade && !p.Binary && len(p.Data) == 0: // without a probe, too, as the reference server
+		u.become(upgradeDone)
+	default:
+		u.abandon()
+	}
+}
+
+var probeFrame = wsframe.AppendFrame(nil, ws.OpText, []byte("3probe"))
+
+// handOver makes the candidate the session's transport. rest is borrowed: what
+// came behind the upgrade packet.
+func (u *upgrade) handOver(rest []byte) {
+	s := u.session
+	old := s.transport.(*polling)
+	t := &s.websocket
+	t.link = u.link
+	s.upgrade, s.upgraded, s.base64 = nil, true, u.base64
+	s.setTransport(t)
+	t.conn.SetHandler(t)
+	old.closed(ReasonTransportClose)
+
+	s.begin()
+	s.tellUpgrade()
+	s.run()
+	if s.state != sessionClosed {
+		t.Data(rest)
+	}
+}
+
+// abandon gives the attempt up: the session stays on polling.
+func (u *upgrade) abandon() { u.giveUp(0) }
+
+func (u *upgrade) giveUp(code ws.StatusCode) {
+	if u.state >= upgradeDone {
+		return
+	}
+	u.become(upgradeOver)
+	u.session.upgrade = nil
+	u.bye(code)
+}
+
+func (u *upgrade) expired() { u.abandon() }
+
+func (u *upgrade) Drained() {}
+
+func (u *upgrade) EOF() { u.abandon() }
+
+func (u *upgrade) Closed(error) { u.abandon() }

@@ -1,0 +1,222 @@
+package engine
+
+import (
+	"errors"
+
+	"turbine/engine/packet"
+	"turbine/loop"
+	"turbine/pool"
+	"turbine/wsframe"
+
+	"github.com/gobwas/ws"
+)
+
+// maxControlFrame is the size in bytes of the longest control frame we send.
+const maxControlFrame = 2 + ws.MaxControlFramePayloadSize
+
+// closeFrame is a close frame without a status.
+var closeFrame = wsframe.AppendClose(nil, 0, "")
+
+// link is the WebSocket layer of a connection: messages in, frames out.
+type link struct {
+	conn   *loop.Conn
+	reader wsframe.Reader
+}
+
+// receive returns the next data message or close frame, and answers pings. It
+// borrows p; what it returns is borrowed too. The errors are those of
+// wsframe.Reader.Next.
+func (k *link) receive(p []byte, limits wsframe.Limits) (m wsframe.Message, rest []byte, err error) {
+	for {
+		m, p, err = k.reader.Next(p, limits)
+		if err != nil || (m.OpCode != ws.OpPing && m.OpCode != ws.OpPong) {
+			return m, p, err
+		}
+		// RFC 6455, 5.5.3: only the last of many pings needs an answer, so a
+		// client that does not read gets none.
+		if m.OpCode == ws.OpPing && k.conn.Ready() {
+			var frame [maxControlFrame]byte
+			k.conn.Write(wsframe.AppendFrame(frame[:0], ws.OpPong, m.Payload))
+		}
+	}
+}
+
+// bye ends the connection with a close frame. A code of 0 sends no status.
+func (k *link) bye(code ws.StatusCode) {
+	k.conn.SetHandler(deaf{})
+	if code == 0 {
+		k.conn.Write(closeFrame)
+	} else {
+		var frame [maxControlFrame]byte
+		k.conn.Write(wsframe.AppendClose(frame[:0], code, ""))
+	}
+	k.conn.Close()
+	k.reader.Release()
+}
+
+// putPacketFrame makes b, which holds the data of a packet, the whole
+// WebSocket frame of that packet. It writes into the headroom only.
+func putPacketFrame(b *pool.Buf, r Revision, kind packet.Type, binary bool) {
+	if prefix, ok := r.FramePrefix(packet.Packet{Type: kind, Binary: binary}); ok {
+		b.Prepend(1)[0] = prefix
+	}
+	opcode := ws.OpText
+	if binary {
+		opcode = ws.OpBinary
+	}
+	wsframe.PutHeader(b, opcode)
+}
+
+// websocket is the WebSocket transport.
+//
+//	| state  | event                                | next   | does
+//	| open   | data message / ping / pong           | open   | decode and deliver / pong / -
+//	| open   | close frame, close packet            | closed | echo, Conn.Close; session: transport close
+//	| open   | protocol fault, too big, bad UTF-8   | closed | close frame 1002, 1009, 1007; session: transport error
+//	| open   | no packet                            | closed | close frame; session: parse error
+//	| open   | session closes                       | closed | flush, close frame, Conn.Close
+//	| any    | connection lost                      | closed | session: transport close
+//
+// Conn.Close waits, bounded, for the peer's close frame and end of stream.
+// While link.conn is nil the session is on polling.
+type websocket struct {
+	link
+	session *Session
+}
+
+func (t *websocket) kind() Transport { return WebSocket }
+
+func (t *websocket) ready() bool { return t.conn.Ready() }
+
+// batchBytes is how much is handed to the connection at a time. It may exceed
+// the connection's high-water mark by one batch.
+const (
+	batchBytes   = 64 << 10
+	batchPackets = 256
+)
+
+func (t *websocket) limits() (bytes, packets int) { return batchBytes, batchPackets }
+
+// send writes one frame a packet.
+func (t *websocket) send(batch []outgoing) {
+	s := t.session
+	for i := range batch {
+		o := &batch[i]
+		switch {
+		case o.binary && s.base64:
+			t.sendEncoded(o)
+		case o.prepared != nil:
+			t.conn.WriteBuf(o.prepared.frame(s.revision))
+		case o.data != nil:
+			putPacketFrame(o.data, s.revision, o.kind, o.binary)
+			t.conn.WriteBuf(o.data)
+		default:
+			t.conn.Write(emptyFrames[o.kind])
+		}
+		o.release()
+	}
+}
+
+// sendEncoded sends binary data as text, to a client that asked for it.
+func (t *websocket) sendEncoded(o *outgoing) {
+	s := t.session
+	b := pool.Frames.Get(s.cost(o))
+	text, _ := s.revision.AppendFrame(b.Tail(), o.packet(), true)
+	b.SetTail(text)
+	wsframe.PutHeader(b, ws.OpText)
+	t.conn.WriteBuf(b)
+	b.Release()
+}
+
+// emptyFrames are the frames of the packets without data, by type: the same
+// in both revisions.
+var emptyFrames = func() (frames [packet.Noop + 1][]byte) {
+	for kind := range frames {
+		frames[kind] = wsframe.AppendFrame(nil, ws.OpText, []byte{'0' + byte(kind)})
+	}
+	return frames
+}()
+
+// Data borrows p.
+func (t *websocket) Data(p []byte) {
+	s := t.session
+	s.begin()
+	for s.state != sessionClosed {
+		m, rest, err := t.receive(p, s.server.frames)
+		if errors.Is(err, wsframe.ErrIncomplete) {
+			break
+		}
+		if err != nil {
+			t.fault(err)
+			break
+		}
+		t.message(m)
+		p = rest
+	}
+	s.run()
+}
+
+// message handles one data message or close frame.
+func (t *websocket) message(m wsframe.Message) {
+	s := t.session
+	if m.OpCode == ws.OpClose {
+		code, _, _ := wsframe.ParseClose(m.Payload) // the reader has checked it
+		t.leave(code)
+		s.close(ReasonTransportClose, nil)
+		return
+	}
+	p, err := s.revision.Decode(m.Payload, m.OpCode == ws.OpBinary)
+	switch {
+	case err != nil:
+		t.leave(0)
+		s.close(ReasonParseError, err)
+	case p.Type == packet.Close && !p.Binary:
+		// The reference server ignores it and waits for the heartbeat to fail.
+		t.leave(0)
+		s.close(ReasonTransportClose, nil)
+	default:
+		s.packet(p)
+	}
+}
+
+// fault ends a connection that broke the rules of the WebSocket protocol.
+func (t *websocket) fault(err error) {
+	code := ws.StatusProtocolError
+	var e *wsframe.CloseError
+	if errors.As(err, &e) {
+		code = e.Code
+	}
+	t.leave(code)
+	t.session.close(ReasonTransportError, err)
+}
+
+// leave sends the close frame, unless that was done, behind what callbacks have
+// sent until now.
+func (t *websocket) leave(code ws.StatusCode) {
+	t.session.flush()
+	if t.conn != nil {
+		t.bye(code)
+		t.conn = nil
+	}
+}
+
+func (t *websocket) Drained() { t.session.flush() }
+
+// EOF without a close frame before it is a connection lost.
+func (t *websocket) EOF() {
+	t.conn.SetHandler(deaf{})
+	t.conn.Close()
+	t.lost()
+}
+
+func (t *websocket) Closed(error) { t.lost() }
+
+func (t *websocket) lost() {
+	t.conn = nil
+	t.reader.Release()
+	t.session.close(ReasonTransportClose, nil)
+}
+
+func (t *websocket) end() { t.session.ended() }
+
+func (t *websocket) closed(Reason) { t.leave(0) }

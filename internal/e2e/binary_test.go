@@ -1,0 +1,259 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"net/http"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// options are the flags of the binary; each has an environment variable.
+var options = []string{
+	"addr", "path", "ping-interval", "ping-timeout", "upgrade-timeout", "max-payload",
+	"transports", "revisions", "loops", "app", "drain-timeout", "log-level",
+}
+
+// run runs the binary to its end, which has to come by itself.
+func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := command(ctx, t, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	require.NoError(t, ctx.Err(), "turbine did not end\n%s%s", &out, &errs)
+	if err != nil {
+		require.ErrorAs(t, err, new(*exec.ExitError))
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+// oneLine checks that an error is told in one line.
+func oneLine(t *testing.T, stderr string) {
+	t.Helper()
+	require.NotEmpty(t, strings.TrimSpace(stderr))
+	require.Equal(t, 1, strings.Count(strings.TrimRight(stderr, "\n")+"\n", "\n"), "%s", stderr)
+}
+
+func TestTakenPort(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	taken := l.Addr().String()
+	code, stdout, stderr := run(t, "--addr", taken)
+	require.Equal(t, 1, code, stderr)
+	require.Empty(t, stdout)
+	oneLine(t, stderr)
+	require.Contains(t, stderr, taken)
+
+	// The same when the port is taken by another turbine.
+	s := serve(t)
+	code, stdout, stderr = run(t, "--addr", s.addr)
+	require.Equal(t, 1, code, stderr)
+	require.Empty(t, stdout)
+	oneLine(t, stderr)
+	s.goesOn(t)
+}
+
+func TestBadFlag(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"--nonsense"}, "nonsense"},
+		{[]string{"nonsense"}, "nonsense"},
+		{[]string{"--addr"}, "addr"},
+		{[]string{"--ping-interval", "soon"}, "ping-interval"},
+		{[]string{"--ping-interval", "-1s"}, "ping-interval"},
+		{[]string{"--ping-timeout", "5"}, "ping-timeout"},
+		{[]string{"--max-payload", "much"}, "max-payload"},
+		{[]string{"--max-payload", "-1"}, "max-payload"},
+		{[]string{"--transports", "polling,pigeon"}, "pigeon"},
+		{[]string{"--revisions", "4,9"}, "9"},
+		{[]string{"--loops", "-1"}, "loops"},
+		{[]string{"--app", "tango"}, "app"},
+		{[]string{"--log-level", "loud"}, "log-level"},
+	} {
+		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
+			// The free port is for the case that the fault is not seen.
+			code, stdout, stderr := run(t, append([]string{"--addr=127.0.0.1:0"}, c.args...)...)
+			require.Equal(t, 2, code, stderr)
+			require.Empty(t, stdout)
+			oneLine(t, stderr)
+			require.Contains(t, stderr, c.says)
+		})
+	}
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	code, stdout, stderr := run(t, "--help")
+	require.Equal(t, 0, code, stderr)
+	require.Empty(t, stderr)
+	for _, name := range options {
+		require.Contains(t, stdout, "--"+name)
+		require.Contains(t, stdout, "TURBINE_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_")))
+	}
+
+	code, stdout, stderr = run(t, "--version")
+	require.Equal(t, 0, code, stderr)
+	require.Empty(t, stderr)
+	oneLine(t, stdout)
+}
+
+// A flag wins over the environment, which wins over the default.
+func TestEnvironment(t *testing.T) {
+	cmd := command(context.Background(), t, "--ping-timeout", "8s", "--path", "/from/flag/")
+	cmd.Env = append(cmd.Env, "TURBINE_ADDR=127.0.0.1:0", "TURBINE_PATH=/from/environment/",
+		"TURBINE_PING_INTERVAL=9s", "TURBINE_PING_TIMEOUT=1s", "TURBINE_MAX_PAYLOAD=5000",
+		"TURBINE_DRAIN_TIMEOUT=200ms")
+	s := start(t, cmd)
+	s.path = "/from/flag/"
+	o := s.poll4(t).open
+	o.Sid = ""
+	require.Equal(t, open{"", []string{"websocket"}, 9000, 8000, 5000}, o)
+	s.goesOn(t)
+}
+
+func TestDefaults(t *testing.T) {
+	o := serve(t).poll4(t).open
+	require.Regexp(t, `^[A-Za-z0-9_-]{20}$`, o.Sid)
+	o.Sid = ""
+	require.Equal(t, open{"", []string{"websocket"}, 25000, 20000, maxPayload}, o)
+}
+
+func TestPathFlag(t *testing.T) {
+	s := serve(t, "--path", "/custom/")
+	p := s.dial(t)
+	p.write("GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: " + s.addr + "\r\n\r\n")
+	require.Contains(t, elsewhere, p.reply("GET").status)
+	s.path = "/custom/"
+	s.goesOn(t)
+}
+
+func TestTransportsFlag(t *testing.T) {
+	s := serve(t, "--transports", "polling")
+	p := s.poll4(t)
+	require.Empty(t, p.Upgrades)
+	p.write(s.upgradeRequest("EIO=4&transport=websocket"))
+	require.Equal(t, http.StatusBadRequest, p.reply("GET").status)
+	s.poll4(t).echoes()
+
+	s = serve(t, "--transports", "websocket")
+	p.t = t
+	q := s.dial(t)
+	q.isError(q.get("EIO=4&transport=polling"), 0)
+	ws, _ := s.websocket(t, 4)
+	ws.echoes()
+}
+
+func TestRevisionsFlag(t *testing.T) {
+	s := serve(t, "--revisions", "4")
+	p := s.dial(t)
+	p.isError(p.get("EIO=3&transport=polling"), 5)
+	ws := s.dial(t)
+	ws.write(s.upgradeRequest("EIO=3&transport=websocket"))
+	require.Equal(t, `400 "Unsupported protocol version"`, ws.reply("GET").String())
+	s.goesOn(t)
+
+	s = serve(t, "--revisions", "3")
+	p = s.dial(t)
+	p.isError(p.get("EIO=4&transport=polling"), 5)
+	s.poll3(t).echoes()
+}
+
+func TestMaxPayloadFlag(t *testing.T) {
+	s := serve(t, "--max-payload", "100")
+	p := s.poll4(t)
+	full := "4" + strings.Repeat("x", 99)
+	p.ok(p.post(full))
+	p.polls(full)
+	q := s.dial(t)
+	require.Equal(t, http.StatusRequestEntityTooLarge, q.post(p.query(), full+"x").status)
+	p.echoes()
+
+	ws, session := s.websocket(t, 4)
+	ws.send(full)
+	ws.receives(full)
+	ws.send(full + "x")
+	ws.closes(1009)
+	session.gone()
+}
+
+// Whoever sends: everybody gets it, over any transport and revision.
+func TestBroadcast(t *testing.T) {
+	s := serve(t, "--app", "broadcast")
+	poll4, poll3 := s.poll4(t), s.poll3(t)
+	ws4, _ := s.websocket(t, 4)
+	ws3, _ := s.websocket(t, 3)
+	sender := map[string]func(packet string){
+		"polling":   func(packet string) { poll4.ok(poll4.post(packet)) },
+		"websocket": ws3.send,
+	}
+	for name, send := range sender {
+		send("4from " + name + " €")
+		want := "4from " + name + " €"
+		ws4.receives(want)
+		ws3.receives(want)
+		poll4.polls(want)
+		poll3.polls(map[string]string{"polling": "15:", "websocket": "17:"}[name] + want)
+	}
+}
+
+// SIGTERM and SIGINT close every session and end the process with code 0.
+func TestSignal(t *testing.T) {
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		t.Run(signal.String(), func(t *testing.T) {
+			// A drain timeout over our patience: the sessions end because they are closed.
+			s := serve(t, "--loops", "1", "--drain-timeout", "1m")
+			idle := s.dial(t)
+			ws, unused := s.websocket(t, 4)
+			polling := s.poll4(t)
+			polling.write(s.getRequest(polling.query()))
+			ws.echoes() // the poll now waits, see serveOneLoop
+
+			require.NoError(t, s.cmd.Process.Signal(signal))
+			ws.closes(noStatus, 1001)
+			require.Equal(t, `200 "1"`, polling.reply("GET").String())
+			idle.ended()
+			unused.ended()
+			polling.ended()
+			require.True(t, s.ends(stopPatience), "still running")
+			require.Equal(t, 0, s.cmd.ProcessState.ExitCode())
+			_, err := net.DialTimeout("tcp", s.addr, patience)
+			require.Error(t, err, "the port is still open")
+		})
+	}
+}
+
+// A session that does not fetch its close holds the end up, but no longer than the drain timeout.
+func TestDrainTimeout(t *testing.T) {
+	s := serve(t, "--drain-timeout", "300ms")
+	s.poll4(t)
+	begin := time.Now()
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
+	require.True(t, s.ends(stopPatience), "still running")
+	require.GreaterOrEqual(t, time.Since(begin), 300*time.Millisecond)
+	require.Equal(t, 0, s.cmd.ProcessState.ExitCode())
+}
+
+// A second signal does not wait for anybody. The client here never answers the
+// close frame, so that the first signal alone has something to wait for.
+func TestSecondSignal(t *testing.T) {
+	cmd := command(context.Background(), t, "--addr", "127.0.0.1:0")
+	s := start(t, cmd)
+	ws, _ := s.websocket(t, 4)
+	ws.echoes()
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	ws.closeFrame(noStatus, 1001)
+	_ = cmd.Process.Signal(syscall.SIGTERM) // an error says that it did not wait at all
+	require.True(t, s.ends(2*time.Second), "still running")
+	s.cmd = nil // how it ended is not asked for
+}

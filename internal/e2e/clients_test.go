@@ -1,0 +1,54 @@
+package e2e
+
+import (
+	"context"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	clients    = []string{"6", "3", "1"} // engine.io-client 6.6.8; 3.5.6 and 1.8.6 speak revision 3
+	transports = []string{"polling", "websocket", "upgrade"}
+)
+
+// Every message of every scenario comes back once, in order and unchanged.
+func TestClients(t *testing.T) {
+	s := serve(t)
+	for _, client := range clients {
+		for _, transport := range transports {
+			t.Run("client "+client+" "+transport, func(t *testing.T) {
+				scenario(t, s, client, transport, "all")
+			})
+		}
+	}
+}
+
+// Both sides keep the session alive, also after an upgrade. The clients wait for
+// five heartbeats, which is longer than a session may live without one.
+func TestClientHeartbeats(t *testing.T) {
+	s := serve(t, "--ping-interval", "250ms", "--ping-timeout", "750ms")
+	for _, client := range clients {
+		for _, transport := range transports {
+			t.Run("client "+client+" "+transport, func(t *testing.T) {
+				scenario(t, s, client, transport, "heartbeat")
+			})
+		}
+	}
+}
+
+func scenario(t *testing.T, s *server, client, transport, name string) {
+	t.Helper()
+	require.DirExists(t, "clients/node_modules", "the clients are not installed: run make setup")
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "node", "scenario.js", "--url", "http://"+s.addr,
+		"--client", client, "--transport", transport, "--scenario", name, "--timeout", "60")
+	cmd.Dir = "clients"
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	require.NoError(t, err)
+}

@@ -1,0 +1,21 @@
+// Package e2e tests the turbine binary from outside: it builds it, starts it
+// on a free port and talks to it over real sockets. It imports nothing of the
+// project, so that it sees only what a peer sees.
+//
+//   - clients_test.go runs the official Engine.IO clients of three generations,
+//     installed in clients/ by a lock file (`make e2e-setup`).
+//   - unclean_test.go, frames_test.go, upgrade_test.go and cut_test.go send by
+//     hand what no proper client sends, and check what the protocol text says
+//     the sender gets; each ends with a session that is served as before.
+//   - heartbeat_test.go does what a client does, or not, when it is pinged.
+//   - binary_test.go checks the command line, the environment and the signals.
+//
+// The binary is built with the tags and the race detector of the test run:
+// `go test -race -tags invariants ./internal/e2e` tests such a binary.
+//
+// TURBINE_E2E_URL=http://127.0.0.1:3000 tests a server that already runs
+// instead. It has to echo, accept both revisions and have default options.
+// Tests that need other options, and those of the few places where turbine is
+// deliberately stricter than the reference server, are then skipped. Run it with
+// -count=1: the go command does not see when such a server has changed.
+package e2e

@@ -1,0 +1,236 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	patience     = 10 * time.Second // for one answer; far more than a loaded machine needs
+	stopPatience = 15 * time.Second // for the end of the process after SIGTERM
+)
+
+var (
+	tempDir string // holds the binary
+	ready   = regexp.MustCompile(`listening on (\S+)`)
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "turbine-e2e-")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		tempDir = dir
+		return m.Run()
+	}())
+}
+
+// external returns TURBINE_E2E_URL. It asks for it during a test: the go command
+// notes which variables and files a test looked at, and takes a cached result
+// only when they are the same.
+func external() string { return os.Getenv("TURBINE_E2E_URL") }
+
+// inputs looks at all that the binary is built from and the clients run. This
+// package does not import it, so a cached result would hide that it has changed.
+func inputs() error {
+	return filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == ".git" || d.Name() == "node_modules"):
+			return filepath.SkipDir
+		case slices.Contains([]string{".go", ".mod", ".sum", ".js", ".json"}, filepath.Ext(path)):
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+}
+
+// executable builds turbine once and returns its path.
+var executable = sync.OnceValues(func() (string, error) {
+	if err := inputs(); err != nil {
+		return "", err
+	}
+	path := filepath.Join(tempDir, "turbine")
+	args := []string{"build", "-o", path}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "-tags" || s.Key == "-race" {
+				args = append(args, s.Key+"="+s.Value)
+			}
+		}
+	}
+	out, err := exec.Command("go", append(args, "turbine")...).CombinedOutput()
+	if err != nil {
+		return "", errors.New("go build: " + err.Error() + "\n" + string(out))
+	}
+	return path, nil
+})
+
+// command returns the binary with arguments, without the TURBINE_ variables of our own environment.
+func command(ctx context.Context, t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("runs the binary")
+	}
+	if external() != "" {
+		t.Skip("needs a binary of its own, TURBINE_E2E_URL is set")
+	}
+	path, err := executable()
+	require.NoError(t, err)
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.WaitDelay = time.Second
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "TURBINE_") {
+			cmd.Env = append(cmd.Env, v)
+		}
+	}
+	return cmd
+}
+
+// A server is a running turbine, or the one of TURBINE_E2E_URL.
+type server struct {
+	addr string
+	path string // where sessions are served
+
+	cmd    *exec.Cmd // nil when external
+	stderr output
+	exited chan struct{} // closed when the process has ended
+}
+
+// serve starts a server on a free port and stops it when the test ends. The
+// server must then end by itself and with code 0, whatever the test did to it.
+// It does not wait long for the sessions that tests leave without a poll.
+func serve(t *testing.T, args ...string) *server {
+	t.Helper()
+	if external() != "" && len(args) == 0 && !testing.Short() {
+		u, err := url.Parse(external())
+		require.NoError(t, err)
+		return &server{addr: u.Host, path: "/engine.io/"}
+	}
+	return start(t, command(context.Background(), t, append([]string{"--addr", "127.0.0.1:0", "--drain-timeout", "200ms"}, args...)...))
+}
+
+// serveOneLoop is serve for tests that need an order between connections: one
+// loop has handled what was written to a connection it knows when it answers
+// something written later to another.
+func serveOneLoop(t *testing.T) *server {
+	t.Helper()
+	if external() != "" {
+		return serve(t) // the reference server has one thread
+	}
+	return serve(t, "--loops", "1")
+}
+
+// start is serve for a command that is already made.
+func start(t *testing.T, cmd *exec.Cmd) *server {
+	t.Helper()
+	s := &server{path: "/engine.io/", cmd: cmd, exited: make(chan struct{})}
+	cmd.Stderr = &s.stderr
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+
+	addr := make(chan string, 1)
+	go func() {
+		defer close(s.exited)
+		lines := bufio.NewScanner(stdout)
+		for lines.Scan() {
+			if m := ready.FindStringSubmatch(lines.Text()); m != nil {
+				select {
+				case addr <- m[1]:
+				default:
+				}
+			}
+		}
+		_, _ = io.Copy(io.Discard, stdout) // a line too long for the scanner must not block the server
+		_ = cmd.Wait()
+	}()
+	t.Cleanup(func() { s.stop(t) })
+
+	select {
+	case s.addr = <-addr:
+	case <-s.exited:
+		require.FailNow(t, "turbine ended before it listened", "%v\n%s", cmd.ProcessState, s.stderr.String())
+	case <-time.After(patience):
+		require.FailNow(t, "turbine did not say that it is listening", s.stderr.String())
+	}
+	return s
+}
+
+// stop ends the process with SIGTERM and checks how it went. It may be called twice.
+func (s *server) stop(t *testing.T) {
+	t.Helper()
+	if s.cmd == nil {
+		return
+	}
+	if t.Failed() {
+		defer func() { t.Logf("stderr of turbine:\n%s", s.stderr.String()) }()
+	}
+	_ = s.cmd.Process.Signal(syscall.SIGTERM) // an error says that it has ended; the code tells how
+	if !s.ends(stopPatience) {
+		_ = s.cmd.Process.Kill()
+		<-s.exited
+		t.Errorf("turbine was still running %v after SIGTERM", stopPatience)
+		return
+	}
+	if code := s.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("turbine ended with %v\n%s", s.cmd.ProcessState, s.stderr.String())
+	}
+}
+
+// ends reports whether the process ends within d.
+func (s *server) ends(d time.Duration) bool {
+	select {
+	case <-s.exited:
+		return true
+	case <-time.After(d):
+		return false
+	}
+}
+
+// output collects what a process prints. Safe from any goroutine.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// stricter skips where turbine is deliberately stricter than the reference server.
+func stricter(t *testing.T) {
+	t.Helper()
+	if external() != "" {
+		t.Skip("turbine is stricter than the reference here, TURBINE_E2E_URL is set")
+	}
+}

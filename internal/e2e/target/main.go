@@ -1,0 +1,151 @@
+// Target is the server that black-box suites are pointed at. It shows them the
+// house's own parts without the rest of a product around them: the Engine.IO
+// echo under its path, a bare WebSocket echo at /ws, and plain HTTP everywhere
+// else. See http.go for what that answers.
+//
+//	go run ./internal/e2e/target --addr 127.0.0.1:9001
+//
+// It is a tool for tests and knows no deadlines outside Engine.IO: who sends
+// half a request may keep the connection for as long as it likes.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"turbine/engine"
+	"turbine/httpparse"
+	"turbine/loop"
+	"turbine/wsframe"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit codes.
+const (
+	exitFailed = 1 // it could not serve
+	exitUsage  = 2 // the command line makes no sense
+)
+
+type flags struct {
+	Addr         string        `default:"127.0.0.1:9001" help:"TCP address to listen on."`
+	Path         string        `default:"/engine.io/" help:"Path that Engine.IO is served under."`
+	MaxMessage   int           `default:"16777216" help:"Limit of a message at /ws, in bytes."`
+	MaxFragments int           `default:"65536" help:"Limit of fragments of a message at /ws."`
+	MaxBody      int           `default:"16777216" help:"Limit of a request body outside Engine.IO, in bytes."`
+	PingInterval time.Duration `default:"25s" help:"How often an Engine.IO client is pinged."`
+	PingTimeout  time.Duration `default:"20s" help:"How long the answer to a ping may take."`
+	MaxPayload   int           `default:"1000000" help:"Limit of an Engine.IO request body and message, in bytes."`
+	Loops        int           `default:"0" help:"Number of event loops; 0 means one for each CPU."`
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	var f flags
+	parser := kong.Must(&f,
+		kong.Name("target"),
+		kong.Description("A server for black-box suites: Engine.IO, WebSocket and HTTP echoes."),
+		kong.Writers(stdout, stderr),
+	)
+	if _, err := parser.Parse(args); err != nil {
+		fmt.Fprintf(stderr, "target: %v (see target --help)\n", err)
+		return exitUsage
+	}
+	reactor, err := open(&f)
+	if err != nil {
+		fmt.Fprintf(stderr, "target: %v\n", err)
+		return exitUsage
+	}
+	if err := serve(reactor, f.Addr, stdout); err != nil {
+		fmt.Fprintf(stderr, "target: %v\n", err)
+		return exitFailed
+	}
+	return 0
+}
+
+// A target is what all its connections share.
+type target struct {
+	engine  *engine.Server
+	path    []byte           // of Engine.IO, with a slash at its end
+	heads   httpparse.Limits // the defaults, as the engine's
+	frames  wsframe.Limits
+	maxBody int
+}
+
+// tick is exact enough for the short heartbeats that suites ask for, 200 ms.
+const tick = 10 * time.Millisecond
+
+// open makes the target's loops.
+func open(f *flags) (*loop.Reactor, error) {
+	if f.MaxMessage < 1 || f.MaxFragments < 1 || f.MaxBody < 1 {
+		return nil, errors.New("a limit is below 1")
+	}
+	server, err := engine.New(
+		engine.Options{
+			Path:         f.Path,
+			PingInterval: f.PingInterval,
+			PingTimeout:  f.PingTimeout,
+			MaxPayload:   f.MaxPayload,
+		},
+		engine.Events{Message: func(s *engine.Session, m engine.Message) {
+			if err := s.Send(m); errors.Is(err, engine.ErrQueueFull) {
+				s.Close() // an echo is never lost in silence
+			}
+		}},
+	)
+	if err != nil {
+		return nil, err
+	}
+	t := &target{
+		engine:  server,
+		path:    []byte(strings.TrimSuffix(f.Path, "/") + "/"),
+		frames:  wsframe.Limits{Message: f.MaxMessage, Fragments: f.MaxFragments},
+		maxBody: f.MaxBody,
+	}
+	reactor, err := loop.Open(loop.Options{Loops: f.Loops, Tick: tick}, t.accept)
+	if err != nil {
+		return nil, err
+	}
+	server.Bind(reactor.Loops())
+	return reactor, nil
+}
+
+// accept takes a new connection: all begin with HTTP.
+func (t *target) accept(c *loop.Conn) loop.Handler { return &httpConn{target: t, conn: c} }
+
+// serve runs the reactor until a signal ends it. Nothing is drained.
+func serve(reactor *loop.Reactor, address string, stdout io.Writer) error {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		reactor.Stop()
+		return err
+	}
+	ready := fmt.Sprintf("target: listening on %s", listener.Addr())
+	if err := reactor.Listen(listener); err != nil {
+		reactor.Stop()
+		return err
+	}
+	served := make(chan error, 1)
+	go func() { served <- reactor.Serve() }()
+	fmt.Fprintln(stdout, ready)
+
+	select {
+	case err := <-served:
+		return err
+	case <-signals:
+	}
+	reactor.Stop()
+	return <-served
+}

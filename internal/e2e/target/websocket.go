@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+
+	"turbine/httpparse"
+	"turbine/loop"
+	"turbine/pool"
+	"turbine/wsframe"
+
+	"github.com/gobwas/ws"
+)
+
+// wantsWebSocket reports whether r asks for the echo at /ws. A request with a
+// body does not: RFC 9110, 7.8, wants that read before the protocol changes.
+func wantsWebSocket(r *httpparse.Request) bool {
+	return r.Upgrade && string(r.Path) == "/ws" && !r.HasBody() &&
+		bytes.EqualFold(r.Header("Upgrade"), []byte("websocket"))
+}
+
+// acceptWebSocket answers the opening handshake r, and makes the connection an
+// echo if it is a good one. It borrows r and rest, what came behind it.
+func acceptWebSocket(t *target, c *loop.Conn, r *httpparse.Request, rest []byte) {
+	handshake := wsframe.Handshake{
+		Method: r.Method, Upgrade: r.Header("Upgrade"), Connection: r.Header("Connection"),
+		Key: r.Header("Sec-WebSocket-Key"), Version: r.Header("Sec-WebSocket-Version"),
+		Protocol: r.Header("Sec-WebSocket-Protocol"), Extensions: r.Header("Sec-WebSocket-Extensions"),
+	}
+	if err := handshake.Check(); err != nil {
+		var refused *wsframe.HandshakeError
+		errors.As(err, &refused)
+		c.Write(appendRefusal(nil, refused))
+		c.Close()
+		return
+	}
+	c.Write(httpparse.AppendEnd(handshake.AppendResponse(nil)))
+	w := &wsConn{conn: c, limits: t.frames}
+	c.SetHandler(w)
+	w.Data(rest)
+}
+
+func appendRefusal(dst []byte, e *wsframe.HandshakeError) []byte {
+	dst = httpparse.AppendResponse(dst, e.Status)
+	dst = httpparse.AppendHeader(dst, "Content-Type", "text/plain; charset=UTF-8")
+	dst = httpparse.AppendHeaderInt(dst, "Content-Length", int64(len(e.Text)))
+	dst = httpparse.AppendHeader(dst, "Connection", "close")
+	if e.Version {
+		dst = httpparse.AppendHeader(dst, "Sec-WebSocket-Version", "13, 8")
+	}
+	return append(httpparse.AppendEnd(dst), e.Text...)
+}
+
+// wsConn is the handler of a WebSocket that echoes messages.
+type wsConn struct {
+	conn   *loop.Conn
+	limits wsframe.Limits
+	reader wsframe.Reader
+	spill  *pool.Buf // bytes that wait for a client that does not take its echoes
+}
+
+// Data borrows p.
+func (w *wsConn) Data(p []byte) {
+	if w.spill != nil { // read before the pause took hold
+		w.spill.Append(p)
+		return
+	}
+	w.consume(p)
+}
+
+// consume borrows p and answers what is in it, as long as the client takes the
+// answers.
+func (w *wsConn) consume(p []byte) {
+	for w.conn.Ready() {
+		m, rest, err := w.reader.Next(p, w.limits)
+		if errors.Is(err, wsframe.ErrIncomplete) {
+			return
+		}
+		if err != nil {
+			w.fault(err)
+			return
+		}
+		if w.message(m); m.OpCode == ws.OpClose {
+			return
+		}
+		p = rest
+	}
+	w.conn.Pause() // until Drained
+	if len(p) > 0 {
+		w.spill = pool.Spills.Get(len(p))
+		w.spill.Append(p)
+	}
+}
+
+// Drained goes on with what waited for a slow reader.
+func (w *wsConn) Drained() {
+	w.conn.Resume()
+	if b := w.spill; b != nil {
+		w.spill = nil
+		w.consume(b.Bytes())
+		b.Release()
+	}
+}
+
+// message echoes m, which it borrows.
+func (w *wsConn) message(m wsframe.Message) {
+	switch m.OpCode {
+	case ws.OpText, ws.OpBinary:
+		w.send(m.OpCode, m.Payload)
+	case ws.OpPing:
+		w.send(ws.OpPong, m.Payload)
+	case ws.OpClose:
+		code, _, _ := wsframe.ParseClose(m.Payload) // the reader has checked it
+		w.bye(code, "")
+	}
+}
+
+func (w *wsConn) send(op ws.OpCode, payload []byte) {
+	b := pool.Frames.Get(len(payload))
+	b.Append(payload)
+	wsframe.PutHeader(b, op)
+	w.conn.WriteBuf(b)
+	b.Release()
+}
+
+// fault ends a connection that broke the rules.
+func (w *wsConn) fault(err error) {
+	fault := errProtocol
+	_ = errors.As(err, &fault)
+	w.bye(fault.Code, fault.Reason)
+}
+
+var errProtocol = &wsframe.CloseError{Code: ws.StatusProtocolError}
+
+// bye ends the connection with a close frame. A code of 0 sends no status.
+func (w *wsConn) bye(code ws.StatusCode, reason string) {
+	w.conn.Write(wsframe.AppendClose(nil, code, reason))
+	w.conn.Close()
+	w.free()
+}
+
+// EOF ends the connection when its echoes have been sent.
+func (w *wsConn) EOF() {
+	w.conn.Close()
+	w.free()
+}
+
+// Closed is the last event.
+func (w *wsConn) Closed(error) { w.free() }
+
+// free gives back what the connection holds.
+func (w *wsConn) free() {
+	w.reader.Release()
+	if w.spill != nil {
+		w.spill.Release()
+		w.spill = nil
+	}
+}

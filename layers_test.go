@@ -1,0 +1,179 @@
+package main
+
+import (
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A layer is one package's row in the picture of architecture.md, section 2:
+// what it may import besides the standard library.
+type layer struct {
+	ours  []string // below the module, "." is the root
+	other []string
+}
+
+const (
+	bytebufferpool = "github.com/valyala/bytebufferpool"
+	gnetErrors     = "github.com/panjf2000/gnet/v2/pkg/errors"
+	gnetNetpoll    = "github.com/panjf2000/gnet/v2/pkg/netpoll"
+	gobwas         = "github.com/gobwas/ws"
+	kongFlags      = "github.com/alecthomas/kong"
+	testify        = "github.com/stretchr/testify/require"
+	sysUnix        = "golang.org/x/sys/unix"
+)
+
+// layers is the picture. A package that is not in it has no place in the house.
+var layers = map[string]layer{
+	".":                   {[]string{"engine"}, []string{kongFlags}},
+	"engine":              {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/invariants"}, []string{gobwas}},
+	"engine/packet":       {},
+	"httpparse":           {},
+	"wsframe":             {[]string{"pool", "internal/invariants"}, []string{gobwas}},
+	"loop":                {[]string{"pool", "internal/invariants"}, []string{gnetErrors, gnetNetpoll, sysUnix}},
+	"loop/looptest":       {[]string{"loop", "pool"}, []string{testify}},
+	"pool":                {[]string{"internal/invariants"}, []string{bytebufferpool}},
+	"internal/invariants": {},
+	"internal/e2e":        {}, // starts the binary
+	"internal/e2e/target": {[]string{"engine", "loop", "httpparse", "wsframe", "pool"}, []string{gobwas, kongFlags}},
+	"bench":               {[]string{"engine", "engine/packet", "wsframe", "loop/looptest"}, nil},
+}
+
+// testsOnTop are the packages whose tests may import engine: those that may do
+// so themselves, and its own.
+var testsOnTop = []string{".", "engine", "internal/e2e/target", "bench"}
+
+func TestLayers(t *testing.T) {
+	imports, tests := readImports(t)
+	for name, list := range imports {
+		row, known := layers[name]
+		if !known {
+			t.Errorf("package %s is not in the picture: give it a row in layers and in architecture.md, section 2", name)
+			continue
+		}
+		for _, path := range list {
+			if mine, ok := ours(path); ok {
+				if !slices.Contains(row.ours, mine) {
+					t.Errorf("%s imports %s, which is not below it", name, mine)
+				}
+			} else if !standard(path) && !slices.Contains(row.other, path) {
+				t.Errorf("%s imports %s, which is not its business", name, path)
+			}
+		}
+	}
+	for name, list := range tests {
+		for _, path := range list {
+			mine, ok := ours(path)
+			switch {
+			case !ok || mine == name: // a test outside its package
+			case name == "internal/e2e":
+				t.Errorf("a test of internal/e2e imports %s: it knows the binary only", mine)
+			case mine == "engine" && !slices.Contains(testsOnTop, name):
+				t.Errorf("a test of %s imports engine", name)
+			}
+		}
+	}
+}
+
+// TestLayersHaveNoCycle looks at the picture itself: the compiler refuses a
+// cycle of imports, but not two rows that allow one between them.
+func TestLayersHaveNoCycle(t *testing.T) {
+	done := map[string]bool{}
+	var visit func(name string, path []string)
+	visit = func(name string, path []string) {
+		require.NotContains(t, path, name, "a cycle")
+		if done[name] {
+			return
+		}
+		row, known := layers[name]
+		require.True(t, known, "%v allows %s, which has no row", path, name)
+		for _, below := range row.ours {
+			visit(below, append(path, name))
+		}
+		done[name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(layers)) {
+		visit(name, nil)
+	}
+}
+
+// TestLayersHaveOneOwner holds what architecture.md says of one room alone.
+func TestLayersHaveOneOwner(t *testing.T) {
+	owners := map[string][]string{
+		bytebufferpool: {"pool"},
+		gnetErrors:     {"loop"},
+		gnetNetpoll:    {"loop"},
+		"engine":       {".", "bench", "internal/e2e/target"},
+	}
+	for path, want := range owners {
+		var got []string
+		for name, row := range layers {
+			if slices.Contains(row.ours, path) || slices.Contains(row.other, path) {
+				got = append(got, name)
+			}
+		}
+		slices.Sort(got)
+		require.Equal(t, want, got, "who may import %s", path)
+	}
+}
+
+// readImports returns what each package imports, and what its tests do.
+func readImports(t *testing.T) (imports, tests map[string][]string) {
+	t.Helper()
+	require.NoError(t, layerInputs())
+	const format = `{{.ImportPath}} {{join .Imports " "}}|{{join .TestImports " "}} {{join .XTestImports " "}}`
+	cmd := exec.Command("go", "list", "-f", format, "./...")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	require.NoError(t, err, "go list: %s", &stderr)
+
+	imports, tests = map[string][]string{}, map[string][]string{}
+	for line := range strings.Lines(string(out)) {
+		code, test, _ := strings.Cut(line, "|")
+		paths := strings.Fields(code)
+		name, ok := ours(paths[0])
+		require.True(t, ok, "package %s", paths[0])
+		imports[name], tests[name] = paths[1:], strings.Fields(test)
+	}
+	require.NotEmpty(t, imports)
+	return imports, tests
+}
+
+// layerInputs looks at all that go list reads, so that the go command does not take
+// a cached result of this test when another package has changed.
+func layerInputs() error {
+	return filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == ".git" || d.Name() == "node_modules" || d.Name() == "testdata"):
+			return filepath.SkipDir
+		case d.IsDir() || filepath.Ext(path) == ".go" || d.Name() == "go.mod":
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+}
+
+// ours returns the name of a package of this module.
+func ours(path string) (name string, ok bool) {
+	if path == "turbine" {
+		return ".", true
+	}
+	return strings.CutPrefix(path, "turbine/")
+}
+
+// standard reports whether a package comes with Go: its first element has no
+// dot, as a host has.
+func standard(path string) bool {
+	first, _, _ := strings.Cut(path, "/")
+	return !strings.Contains(first, ".")
+}

@@ -1,0 +1,226 @@
+//go:build linux || darwin || freebsd
+
+package loop
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// acceptBatch is the number of connections taken in one event; the rest
+	// of the backlog waits for its turn among the sockets.
+	acceptBatch = 64
+	// acceptRest is how long a listener rests when the system lacks memory.
+	acceptRest = 100 * time.Millisecond
+
+	// Keep-alive probes find peers that vanished where no protocol above
+	// looks for them, in seconds: dead after 240.
+	keepAliveIdle     = 120
+	keepAliveInterval = 30
+	keepAliveCount    = 4
+)
+
+// acceptor takes connections from all listeners, on loop 0, and deals them to
+// the loops in turn. No failure of an accept ends it.
+type acceptor struct {
+	reactor    *Reactor
+	accepted   atomic.Uint64
+	refused    atomic.Uint64
+	failed     atomic.Uint64
+	dealt      int        // loop 0's
+	complaints complaints // loop 0's
+	reserve    int        // a descriptor to give up when there are no more, or -1; loop 0's
+
+	listeners atomic.Pointer[[]*listener] // replaced, never changed
+	mu        sync.Mutex                  // for who replaces it
+	closed    bool
+}
+
+// open is called before anything runs.
+func (a *acceptor) open(r *Reactor) {
+	a.reactor = r
+	a.listeners.Store(new([]*listener))
+	a.takeReserve()
+}
+
+func (a *acceptor) takeReserve() bool {
+	fd, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		fd = -1
+	}
+	a.reserve = fd
+	return fd >= 0
+}
+
+// release is called after all has run.
+func (a *acceptor) release() {
+	if a.reserve >= 0 {
+		_ = unix.Close(a.reserve)
+		a.reserve = -1
+	}
+}
+
+// Listen takes l, a listener of TCP or Unix sockets, and accepts on it until
+// StopAccepting, or Stop. l itself is closed, also with an error; the path of
+// a Unix socket is removed when the reactor stops accepting.
+// Safe from any goroutine.
+func (r *Reactor) Listen(l net.Listener) error {
+	s, err := r.acceptor.take(l)
+	if err != nil {
+		return fmt.Errorf("loop: listen on %v: %w", l.Addr(), err)
+	}
+	return r.acceptor.add(s)
+}
+
+func (a *acceptor) add(s *listener) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		s.close()
+		return ErrStopped
+	}
+	// It is listed before it is watched, or its first event has no owner.
+	before := a.listeners.Load()
+	all := slices.Concat(*before, []*listener{s})
+	a.listeners.Store(&all)
+	if err := s.watch(Readable); err != nil {
+		a.listeners.Store(before)
+		s.close()
+		return fmt.Errorf("loop: watch a listener: %w", err)
+	}
+	return nil
+}
+
+func (a *acceptor) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
+	for _, s := range *a.listeners.Load() {
+		s.close()
+	}
+	a.listeners.Store(new([]*listener))
+}
+
+// event handles an event of fd if that is a listener, and reports whether.
+func (a *acceptor) event(fd int) bool {
+	for _, s := range *a.listeners.Load() {
+		if int(s.fd.Load()) == fd {
+			a.drain(s)
+			return true
+		}
+	}
+	return false
+}
+
+// drain accepts a batch.
+func (a *acceptor) drain(s *listener) {
+	l := a.reactor.loops[0]
+	l.enter()
+	room := a.reactor.options.MaxConns - a.reactor.conns()
+	for range acceptBatch {
+		fd, address, err := s.accept()
+		if err == nil && room > 0 {
+			room--
+			a.accepted.Add(1)
+			a.deal(s, fd, address)
+			continue
+		}
+		if err == nil {
+			a.refused.Add(1)
+			_ = unix.Close(fd)
+			continue
+		}
+		if err == syscall.EAGAIN || !a.goOn(s, err) {
+			break
+		}
+	}
+	l.leave()
+}
+
+func (a *acceptor) deal(s *listener, fd int, address unix.Sockaddr) {
+	tuneAccepted(fd, s.tcp)
+	loops := a.reactor.loops
+	l := loops[a.dealt%len(loops)]
+	a.dealt++
+	if l.index == 0 {
+		l.Open(fd, remote(address))
+		return
+	}
+	_ = l.Adopt(fd, remote(address)) // a loop that stopped has closed it
+}
+
+// goOn deals with a failed accept and reports whether to try the next one.
+func (a *acceptor) goOn(s *listener, err error) bool {
+	a.failed.Add(1)
+	a.complain(err)
+	switch err {
+	case syscall.EMFILE, syscall.ENFILE:
+		if a.shed(s) {
+			return true
+		}
+	case syscall.EINTR, syscall.ECONNABORTED, syscall.EPROTO, syscall.EPERM,
+		syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH,
+		syscall.ENOPROTOOPT, syscall.EOPNOTSUPP, syscall.ETIMEDOUT:
+		return true // accept(2): an error of that one connection
+	case net.ErrClosed:
+		return false
+	}
+	s.rest() // ENOBUFS, ENOMEM, or nothing left to shed with
+	return false
+}
+
+// shed takes a connection for which there is no descriptor and closes it:
+// left in the backlog it would be reported again at once, and its peer would
+// wait for nothing.
+func (a *acceptor) shed(s *listener) bool {
+	if a.reserve < 0 && !a.takeReserve() {
+		return false
+	}
+	_ = unix.Close(a.reserve)
+	fd, _, err := s.accept()
+	if err == nil {
+		a.refused.Add(1)
+		_ = unix.Close(fd)
+	}
+	a.takeReserve()
+	return err == nil
+}
+
+func (a *acceptor) complain(err error) {
+	if unsaid, ok := a.complaints.allow(a.reactor.loops[0].now); ok {
+		a.reactor.options.Logger.Error("accept failed", "error", err,
+			"unsaid", unsaid, "connections", a.reactor.conns())
+	}
+}
+
+// remote is the address of a TCP peer, and none of others.
+func remote(address unix.Sockaddr) netip.AddrPort {
+	switch a := address.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// tuneTCP sets the options of an accepted connection.
+func tuneTCP(fd int) error {
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		return err
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1); err != nil {
+		return err
+	}
+	return setKeepAlive(fd)
+}

@@ -1,0 +1,94 @@
+package loop
+
+import "time"
+
+// farewell is how long a peer that was sent everything may take to close its
+// side. Then the descriptor is closed; what is on its way still arrives.
+const farewell = 5 * time.Second
+
+// Close ends the connection after all that was written has been sent. It is
+// bounded by Options.Linger. Bytes that arrive meanwhile are dropped; the
+// handler hears nothing more but Closed.
+func (c *Conn) Close() {
+	if c.state != connOpen && c.state != connMoving {
+		return
+	}
+	c.state = connDraining
+	c.paused = false
+	c.armLinger(c.Loop().options.Linger)
+	c.rewatch()
+	if !c.blocked {
+		c.touch()
+	}
+}
+
+// Abort ends the connection at once. What is unsent is lost.
+func (c *Conn) Abort() { c.fail(ErrAborted) }
+
+// finish shuts writing down once all is sent, and waits for the peer to do
+// the same: closing at once would throw away what the peer has not read yet
+// if bytes of its own arrive meanwhile.
+func (c *Conn) finish() {
+	if c.eof {
+		c.end(nil)
+		return
+	}
+	if !c.finished {
+		c.finished = true
+		c.Loop().kernel.Shutdown(int(c.fd))
+		c.armLinger(min(c.Loop().options.Linger, farewell))
+	}
+}
+
+// fail ends the connection with err.
+func (c *Conn) fail(err error) { c.end(err) }
+
+// end is the only way into the state closed.
+func (c *Conn) end(err error) {
+	if c.state == connClosed {
+		return
+	}
+	l := c.Loop()
+	c.state = connClosed
+	if c.out != nil {
+		l.giveBack(c.out)
+		c.out = nil
+	}
+	if c.slot != 0 {
+		l.Release(c.slot)
+		c.slot = 0
+	}
+	if c.watched != 0 {
+		// Hear nothing more of a descriptor that stays open until reap. If
+		// the kernel refuses, stale events are ignored by Ready all the same.
+		_ = c.tryWatch(0)
+	}
+	l.conns.clear(int(c.fd), c)
+	l.ended = append(l.ended, ending{conn: c, fd: int(c.fd), err: err})
+	l.wakeUp()
+}
+
+// lingerAlarm is a Conn as the owner of its linger alarm.
+type lingerAlarm Conn
+
+func (a *lingerAlarm) Alarm() {
+	c := (*Conn)(a)
+	switch l := c.Loop(); {
+	case l.Now() < c.deadline:
+		l.Arm(c.slot, c.deadline)
+	case c.finished:
+		c.end(nil) // the peer has it all and only failed to say goodbye
+	default:
+		c.fail(ErrLinger)
+	}
+}
+
+// armLinger starts or restarts the deadline of a closing connection.
+func (c *Conn) armLinger(wait time.Duration) {
+	l := c.Loop()
+	if c.slot == 0 {
+		c.slot = l.Claim((*lingerAlarm)(c))
+	}
+	c.deadline = l.Now() + wait
+	l.Arm(c.slot, c.deadline)
+}

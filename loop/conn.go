@@ -1,0 +1,283 @@
+package loop
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"turbine/pool"
+)
+
+// A Handler hears what happens to a connection, always on the loop that the
+// connection is on at that moment. Nothing may block in it.
+type Handler interface {
+	// Data borrows p, the next bytes of the stream, for the length of the
+	// call. It takes all of them: the loop keeps nothing. p may be changed.
+	Data(p []byte)
+	// Drained says that all that was written has been taken by the kernel,
+	// after Ready had become false or the kernel had refused bytes.
+	Drained()
+	// EOF says that the peer will send nothing more. The writing direction
+	// is still open; Close ends it once all is sent.
+	EOF()
+	// Closed comes once and last, with nil after an orderly Close.
+	Closed(err error)
+}
+
+// connState is what a connection is doing.
+//
+//	| state    | event                                    | next              | does
+//	| open     | bytes                                    | open              | Handler.Data
+//	| open     | Close                                    | draining          | arm linger, flush
+//	| open     | MoveTo                                   | moving -> open    | re-deliver unread on the new loop
+//	| draining | all sent                                 | draining          | shut down writing, arm linger
+//	| draining | all sent and peer's EOF, or linger over  | closed            | Closed; bytes meanwhile are dropped
+//	| any      | Abort, peer gone, error                  | closed            | Closed(err), once
+type connState uint8
+
+const (
+	connOpen connState = iota
+	connMoving
+	connDraining
+	connClosed
+)
+
+// Conn is one byte stream on a loop. Its methods belong to the goroutine of
+// the loop that it is on. After Close, Abort or Closed they do nothing.
+//
+// A million of these may sit idle: the size is pinned by a test.
+type Conn struct {
+	// loop is atomic because another loop may look at it through a stale
+	// event of a descriptor that was its own before.
+	loop      atomic.Pointer[Loop]
+	handler   Handler
+	out       *sendQueue    // nil when nothing is unsent
+	deadline  time.Duration // for linger
+	address   [16]byte      // of the peer; kept small, since most never ask
+	fd        int32
+	slot      Slot // for linger, 0 while open
+	port      uint16
+	state     connState
+	watched   Interest
+	is4       bool
+	eof       bool
+	paused    bool
+	dirty     bool // on the loop's list of connections to flush
+	blocked   bool // the kernel refused bytes
+	pressured bool // Drained is owed
+	finished  bool // writing was shut down
+}
+
+// Loop is the loop that the connection is on.
+func (c *Conn) Loop() *Loop { return c.loop.Load() }
+
+// SetHandler makes h hear of the connection from the next event on.
+func (c *Conn) SetHandler(h Handler) { c.handler = h }
+
+// RemoteAddr is the peer's address, the zero AddrPort where there is none, as
+// with Unix sockets. An IPv6 zone is not kept.
+func (c *Conn) RemoteAddr() netip.AddrPort {
+	address := netip.AddrFrom16(c.address)
+	if c.is4 {
+		address = address.Unmap()
+	}
+	if c.port == 0 {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(address, c.port)
+}
+
+func (c *Conn) setRemote(a netip.AddrPort) {
+	if a.IsValid() {
+		address := a.Addr()
+		c.address, c.port, c.is4 = address.As16(), a.Port(), address.Is4() || address.Is4In6()
+	}
+}
+
+// Unsent is the number of bytes written but not yet taken by the kernel.
+func (c *Conn) Unsent() int {
+	if c.out == nil {
+		return 0
+	}
+	return c.out.size
+}
+
+// Ready reports whether the writer should go on: less than Options.HighWater
+// bytes are unsent. If not, Drained will come. Writing more is possible all
+// the same; the bytes wait in memory.
+func (c *Conn) Ready() bool { return c.state == connOpen && c.Unsent() < c.Loop().options.HighWater }
+
+// Write borrows p and queues a copy. All that is queued in one turn leaves in
+// one system call at the turn's end.
+func (c *Conn) Write(p []byte) {
+	if c.writable(len(p)) {
+		c.out.copy(p)
+		c.wrote()
+	}
+}
+
+// WriteBuf shares b and queues it without a copy, or copies where that is
+// cheaper. The caller releases b as usual; nobody may change it until then.
+func (c *Conn) WriteBuf(b *pool.Buf) {
+	if c.writable(b.Len()) {
+		c.out.share(b)
+		c.wrote()
+	}
+}
+
+func (c *Conn) writable(n int) bool {
+	if n == 0 || (c.state != connOpen && c.state != connMoving) {
+		return false
+	}
+	if c.out == nil {
+		c.out = c.Loop().sendQueue()
+	}
+	return true
+}
+
+func (c *Conn) wrote() {
+	if c.out.size >= c.Loop().options.HighWater {
+		c.pressured = true
+	}
+	c.touch()
+}
+
+// touch puts the connection on the list of those to flush.
+func (c *Conn) touch() {
+	if c.dirty || c.blocked || c.state == connMoving {
+		return
+	}
+	c.dirty = true
+	c.Loop().dirty = append(c.Loop().dirty, c)
+}
+
+// Pause stops reading: the peer's bytes stay in the kernel and slow it down.
+// Bytes read already may still come with the running event.
+func (c *Conn) Pause() { c.pause(true) }
+
+// Resume undoes Pause.
+func (c *Conn) Resume() { c.pause(false) }
+
+func (c *Conn) pause(paused bool) {
+	if c.state != connOpen && c.state != connMoving {
+		return // a closing connection reads on, to see the peer's end
+	}
+	c.paused = paused
+	c.rewatch()
+}
+
+// watch asks the kernel for want, and fails the connection if it refuses.
+func (c *Conn) watch(want Interest) {
+	if err := c.tryWatch(want); err != nil {
+		c.fail(err)
+	}
+}
+
+func (c *Conn) tryWatch(want Interest) error {
+	if c.watched == want {
+		return nil
+	}
+	fd, err := c.Loop().kernel.Watch(int(c.fd), c.watched, want)
+	if err != nil {
+		return err
+	}
+	c.watched = want
+	if fd == int(c.fd) {
+		return nil
+	}
+	c.Loop().conns.clear(int(c.fd), c)
+	c.fd = int32(fd)
+	if !c.Loop().conns.set(fd, c) {
+		return ErrTooManyConns
+	}
+	return nil
+}
+
+// rewatch asks for what the connection's state calls for.
+func (c *Conn) rewatch() {
+	if c.state == connClosed || c.state == connMoving {
+		return
+	}
+	var want Interest
+	if !c.paused && !c.eof {
+		want |= Readable
+	}
+	if c.blocked {
+		want |= Writable
+	}
+	c.watch(want)
+}
+
+// read takes what one system call gives.
+func (l *Loop) read(c *Conn) {
+	n, err := l.kernel.Read(int(c.fd), l.buffer)
+	switch {
+	case n > 0 && c.state == connOpen:
+		defer l.guard(c)
+		c.handler.Data(l.buffer[:n])
+	case n > 0: // draining: dropped
+	case err == nil:
+		l.sawEOF(c)
+	case err != syscall.EAGAIN && err != syscall.EINTR:
+		c.fail(err)
+	}
+}
+
+func (l *Loop) sawEOF(c *Conn) {
+	c.eof = true
+	switch {
+	case c.state == connOpen:
+		c.rewatch()
+		if c.state == connOpen {
+			defer l.guard(c)
+			c.handler.EOF()
+		}
+	case c.finished:
+		c.end(nil)
+	default:
+		c.rewatch() // goes on sending
+	}
+}
+
+// flush writes what is queued and then does what had to wait for it.
+func (l *Loop) flush(c *Conn) {
+	if c.state == connClosed || c.state == connMoving {
+		return
+	}
+	if c.out != nil {
+		taken, err := c.out.send(l, int(c.fd))
+		if err != nil && err != syscall.EAGAIN {
+			c.fail(err)
+			return
+		}
+		if c.out.size > 0 {
+			if c.state == connDraining && taken > 0 {
+				c.armLinger(l.options.Linger)
+			}
+			c.blocked, c.pressured = true, true
+			c.rewatch()
+			return
+		}
+		l.giveBack(c.out)
+		c.out = nil
+	}
+	c.blocked = false
+	c.rewatch()
+	switch {
+	case c.state == connDraining:
+		c.finish()
+	case c.state == connOpen && c.pressured:
+		c.pressured = false
+		defer l.guard(c)
+		c.handler.Drained()
+	}
+}
+
+// discard is the handler of a connection that has none yet.
+type discard struct{}
+
+func (discard) Data([]byte)  {}
+func (discard) Drained()     {}
+func (discard) EOF()         {}
+func (discard) Closed(error) {}

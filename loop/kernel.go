@@ -1,0 +1,42 @@
+package loop
+
+// Interest says which readiness of a descriptor its loop wants to hear of.
+type Interest uint8
+
+// The two directions; their sum is both.
+const (
+	Readable Interest = 1 << iota
+	Writable
+)
+
+// Kernel is what a Loop needs of the operating system. There are two: the real
+// one on gnet's poller, and the simulated one of package looptest.
+//
+// Errors are syscall.Errno values; EAGAIN means "not now". All methods but
+// Wake are called on the loop's goroutine, and Close also by who tried to Adopt
+// on a loop that had stopped.
+type Kernel interface {
+	// Read reads once, without blocking. 0 and nil is the end of the stream.
+	Read(fd int, p []byte) (int, error)
+	// Write writes once, without blocking, and borrows p.
+	Write(fd int, p []byte) (int, error)
+	// Writev is Write for at most MaxVector pieces. It does not change v.
+	Writev(fd int, v [][]byte) (int, error)
+	// Watch changes what is reported of fd, level triggered, and returns the
+	// descriptor to use from now on: kqueue forgets a filter only when its
+	// descriptor is closed, so there a pause changes the number.
+	Watch(fd int, from, to Interest) (int, error)
+	// Shutdown ends the writing direction.
+	Shutdown(fd int)
+	// Close closes fd. Nothing is reported of it afterwards.
+	Close(fd int)
+	// Wake makes the loop's driver call Loop.Mail soon, once for any number
+	// of calls. Safe from any goroutine.
+	Wake()
+	// Sleep takes back the Wake that led to the running Mail.
+	Sleep()
+}
+
+// MaxVector is the number of pieces of one Writev. The kernel's own limit is
+// 1,024; beyond 64 nothing is gained.
+const MaxVector = 64

@@ -1,0 +1,147 @@
+//go:build linux || darwin || freebsd
+
+package loop
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+var errNotListening = errors.New("neither a TCP nor a Unix listener")
+
+// listener is one listening socket. Loop 0 accepts on it; anybody may close it,
+// under mu, so that nobody accepts on a number that is another's by then.
+type listener struct {
+	acceptor *acceptor
+	fd       atomic.Int32
+	tcp      bool
+	path     string // of a Unix socket, to remove at the end
+	slot     Slot   // while it rests; loop 0's
+
+	mu      sync.Mutex
+	watched Interest
+	closed  bool
+}
+
+// take makes a listener of l, which is closed.
+func (a *acceptor) take(l net.Listener) (*listener, error) {
+	defer l.Close()
+	s := &listener{acceptor: a}
+	var fd int
+	var err error
+	switch l := l.(type) {
+	case *net.TCPListener:
+		s.tcp = true
+		fd, err = duplicate(l)
+	case *net.UnixListener:
+		fd, err = duplicate(l)
+		if err == nil {
+			if name := l.Addr().String(); name != "" && name[0] != '@' { // else it has no path
+				s.path = name
+			}
+			l.SetUnlinkOnClose(false)
+		}
+	default:
+		err = errNotListening
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.fd.Store(int32(fd))
+	if s.tcp {
+		err = tuneListener(fd)
+	}
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func duplicate(l syscall.Conn) (fd int, err error) {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	closed := raw.Control(func(original uintptr) {
+		fd, err = unix.FcntlInt(original, unix.F_DUPFD_CLOEXEC, 0)
+	})
+	if closed != nil {
+		return -1, closed
+	}
+	return fd, err
+}
+
+// watch says whether accepts are wanted.
+func (s *listener) watch(want Interest) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.watched == want {
+		return nil
+	}
+	fd, err := s.acceptor.reactor.kernels[0].Watch(int(s.fd.Load()), s.watched, want)
+	s.fd.Store(int32(fd))
+	if err == nil {
+		s.watched = want
+	}
+	return err
+}
+
+func (s *listener) accept() (int, unix.Sockaddr, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return -1, nil, net.ErrClosed
+	}
+	return accept(int(s.fd.Load()))
+}
+
+// rest stops accepting for a while: the socket stays readable, and would be
+// reported again and again.
+func (s *listener) rest() {
+	l := s.acceptor.reactor.loops[0]
+	if s.slot == 0 {
+		s.slot = l.Claim(s)
+	}
+	_ = s.watch(0) // if it stays on, it only comes back sooner
+	l.Arm(s.slot, l.Now()+acceptRest)
+}
+
+// Alarm ends a rest.
+func (s *listener) Alarm() {
+	l := s.acceptor.reactor.loops[0]
+	if err := s.watch(Readable); err != nil {
+		s.acceptor.complain(err)
+		l.Arm(s.slot, l.Now()+acceptRest)
+		return
+	}
+	l.Release(s.slot)
+	s.slot = 0
+}
+
+func (s *listener) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.closed = true
+	fd := int(s.fd.Load())
+	if s.watched != 0 {
+		_ = s.acceptor.reactor.kernels[0].poller.Delete(fd)
+	}
+	s.fd.Store(-1)
+	_ = unix.Close(fd)
+	if s.path != "" {
+		_ = os.Remove(s.path)
+	}
+}

@@ -1,0 +1,245 @@
+package loop
+
+import (
+	"fmt"
+	"net/netip"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+// readSize is the size in bytes of a loop's one read buffer: what one read
+// takes at most, and how long others wait for a fast sender.
+const readSize = 64 << 10
+
+// A Loop is one event loop. Its methods belong to its goroutine, unless their
+// comment says otherwise.
+type Loop struct {
+	index   int
+	kernel  Kernel
+	clock   func() time.Duration
+	now     time.Duration
+	options Options
+	accept  func(*Conn) Handler
+	conns   *Table
+
+	mail   mailbox
+	wheel  wheel
+	armed  atomic.Bool // the wheel has entries
+	rung   atomic.Bool // a tick task is queued
+	count  atomic.Int64
+	panics complaints
+
+	buffer  []byte // what the kernel read, lent to Handler.Data
+	vector  [MaxVector][]byte
+	queues  []*sendQueue // spare ones
+	dirty   []*Conn      // wrote in this turn
+	leaving []move       // asked to change loops in this turn
+	ended   []ending     // Closed is due
+	closing []int        // descriptors to close after the next look at the sockets
+}
+
+// An ending is a connection that is over, and why.
+type ending struct {
+	conn *Conn
+	fd   int
+	err  error
+}
+
+// New makes a loop for a driver: the Reactor's goroutine, or a test's World.
+//
+// The driver calls Ready for each ready descriptor and Mail after a Wake, and
+// posts Ticks every Options.Tick; clock tells the time since a fixed moment.
+// table is shared by all loops of one process, since descriptors are numbered
+// per process. accept chooses the handler of a new connection.
+func New(index int, kernel Kernel, clock func() time.Duration, table *Table, o Options, accept func(*Conn) Handler) *Loop {
+	o = o.withDefaults()
+	l := &Loop{
+		index:   index,
+		kernel:  kernel,
+		clock:   clock,
+		now:     clock(),
+		options: o,
+		accept:  accept,
+		conns:   table,
+		buffer:  make([]byte, readSize),
+	}
+	l.wheel.tick = o.Tick
+	l.wheel.last = uint32(l.now / o.Tick)
+	return l
+}
+
+// Index is the loop's number, from 0. Safe from any goroutine.
+func (l *Loop) Index() int { return l.index }
+
+// Now is the time since a fixed moment, as of the event that is being handled.
+// It never goes back.
+func (l *Loop) Now() time.Duration { return l.now }
+
+// Conns is the number of the loop's connections, from Adopt until their
+// descriptors are closed, which is a round after Closed.
+// Safe from any goroutine.
+func (l *Loop) Conns() int { return int(l.count.Load()) }
+
+// enter begins a turn.
+func (l *Loop) enter() {
+	if now := l.clock(); now > l.now {
+		l.now = now
+	}
+}
+
+// maxRounds bounds how often one turn may write, hear that all was written,
+// and write again, before others have their turn.
+const maxRounds = 8
+
+// leave ends a turn: one write for each connection that has something to say.
+func (l *Loop) leave() {
+	for round := 0; len(l.dirty) > 0 && round < maxRounds; round++ {
+		batch := len(l.dirty)
+		for i := range batch {
+			c := l.dirty[i]
+			c.dirty = false
+			l.flush(c)
+		}
+		n := copy(l.dirty, l.dirty[batch:])
+		clear(l.dirty[n:])
+		l.dirty = l.dirty[:n]
+	}
+	if len(l.dirty) > 0 {
+		l.wakeUp()
+	}
+	if len(l.leaving) > 0 {
+		l.moveOut()
+	}
+}
+
+// Ready handles what the kernel reports of fd.
+func (l *Loop) Ready(fd int, ready Interest) {
+	c := l.conns.get(fd)
+	if c == nil || c.Loop() != l {
+		return // closed or moved earlier in this batch
+	}
+	l.enter()
+	if ready&Writable != 0 && c.watched&Writable != 0 {
+		l.flush(c)
+	}
+	if ready&Readable != 0 && c.watched&Readable != 0 && c.state != connMoving {
+		l.read(c)
+	}
+	l.leave()
+}
+
+// Adopt makes fd, a connected, non-blocking stream socket, a connection of
+// this loop, as if it had been accepted here. The loop owns fd from now on,
+// and closes it also when it returns an error, ErrStopped.
+// Safe from any goroutine.
+func (l *Loop) Adopt(fd int, remote netip.AddrPort) error {
+	l.count.Add(1)
+	err := l.Post(&adoption{loop: l, fd: fd, remote: remote})
+	if err != nil {
+		l.discard(fd)
+	}
+	return err
+}
+
+type adoption struct {
+	loop   *Loop
+	fd     int
+	remote netip.AddrPort
+}
+
+func (a *adoption) Run() { a.loop.open(a.fd, a.remote) }
+
+// Open is Adopt on the loop's goroutine, for acceptors.
+func (l *Loop) Open(fd int, remote netip.AddrPort) {
+	l.count.Add(1)
+	l.open(fd, remote)
+}
+
+// discard closes a counted descriptor that does not become a connection.
+func (l *Loop) discard(fd int) {
+	l.kernel.Close(fd)
+	l.count.Add(-1)
+}
+
+// open makes fd, which is counted already, a connection.
+func (l *Loop) open(fd int, remote netip.AddrPort) {
+	c := &Conn{fd: int32(fd)}
+	c.loop.Store(l)
+	c.setRemote(remote)
+	if !l.conns.set(fd, c) {
+		l.discard(fd)
+		return
+	}
+	c.handler = discard{}
+	defer l.guard(c)
+	c.handler = l.accept(c)
+	c.rewatch() // accept may have paused or ended it
+}
+
+// guard is deferred around every call of a handler: a panic costs the one
+// connection it happened on.
+func (l *Loop) guard(c *Conn) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	l.panicked(p)
+	c.fail(fmt.Errorf("%w: %v", ErrPanic, p))
+}
+
+func (l *Loop) panicked(p any) {
+	if unsaid, ok := l.panics.allow(l.now); ok {
+		l.options.Logger.Error("panic on an event loop", "loop", l.index, "panic", p,
+			"unsaid", unsaid, "stack", string(debug.Stack()))
+	}
+}
+
+// reap tells the handlers of connections that ended, and closes the
+// descriptors of those that were told in the round before. In between the
+// driver has looked at the sockets afresh, so that no event of an old
+// connection can meet a new one with the same number.
+func (l *Loop) reap() {
+	for _, fd := range l.closing {
+		l.discard(fd)
+	}
+	l.closing = l.closing[:0]
+	for i := 0; i < len(l.ended); i++ { // a handler told may end others
+		e := l.ended[i]
+		l.closing = append(l.closing, e.fd)
+		l.tellClosed(e)
+	}
+	clear(l.ended)
+	l.ended = l.ended[:0]
+	l.leave()
+}
+
+func (l *Loop) reapable() bool { return len(l.ended) > 0 || len(l.closing) > 0 || len(l.dirty) > 0 }
+
+func (l *Loop) tellClosed(e ending) {
+	handler := e.conn.handler
+	e.conn.handler = nil
+	defer func() {
+		if p := recover(); p != nil {
+			l.panicked(p)
+		}
+	}()
+	handler.Closed(e.err)
+}
+
+// tickTask is a Loop as the Task that rings its alarms.
+type tickTask Loop
+
+func (t *tickTask) Run() {
+	l := (*Loop)(t)
+	l.rung.Store(false)
+	l.Ring()
+}
+
+// Tick posts a round of the timing wheel if an alarm is armed and none is
+// queued. The driver calls it every Options.Tick. Safe from any goroutine.
+func (l *Loop) Tick() {
+	if l.armed.Load() && !l.rung.Swap(true) {
+		_ = l.Post((*tickTask)(l)) // a stopped loop has no alarms
+	}
+}

@@ -1,0 +1,126 @@
+package looptest
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"turbine/loop"
+)
+
+// A World is a machine with some loops, in memory. It and its Peers belong to
+// one goroutine.
+type World struct {
+	loops   []*loop.Loop
+	kernels []*kernel
+	tick    time.Duration
+	now     time.Duration
+	sockets []*socket // by descriptor
+	free    []int     // descriptors to use again
+	dialled int
+}
+
+// maxTurns bounds one Run: more means that the program under test never rests.
+const maxTurns = 10_000_000
+
+// NewWorld makes a World of n loops. accept chooses the handler of each new
+// connection. Of o, Loops and MaxConns are not used.
+func NewWorld(n int, o loop.Options, accept func(*loop.Conn) loop.Handler) *World {
+	if o.Tick == 0 {
+		o.Tick = 10 * time.Millisecond
+	}
+	w := &World{tick: o.Tick, now: time.Hour} // an odd moment, as on a machine that runs
+	table := new(loop.Table)
+	for i := range n {
+		k := &kernel{world: w, index: i}
+		w.kernels = append(w.kernels, k)
+		w.loops = append(w.loops, loop.New(i, k, w.Now, table, o, accept))
+	}
+	w.sockets = make([]*socket, 3) // 0 to 2 are taken, as in a process
+	return w
+}
+
+// Loops returns the World's loops.
+func (w *World) Loops() []*loop.Loop { return w.loops }
+
+// Now is the World's time, as loop.Loop.Now tells it.
+func (w *World) Now() time.Duration { return w.now }
+
+// Dial connects to the next loop in turn.
+func (w *World) Dial() *Peer {
+	w.dialled++
+	return w.DialLoop((w.dialled - 1) % len(w.loops))
+}
+
+// DialLoop connects to the loop with that index.
+func (w *World) DialLoop(index int) *Peer {
+	s := &socket{world: w, owner: -1, window: defaultWindow}
+	if n := len(w.free); n > 0 {
+		s.fd = w.free[n-1]
+		w.free = w.free[:n-1]
+		w.sockets[s.fd] = s
+	} else {
+		s.fd = len(w.sockets)
+		w.sockets = append(w.sockets, s)
+	}
+	s.remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), uint16(1024+s.fd%60000))
+	if err := w.loops[index].Adopt(s.fd, s.remote); err != nil {
+		s.closed = true
+	}
+	return &Peer{socket: s}
+}
+
+// Run lets all loops work until none has anything left to do at this moment.
+func (w *World) Run() {
+	for turns := 0; ; turns++ {
+		if turns > maxTurns {
+			panic("looptest: the loops do not come to rest")
+		}
+		if !w.Turn() {
+			return
+		}
+	}
+}
+
+// Turn lets each loop look at its sockets and at its mailbox once, and reports
+// whether there was anything to do. It is for programs that never rest.
+func (w *World) Turn() (busy bool) {
+	for i, k := range w.kernels {
+		busy = k.turn(w.loops[i]) || busy
+	}
+	return busy
+}
+
+// Advance runs the World and moves its clock by d, tick by tick, so that every
+// alarm rings at its time.
+func (w *World) Advance(d time.Duration) {
+	w.Run()
+	for end := w.now + d; w.now < end; w.Run() {
+		next := (w.now/w.tick + 1) * w.tick
+		w.now = min(next, end)
+		if w.now == next {
+			for _, l := range w.loops {
+				l.Tick()
+			}
+		}
+	}
+}
+
+// Close stops all loops, as at the end of a process: what is still open is
+// aborted.
+func (w *World) Close() {
+	w.Run()
+	for _, l := range w.loops {
+		l.Close()
+	}
+}
+
+// Sockets is the number of descriptors that the loops have not closed.
+func (w *World) Sockets() int { return len(w.sockets) - 3 - len(w.free) }
+
+func (w *World) socket(fd int) *socket {
+	if fd < 0 || fd >= len(w.sockets) || w.sockets[fd] == nil {
+		panic(fmt.Sprintf("looptest: use of descriptor %d, which is not open", fd))
+	}
+	return w.sockets[fd]
+}

@@ -1,0 +1,139 @@
+package loop
+
+import (
+	"errors"
+	"sync"
+)
+
+// ErrStopped is returned by Post when the loop takes no more work.
+var ErrStopped = errors.New("loop: stopped")
+
+// A Task is work for a loop's goroutine.
+type Task interface{ Run() }
+
+// Func is a Task made of a function. Hot paths use a type of their own, which
+// does not allocate.
+type Func func()
+
+// Run calls f.
+func (f Func) Run() { f() }
+
+// mailbox is the queue of tasks that others hand to a loop. A locked slice
+// beats a lock-free list here: a post costs an append, a turn one swap.
+type mailbox struct {
+	mu      sync.Mutex
+	tasks   []Task
+	awake   bool // a Wake is under way or Mail is running
+	stopped bool
+	spare   []Task // the loop's: the emptied slice of the turn before
+}
+
+// maxSpare is the number of tasks whose room a mailbox keeps after a burst.
+const maxSpare = 4096
+
+// Post queues t to run on the loop's goroutine, first in, first out, and wakes
+// the loop if it sleeps. A task posted by a task waits for the next round, so
+// that no chain of tasks starves the sockets. It returns ErrStopped when the
+// loop takes no more tasks; t will not run then. Safe from any goroutine.
+func (l *Loop) Post(t Task) error {
+	m := &l.mail
+	m.mu.Lock()
+	if m.stopped {
+		m.mu.Unlock()
+		return ErrStopped
+	}
+	m.tasks = append(m.tasks, t)
+	wake := !m.awake
+	m.awake = true
+	m.mu.Unlock()
+	if wake {
+		l.kernel.Wake()
+	}
+	return nil
+}
+
+// Mail runs one batch of the mailbox: the tasks found at its start, in order.
+// Then it flushes the connections they touched and closes what was marked
+// before. The driver calls it when Wake asked for it; when Mail returns true
+// there is more to do, and the driver calls it again after its next look at
+// the sockets, without another Wake.
+func (l *Loop) Mail() (more bool) {
+	l.enter()
+	m := &l.mail
+	m.mu.Lock()
+	batch := m.tasks
+	m.tasks = m.spare[:0]
+	m.mu.Unlock()
+
+	for i, t := range batch {
+		batch[i] = nil
+		l.runTask(t)
+	}
+	m.spare = batch
+	if cap(batch) > maxSpare {
+		m.spare = nil
+	}
+	l.leave()
+	l.reap()
+
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.tasks) > 0 || l.reapable() {
+		return true
+	}
+	l.kernel.Sleep()
+	m.awake = false
+	return false
+}
+
+func (l *Loop) runTask(t Task) {
+	defer func() {
+		if p := recover(); p != nil {
+			l.panicked(p)
+		}
+	}()
+	t.Run()
+}
+
+// wakeUp makes sure that Mail runs again, for work that is not a task.
+func (l *Loop) wakeUp() {
+	m := &l.mail
+	m.mu.Lock()
+	wake := !m.awake
+	m.awake = true
+	m.mu.Unlock()
+	if wake {
+		l.kernel.Wake()
+	}
+}
+
+// closeRounds is how many batches of tasks a closing loop runs before it
+// refuses new ones: a task that posts itself for ever must not hold it up.
+const closeRounds = 1000
+
+// Close ends the loop: every connection is aborted with ErrStopped, tasks that
+// wait are run, and Posts fail from then on. The driver calls it once, after
+// its last Ready and Mail, on the loop's goroutine or where that has ended.
+func (l *Loop) Close() {
+	m := &l.mail
+	rested := false
+	for round := 0; ; round++ {
+		l.enter()
+		l.conns.each(l, func(c *Conn) { c.fail(ErrStopped) })
+		l.leave()
+		l.Mail()
+		m.mu.Lock()
+		resting := len(m.tasks) == 0 && !l.reapable()
+		// Connections on their way to this loop are counted, too. Once it is
+		// stopped they do not arrive; the last ones had a round to be ended.
+		over := resting && (l.count.Load() == 0 || m.stopped && rested)
+		rested = resting && m.stopped
+		if over || round == closeRounds {
+			m.stopped = true
+		}
+		m.mu.Unlock()
+		if over {
+			return
+		}
+	}
+}

@@ -1,0 +1,220 @@
+//go:build linux || darwin || freebsd
+
+package loop
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	gnet "github.com/panjf2000/gnet/v2/pkg/errors"
+	"github.com/panjf2000/gnet/v2/pkg/netpoll"
+)
+
+// maxLoops is what one byte of a session identifier can name.
+const maxLoops = 256
+
+// A Reactor runs loops on real sockets: one goroutine and one gnet poller for
+// each, one ticker for all.
+type Reactor struct {
+	options  Options
+	clock    func() time.Duration
+	loops    []*Loop
+	kernels  []*pollKernel
+	acceptor acceptor
+	stopping atomic.Bool
+
+	mu      sync.Mutex
+	running bool // Serve was called
+	over    bool // Stop was called
+}
+
+// ReactorStats are counts since Open.
+type ReactorStats struct {
+	Accepted     uint64 // connections taken
+	Refused      uint64 // connections closed at once for want of room
+	AcceptErrors uint64 // failed accepts, whatever the cause
+	Conns        int    // connections now
+}
+
+// Open makes a reactor's loops. accept chooses the handler of each new
+// connection, on the connection's loop. Nothing runs before Serve; who does
+// not get there calls Stop.
+func Open(o Options, accept func(*Conn) Handler) (*Reactor, error) {
+	o = o.withDefaults()
+	o.Loops = LoopCount(o.Loops)
+	if o.Loops < 0 || o.Loops > maxLoops {
+		return nil, fmt.Errorf("loop: %d loops, want 1 to %d", o.Loops, maxLoops)
+	}
+	if o.MaxConns == 0 {
+		var err error
+		if o.MaxConns, err = DefaultMaxConns(o.Loops); err != nil {
+			return nil, err
+		}
+		o.MaxConns = max(1, o.MaxConns)
+	}
+	start := time.Now()
+	clock := func() time.Duration { return time.Since(start) }
+	r := &Reactor{options: o, clock: clock}
+	table := new(Table)
+	for i := range o.Loops {
+		k, err := newPollKernel()
+		if err != nil {
+			r.closePollers()
+			return nil, err
+		}
+		r.kernels = append(r.kernels, k)
+		r.loops = append(r.loops, New(i, k, clock, table, o, accept))
+	}
+	r.acceptor.open(r)
+	return r, nil
+}
+
+// Loops returns the reactor's loops. Safe from any goroutine.
+func (r *Reactor) Loops() []*Loop { return r.loops }
+
+// Stats returns the reactor's counts. Safe from any goroutine.
+func (r *Reactor) Stats() ReactorStats {
+	a := &r.acceptor
+	return ReactorStats{
+		Accepted:     a.accepted.Load(),
+		Refused:      a.refused.Load(),
+		AcceptErrors: a.failed.Load(),
+		Conns:        r.conns(),
+	}
+}
+
+func (r *Reactor) conns() (n int) {
+	for _, l := range r.loops {
+		n += l.Conns()
+	}
+	return n
+}
+
+// Serve runs the loops until Stop, and then returns nil. It returns an error
+// when it ended for a reason that nobody asked for. Either way all connections
+// and listeners are closed, and all tasks posted in time have run.
+func (r *Reactor) Serve() error {
+	r.mu.Lock()
+	if r.running {
+		r.mu.Unlock()
+		return errors.New("loop: Serve was called twice")
+	}
+	if r.over {
+		r.mu.Unlock()
+		return nil
+	}
+	r.running = true
+	r.mu.Unlock()
+
+	failed := make([]error, len(r.loops))
+	var loops, ticker sync.WaitGroup
+	done := make(chan struct{})
+	for i := range r.loops {
+		loops.Go(func() {
+			if err := r.poll(i); !r.stopping.Load() {
+				failed[i] = fmt.Errorf("loop: poller of loop %d ended: %w", i, err)
+			}
+			r.Stop() // one loop less is no reactor any more
+		})
+	}
+	ticker.Go(func() { r.tick(done) })
+	loops.Wait()
+	close(done)
+	ticker.Wait()
+	r.close()
+	return errors.Join(failed...)
+}
+
+// poll is the goroutine of loop i.
+func (r *Reactor) poll(i int) error {
+	k, l := r.kernels[i], r.loops[i]
+	return k.poller.Polling(func(fd int, event netpoll.IOEvent, flags netpoll.IOFlags) error {
+		if fd == k.wakeRead {
+			l.Mail()
+			// Mail may have eaten the Wake that Stop sent, but then it
+			// happened after stopping was set.
+			if r.stopping.Load() {
+				return gnet.ErrEngineShutdown
+			}
+			return nil
+		}
+		if i == 0 && r.acceptor.event(fd) {
+			return nil
+		}
+		var ready Interest
+		failing := netpoll.IsErrorEvent(event, flags)
+		if failing || netpoll.IsReadEvent(event) {
+			ready |= Readable
+		}
+		if failing || netpoll.IsWriteEvent(event) {
+			ready |= Writable
+		}
+		l.Ready(fd, ready)
+		return nil
+	})
+}
+
+// tick rings the alarms of all loops until done is closed. It keeps step with
+// the wheels' own ticks, or an alarm could be late by two of them.
+func (r *Reactor) tick(done <-chan struct{}) {
+	select {
+	case <-done:
+		return
+	case <-time.After(r.options.Tick - r.clock()%r.options.Tick):
+	}
+	ticker := time.NewTicker(r.options.Tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-ticker.C:
+			for _, l := range r.loops {
+				l.Tick()
+			}
+		}
+	}
+}
+
+// StopAccepting closes the listeners; connections go on. When it returns,
+// their addresses are free. Safe from any goroutine.
+func (r *Reactor) StopAccepting() { r.acceptor.close() }
+
+// Stop ends Serve, which closes what is open, and does not wait for it.
+// Safe from any goroutine.
+func (r *Reactor) Stop() {
+	r.StopAccepting()
+	if r.stopping.Swap(true) {
+		return
+	}
+	r.mu.Lock()
+	running := r.running
+	r.over = true
+	r.mu.Unlock()
+	if !running {
+		r.close()
+		return
+	}
+	for _, k := range r.kernels {
+		k.Wake()
+	}
+}
+
+// close closes the loops, one after another, on the one goroutine that still
+// has to do with them.
+func (r *Reactor) close() {
+	for _, l := range r.loops {
+		l.Close()
+	}
+	r.acceptor.release()
+	r.closePollers()
+}
+
+func (r *Reactor) closePollers() {
+	for _, k := range r.kernels {
+		k.close()
+	}
+}

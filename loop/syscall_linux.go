@@ -1,0 +1,106 @@
+package loop
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Reads and writes of non-blocking sockets return at once, so the scheduler
+// need not hear of them: raw calls are worth a fifth of the throughput with
+// few connections.
+
+func read(fd int, p []byte) (int, error) {
+	for {
+		n, _, e := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+		if e == 0 {
+			return int(n), nil
+		}
+		if e != unix.EINTR {
+			return 0, e
+		}
+	}
+}
+
+func write(fd int, p []byte) (int, error) {
+	for {
+		n, _, e := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+		if e == 0 {
+			return int(n), nil
+		}
+		if e != unix.EINTR {
+			return 0, e
+		}
+	}
+}
+
+// vector is the room for the kernel's form of a list of pieces.
+type vector [MaxVector]unix.Iovec
+
+func (s *vector) write(fd int, v [][]byte) (int, error) {
+	for i, p := range v {
+		s[i].Base = unsafe.SliceData(p)
+		s[i].SetLen(len(p))
+	}
+	defer clear(s[:len(v)]) // keep no buffer alive
+	for {
+		n, _, e := unix.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&s[0])), uintptr(len(v)))
+		if e == 0 {
+			return int(n), nil
+		}
+		if e != unix.EINTR {
+			return 0, e
+		}
+	}
+}
+
+// openWake returns an eventfd, which is both ends.
+func openWake() (r, w int, err error) {
+	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	return fd, fd, err
+}
+
+// Watch goes through the poller's functions. These cannot change a descriptor
+// to "writable only", so that case starts afresh.
+func (k *pollKernel) Watch(fd int, from, to Interest) (int, error) {
+	var err error
+	switch {
+	case from == to:
+	case from == 0:
+		err = k.add(fd, to)
+	case to == 0:
+		err = k.poller.Delete(fd)
+	case to == Readable:
+		err = k.poller.ModRead(attach(fd), false)
+	case to == Readable|Writable:
+		err = k.poller.ModReadWrite(attach(fd), false)
+	default:
+		if err = k.poller.Delete(fd); err == nil {
+			err = k.add(fd, to)
+		}
+	}
+	return fd, errno(err)
+}
+
+func accept(fd int) (int, unix.Sockaddr, error) {
+	return unix.Accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+}
+
+// tuneListener sets what accepted TCP connections inherit: it saves five
+// system calls for each.
+func tuneListener(fd int) error { return tuneTCP(fd) }
+
+func tuneAccepted(int, bool) {}
+
+func setKeepAlive(fd int) error {
+	for _, o := range []struct{ option, value int }{
+		{unix.TCP_KEEPIDLE, keepAliveIdle},
+		{unix.TCP_KEEPINTVL, keepAliveInterval},
+		{unix.TCP_KEEPCNT, keepAliveCount},
+	} {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, o.option, o.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,159 @@
+package loop
+
+import (
+	"time"
+
+	"turbine/internal/invariants"
+)
+
+// A Slot is a numbered place on a loop with an alarm clock. Its number is
+// stable until Release, so it can be part of an identifier. 0 is no slot.
+type Slot uint32
+
+// An Alarm is the owner of a slot.
+type Alarm interface {
+	// Alarm tells the owner that the time it armed its slot for has come, or
+	// an earlier one. It compares its deadlines with Loop.Now, and if one is
+	// still ahead it arms the slot again.
+	Alarm()
+}
+
+// buckets is the size of the wheel. A time further ahead than buckets ticks
+// rings at the wheel's horizon, and its owner arms it again.
+const buckets = 1024
+
+// maxBucket is the number of entries whose room an emptied bucket keeps.
+const maxBucket = 256
+
+// wheel is a timing wheel with buckets of slot numbers (4 bytes an alarm, no
+// pointers to follow). Each slot has at most one valid entry: an entry whose
+// tick differs from the slot's is left over from an earlier Arm and is skipped.
+type wheel struct {
+	tick    time.Duration
+	last    uint32   // the tick that rang last
+	owners  []Alarm  // by slot
+	armed   []uint32 // by slot: the tick its entry rings at, 0 = no entry
+	silent  []bool   // by slot: disarmed, but the entry is still there
+	free    []Slot
+	buckets [buckets][]Slot
+	entries int // in all buckets, stale ones too
+}
+
+// Claim takes a free slot for owner.
+func (l *Loop) Claim(owner Alarm) Slot {
+	w := &l.wheel
+	if n := len(w.free); n > 0 {
+		slot := w.free[n-1]
+		w.free = w.free[:n-1]
+		w.owners[slot] = owner
+		return slot
+	}
+	if len(w.owners) == 0 { // slot 0 stays empty
+		w.owners, w.armed, w.silent = append(w.owners, nil), append(w.armed, 0), append(w.silent, false)
+	}
+	w.owners, w.armed, w.silent = append(w.owners, owner), append(w.armed, 0), append(w.silent, false)
+	return Slot(len(w.owners) - 1)
+}
+
+// Release gives slot back. Its alarm does not ring any more.
+func (l *Loop) Release(slot Slot) {
+	w := &l.wheel
+	invariants.Check(w.owners[slot] != nil, "slot %d is free already", slot)
+	w.owners[slot], w.armed[slot] = nil, 0
+	w.free = append(w.free, slot)
+}
+
+// Owner returns who holds slot, nil when it is free or was never claimed.
+func (l *Loop) Owner(slot Slot) Alarm {
+	if int(slot) >= len(l.wheel.owners) {
+		return nil
+	}
+	return l.wheel.owners[slot]
+}
+
+// Slots is the upper bound of slot numbers in use, for walks over all owners.
+func (l *Loop) Slots() Slot { return Slot(len(l.wheel.owners)) }
+
+// Arm makes sure that slot's alarm rings at the first tick not before at, or
+// earlier. An alarm that is already due to ring before costs nothing here, so
+// postponing a deadline is free: the owner looks again when it rings.
+func (l *Loop) Arm(slot Slot, at time.Duration) {
+	w := &l.wheel
+	if !l.armed.Load() { // the wheel stood still: nothing was in it
+		w.last = uint32(l.now / w.tick)
+		l.armed.Store(true)
+	}
+	at = min(at, l.now+buckets*w.tick) // "never" must not overflow
+	tick := uint32((at + w.tick - 1) / w.tick)
+	if ahead := int32(tick - w.last); ahead < 1 {
+		tick = w.last + 1
+	} else if ahead >= buckets {
+		tick = w.last + buckets - 1
+	}
+	if tick == 0 { // means "not armed"; comes once in 2^32 ticks
+		if tick--; tick == w.last {
+			tick = 1
+		}
+	}
+	w.silent[slot] = false
+	if now := w.armed[slot]; now != 0 && int32(now-tick) <= 0 {
+		return
+	}
+	w.armed[slot] = tick
+	bucket := &w.buckets[tick%buckets]
+	*bucket = append(*bucket, slot)
+	w.entries++
+}
+
+// Disarm silences slot's alarm until it is armed again. The entry stays for the
+// next Arm to use, so that a pair of the two for each request leaves nothing
+// behind.
+func (l *Loop) Disarm(slot Slot) { l.wheel.silent[slot] = true }
+
+// Ring rings every alarm whose tick has come. The driver lets a task do this
+// once a tick.
+func (l *Loop) Ring() {
+	w := &l.wheel
+	now := uint32(l.now / w.tick)
+	if int32(now-w.last) >= buckets { // the process was suspended: one round
+		w.last = now - buckets // is enough, every bucket comes by once
+	}
+	for int32(now-w.last) > 0 {
+		w.last++
+		l.ringBucket(w.last)
+	}
+	l.armed.Store(w.entries > 0)
+}
+
+func (l *Loop) ringBucket(tick uint32) {
+	w := &l.wheel
+	bucket := w.buckets[tick%buckets]
+	if len(bucket) == 0 {
+		return
+	}
+	// Alarms armed meanwhile ring at a later tick, at most buckets-1 ahead,
+	// hence never into this bucket while it is walked.
+	w.buckets[tick%buckets] = nil
+	w.entries -= len(bucket)
+	for _, slot := range bucket {
+		if due := w.armed[slot]; due == 0 || int32(due-tick) > 0 {
+			continue
+		}
+		w.armed[slot] = 0
+		if !w.silent[slot] {
+			l.ringOne(w.owners[slot])
+		}
+	}
+	if cap(bucket) <= maxBucket {
+		w.buckets[tick%buckets] = bucket[:0]
+	}
+}
+
+func (l *Loop) ringOne(owner Alarm) {
+	defer func() {
+		if p := recover(); p != nil {
+			l.panicked(p)
+		}
+	}()
+	owner.Alarm()
+}

@@ -1,0 +1,325 @@
+package loop
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const tick = 10 * time.Millisecond
+
+// clocked is a wheel under test and its clock.
+type clocked struct {
+	*Loop
+	now time.Duration
+}
+
+func newClocked(start time.Duration) *clocked {
+	c := &clocked{now: start}
+	c.Loop, _ = newFake(&c.now, tick)
+	return c
+}
+
+// to moves the clock to at, tick by tick, as the ticker does.
+func (c *clocked) to(at time.Duration) {
+	for c.now < at {
+		c.now = min((c.now/tick+1)*tick, at)
+		c.enter()
+		c.Ring()
+	}
+}
+
+// bell is an Alarm that remembers when it rang.
+type bell struct {
+	loop *Loop
+	slot Slot
+	rang []time.Duration
+	then func(*bell)
+}
+
+func (b *bell) Alarm() {
+	b.rang = append(b.rang, b.loop.Now())
+	if b.then != nil {
+		b.then(b)
+	}
+}
+
+func (c *clocked) bell() *bell {
+	b := &bell{loop: c.Loop}
+	b.slot = c.Claim(b)
+	return b
+}
+
+func TestWheelRingsAtTheFirstTickNotBefore(t *testing.T) {
+	const start = time.Hour + 3*time.Millisecond
+	const hour = time.Hour
+	for _, c := range []struct {
+		name     string
+		at, want time.Duration
+	}{
+		{"now", start, hour + tick},
+		{"in the past", start - time.Minute, hour + tick},
+		{"before any time", math.MinInt64 / 2, hour + tick},
+		{"within the tick", start + 1, hour + tick},
+		{"on a tick", hour + 5*tick, hour + 5*tick},
+		{"just behind a tick", hour + 5*tick + 1, hour + 6*tick},
+		{"just before a tick", hour + 5*tick - 1, hour + 5*tick},
+		{"the last bucket", hour + (buckets-1)*tick, hour + (buckets-1)*tick},
+		{"the horizon", hour + buckets*tick, hour + (buckets-1)*tick},
+		{"far behind the horizon", hour + time.Hour, hour + (buckets-1)*tick},
+		{"never", math.MaxInt64, hour + (buckets-1)*tick},
+	} {
+		w := newClocked(start)
+		b := w.bell()
+		w.Arm(b.slot, c.at)
+		w.to(start + 2*buckets*tick)
+		require.Equal(t, []time.Duration{c.want}, b.rang, c.name)
+	}
+}
+
+func TestWheelEarlierAndLaterArms(t *testing.T) {
+	w := newClocked(time.Hour)
+	b := w.bell()
+	w.Arm(b.slot, w.now+5*tick)
+	w.Arm(b.slot, w.now+9*tick) // postponed: costs nothing, rings at 5
+	require.Equal(t, 1, w.wheel.entries)
+	w.Arm(b.slot, w.now+3*tick) // earlier: rings at 3, the entry at 5 is stale
+	w.to(time.Hour + 20*tick)
+	require.Equal(t, []time.Duration{time.Hour + 3*tick}, b.rang)
+	require.Zero(t, w.wheel.entries)
+	require.False(t, w.armed.Load(), "an empty wheel needs no ticks")
+}
+
+func TestWheelDisarm(t *testing.T) {
+	w := newClocked(time.Hour)
+	b := w.bell()
+	w.Disarm(b.slot)
+	w.Arm(b.slot, w.now+5*tick)
+	w.Disarm(b.slot)
+	w.to(w.now + 10*tick)
+	require.Empty(t, b.rang)
+	w.Arm(b.slot, w.now+5*tick)
+	w.to(w.now + 10*tick)
+	require.Len(t, b.rang, 1)
+	for range 10_000 { // a pair for each request leaves nothing behind
+		w.Arm(b.slot, w.now+50*tick)
+		w.Disarm(b.slot)
+	}
+	require.Equal(t, 1, w.wheel.entries)
+	w.Arm(b.slot, w.now+2*tick)
+	w.to(w.now + 100*tick)
+	require.Len(t, b.rang, 2)
+}
+
+func TestWheelArmInAlarm(t *testing.T) {
+	w := newClocked(time.Hour)
+	b := w.bell()
+	b.then = func(b *bell) { w.Arm(b.slot, w.Now()) } // at once, which is the next tick
+	w.Arm(b.slot, w.now)
+	w.to(w.now + 5*tick)
+	require.Len(t, b.rang, 5)
+	b.then = nil
+	w.to(w.now + 5*tick)
+	require.Len(t, b.rang, 6)
+
+	// A deadline far away is reached in hops.
+	far := w.now + 5*buckets*tick + 7
+	b.rang, b.then = nil, func(b *bell) {
+		if w.Now() < far {
+			w.Arm(b.slot, far)
+		}
+	}
+	w.Arm(b.slot, far)
+	w.to(far + 10*tick)
+	require.Len(t, b.rang, 6)
+	require.Equal(t, (far/tick+1)*tick, b.rang[5])
+}
+
+func TestWheelSlotReuse(t *testing.T) {
+	w := newClocked(time.Hour)
+	first := w.bell()
+	w.Arm(first.slot, w.now+3*tick)
+	w.Release(first.slot)
+	second := w.bell()
+	require.Equal(t, first.slot, second.slot)
+	require.Same(t, second, w.Owner(second.slot))
+	w.Arm(second.slot, w.now+8*tick)
+	w.to(w.now + 20*tick)
+	require.Empty(t, first.rang)
+	require.Equal(t, []time.Duration{time.Hour + 8*tick}, second.rang)
+	w.Release(second.slot)
+	require.Nil(t, w.Owner(second.slot))
+	require.Nil(t, w.Owner(1000))
+	require.Nil(t, w.Owner(0))
+	require.EqualValues(t, 2, w.Slots())
+
+	// An alarm that releases others of its bucket silences them.
+	a, b := w.bell(), w.bell()
+	a.then = func(*bell) { w.Release(b.slot) }
+	w.Arm(a.slot, w.now+tick)
+	w.Arm(b.slot, w.now+tick)
+	w.to(w.now + 5*tick)
+	require.Len(t, a.rang, 1)
+	require.Empty(t, b.rang)
+}
+
+func TestWheelSuspendedProcess(t *testing.T) {
+	for _, gap := range []time.Duration{buckets * tick, 10 * buckets * tick, 24 * time.Hour} {
+		w := newClocked(time.Hour)
+		var all []*bell
+		for i := range 100 {
+			b := w.bell()
+			w.Arm(b.slot, w.now+time.Duration(i*10)*tick)
+			all = append(all, b)
+		}
+		w.now += gap
+		w.enter()
+		w.Ring()
+		for _, b := range all {
+			require.Equal(t, []time.Duration{w.now}, b.rang, "once, at once")
+		}
+		b := all[0]
+		b.rang = nil
+		w.Arm(b.slot, w.now+3*tick)
+		w.to(w.now + 10*tick)
+		require.Len(t, b.rang, 1)
+	}
+}
+
+func TestWheelIdleForLong(t *testing.T) {
+	w := newClocked(time.Hour)
+	b := w.bell()
+	w.now += 300 * 24 * time.Hour // over 2^31 ticks: no ticks were posted meanwhile
+	w.enter()
+	w.Arm(b.slot, w.now+7*tick)
+	w.to(w.now + 20*tick)
+	require.Equal(t, []time.Duration{time.Hour + 300*24*time.Hour + 7*tick}, b.rang)
+}
+
+func TestWheelTickNumbersWrap(t *testing.T) {
+	const wrap = (1 << 32) * tick
+	for before := range 20 {
+		for ahead := range 40 {
+			w := newClocked(wrap - time.Duration(before)*tick)
+			b := w.bell()
+			due := w.now + time.Duration(ahead)*tick
+			w.Arm(b.slot, due)
+			w.to(due + 3*tick)
+			require.Len(t, b.rang, 1, "%d before the wrap, %d ahead", before, ahead)
+			require.LessOrEqual(t, max(b.rang[0]-due, due-b.rang[0]), 2*tick) // number 0 is skipped
+		}
+	}
+}
+
+// TestWheelModel compares with the simplest timer there is: a list.
+func TestWheelModel(t *testing.T) {
+	for _, start := range []time.Duration{time.Hour, (1<<32)*tick - 3*time.Second} {
+		random := rand.New(rand.NewPCG(1, uint64(start)))
+		w := newClocked(start)
+		type owner struct {
+			*bell
+			deadline time.Duration // 0 = none
+		}
+		var owners []*owner
+		for range 200 {
+			o := &owner{bell: w.bell()}
+			o.then = func(b *bell) {
+				switch {
+				case o.deadline == 0:
+					require.Fail(t, "rang without a deadline")
+				case w.Now() < o.deadline:
+					w.Arm(b.slot, o.deadline)
+				default:
+					require.Less(t, w.Now()-o.deadline, 2*tick, "late")
+					o.deadline = 0
+				}
+			}
+			owners = append(owners, o)
+		}
+		for range 20_000 {
+			o := owners[random.IntN(len(owners))]
+			switch random.IntN(4) {
+			case 0:
+				o.deadline = 0
+				w.Disarm(o.slot)
+			case 1:
+				w.to(w.now + time.Duration(random.Int64N(int64(3*tick))))
+				for _, o := range owners {
+					require.True(t, o.deadline == 0 || w.now-o.deadline < 2*tick, "forgotten")
+				}
+			default:
+				o.deadline = w.now + time.Duration(random.Int64N(int64(20*time.Second)))
+				w.Arm(o.slot, o.deadline)
+			}
+		}
+		w.to(w.now + 30*time.Second)
+		for _, o := range owners {
+			require.Zero(t, o.deadline)
+		}
+		require.Zero(t, w.wheel.entries)
+	}
+}
+
+func TestWheelDoesNotAllocate(t *testing.T) {
+	w := newClocked(time.Hour)
+	b := w.bell()
+	turn := func() {
+		w.Arm(b.slot, w.now+tick)
+		w.now += tick
+		w.enter()
+		w.Ring()
+	}
+	for range buckets { // each bucket once
+		turn()
+	}
+	require.Zero(t, testing.AllocsPerRun(1000, turn))
+}
+
+func BenchmarkArm(b *testing.B) {
+	w := newClocked(time.Hour)
+	const n = 1 << 16
+	var slots [n]Slot
+	for i := range slots {
+		slots[i] = w.bell().slot
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if i%n == 0 && i > 0 {
+			b.StopTimer()
+			w.to(w.now + buckets*tick)
+			b.StartTimer()
+		}
+		w.Arm(slots[i%n], w.now+time.Duration(i%1000)*tick)
+	}
+}
+
+// again is an alarm that arms itself again.
+type again struct {
+	loop *Loop
+	slot Slot
+}
+
+func (a *again) Alarm() { a.loop.Arm(a.slot, a.loop.now+500*tick) }
+
+// BenchmarkRing counts one alarm that rings and is armed again.
+func BenchmarkRing(b *testing.B) {
+	w := newClocked(time.Hour)
+	const n = 1 << 20
+	all := make([]again, n)
+	for i := range all {
+		all[i].loop = w.Loop
+		all[i].slot = w.Claim(&all[i])
+		w.Arm(all[i].slot, w.now+time.Duration(i%500)*tick)
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ { // 500 ticks ring all
+		if i%(n/500) == 0 {
+			w.now += tick
+			w.enter()
+			w.Ring()
+		}
+	}
+}

@@ -1,0 +1,180 @@
+// Turbine is an Engine.IO server: the transport under Socket.IO, on an event
+// loop. Run it with --help for its flags; package turbine/engine is the same
+// server as a library.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"turbine/engine"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set by the linker for releases: -ldflags "-X main.version=1.2.3".
+var version = "development"
+
+// Exit codes.
+const (
+	exitFailed = 1 // it could not serve
+	exitUsage  = 2 // the command line makes no sense
+)
+
+type flags struct {
+	Addr           string           `default:":3000" help:"TCP address to listen on."`
+	Path           string           `default:"/engine.io/" help:"Path that Engine.IO is served under."`
+	PingInterval   time.Duration    `default:"25s" help:"How often a client is pinged."`
+	PingTimeout    time.Duration    `default:"20s" help:"How long the answer to a ping may take."`
+	UpgradeTimeout time.Duration    `default:"10s" help:"How long the switch to WebSocket may take."`
+	MaxPayload     int              `default:"1000000" help:"Limit of a request body and of a WebSocket message, in bytes."`
+	Transports     []string         `default:"polling,websocket" enum:"polling,websocket" help:"Transports that clients may use."`
+	Revisions      []int            `default:"4,3" help:"Protocol revisions that clients may speak: 4, 3."`
+	Loops          int              `default:"0" help:"Number of event loops; 0 means one for each CPU."`
+	App            string           `default:"echo" enum:"echo,broadcast" help:"What to do with a message: echo sends it back as it came, broadcast sends it to every session."`
+	DrainTimeout   time.Duration    `default:"8s" help:"How long sessions may take to end after SIGINT or SIGTERM."`
+	LogLevel       slog.Level       `default:"info" help:"Least level of what is logged: debug, info, warn, error."`
+	Version        kong.VersionFlag `env:"-" help:"Print the version and exit."`
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	var f flags
+	parser := kong.Must(&f,
+		kong.Name("turbine"),
+		kong.Description("An Engine.IO server on an event loop. Every flag can also be set by the environment variable shown with it."),
+		kong.DefaultEnvars("TURBINE"),
+		kong.Vars{"version": "turbine " + buildVersion()},
+		kong.Writers(stdout, stderr),
+	)
+	if _, err := parser.Parse(args); err != nil {
+		fmt.Fprintf(stderr, "turbine: %v (see turbine --help)\n", err)
+		return exitUsage
+	}
+	slog.SetDefault(slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: f.LogLevel})))
+
+	server, err := newServer(&f)
+	if err != nil {
+		fmt.Fprintf(stderr, "turbine: %v\n", err)
+		return exitUsage
+	}
+	if err := serve(server, &f, stdout); err != nil {
+		fmt.Fprintf(stderr, "turbine: %v\n", err)
+		return exitFailed
+	}
+	return 0
+}
+
+func buildVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && version == "development" && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return version
+}
+
+func newServer(f *flags) (*engine.Server, error) {
+	o := engine.Options{
+		Path:           f.Path,
+		PingInterval:   f.PingInterval,
+		PingTimeout:    f.PingTimeout,
+		UpgradeTimeout: f.UpgradeTimeout,
+		MaxPayload:     f.MaxPayload,
+		Loops:          f.Loops,
+	}
+	for _, name := range f.Transports {
+		switch name {
+		case "polling":
+			o.Transports = append(o.Transports, engine.Polling)
+		case "websocket":
+			o.Transports = append(o.Transports, engine.WebSocket)
+		}
+	}
+	for _, r := range f.Revisions {
+		o.Revisions = append(o.Revisions, engine.Revision(r))
+	}
+	var server *engine.Server
+	events := engine.Events{Message: func(s *engine.Session, m engine.Message) {
+		if err := s.Send(m); errors.Is(err, engine.ErrQueueFull) {
+			s.Close() // an echo is never lost in silence
+		}
+	}}
+	if f.App == "broadcast" {
+		events.Message = func(_ *engine.Session, m engine.Message) { server.Broadcast(engine.Prepare(m)) }
+	}
+	server, err := engine.New(o, events)
+	return server, err
+}
+
+// serve runs the server until a signal ends it.
+func serve(server *engine.Server, f *flags, stdout io.Writer) error {
+	limit, sessions, err := engine.RaiseDescriptorLimit(f.Loops)
+	if err != nil {
+		return err
+	}
+	if sessions < 1 {
+		return fmt.Errorf("the descriptor limit of %d leaves no room for sessions; raise it (ulimit -n)", limit)
+	}
+	listener, err := net.Listen("tcp", f.Addr)
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s: %w", f.Addr, errors.Unwrap(err))
+	}
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+
+	served := make(chan error, 1)
+	ready := readyLine(listener, f.Loops, limit, sessions)
+	go func() { served <- server.Serve(listener) }()
+	fmt.Fprintln(stdout, ready)
+
+	select {
+	case err := <-served:
+		return err
+	case <-signals:
+	}
+	return drain(server, f.DrainTimeout, signals, served)
+}
+
+func readyLine(l net.Listener, loops int, limit uint64, sessions int) string {
+	return fmt.Sprintf("turbine: listening on %s with %s (descriptor limit %d, room for %d sessions)",
+		l.Addr(), plural(engine.LoopCount(loops), "loop"), limit, sessions)
+}
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}
+
+// drain closes all sessions in good order. A second signal ends it at once.
+func drain(server *engine.Server, timeout time.Duration, signals <-chan os.Signal, served <-chan error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	go func() {
+		select {
+		case <-signals:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	slog.Info("draining; a second signal ends at once", "sessions", server.Stats().Sessions)
+	err := server.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		slog.Warn("not all sessions ended in time", "after", timeout)
+	}
+	if err := <-served; err != nil && !errors.Is(err, engine.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
