@@ -100,6 +100,9 @@ func newServer(f *flags) (*engine.Server, error) {
 		}
 	}
 	for _, r := range f.Revisions {
+		if r != int(engine.Revision3) && r != int(engine.Revision4) {
+			return nil, fmt.Errorf("--revisions: %d is not a protocol revision; there are 3 and 4", r)
+		}
 		o.Revisions = append(o.Revisions, engine.Revision(r))
 	}
 	var server *engine.Server

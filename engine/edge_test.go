@@ -115,6 +115,9 @@ func TestPanicInAdmit(t *testing.T) {
 	}
 	require.Equal(t, []string{`403 {"code":4,"message":"Forbidden"}`}, b.play("get EIO=4&transport=polling"))
 	require.Equal(t, []string{"w: 400 Forbidden", "w: closed"}, b.play("ws EIO=4&transport=websocket conn=w"))
+	require.EqualValues(t, 1, log.lines.Load(), "one line a second, whatever clients do")
+	b.world.Advance(time.Second)
+	b.play("get EIO=4&transport=polling")
 	require.EqualValues(t, 2, log.lines.Load())
 	b.on = nil
 	b.play("get EIO=4&transport=polling")

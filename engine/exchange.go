@@ -66,6 +66,9 @@ const (
 // head begins a response with a body of length bytes, to be appended to the
 // result's Tail. contentType may be empty. It is called on the loop on.
 func (x *exchange) head(on *loop.Loop, status int, contentType string, length int) *pool.Buf {
+	if x.http.server.closing.Load() {
+		x.keepAlive = false
+	}
 	b := pool.Payloads.Get(headSize + length)
 	dst := httpparse.AppendResponse(b.Tail(), status)
 	if contentType != "" {

@@ -18,7 +18,7 @@ func (s *Server) admit(r *httpparse.Request, conn *loop.Conn) (message string, o
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			s.options.Logger.Error("panic in Admit; the client is refused", "panic", p)
+			s.shard(conn.Loop()).logPanic(s.options.Logger, "panic in Admit; the client is refused", p)
 			message, ok = refusedForbidden.message, false
 		}
 	}()

@@ -53,7 +53,11 @@ func newHTTPConn(s *Server, c *loop.Conn) *httpConn {
 	h := &httpConn{server: s, conn: c}
 	h.x.http = h
 	h.slot = c.Loop().Claim((*httpAlarm)(h))
-	h.expect(s.options.IdleTimeout)
+	timeout := s.options.IdleTimeout
+	if s.closing.Load() { // accepted just before the end
+		timeout = min(timeout, s.options.HeaderTimeout)
+	}
+	h.expect(timeout)
 	return h
 }
 
@@ -261,7 +265,7 @@ func (h *httpConn) answered(response *pool.Buf) {
 	early := h.state == exchangeBody || h.x.partial
 	h.dropBody()
 	h.x.home = nil
-	if early || !h.x.keepAlive || h.server.closing.Load() {
+	if early || !h.x.keepAlive {
 		h.finish()
 		h.conn.Close()
 		return

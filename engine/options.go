@@ -65,8 +65,9 @@ type Options struct {
 	// means 16,384.
 	MaxFragments int
 	// MaxQueue is the limit in bytes of what a session keeps for a client
-	// that does not take it; beyond, Send returns ErrQueueFull. Zero means
-	// 16 MiB.
+	// that does not take it, with 128 bytes for each message beside its data;
+	// beyond, Send returns ErrQueueFull. A message alone always fits. Zero
+	// means 16 MiB.
 	MaxQueue int
 	// Transports are those that clients may use. Empty means both.
 	Transports []Transport
@@ -194,7 +195,7 @@ func (o *Options) allows(t Transport) bool        { return slices.Contains(o.Tra
 func (o *Options) allowsRevision(r Revision) bool { return slices.Contains(o.Revisions, r) }
 
 // tick is the step of the timing wheels: a twentieth of the shortest timeout,
-// so that no deadline is missed by more than 5 %.
+// so that deadlines are met within 5 %, or 10 ms where that is more.
 func (o *Options) tick() time.Duration {
 	shortest := min(o.PingInterval, o.PingTimeout, o.UpgradeTimeout, o.HeaderTimeout, o.BodyTimeout, o.IdleTimeout, o.CloseTimeout)
 	return max(10*time.Millisecond, min(shortest/20, 100*time.Millisecond))

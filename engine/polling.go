@@ -193,7 +193,7 @@ func (p *polling) end() {
 	p.session.ended()
 }
 
-func (p *polling) closed(Reason) {
+func (p *polling) closed() {
 	if p.poll != nil {
 		p.respond(closePayload)
 	}

@@ -125,7 +125,8 @@ func (s *Server) start() (*loop.Reactor, error) {
 // Shutdown ends the server in good order: it stops accepting, closes every
 // session as Session.Close does, closes idle connections, waits until all are
 // gone, and makes Serve return. When ctx ends first, the rest is cut off and
-// its error is returned.
+// its error is returned. It waits for the loops, so it must not be called in a
+// callback; start a goroutine there.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.closing.Store(true)
 	s.mu.Lock()

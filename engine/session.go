@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,7 +48,7 @@ type transport interface {
 	// Session.ended, at once or later.
 	end()
 	// closed tells that the session is over: free everything.
-	closed(reason Reason)
+	closed()
 }
 
 // A Session is one client, across its transports. An application may keep it
@@ -82,7 +81,6 @@ type Session struct {
 	base64    bool // the client cannot take binary
 	awaiting  bool // a ping was sent, its pong is due
 	extended  bool // that deadline was extended already
-	upgraded  bool
 	stalled   bool // the client has fallen behind: Drain is owed
 	kindNow   atomic.Uint32
 }
@@ -330,7 +328,7 @@ func (s *Session) close(reason Reason, err error) {
 	if s.upgrade != nil {
 		s.upgrade.abandon()
 	}
-	s.transport.closed(reason)
+	s.transport.closed()
 	s.tellClose(reason, err)
 	if box != nil {
 		box.free()
@@ -381,7 +379,6 @@ func (s *Session) rescue() {
 	if p == nil {
 		return
 	}
-	s.server.options.Logger.Error("panic in a callback; its session is closed",
-		"session", s.ID(), "panic", p, "stack", string(debug.Stack()))
+	s.server.shard(s.loop).logPanic(s.server.options.Logger, "panic in a callback; its session is closed", p)
 	s.close(ReasonTransportError, ErrCallbackPanic)
 }

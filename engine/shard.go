@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"log/slog"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +25,21 @@ type shard struct {
 
 	dateHeader []byte
 	dateSecond time.Duration
+
+	panicLogged time.Duration // when one was logged last
+	panicQuiet  int           // panics since then
+}
+
+// logPanic logs a panic of a callback, at most one a second: what a client can
+// cause at will must not fill a disk.
+func (sh *shard) logPanic(logger *slog.Logger, message string, p any) {
+	now := sh.loop.Now()
+	if sh.panicLogged != 0 && now-sh.panicLogged < time.Second {
+		sh.panicQuiet++
+		return
+	}
+	logger.Error(message, "panic", p, "stack", string(debug.Stack()), "not logged before", sh.panicQuiet)
+	sh.panicLogged, sh.panicQuiet = now, 0
 }
 
 func (s *Server) shard(l *loop.Loop) *shard { return s.shards[l.Index()] }

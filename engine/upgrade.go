@@ -132,10 +132,10 @@ func (u *upgrade) handOver(rest []byte) {
 	old := s.transport.(*polling)
 	t := &s.websocket
 	t.link = u.link
-	s.upgrade, s.upgraded, s.base64 = nil, true, u.base64
+	s.upgrade, s.base64 = nil, u.base64
 	s.setTransport(t)
 	t.conn.SetHandler(t)
-	old.closed(ReasonTransportClose)
+	old.closed()
 
 	s.begin()
 	s.tellUpgrade()

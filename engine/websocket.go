@@ -219,4 +219,4 @@ func (t *websocket) lost() {
 
 func (t *websocket) end() { t.session.ended() }
 
-func (t *websocket) closed(Reason) { t.leave(0) }
+func (t *websocket) closed() { t.leave(0) }
