@@ -100,6 +100,7 @@ func (u *upgrade) Data(p []byte) {
 			return
 		case upgradeOver:
 			return
+		case upgradeProbing, upgradeProbed:
 		}
 		p = rest
 	}

@@ -40,11 +40,11 @@ func compareWithPieces(t *testing.T, sizes, bounds byte, in []byte) {
 	}
 	var whole, parts Request
 	n, err := Parse(in, &whole, limits)
-	switch {
-	case err == nil:
+	switch err {
+	case nil:
 		require.Equal(t, n, HeadEnd(in, 0), "%q", in)
 		require.LessOrEqual(t, n, limits.Head())
-	case err == ErrIncomplete:
+	case ErrIncomplete:
 		require.Equal(t, -1, HeadEnd(in, 0), "%q", in)
 		require.LessOrEqual(t, len(in), limits.Head())
 		fallthrough

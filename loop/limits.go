@@ -24,7 +24,7 @@ func DescriptorLimit() (soft uint64, err error) {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
 		return 0, fmt.Errorf("loop: read the descriptor limit: %w", err)
 	}
-	return uint64(r.Cur), nil
+	return uint64(r.Cur), nil //nolint:unconvert // it is signed on FreeBSD
 }
 
 // RaiseDescriptorLimit raises the limit as far as this process may, which is

@@ -196,7 +196,8 @@ func appendCookies(dst []byte, r *httpparse.Request) []byte {
 
 // receive takes the next piece of the body and returns what is behind it.
 func (h *httpConn) receive(p []byte) (rest []byte) {
-	piece, done := p, false
+	var piece []byte
+	done := false
 	if h.chunked {
 		var err error
 		if piece, rest, done, err = h.chunks.Decode(p); err != nil {

@@ -392,7 +392,7 @@ func TestWebSocketClose(t *testing.T) {
 		{"UTF-8, at once", masked(ws.OpText, false, "\xc0"), closePayload(1007, "invalid UTF-8 in text message")},
 		{"unmasked", "\x81\x01a", closePayload(1002, "frame not masked")},
 		{"reserved bit", "\xc1\x80\x00\x00\x00\x00", closePayload(1002, "RSV bit without extension")},
-		{"too big", string(masked(ws.OpBinary, true, strings.Repeat("x", 2<<20+1))[:14]), closePayload(1009, "message too big")},
+		{"too big", masked(ws.OpBinary, true, strings.Repeat("x", 2<<20+1))[:14], closePayload(1009, "message too big")},
 		{"fragments", masked(ws.OpText, false, "") + strings.Repeat(masked(ws.OpContinuation, false, ""), 4), closePayload(1008, "too many fragments")},
 	} {
 		p := dialWebSocket(t, address)
