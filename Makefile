@@ -3,10 +3,13 @@
 FUZZTIME ?= 30s
 GOLANGCI_LINT_VERSION := v2.15.0
 CLIENTS := internal/e2e/clients
+BROWSER := internal/e2e/browser
+CHROMIUM ?= chromium
+export CHROMIUM
 # What the event loop compiles for (package loop is the only one that cares).
 TARGETS := linux/amd64 linux/arm64 linux/386 darwin/arm64 darwin/amd64 freebsd/amd64
 
-.PHONY: check build run setup test fmt vet cross unit race e2e lint fuzz bench cover clean
+.PHONY: check chromium build run setup test fmt vet cross unit race e2e lint fuzz bench cover clean
 
 check: lint test
 
@@ -17,9 +20,20 @@ build:
 run: build
 	./turbine $(ARGS)
 
-# All that the tests need: Go modules and the official clients.
-setup: $(CLIENTS)/node_modules/.package-lock.json
+# All that the tests need: Go modules, the official clients and a browser.
+setup: $(CLIENTS)/node_modules/.package-lock.json $(BROWSER)/node_modules/.package-lock.json chromium
 	go mod download
+
+$(BROWSER)/node_modules/.package-lock.json: $(BROWSER)/package-lock.json
+	cd $(BROWSER) && npm ci --no-audit --no-fund
+	@touch $@
+
+# Where it cannot be installed, TestBrowser says what to do.
+chromium:
+	@command -v "$(CHROMIUM)" >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		apt-get update && apt-get install -y --no-install-recommends chromium fonts-dejavu-core; \
+	} || echo "no browser: install chromium or set CHROMIUM"
 
 $(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package-lock.json
 	cd $(CLIENTS) && npm ci --no-audit --no-fund
@@ -75,4 +89,4 @@ cover:
 	go tool cover -func cover.out | tail -1
 
 clean:
-	rm -rf turbine cover.out .tools $(CLIENTS)/node_modules
+	rm -rf turbine cover.out .tools $(CLIENTS)/node_modules $(BROWSER)/node_modules $(BROWSER)/artifacts

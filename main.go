@@ -31,19 +31,25 @@ const (
 )
 
 type flags struct {
-	Addr           string           `default:":3000" help:"TCP address to listen on."`
-	Path           string           `default:"/engine.io/" help:"Path that Engine.IO is served under."`
-	PingInterval   time.Duration    `default:"25s" help:"How often a client is pinged."`
-	PingTimeout    time.Duration    `default:"20s" help:"How long the answer to a ping may take."`
-	UpgradeTimeout time.Duration    `default:"10s" help:"How long the switch to WebSocket may take."`
-	MaxPayload     int              `default:"1000000" help:"Limit of a request body and of a WebSocket message, in bytes."`
-	Transports     []string         `default:"polling,websocket" enum:"polling,websocket" help:"Transports that clients may use."`
-	Revisions      []int            `default:"4,3" help:"Protocol revisions that clients may speak: 4, 3."`
-	Loops          int              `default:"0" help:"Number of event loops; 0 means one for each CPU."`
-	App            string           `default:"echo" enum:"echo,broadcast" help:"What to do with a message: echo sends it back as it came, broadcast sends it to every session."`
-	DrainTimeout   time.Duration    `default:"8s" help:"How long sessions may take to end after SIGINT or SIGTERM."`
-	LogLevel       slog.Level       `default:"info" help:"Least level of what is logged: debug, info, warn, error."`
-	Version        kong.VersionFlag `env:"-" help:"Print the version and exit."`
+	Addr            string           `default:":3000" help:"TCP address to listen on."`
+	Path            string           `default:"/engine.io/" help:"Path that Engine.IO is served under."`
+	PingInterval    time.Duration    `default:"25s" help:"How often a client is pinged."`
+	PingTimeout     time.Duration    `default:"20s" help:"How long the answer to a ping may take."`
+	UpgradeTimeout  time.Duration    `default:"10s" help:"How long the switch to WebSocket may take."`
+	MaxPayload      int              `default:"1000000" help:"Limit of a request body and of a WebSocket message, in bytes."`
+	Transports      []string         `default:"polling,websocket" enum:"polling,websocket" help:"Transports that clients may use."`
+	Revisions       []int            `default:"4,3" help:"Protocol revisions that clients may speak: 4, 3."`
+	Loops           int              `default:"0" help:"Number of event loops; 0 means one for each CPU."`
+	CORSOrigin      []string         `name:"cors-origin" placeholder:"ORIGIN,..." help:"Origins whose pages may connect from elsewhere; * for any. None by default."`
+	CORSCredentials bool             `name:"cors-credentials" help:"Let those pages send cookies."`
+	Cookie          string           `placeholder:"NAME" help:"Set a cookie of this name with the session id, for load balancers. None by default."`
+	Compression     bool             `default:"true" negatable:"" help:"Compress responses to polls of 1,024 bytes and more."`
+	Deflate         bool             `help:"Compress WebSocket messages of 1,024 bytes and more (permessage-deflate)."`
+	InitialPacket   string           `placeholder:"TEXT" help:"Message that every session gets with its handshake."`
+	App             string           `default:"echo" enum:"echo,broadcast" help:"What to do with a message: echo sends it back as it came, broadcast sends it to every session."`
+	DrainTimeout    time.Duration    `default:"8s" help:"How long sessions may take to end after SIGINT or SIGTERM."`
+	LogLevel        slog.Level       `default:"info" help:"Least level of what is logged: debug, info, warn, error."`
+	Version         kong.VersionFlag `env:"-" help:"Print the version and exit."`
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -52,7 +58,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	var f flags
 	parser := kong.Must(&f,
 		kong.Name("turbine"),
-		kong.Description("An Engine.IO server on an event loop. Every flag can also be set by the environment variable shown with it."),
+		kong.Description("An Engine.IO server on an event loop. Every flag can also be set by the environment variable shown with it. DEBUG=engine* logs what clients do, by scope: engine, engine:socket, engine:transport, engine:polling, engine:ws."),
 		kong.DefaultEnvars("TURBINE"),
 		kong.Vars{"version": "turbine " + buildVersion()},
 		kong.Writers(stdout, stderr),
@@ -62,8 +68,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	slog.SetDefault(slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: f.LogLevel})))
+	debug := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 
-	server, err := newServer(&f)
+	server, err := newServer(&f, debugScopes(os.Getenv("DEBUG"), debug))
 	if err != nil {
 		fmt.Fprintf(stderr, "turbine: %v\n", err)
 		return exitUsage
@@ -82,7 +89,7 @@ func buildVersion() string {
 	return version
 }
 
-func newServer(f *flags) (*engine.Server, error) {
+func newServer(f *flags, debug func(string) *slog.Logger) (*engine.Server, error) {
 	o := engine.Options{
 		Path:           f.Path,
 		PingInterval:   f.PingInterval,
@@ -90,6 +97,20 @@ func newServer(f *flags) (*engine.Server, error) {
 		UpgradeTimeout: f.UpgradeTimeout,
 		MaxPayload:     f.MaxPayload,
 		Loops:          f.Loops,
+		Compression:    engine.Compression{Off: !f.Compression},
+		Debug:          debug,
+	}
+	if len(f.CORSOrigin) > 0 {
+		o.CORS = &engine.CORS{Origins: f.CORSOrigin, Credentials: f.CORSCredentials}
+	}
+	if f.Cookie != "" {
+		o.Cookie = &engine.Cookie{Name: f.Cookie}
+	}
+	if f.Deflate {
+		o.PerMessageDeflate = &engine.PerMessageDeflate{}
+	}
+	if f.InitialPacket != "" {
+		o.InitialPacket = &engine.Message{Data: []byte(f.InitialPacket)}
 	}
 	for _, name := range f.Transports {
 		switch name {

@@ -1,6 +1,12 @@
 package engine
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+
+	"turbine/httpparse"
+	"turbine/loop"
+)
 
 // Reason is why a session ended. The texts are those of the reference server.
 type Reason uint8
@@ -77,6 +83,50 @@ var (
 	refusedForbidden = &refusal{4, "Forbidden"}
 	refusedRevision  = &refusal{5, "Unsupported protocol version"}
 )
+
+// HandshakeError is a refusal as Events.ConnectionError hears of it.
+type HandshakeError struct {
+	Code    int    // 0 to 5, as the client is told
+	Message string // the protocol's own words for the code
+	// Name tells apart what shares code 3: MIDDLEWARE_FAILURE,
+	// TRANSPORT_MISMATCH, PROTOCOL_MISMATCH, ID_GENERATION_ERROR,
+	// TRANSPORT_HANDSHAKE_ERROR.
+	Name string
+	// Detail is what was wrong: the transport (code 0 and TRANSPORT_MISMATCH),
+	// the sid (1), the method (2), the text that the client was told (4), the
+	// revision (5 and PROTOCOL_MISMATCH) or the cause of a failed callback.
+	Detail string
+	// Previous is the session's own transport or revision in a mismatch.
+	Previous string
+}
+
+// Error is the message and what was wrong.
+func (e *HandshakeError) Error() string {
+	return fmt.Sprintf("engine: %s (code %d %s %q %s)", e.Message, e.Code, e.Name, e.Detail, e.Previous)
+}
+
+func (r *refusal) because(name, detail, previous string) *HandshakeError {
+	return &HandshakeError{Code: r.code, Message: r.message, Name: name, Detail: detail, Previous: previous}
+}
+
+// report tells the application of a refusal. It borrows r.
+func (s *Server) report(r *httpparse.Request, c *loop.Conn, e *HandshakeError) {
+	if d := s.debug.engine; d != nil {
+		d.Debug("refused", "code", e.Code, "message", e.Message, "name", e.Name, "target", string(r.Target))
+	}
+	if s.events.ConnectionError != nil {
+		s.tellConnectionError(c.Loop(), newRequest(r, c).Clone(), e)
+	}
+}
+
+func (s *Server) tellConnectionError(on *loop.Loop, r *Request, e *HandshakeError) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.shard(on).logPanic(s.options.Logger, "panic in ConnectionError", p)
+		}
+	}()
+	s.events.ConnectionError(r, e)
+}
 
 // status of the answer over plain HTTP; over WebSocket it is always 400.
 func (r *refusal) status() int {

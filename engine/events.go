@@ -1,11 +1,13 @@
 package engine
 
 import (
-	"net/netip"
+	"net/http"
 
-	"turbine/httpparse"
-	"turbine/loop"
+	"turbine/engine/packet"
 )
+
+// Packet is a unit of the protocol, below messages.
+type Packet = packet.Packet
 
 // A Message is what an application sends and receives: text in UTF-8, or
 // bytes. Empty data is a message without data.
@@ -23,59 +25,47 @@ type Message struct {
 type Events struct {
 	// Admit is asked before a session is made. An error refuses it: the client
 	// is told the error's text, with status 403 (polling) or 400 (WebSocket).
-	// r is borrowed.
+	// Who must ask elsewhere first calls r.Later and returns nil. r is borrowed.
 	Admit func(r *Request) error
+	// ConnectionError says that a request was refused with one of the
+	// protocol's numbered errors, before it is answered. r may be kept.
+	ConnectionError func(r *Request, e *HandshakeError)
+	// InitialHeaders may add header fields to the response that begins a
+	// session, HTTP 200 or 101. It runs once a session, when the request has
+	// arrived, before Headers. r is borrowed.
+	InitialHeaders func(r *Request, h http.Header)
+	// Headers may add header fields to a response with status 200 or 101 to a
+	// request of a session. It runs when the request has arrived. r is
+	// borrowed.
+	Headers func(r *Request, h http.Header)
+
 	// Open says that a session is ready. r, its handshake request, is
 	// borrowed. Messages sent in a polling session's Open go with the next
 	// poll, behind the handshake.
 	Open func(s *Session, r *Request)
+	// Packet brings each packet that the client sends to an open session,
+	// before what it means has happened. p.Data is borrowed.
+	Packet func(s *Session, p Packet)
 	// Message brings a message from the client. m.Data is borrowed.
 	Message func(s *Session, m Message)
+	// PacketCreate says that a packet is about to be queued for the client: a
+	// message, ping or pong. It runs on the goroutine that sends. p.Data is
+	// borrowed.
+	PacketCreate func(s *Session, p Packet)
+	// Heartbeat says that a pong came (revision 4) or a ping (revision 3).
+	Heartbeat func(s *Session)
+	// Upgrading says that a WebSocket has sent its probe.
+	Upgrading func(s *Session)
 	// Upgrade says that the session went from polling to WebSocket.
 	Upgrade func(s *Session)
+	// Flush says that this many packets are about to be given to the
+	// transport.
+	Flush func(s *Session, packets int)
+	// Flushed says that the transport has taken them.
+	Flushed func(s *Session)
 	// Drain says that nothing is queued for a client that had fallen behind.
 	Drain func(s *Session)
 	// Close says that the session has ended, once and last. err is more about
 	// the cause, nil for ends in good order.
 	Close func(s *Session, reason Reason, err error)
 }
-
-// Request is the request that begins a session. It is borrowed: valid until
-// the callback that was handed it returns.
-type Request struct {
-	http *httpparse.Request
-	conn *loop.Conn
-}
-
-// Method is the HTTP method.
-func (r *Request) Method() string { return string(r.http.Method) }
-
-// Path is the path of the request target, not decoded.
-func (r *Request) Path() string { return string(r.http.Path) }
-
-// Query is the value of a query parameter, decoded, the last one where a name
-// repeats, and "" where it is absent.
-func (r *Request) Query(name string) string {
-	found := ""
-	for rest := r.http.Query; len(rest) > 0; {
-		var key, value []byte
-		key, value, rest = httpparse.NextParam(rest)
-		if unescaped(key) == name {
-			found = unescaped(value)
-		}
-	}
-	return found
-}
-
-// unescaped copies p, which stays as it came: a request may be parsed again on
-// another loop.
-func unescaped(p []byte) string {
-	return string(httpparse.Unescape(append([]byte(nil), p...)))
-}
-
-// Header is the value of a header field, the first one where a name repeats,
-// and "" where it is absent. The name's case does not matter.
-func (r *Request) Header(name string) string { return string(r.http.Header(name)) }
-
-// RemoteAddr is the address of the connection's other end.
-func (r *Request) RemoteAddr() netip.AddrPort { return r.conn.RemoteAddr() }

@@ -3,10 +3,14 @@ package engine_test
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
+	"time"
 
 	"turbine/engine"
 	"turbine/loop"
@@ -99,4 +103,265 @@ func ExampleServer_Broadcast() {
 	// "\x81\v4hello, all"
 	// transport close
 	// transport close
+}
+
+// Clients need a token, looked up at once. What Admit finds out about a client
+// goes with its session.
+func ExampleEvents_admit() {
+	users := map[string]string{"secret": "Ada"}
+	url, stop := serve(engine.New(engine.Options{}, engine.Events{
+		Admit: func(r *engine.Request) error {
+			user, ok := users[r.Query("token")]
+			if !ok {
+				return errors.New("wrong token")
+			}
+			r.SetValue(user)
+			return nil
+		},
+		Open: func(s *engine.Session, _ *engine.Request) {
+			_ = s.Send(engine.Message{Data: []byte("hello " + s.Value().(string))})
+		},
+	}))
+	defer stop()
+
+	fmt.Println(fetch(http.Get(url)))
+	fmt.Println(fetch(http.Get(join(url + "&token=secret"))))
+	// Output:
+	// {"code":4,"message":"wrong token"}
+	// 4hello Ada
+}
+
+// A decision that takes its time is made on another goroutine.
+func ExampleRequest_Later() {
+	lookUp := func(token string) (user string, err error) { // may ask a database
+		if token != "secret" {
+			return "", errors.New("wrong token")
+		}
+		return "Ada", nil
+	}
+	url, stop := serve(engine.New(engine.Options{AdmitTimeout: 5 * time.Second}, engine.Events{
+		Admit: func(r *engine.Request) error {
+			verdict, token := r.Later(), r.Query("token") // r is borrowed: read it here
+			go func() {
+				user, err := lookUp(token)
+				if err != nil {
+					verdict.Refuse(err.Error())
+					return
+				}
+				verdict.SetValue(user)
+				verdict.Accept()
+			}()
+			return nil
+		},
+		Open: func(s *engine.Session, _ *engine.Request) {
+			_ = s.Send(engine.Message{Data: []byte("hello " + s.Value().(string))})
+		},
+	}))
+	defer stop()
+
+	fmt.Println(fetch(http.Get(url)))
+	fmt.Println(fetch(http.Get(join(url + "&token=secret"))))
+	// Output:
+	// {"code":4,"message":"wrong token"}
+	// 4hello Ada
+}
+
+// Rooms are the application's own: a set of sessions under a lock, for sessions
+// live on several loops.
+func Example_rooms() {
+	var mu sync.Mutex
+	rooms := map[string]map[*engine.Session]bool{} // guarded by mu
+	url, stop := serve(engine.New(engine.Options{}, engine.Events{
+		Open: func(s *engine.Session, r *engine.Request) {
+			room := r.Query("room")
+			s.SetValue(room)
+			mu.Lock()
+			defer mu.Unlock()
+			if rooms[room] == nil {
+				rooms[room] = map[*engine.Session]bool{}
+			}
+			rooms[room][s] = true
+		},
+		Message: func(s *engine.Session, m engine.Message) {
+			prepared := engine.Prepare(m) // encoded once for all
+			mu.Lock()
+			defer mu.Unlock()
+			for member := range rooms[s.Value().(string)] {
+				_ = member.SendPrepared(prepared) // never waits
+			}
+		},
+		Close: func(s *engine.Session, _ engine.Reason, _ error) {
+			room := s.Value().(string)
+			mu.Lock()
+			defer mu.Unlock()
+			if delete(rooms[room], s); len(rooms[room]) == 0 {
+				delete(rooms, room)
+			}
+		},
+	}))
+	defer stop()
+
+	ada, bob, eve := join(url+"&room=red"), join(url+"&room=red"), join(url+"&room=blue")
+	say(ada, "4hello, red")
+	say(eve, "4hello, blue")
+	fmt.Println(fetch(http.Get(ada)))
+	fmt.Println(fetch(http.Get(bob)))
+	fmt.Println(fetch(http.Get(eve)))
+	// Output:
+	// 4hello, red
+	// 4hello, red
+	// 4hello, blue
+}
+
+// Ids of your own, here with a prefix that tells a load balancer where the
+// session lives. They must be hard to guess: who knows one is that client.
+func ExampleOptions_generateID() {
+	url, stop := serve(engine.New(engine.Options{
+		GenerateID: func(*engine.Request) (string, error) { return "eu1-" + rand.Text(), nil },
+	}, engine.Events{
+		Open: func(s *engine.Session, _ *engine.Request) {
+			_ = s.Send(engine.Message{Data: []byte(s.ID()[:4])})
+		},
+	}))
+	defer stop()
+
+	fmt.Println(fetch(http.Get(join(url))))
+	// Output:
+	// 4eu1-
+}
+
+// Responses to polls are compressed unless switched off, WebSocket messages
+// when PerMessageDeflate is given.
+func ExampleOptions_compression() {
+	url, stop := serve(engine.New(engine.Options{
+		Compression:       engine.Compression{Threshold: 512},
+		PerMessageDeflate: &engine.PerMessageDeflate{Threshold: 512},
+	}, engine.Events{
+		Open: func(s *engine.Session, _ *engine.Request) {
+			_ = s.Send(engine.Message{Data: make([]byte, 1000)})
+		},
+	}))
+	defer stop()
+
+	poll := ask(http.MethodGet, join(url), "Accept-Encoding", "gzip")
+	fmt.Println(poll.Header.Get("Content-Encoding"), poll.ContentLength < 1000)
+
+	open := ask(http.MethodGet, strings.Replace(url, "polling", "websocket", 1),
+		"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13",
+		"Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Extensions", "permessage-deflate")
+	fmt.Println(open.StatusCode, open.Header.Get("Sec-WebSocket-Extensions"))
+	// Output:
+	// gzip true
+	// 101 permessage-deflate; server_no_context_takeover; client_no_context_takeover
+}
+
+// Pages of another origin may connect by polling, with cookies.
+func ExampleCORS() {
+	url, stop := serve(engine.New(engine.Options{
+		CORS: &engine.CORS{Origins: []string{"https://example.com"}, Credentials: true},
+	}, engine.Events{}))
+	defer stop()
+
+	for _, origin := range []string{"https://example.com", "https://example.org"} {
+		preflight := ask(http.MethodOptions, url, "Origin", origin, "Access-Control-Request-Method", "POST")
+		fmt.Printf("%d %q\n", preflight.StatusCode, preflight.Header.Get("Access-Control-Allow-Origin"))
+	}
+	// Output:
+	// 204 "https://example.com"
+	// 204 ""
+}
+
+// A load balancer can keep a session on its server by a cookie.
+func ExampleCookie() {
+	url, stop := serve(engine.New(engine.Options{
+		Cookie: &engine.Cookie{Name: "sticky", Secure: true, SameSite: engine.SameSiteNone},
+	}, engine.Events{}))
+	defer stop()
+
+	name, value, _ := strings.Cut(ask(http.MethodGet, url).Header.Get("Set-Cookie"), "=")
+	_, attributes, _ := strings.Cut(value, "; ")
+	fmt.Println(name, attributes)
+	// Output:
+	// sticky Path=/; HttpOnly; Secure; SameSite=None
+}
+
+// Middlewares made for net/http see every request before the server does. They
+// run on the event loop: no waiting in them.
+func ExampleOptions_middleware() {
+	header := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Served-By", "turbine")
+			next.ServeHTTP(w, r)
+		})
+	}
+	version := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("X-App-Version") == "1" {
+				http.Error(w, "please update", http.StatusUpgradeRequired)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	url, stop := serve(engine.New(engine.Options{
+		Middleware: []func(http.Handler) http.Handler{header, version}, // the first one outermost
+	}, engine.Events{}))
+	defer stop()
+
+	for _, app := range []string{"1", "2"} {
+		r := ask(http.MethodGet, url, "X-App-Version", app)
+		fmt.Println(r.StatusCode, r.Header.Get("X-Served-By"))
+	}
+	// Output:
+	// 426 turbine
+	// 200 turbine
+}
+
+// serve runs the server of an example on a free port; url begins a polling
+// session. stop ends it without waiting for its sessions.
+func serve(server *engine.Server, err error) (url string, stop func()) {
+	if err != nil {
+		panic(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	return "http://" + listener.Addr().String() + "/engine.io/?EIO=4&transport=polling", func() {
+		http.DefaultClient.CloseIdleConnections()
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = server.Shutdown(ctx)
+		<-served
+	}
+}
+
+// join begins a polling session and returns the URL of its polls and posts.
+func join(url string) string {
+	_, rest, _ := strings.Cut(fetch(http.Get(url)), `"sid":"`)
+	sid, _, _ := strings.Cut(rest, `"`)
+	return url + "&sid=" + sid
+}
+
+// say posts packets to a session.
+func say(url, packets string) { _ = fetch(http.Post(url, "text/plain", strings.NewReader(packets))) }
+
+// ask makes a request with header fields, given as names and values, and
+// returns the head of the response.
+func ask(method, url string, fields ...string) *http.Response {
+	request, err := http.NewRequest(method, url, nil)
+	if err != nil {
+		panic(err)
+	}
+	for i := 0; i < len(fields); i += 2 {
+		request.Header.Set(fields[i], fields[i+1])
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		panic(err)
+	}
+	_ = response.Body.Close()
+	return response
 }

@@ -27,6 +27,11 @@ type exchange struct {
 	oldIE     bool // wants X-XSS-Protection: 0
 	partial   bool // the body has not come to home yet: an answer closes the connection
 
+	encoding contentEncoding // that the client accepts for a poll's response
+	headers  []byte          // header lines for any response, from CORS and middleware
+	okay     []byte          // header lines for a response with status 200 or 101
+	request  *Request        // a copy, for Events.ConnectionError
+
 	session *Session // set by home while the session holds the exchange
 }
 
@@ -69,7 +74,7 @@ func (x *exchange) head(on *loop.Loop, status int, contentType string, length in
 	if x.http.server.closing.Load() {
 		x.keepAlive = false
 	}
-	b := pool.Payloads.Get(headSize + length)
+	b := pool.Payloads.Get(headSize + len(x.headers) + len(x.okay) + length)
 	dst := httpparse.AppendResponse(b.Tail(), status)
 	if contentType != "" {
 		dst = httpparse.AppendHeader(dst, "Content-Type", contentType)
@@ -80,7 +85,9 @@ func (x *exchange) head(on *loop.Loop, status int, contentType string, length in
 		if x.oldIE {
 			dst = append(dst, "X-XSS-Protection: 0\r\n"...)
 		}
+		dst = append(dst, x.okay...)
 	}
+	dst = append(dst, x.headers...)
 	dst = append(dst, x.http.server.shard(on).date(on.Now())...)
 	switch {
 	case !x.keepAlive || x.partial:
@@ -113,6 +120,17 @@ func (x *exchange) refuse(on *loop.Loop, r *refusal, message string) {
 	body = appendJSON(body, message)
 	body = append(body, '}')
 	x.answer(on, r.status(), typeJSON, string(body))
+}
+
+// reject refuses the exchange at its home, and tells the application.
+func (x *exchange) reject(refused *refusal, name, detail, previous string) {
+	if s := x.http.server; x.request != nil {
+		if refused == refusedSID {
+			detail = x.request.Query("sid")
+		}
+		s.tellConnectionError(x.home, x.request, refused.because(name, detail, previous))
+	}
+	x.refuse(x.home, refused, "")
 }
 
 // send takes b, a complete response, to the connection. The exchange is over.

@@ -1,98 +1,157 @@
 package engine
 
 import (
+	"strconv"
+
 	"turbine/engine/packet"
 	"turbine/httpparse"
 	"turbine/loop"
 	"turbine/pool"
-
-	"github.com/gobwas/ws"
-
 	"turbine/wsframe"
 )
 
-// admit asks the application. message is what the client is told if not ok.
-func (s *Server) admit(r *httpparse.Request, conn *loop.Conn) (message string, ok bool) {
-	if s.events.Admit == nil {
-		return "", true
+// handshakeRequest begins a session, on the connection's own loop. It borrows
+// r and its bytes, head.
+func (h *httpConn) handshakeRequest(r *httpparse.Request, head []byte, upgrade bool) {
+	if h.server.closing.Load() {
+		h.unavailable(upgrade)
+		return
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			s.shard(conn.Loop()).logPanic(s.options.Logger, "panic in Admit; the client is refused", p)
-			message, ok = refusedForbidden.message, false
-		}
-	}()
-	if err := s.events.Admit(&Request{http: r, conn: conn}); err != nil {
-		if message = err.Error(); message == "" {
-			message = refusedForbidden.message
-		}
-		return message, false
+	if a, ok := h.admit(r, head, upgrade); ok {
+		h.admitted(r, a)
 	}
-	return "", true
 }
 
-// handshake begins a polling session on x's own loop, with the open packet as
-// the answer.
-func (s *Server) handshake(x *exchange, r *httpparse.Request) {
-	conn := x.http.conn
-	on := conn.Loop()
-	if s.closing.Load() {
-		x.answer(on, 503, typeText, "Service Unavailable")
+// refuseAdmission tells the client that the application does not want it.
+func (h *httpConn) refuseAdmission(r *httpparse.Request, a *admission, message string) {
+	if message == "" {
+		message = refusedForbidden.message
+	}
+	h.x.headers = appendHeaderLines(h.x.headers, a.headers)
+	h.server.report(r, h.conn, refusedForbidden.because("", message, ""))
+	if a.upgrade {
+		h.refuseUpgrade(400, message, false)
 		return
 	}
-	if message, ok := s.admit(r, conn); !ok {
-		x.refuse(on, refusedForbidden, message)
-		return
+	h.x.refuse(h.conn.Loop(), refusedForbidden, message)
+}
+
+// admitted goes on where the application has nothing against the session.
+func (h *httpConn) admitted(r *httpparse.Request, a *admission) {
+	s, x := h.server, &h.x
+	refuse := func(refused *refusal, e *HandshakeError) {
+		if a.upgrade {
+			h.refuseHandshake(r, refused, e)
+			return
+		}
+		s.report(r, h.conn, e)
+		x.refuse(h.conn.Loop(), refused, "")
 	}
 	if !s.options.allowsRevision(x.query.revision) {
-		x.refuse(on, refusedRevision, "")
+		refuse(refusedRevision, refusedRevision.because("", newRequest(r, h.conn).Query("EIO"), ""))
 		return
 	}
-	session, ok := s.register(on, x.query)
+	if a.id == "" && s.options.GenerateID != nil {
+		id, err := h.generateID(r)
+		if err != nil {
+			refuse(refusedRequest, refusedRequest.because("ID_GENERATION_ERROR", err.Error(), ""))
+			return
+		}
+		a.id = id
+	}
+	if a.id != "" && s.ownIDs.taken(a.id) {
+		refuse(refusedRequest, refusedRequest.because("ID_GENERATION_ERROR", "the id is in use", ""))
+		return
+	}
+	if !a.upgrade {
+		h.openPolling(r, a)
+		return
+	}
+	x.okay = appendHeaderLines(x.okay, a.headers)
+	rest := h.rest
+	h.acceptUpgrade(r, func(conn *loop.Conn) { s.openWebSocket(conn, x.query, r, a, rest) })
+}
+
+func (h *httpConn) generateID(r *httpparse.Request) (id string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.server.shard(h.conn.Loop()).logPanic(h.server.options.Logger, "panic in GenerateID; the client is refused", p)
+			err = ErrCallbackPanic
+		}
+	}()
+	if id, err = h.server.options.GenerateID(newRequest(r, h.conn)); err == nil && id == "" {
+		err = errEmptyID
+	}
+	return id, err
+}
+
+// openPolling begins a polling session, with the open packet as the answer.
+func (h *httpConn) openPolling(r *httpparse.Request, a *admission) {
+	s, x, on := h.server, &h.x, h.conn.Loop()
+	session, ok := s.register(on, x.query, a)
 	if !ok {
-		x.answer(on, 503, typeText, "Service Unavailable")
+		h.unavailable(false)
 		return
 	}
-	t := &polling{session: session}
+	t := &polling{session: session, remote: h.conn.RemoteAddr()}
+	if x.query.jsonp {
+		t.jsonp = packet.JSONPIndex(make([]byte, 0, 8), []byte(newRequest(r, h.conn).Query("j")))
+	}
 	session.setTransport(t)
 	session.startHeartbeat()
+	if cookie := s.options.Cookie; cookie != nil {
+		x.okay = cookie.append(x.okay, []byte(session.ID()))
+	}
+	x.okay = appendHeaderLines(x.okay, a.headers)
+	h.tellHeaders(r)
 
-	open := packet.Packet{Type: packet.Open, Data: session.openData()}
 	t.poll = x
-	t.respond([]packet.Packet{open})
+	session.sendOpen()
 	session.begin()
-	session.tellOpen(&Request{http: r, conn: conn})
+	session.tellOpen(newRequest(r, h.conn))
 	session.run()
 }
 
 // openWebSocket begins a session on a WebSocket just opened. It borrows r and
 // rest, what came behind the handshake.
-func (s *Server) openWebSocket(conn *loop.Conn, q query, r *httpparse.Request, rest []byte) {
-	session, ok := s.register(conn.Loop(), q)
+func (s *Server) openWebSocket(conn *loop.Conn, q query, r *httpparse.Request, a *admission, rest []byte) {
+	session, ok := s.register(conn.Loop(), q, a)
 	if !ok {
 		rejectWebSocket(conn)
 		return
 	}
 	t := &session.websocket
 	t.conn = conn
+	t.compress(s.negotiated(r))
 	session.setTransport(t)
 	conn.SetHandler(t)
 	session.startHeartbeat()
 
-	data := session.openData()
-	b := pool.Frames.Get(len(data) + 1)
-	b.Append(data)
-	b.Prepend(1)[0] = '0'
-	wsframe.PutHeader(b, ws.OpText)
-	conn.WriteBuf(b)
-	b.Release()
-
+	session.sendOpen()
 	session.begin()
-	session.tellOpen(&Request{http: r, conn: conn})
+	session.tellOpen(newRequest(r, conn))
 	session.run()
 	if session.state != sessionClosed {
 		t.Data(rest)
 	}
+}
+
+// sendOpen gives the transport the open packet, and the initial packet behind
+// it, before anything else.
+func (s *Session) sendOpen() {
+	if d := s.server.debug.engine; d != nil {
+		d.Debug("handshake", "session", s.ID(), "transport", s.Transport(), "revision", s.revision)
+	}
+	data := s.openData()
+	open := pool.Frames.Get(len(data))
+	open.Append(data)
+	s.tellOwnPacket(packet.Packet{Type: packet.Open, Data: data})
+	batch := append(s.server.shard(s.loop).batch[:0], outgoing{kind: packet.Open, data: open})
+	if initial := s.server.initial; initial != nil {
+		s.tellOwnPacket(packet.Packet{Type: packet.Message, Binary: initial.binary, Data: initial.data})
+		batch = append(batch, outgoing{kind: packet.Message, binary: initial.binary, prepared: initial})
+	}
+	s.deliver(batch)
 }
 
 // openData is the JSON of the open packet, in the loop's scratch: valid until
@@ -115,3 +174,15 @@ func (s *Session) openData() []byte {
 }
 
 var upgradesFromPolling = []string{"websocket"}
+
+func revisionText(r Revision) string { return strconv.Itoa(int(r)) }
+
+// negotiated is what the client's offer of permessage-deflate came to. It gives
+// the same answer each time.
+func (s *Server) negotiated(r *httpparse.Request) (p wsframe.DeflateParams) {
+	if o := s.options.PerMessageDeflate; o != nil {
+		// A header that makes no sense was refused by the handshake's check.
+		p, _ = o.wire().Negotiate(r.Header("Sec-WebSocket-Extensions"))
+	}
+	return p
+}

@@ -29,9 +29,11 @@ func (s *Session) heartbeat(kind packet.Type) {
 		s.awaiting, s.extended = false, false
 		s.nextBeat = s.loop.Now() + o.PingInterval
 		s.arm() // for the ping may be due before the pong would have been
+		s.tellHeartbeat()
 	case !s.revision.ServerPings() && kind == packet.Ping:
 		s.nextBeat = s.loop.Now() + o.PingInterval + o.PingTimeout
 		s.control(packet.Pong)
+		s.tellHeartbeat()
 	default:
 		s.close(ReasonTransportError, ErrHeartbeat)
 	}

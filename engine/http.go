@@ -45,8 +45,11 @@ type httpConn struct {
 	deadline time.Duration // of head or body
 	slot     loop.Slot     // on conn's loop
 	state    exchangeState
-	parsing  bool // consume is running
-	begun    bool // bytes of the head have come
+	verdict  *Verdict // that a waiting exchange waits for
+	rest     []byte   // what came behind a WebSocket handshake, while it is handled
+	unserved bool     // somebody else's upgrade, waiting to be ended
+	parsing  bool     // consume is running
+	begun    bool     // bytes of the head have come
 }
 
 func newHTTPConn(s *Server, c *loop.Conn) *httpConn {
@@ -281,6 +284,7 @@ func (h *httpConn) answered(response *pool.Buf) {
 // finish frees what the connection holds; it speaks HTTP no more.
 func (h *httpConn) finish() {
 	h.state = exchangeClosed
+	h.unpark()
 	if h.spill != nil {
 		h.spill.Release()
 		h.spill = nil
@@ -325,7 +329,7 @@ type httpAlarm httpConn
 
 func (a *httpAlarm) Alarm() {
 	h := (*httpConn)(a)
-	if h.state != exchangeHead && h.state != exchangeBody {
+	if h.state == exchangeClosed || (h.state == exchangeWaiting && h.verdict == nil && !h.unserved) {
 		return
 	}
 	if h.conn.Loop().Now() < h.deadline {
@@ -333,6 +337,10 @@ func (a *httpAlarm) Alarm() {
 		return
 	}
 	switch {
+	case h.verdict != nil:
+		upgrade := h.verdict.admission.upgrade
+		h.unpark()
+		h.unavailable(upgrade)
 	case h.state == exchangeBody:
 		h.failBody(errTimeout)
 	case h.begun:
@@ -345,9 +353,15 @@ func (a *httpAlarm) Alarm() {
 
 var errTimeout = &httpparse.Error{Status: 408, Reason: "request too slow"}
 
-// closeIdle closes the connection if it is between two requests.
+// closeIdle closes the connection if it is between two requests, or waits for
+// what will not be wanted any more.
 func (h *httpConn) closeIdle() {
-	if h.state == exchangeHead && !h.begun {
+	switch {
+	case h.verdict != nil:
+		upgrade := h.verdict.admission.upgrade
+		h.unpark()
+		h.unavailable(upgrade)
+	case h.unserved, h.state == exchangeHead && !h.begun:
 		h.finish()
 		h.conn.Close()
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -71,6 +72,44 @@ type Options struct {
 	MaxQueue int
 	// Transports are those that clients may use. Empty means both.
 	Transports []Transport
+	// NoTrailingSlash takes Path without the slash that it ends with otherwise:
+	// "/engine.io" then begins "/engine.io?EIO=4" and "/engine.iox", too.
+	NoTrailingSlash bool
+	// ForeignUpgradeTimeout is how long an upgrade request for another path
+	// stays open before it is ended without an answer. Zero means 1 second.
+	ForeignUpgradeTimeout time.Duration
+	// KeepForeignUpgrades leaves such requests open for IdleTimeout.
+	KeepForeignUpgrades bool
+	// CORS answers pages from other origins. Nil means that browsers keep
+	// them away.
+	CORS *CORS
+	// Cookie carries the session id, for load balancers that keep clients with
+	// their server. Nil means none.
+	Cookie *Cookie
+	// InitialPacket is a message that every session gets with its handshake.
+	InitialPacket *Message
+	// Compression is about responses to polls, of gzip or deflate as the
+	// client accepts. On unless switched off.
+	Compression Compression
+	// PerMessageDeflate compresses WebSocket messages. Nil means off.
+	PerMessageDeflate *PerMessageDeflate
+	// GenerateID makes the id of a new session from its request, which is
+	// borrowed. It must be hard to guess, not empty and not in use, or the
+	// client is refused with error 3, as it is when an error is returned. It
+	// must not block; who has to ask elsewhere uses Events.Admit with
+	// Request.Later and Verdict.SetID. Nil means 88 random bits.
+	GenerateID func(r *Request) (string, error)
+	// AdmitTimeout is how long a client waits for a Verdict before it is told
+	// 503. Zero means 10 seconds.
+	AdmitTimeout time.Duration
+	// MaxAdmitting is the limit of clients that wait for a Verdict; more are
+	// told 503 at once. Zero means 10,000.
+	MaxAdmitting int
+	// Middleware are standard middlewares, the first one outermost, that see
+	// every request for Path before the server does: those that add header
+	// fields, set cookies or answer themselves. They run on the event loop and
+	// must not block; the request they see has no body.
+	Middleware []func(http.Handler) http.Handler
 	// NoUpgrades forbids the switch from polling to WebSocket.
 	NoUpgrades bool
 	// Revisions are the protocol revisions that clients may speak. Empty
@@ -94,9 +133,25 @@ type Options struct {
 	// MaxConns is the limit of connections. Zero means as many as the
 	// process's descriptor limit allows.
 	MaxConns int
+	// Debug returns the logger for one of the scopes engine, engine:socket,
+	// engine:transport, engine:polling and engine:ws, or nil to switch it off.
+	// It is asked once for each. Records have level debug. Nil switches all
+	// off, which costs nothing. It is for finding out what a client does; each
+	// packet is a record.
+	Debug func(scope string) *slog.Logger
 	// Logger hears of panics in callbacks and of trouble in the process, not
 	// of what clients do. Nil means slog.Default.
 	Logger *slog.Logger
+}
+
+// Compression is about responses to polls. The zero value compresses those of
+// 1,024 bytes and more.
+type Compression struct {
+	// Off switches it off.
+	Off bool
+	// Threshold is the size in bytes from which on a response is compressed.
+	// Zero means 1,024; 1 compresses all.
+	Threshold int
 }
 
 // ErrOptions is wrapped by the error that New returns for options that make
@@ -123,6 +178,8 @@ func (o Options) withDefaults() (Options, error) {
 	setDuration(&o.BodyTimeout, 30*time.Second)
 	setDuration(&o.IdleTimeout, 60*time.Second)
 	setDuration(&o.CloseTimeout, 30*time.Second)
+	setDuration(&o.ForeignUpgradeTimeout, time.Second)
+	setDuration(&o.AdmitTimeout, 10*time.Second)
 	setInt := func(n *int, value int) {
 		if *n == 0 {
 			*n = value
@@ -131,6 +188,8 @@ func (o Options) withDefaults() (Options, error) {
 	setInt(&o.MaxPayload, 1_000_000)
 	setInt(&o.MaxFragments, 16_384)
 	setInt(&o.MaxQueue, 16<<20)
+	setInt(&o.MaxAdmitting, 10_000)
+	setInt(&o.Compression.Threshold, defaultThreshold)
 	if len(o.Transports) == 0 {
 		o.Transports = []Transport{Polling, WebSocket}
 	}
@@ -140,7 +199,31 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	return o, o.check()
+	if err := o.check(); err != nil {
+		return o, err
+	}
+	o.own()
+	return o, nil
+}
+
+// own copies what the caller could change after it was checked.
+func (o *Options) own() {
+	o.Transports, o.Revisions = slices.Clone(o.Transports), slices.Clone(o.Revisions)
+	o.Middleware = slices.Clone(o.Middleware)
+	if o.Cookie != nil {
+		c := *o.Cookie
+		o.Cookie = &c
+	}
+	if o.PerMessageDeflate != nil {
+		d := *o.PerMessageDeflate
+		o.PerMessageDeflate = &d
+	}
+	if o.CORS != nil {
+		c := *o.CORS
+		c.Origins, c.Patterns = slices.Clone(c.Origins), slices.Clone(c.Patterns)
+		c.Methods, c.Headers, c.ExposedHeaders = slices.Clone(c.Methods), slices.Clone(c.Headers), slices.Clone(c.ExposedHeaders)
+		o.CORS = &c
+	}
 }
 
 func (o Options) check() error {
@@ -157,7 +240,8 @@ func (o Options) check() error {
 		{"PingInterval", o.PingInterval}, {"PingTimeout", o.PingTimeout},
 		{"UpgradeTimeout", o.UpgradeTimeout}, {"HeaderTimeout", o.HeaderTimeout},
 		{"BodyTimeout", o.BodyTimeout}, {"IdleTimeout", o.IdleTimeout},
-		{"CloseTimeout", o.CloseTimeout},
+		{"CloseTimeout", o.CloseTimeout}, {"ForeignUpgradeTimeout", o.ForeignUpgradeTimeout},
+		{"AdmitTimeout", o.AdmitTimeout},
 	} {
 		if d.value < time.Millisecond {
 			return bad("%s of %v is below one millisecond", d.name, d.value)
@@ -177,6 +261,25 @@ func (o Options) check() error {
 	}
 	if o.MaxConns < 0 {
 		return bad("MaxConns of %d is negative", o.MaxConns)
+	}
+	if o.MaxAdmitting < 1 {
+		return bad("MaxAdmitting of %d is below 1", o.MaxAdmitting)
+	}
+	if o.Compression.Threshold < 1 {
+		return bad("Compression.Threshold of %d is below 1 byte", o.Compression.Threshold)
+	}
+	if d := o.PerMessageDeflate; d != nil && d.Threshold < 0 {
+		return bad("PerMessageDeflate.Threshold of %d is negative", d.Threshold)
+	}
+	if o.CORS != nil {
+		if err := o.CORS.check(); err != nil {
+			return bad("CORS: %v", err)
+		}
+	}
+	if o.Cookie != nil {
+		if err := o.Cookie.check(); err != nil {
+			return bad("Cookie: %v", err)
+		}
 	}
 	for _, t := range o.Transports {
 		if t != Polling && t != WebSocket {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"log/slog"
+	"net/http"
 	"reflect"
 	"testing"
 	"time"
@@ -10,7 +11,7 @@ import (
 )
 
 // TestOptions has a row for every field: its default, a value that is kept, and
-// values that New refuses.
+// values that New refuses. What is given is what the server works with: T003.
 func TestOptions(t *testing.T) {
 	logger := slog.New(slog.DiscardHandler)
 	durations := []any{time.Millisecond - 1, -time.Second}
@@ -31,6 +32,20 @@ func TestOptions(t *testing.T) {
 		"NoUpgrades": {false, []any{true}, nil},
 		"Revisions": {[]Revision{Revision4, Revision3}, []any{[]Revision{Revision3}, []Revision{Revision4}},
 			[]any{[]Revision{0}, []Revision{Revision4, 5}, []Revision{2}}},
+		"NoTrailingSlash":       {false, []any{true}, nil},
+		"ForeignUpgradeTimeout": {time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"KeepForeignUpgrades":   {false, []any{true}, nil},
+		"CORS":                  {(*CORS)(nil), []any{&CORS{Origins: []string{"*"}}}, []any{&CORS{Origins: []string{"*"}, Credentials: true}}},
+		"Cookie":                {(*Cookie)(nil), []any{&Cookie{}, &Cookie{Name: "sid"}}, []any{&Cookie{Name: "a b"}}},
+		"InitialPacket":         {(*Message)(nil), []any{&Message{Data: []byte("hi")}}, nil},
+		"Compression":           {Compression{Threshold: 1024}, []any{Compression{Off: true, Threshold: 1}}, []any{Compression{Threshold: -1}}},
+		"PerMessageDeflate": {(*PerMessageDeflate)(nil), []any{&PerMessageDeflate{}, &PerMessageDeflate{ContextTakeover: true}},
+			[]any{&PerMessageDeflate{Threshold: -1}}},
+		"GenerateID":    {(func(*Request) (string, error))(nil), nil, nil},
+		"AdmitTimeout":  {10 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"MaxAdmitting":  {10_000, []any{1, 1 << 20}, []any{-1}},
+		"Debug":         {(func(string) *slog.Logger)(nil), nil, nil},
+		"Middleware":    {([]func(http.Handler) http.Handler)(nil), nil, nil},
 		"HeaderTimeout": {10 * time.Second, []any{time.Millisecond, time.Hour}, durations},
 		"BodyTimeout":   {30 * time.Second, []any{time.Millisecond, time.Hour}, durations},
 		"IdleTimeout":   {60 * time.Second, []any{time.Millisecond, time.Hour}, durations},
@@ -59,7 +74,11 @@ func TestOptions(t *testing.T) {
 		}
 		got, err := try(nil)
 		require.NoError(t, err)
-		require.Equal(t, row.zero, got, "default of %s", name)
+		if kind.Field(i).Type.Kind() == reflect.Func {
+			require.Nil(t, got, "default of %s", name)
+		} else {
+			require.Equal(t, row.zero, got, "default of %s", name)
+		}
 		for _, value := range row.kept {
 			got, err := try(value)
 			require.NoError(t, err, "%s %v", name, value)

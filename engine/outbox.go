@@ -12,8 +12,10 @@ import (
 type outgoing struct {
 	data     *pool.Buf // nil when the packet has no data of its own
 	prepared *Prepared
+	sent     func() // SendOptions.Sent; nil for most
 	kind     packet.Type
 	binary   bool
+	plain    bool // not to be compressed
 }
 
 // packetSize is what a packet takes beside its data, in bytes, about: a client that
@@ -114,6 +116,10 @@ type Prepared struct {
 	data   []byte
 	frame4 *pool.Buf // the whole WebSocket frame, revision 4
 	frame3 *pool.Buf // the same, revision 3; frame4 itself for text
+
+	packing sync.Mutex
+	packed4 *pool.Buf // the same, compressed; guarded by packing, made when first wanted
+	packed3 *pool.Buf
 }
 
 // Prepare copies m and encodes it for all transports and revisions.

@@ -1,7 +1,10 @@
 package engine
 
 import (
+	"net/netip"
+
 	"turbine/engine/packet"
+	"turbine/pool"
 )
 
 // polling is the HTTP long-polling transport: two independent slots.
@@ -25,6 +28,8 @@ type polling struct {
 	poll    *exchange // the waiting GET
 	data    *exchange // the POST being received
 	ending  bool      // the next poll is the last
+	jsonp   []byte    // the index of the client's callback; nil without JSONP
+	remote  netip.AddrPort
 }
 
 func (p *polling) kind() Transport { return Polling }
@@ -50,29 +55,82 @@ func (p *polling) send(batch []outgoing) {
 	if last {
 		packets = append(packets, packet.Packet{Type: packet.Close})
 	}
-	p.respond(packets)
+	p.respond(packets, worthPacking(batch))
 	clear(packets)
 	shard.packets = packets[:0]
 	for i := range batch {
 		batch[i].release()
+	}
+	for i := range batch {
+		if f := batch[i].sent; f != nil && s.state != sessionClosed {
+			s.tellSent(f)
+		}
 	}
 	if last {
 		s.ended()
 	}
 }
 
-// respond answers the waiting poll with a payload. It borrows packets.
-func (p *polling) respond(packets []packet.Packet) {
+// worthPacking reports whether a packet of the batch may be compressed.
+func worthPacking(batch []outgoing) bool {
+	for i := range batch {
+		if !batch[i].plain {
+			return true
+		}
+	}
+	return false
+}
+
+// respond answers the waiting poll with a payload, compressed where the client
+// and the options allow. It borrows packets.
+func (p *polling) respond(packets []packet.Packet, compress bool) {
 	s, x := p.session, p.poll
 	p.poll = nil
 	contentType := typeText
-	if s.revision.BinaryPayload(packets, s.base64) {
+	if p.jsonp == nil && s.revision.BinaryPayload(packets, s.base64) {
 		contentType = typeOctets
 	}
-	b := x.head(s.loop, 200, contentType, s.revision.PayloadSize(packets, s.base64))
-	b.SetTail(s.revision.AppendPayload(b.Tail(), packets, s.base64))
-	x.send(s.loop, b)
+	size := s.revision.PayloadSize(packets, s.base64 || p.jsonp != nil)
+	compress = compress && x.encoding != encodingNone && size >= s.server.compressThreshold
+	if p.jsonp == nil && !compress {
+		b := x.head(s.loop, 200, contentType, size)
+		b.SetTail(s.revision.AppendPayload(b.Tail(), packets, s.base64))
+		x.send(s.loop, b)
+		return
+	}
+	p.respondWrapped(x, contentType, packets, compress)
 }
+
+// respondWrapped is respond for a body that has to be made before its length
+// is known.
+func (p *polling) respondWrapped(x *exchange, contentType string, packets []packet.Packet, compress bool) {
+	s := p.session
+	shard := s.server.shard(s.loop)
+	body := s.revision.AppendPayload(shard.scratch[:0], packets, s.base64 || p.jsonp != nil)
+	shard.scratch = body[:0]
+	if p.jsonp != nil {
+		wrapped := pool.Payloads.Get(len(body) + len(body)/4)
+		defer wrapped.Release()
+		wrapped.SetTail(packet.AppendJSONP(wrapped.Tail(), p.jsonp, body))
+		body = wrapped.Bytes()
+	}
+	if compress {
+		packed := pool.Payloads.Get(len(body))
+		defer packed.Release()
+		packed.SetTail(shard.encoder.encode(x.encoding, packed.Tail(), body))
+		body = packed.Bytes()
+		x.okay = append(x.okay, "Content-Encoding: "+x.encoding.String()+"\r\n"...)
+	}
+	b := x.head(s.loop, 200, contentType, len(body))
+	b.SetTail(append(b.Tail(), body...))
+	x.send(s.loop, b)
+	if cap(shard.scratch) > maxScratch {
+		shard.scratch = nil
+	}
+}
+
+// maxScratch is the size in bytes of the scratch that a loop keeps.
+const maxScratch = 64 << 10
 
 // Fixed payloads.
 var (
@@ -85,13 +143,19 @@ var (
 // upgrade.
 func (p *polling) release() {
 	if p.poll != nil {
-		p.respond(noopPayload)
+		p.respond(noopPayload, false)
 	}
 }
 
 // arrived handles a request with the session's id, and reports whether its body
 // is waited for.
 func (p *polling) arrived(x *exchange) (receiving bool) {
+	if d := p.session.server.debug.polling; d != nil {
+		d.Debug("request", "session", p.session.ID(), "post", x.method == methodPOST)
+	}
+	if cookie := p.session.server.options.Cookie; cookie != nil && cookie.EveryResponse {
+		x.okay = append(cookie.append(nil, []byte(p.session.ID())), x.okay...)
+	}
 	switch x.method {
 	case methodGET:
 		p.get(x)
@@ -141,7 +205,7 @@ func (p *polling) received(x *exchange, body []byte) {
 	s := p.session
 	p.data, x.session = nil, nil
 	s.begin()
-	err := p.decode(x, body)
+	err := p.decodeForm(x, body)
 	if err != nil {
 		x.answer(s.loop, 400, "", "")
 		s.flush()
@@ -150,6 +214,19 @@ func (p *polling) received(x *exchange, body []byte) {
 		x.answer(s.loop, 200, typeHTML, "ok")
 	}
 	s.run()
+}
+
+// decodeForm unwraps what a JSONP client posts. A form without its one field is
+// ignored, as the reference server does.
+func (p *polling) decodeForm(x *exchange, body []byte) error {
+	if p.jsonp != nil {
+		payload, ok := packet.JSONPBody(body)
+		if !ok {
+			return nil
+		}
+		body = payload
+	}
+	return p.decode(x, body)
 }
 
 // decode delivers the packets of a payload in order, until one is malformed or
@@ -186,16 +263,16 @@ func (p *polling) end() {
 		return
 	}
 	if p.ending {
-		p.respond(noopClosePayload)
+		p.respond(noopClosePayload, false)
 	} else {
-		p.respond(closePayload)
+		p.respond(closePayload, false)
 	}
 	p.session.ended()
 }
 
 func (p *polling) closed() {
 	if p.poll != nil {
-		p.respond(closePayload)
+		p.respond(closePayload, false)
 	}
 	if p.data != nil {
 		p.data.abort(p.session.loop)

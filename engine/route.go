@@ -14,13 +14,14 @@ type query struct {
 	revision  Revision // 0 when EIO is neither 3 nor 4
 	transport Transport
 	hasSID    bool
-	known     bool // sid has the form of an id
+	known     bool // sid may be a session's
 	sid       sid
 	base64    bool
+	jsonp     bool // j is present
 }
 
 // parseQuery borrows raw. Where a key repeats the last one counts.
-func parseQuery(raw []byte) (q query) {
+func (s *Server) parseQuery(raw []byte) (q query) {
 	for rest := raw; len(rest) > 0; {
 		var key, value []byte
 		key, value, rest = httpparse.NextParam(rest)
@@ -32,12 +33,26 @@ func parseQuery(raw []byte) (q query) {
 			q.transport = parseTransport(decoded(value, scratch[:0]))
 		case "sid":
 			q.hasSID = len(value) > 0
-			q.sid, q.known = parseSID(decoded(value, scratch[:0]))
+			q.sid, q.known = s.findSID(value)
 		case "b64":
 			q.base64 = len(value) > 0
+		case "j":
+			q.jsonp = true
 		}
 	}
 	return q
+}
+
+// findSID tells where the session with that id would live. value is borrowed,
+// as it came in the query.
+func (s *Server) findSID(value []byte) (sid, bool) {
+	if s.ownIDs.inUse.Load() {
+		if id, ok := s.ownIDs.find(unescaped(value)); ok {
+			return id, true
+		}
+	}
+	var scratch [64]byte
+	return parseSID(decoded(value, scratch[:0]))
 }
 
 // decoded undoes percent encoding in a copy that is cut at the scratch's
@@ -87,46 +102,126 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 	}
 	x := &h.x
 	if !bytes.HasPrefix(r.Target, s.path) {
-		x.keepAlive = x.keepAlive && !r.HasBody()
-		x.answer(on, 501, typeText, "Not Implemented")
+		h.foreign(r)
 		return n
 	}
-	x.query = parseQuery(r.Query)
-	if r.Upgrade && s.options.allows(WebSocket) {
+	x.query = s.parseQuery(r.Query)
+	upgrade := r.Upgrade && s.options.allows(WebSocket)
+	if upgrade && h.goHome(p) {
+		return len(p)
+	}
+	switch cors := s.options.CORS; {
+	case cors == nil:
+	case string(r.Method) != "OPTIONS":
+		x.headers = cors.appendHeaders(nil, r)
+	case cors.PreflightContinue:
+		x.headers = cors.appendPreflight(nil, r)
+	default:
+		h.preflight(cors, r)
+		return n
+	}
+	if s.middleware != nil && !h.runMiddleware(r) {
+		return h.ended(p, n)
+	}
+	if upgrade {
 		return h.upgradeRequest(r, p, n)
 	}
-	if refused := s.verify(x, false); refused != nil {
+	if refused, e := s.verify(x, r, false); refused != nil {
 		x.keepAlive = x.keepAlive && !r.HasBody()
+		s.report(r, h.conn, e)
 		x.refuse(on, refused, "")
 		return n
 	}
 	userAgent := r.Header("User-Agent")
 	x.oldIE = bytes.Contains(userAgent, []byte(";MSIE")) || bytes.Contains(userAgent, []byte("Trident/"))
+	if !s.options.Compression.Off && x.method == methodGET {
+		x.encoding = negotiateEncoding(r.Header("Accept-Encoding"))
+	}
 	if !x.query.hasSID {
 		x.keepAlive = x.keepAlive && !r.HasBody()
-		s.handshake(x, r)
-		return n
+		h.handshakeRequest(r, p[:n], false)
+		return h.ended(p, n)
 	}
+	h.tellHeaders(r)
 	return h.sessionRequest(r, p, n)
 }
 
-// verify makes the checks that need no session, in the order of the spec,
-// section 1.3.
-func (s *Server) verify(x *exchange, upgrade bool) *refusal {
+// goHome moves a connection that asks to become a session's WebSocket to the
+// session's loop, before anything else: the request is parsed again there, and
+// from then on all is local. It reports whether it did, and borrows p.
+func (h *httpConn) goHome(p []byte) bool {
+	q, on := &h.x.query, h.conn.Loop()
+	if !q.hasSID || !q.known || q.sid.loop >= len(h.server.shards) || q.sid.loop == on.Index() {
+		return false
+	}
+	on.Release(h.slot)
+	h.slot, h.state = 0, exchangeHead
+	h.conn.MoveTo(h.server.shards[q.sid.loop].loop, p)
+	return true
+}
+
+// ended is how many bytes of p a request with a head of n bytes has used: all,
+// if the connection speaks HTTP no more.
+func (h *httpConn) ended(p []byte, n int) int {
+	if h.state == exchangeClosed {
+		return len(p)
+	}
+	return n
+}
+
+// foreign handles a request for a path that is not ours.
+func (h *httpConn) foreign(r *httpparse.Request) {
+	x, o := &h.x, &h.server.options
+	if !r.Upgrade {
+		x.keepAlive = x.keepAlive && !r.HasBody()
+		x.answer(h.conn.Loop(), 501, typeText, "Not Implemented")
+		return
+	}
+	// Somebody else's upgrade gets no answer and ends a little later, as
+	// behind the reference server.
+	h.unserved = true
+	if o.KeepForeignUpgrades {
+		h.expect(o.IdleTimeout)
+	} else {
+		h.expect(o.ForeignUpgradeTimeout)
+	}
+}
+
+// preflight answers an OPTIONS request (Fetch standard, CORS protocol).
+func (h *httpConn) preflight(cors *CORS, r *httpparse.Request) {
+	x := &h.x
+	x.keepAlive = x.keepAlive && !r.HasBody()
+	x.headers = cors.appendPreflight(nil, r)
+	x.answer(h.conn.Loop(), cors.preflightStatus(), "", "")
+}
+
+// verify makes the checks that need no session, in the order of the protocol's
+// reference server. e is set when somebody wants to know.
+func (s *Server) verify(x *exchange, r *httpparse.Request, upgrade bool) (*refusal, *HandshakeError) {
 	q := &x.query
+	tell := s.events.ConnectionError != nil
+	param := func(name string) string {
+		if !tell {
+			return ""
+		}
+		return (&Request{http: r}).Query(name)
+	}
 	switch {
 	case !s.options.allows(q.transport):
-		return refusedTransport
+		return refusedTransport, refusedTransport.because("", param("transport"), "")
 	case q.hasSID && (!q.known || q.sid.loop >= len(s.shards)):
-		return refusedSID
+		return refusedSID, refusedSID.because("", param("sid"), "")
 	case q.hasSID:
-		return nil
+		if tell && !upgrade {
+			x.request = newRequest(r, x.http.conn).Clone()
+		}
+		return nil, nil
 	case x.method != methodGET:
-		return refusedMethod
+		return refusedMethod, refusedMethod.because("", string(r.Method), "")
 	case q.transport == WebSocket && !upgrade:
-		return refusedRequest
+		return refusedRequest, refusedRequest.because("TRANSPORT_HANDSHAKE_ERROR", "", "")
 	}
-	return nil
+	return nil, nil
 }
 
 // sessionRequest hands a poll or post to the loop where its session lives.
@@ -152,80 +247,71 @@ func (h *httpConn) sessionRequest(r *httpparse.Request, p []byte, n int) int {
 	return n
 }
 
-// upgradeRequest handles a WebSocket handshake. The connection leaves HTTP.
+// upgradeRequest handles a WebSocket handshake, and returns how many bytes of p
+// it used. If all goes well the connection leaves HTTP.
 func (h *httpConn) upgradeRequest(r *httpparse.Request, p []byte, n int) int {
 	s, on, x := h.server, h.conn.Loop(), &h.x
 	x.keepAlive = false
-	if refused := s.verify(x, true); refused != nil {
-		h.refuseUpgrade(400, refused.message, false)
+	if refused, e := s.verify(x, r, true); refused != nil {
+		h.refuseHandshake(r, refused, e)
 		return len(p)
 	}
-	var session *Session
-	if x.query.hasSID {
-		home := s.shards[x.query.sid.loop].loop
-		if home != on {
-			// From here on everything is local to the session: the request is
-			// parsed again there.
-			on.Release(h.slot)
-			h.slot, h.state = 0, exchangeHead
-			h.conn.MoveTo(home, p)
+	if !x.query.hasSID {
+		if x.query.transport != WebSocket {
+			h.acceptUpgrade(r, rejectWebSocket)
 			return len(p)
 		}
-		session = s.lookup(on, x.query.sid)
-		switch {
-		case session == nil:
-			h.refuseUpgrade(400, refusedSID.message, false)
-			return len(p)
-		case x.query.revision != session.revision:
-			h.refuseUpgrade(400, refusedRequest.message, false)
-			return len(p)
-		}
+		h.rest = p[n:]
+		h.handshakeRequest(r, p[:n], true)
+		h.rest = nil
+		return h.ended(p, n)
 	}
+	session := s.lookup(on, x.query.sid)
+	switch {
+	case session == nil:
+		h.refuseHandshake(r, refusedSID, refusedSID.because("", newRequest(r, h.conn).Query("sid"), ""))
+	case x.query.revision != session.revision:
+		h.refuseHandshake(r, refusedRequest, refusedRequest.because("PROTOCOL_MISMATCH", revisionText(x.query.revision), revisionText(session.revision)))
+	case x.query.transport != WebSocket:
+		h.acceptUpgrade(r, rejectWebSocket)
+	default:
+		h.acceptUpgrade(r, func(conn *loop.Conn) {
+			session.offer(conn, x.query, s.negotiated(r), p[n:])
+		})
+	}
+	return len(p)
+}
+
+// acceptUpgrade answers the WebSocket handshake and gives the connection to
+// open. It borrows r.
+func (h *httpConn) acceptUpgrade(r *httpparse.Request, open func(*loop.Conn)) {
 	handshake := wsframe.Handshake{
 		Method: r.Method, Upgrade: r.Header("Upgrade"), Key: r.Header("Sec-WebSocket-Key"),
 		Version: r.Header("Sec-WebSocket-Version"), Protocol: r.Header("Sec-WebSocket-Protocol"),
 		Extensions: r.Header("Sec-WebSocket-Extensions"),
-	}
-	h.acceptUpgrade(r, &handshake, session, p[n:])
-	return len(p)
-}
-
-// acceptUpgrade answers the handshake and hands the connection to its
-// WebSocket, with the bytes behind the request. It borrows all.
-func (h *httpConn) acceptUpgrade(r *httpparse.Request, handshake *wsframe.Handshake, session *Session, rest []byte) {
-	s := h.server
-	if session == nil && s.closing.Load() {
-		h.refuseUpgrade(503, "Service Unavailable", false)
-		return
-	}
-	if session == nil && h.x.query.transport == WebSocket {
-		if message, ok := s.admit(r, h.conn); !ok {
-			h.refuseUpgrade(400, message, false)
-			return
-		}
-		if !s.options.allowsRevision(h.x.query.revision) {
-			h.refuseUpgrade(400, refusedRevision.message, false)
-			return
-		}
 	}
 	if err := handshake.Check(); err != nil {
 		e := err.(*wsframe.HandshakeError)
 		h.refuseUpgrade(e.Status, e.Text, e.Version)
 		return
 	}
-	scratch := &s.shard(h.conn.Loop()).scratch
-	*scratch = httpparse.AppendEnd(handshake.AppendResponse((*scratch)[:0]))
+	h.tellHeaders(r)
+	scratch := &h.server.shard(h.conn.Loop()).scratch
+	dst := handshake.AppendResponse((*scratch)[:0])
+	dst = h.server.negotiated(r).AppendHeader(dst)
+	dst = append(append(dst, h.x.okay...), h.x.headers...)
+	*scratch = httpparse.AppendEnd(dst)
 	h.conn.Write(*scratch)
-	conn, base64 := h.conn, h.x.query.base64
+	conn := h.conn
 	h.finish()
-	switch {
-	case h.x.query.transport != WebSocket:
-		rejectWebSocket(conn)
-	case session != nil:
-		session.offer(conn, base64, rest)
-	default:
-		s.openWebSocket(conn, h.x.query, r, rest)
-	}
+	open(conn)
+}
+
+// refuseHandshake answers a WebSocket handshake with one of the protocol's
+// numbered errors.
+func (h *httpConn) refuseHandshake(r *httpparse.Request, refused *refusal, e *HandshakeError) {
+	h.server.report(r, h.conn, e)
+	h.refuseUpgrade(400, refused.message, false)
 }
 
 // rejectWebSocket closes a WebSocket that was opened in vain, with a close
@@ -243,6 +329,7 @@ func (h *httpConn) refuseUpgrade(status int, message string, version bool) {
 	dst = httpparse.AppendHeader(dst, "Connection", "close")
 	dst = httpparse.AppendHeader(dst, "Content-type", typeHTML)
 	dst = httpparse.AppendHeaderInt(dst, "Content-Length", int64(len(message)))
+	dst = append(dst, h.x.headers...)
 	if version {
 		dst = httpparse.AppendHeader(dst, "Sec-WebSocket-Version", "13, 8")
 	}

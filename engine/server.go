@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +24,14 @@ type Server struct {
 	path    []byte // with a slash at its end
 	limits  httpparse.Limits
 	frames  wsframe.Limits
+	initial *Prepared // the initial packet; nil without
+	ownIDs  ownIDs
+	debug   debugLoggers
+
+	middleware        http.Handler // the chain of Options.Middleware; nil without
+	compressThreshold int          // of poll responses, bytes
+	deflateThreshold  int          // of WebSocket messages, bytes
+
 	shards  []*shard // by loop; written before the loops run, read by others under mu
 	closing atomic.Bool
 
@@ -36,12 +46,33 @@ func New(o Options, e Events) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{
+	s := &Server{
 		options: filled,
 		events:  e,
-		path:    []byte(strings.TrimSuffix(filled.Path, "/") + "/"),
+		path:    []byte(strings.TrimSuffix(filled.Path, "/")),
 		frames:  wsframe.Limits{Message: filled.MaxPayload, Fragments: filled.MaxFragments},
-	}, nil
+	}
+	s.debug = newDebug(filled.Debug)
+	if !filled.NoTrailingSlash {
+		s.path = append(s.path, '/')
+	}
+	if m := filled.InitialPacket; m != nil {
+		s.initial = Prepare(*m)
+	}
+	s.compressThreshold = filled.Compression.Threshold
+	if d := filled.PerMessageDeflate; d != nil {
+		s.deflateThreshold = d.Threshold
+		if d.Threshold == 0 {
+			s.deflateThreshold = defaultThreshold
+		}
+	}
+	if len(filled.Middleware) > 0 {
+		s.middleware = middlewareEnd
+		for _, wrap := range slices.Backward(filled.Middleware) {
+			s.middleware = wrap(s.middleware)
+		}
+	}
+	return s, nil
 }
 
 // Bind makes loops the server's own, for who drives them without Serve, such
@@ -185,9 +216,15 @@ func (s *Server) CloseSessions() {
 // cutSessions ends all sessions there are at once. The loops do not see to that
 // when they stop: a polling session need not have a connection.
 func (s *Server) cutSessions(err error) {
+	s.Each(func(session *Session) { session.close(ReasonForcedClose, err) })
+}
+
+// Each calls visit for every session, on the session's loop, some sessions at a
+// time. It returns at once; what visit does must not block.
+func (s *Server) Each(visit func(*Session)) {
 	s.each(func(owner loop.Alarm) {
 		if a, ok := owner.(*alarm); ok {
-			(*Session)(a).close(ReasonForcedClose, err)
+			visit((*Session)(a))
 		}
 	})
 }
@@ -195,11 +232,7 @@ func (s *Server) cutSessions(err error) {
 // Broadcast sends p to every session that can take it. It returns at once; a
 // session that is closing or whose queue is full does not get p.
 func (s *Server) Broadcast(p *Prepared) {
-	s.each(func(owner loop.Alarm) {
-		if a, ok := owner.(*alarm); ok {
-			_ = (*Session)(a).SendPrepared(p)
-		}
-	})
+	s.Each(func(session *Session) { _ = session.SendPrepared(p) })
 }
 
 // Stats are figures of this moment.

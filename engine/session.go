@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"turbine/internal/invariants"
 	"turbine/loop"
 	"turbine/pool"
+	"turbine/wsframe"
 )
 
 // sessionState is where a session is in its life.
@@ -65,6 +67,9 @@ type Session struct {
 	websocket websocket // in place, so that an idle session is one object
 	upgrade   *upgrade  // nil when idle or done
 
+	extra *extra  // what few sessions have
+	ownID *string // an id that the application chose
+
 	nextBeat time.Duration // when the ping is due or the session times out
 	closeBy  time.Duration // when a closing session is closed anyway
 
@@ -78,24 +83,111 @@ type Session struct {
 	secret    secret
 	state     sessionState
 	revision  Revision
-	base64    bool // the client cannot take binary
-	awaiting  bool // a ping was sent, its pong is due
-	extended  bool // that deadline was extended already
-	stalled   bool // the client has fallen behind: Drain is owed
-	kindNow   atomic.Uint32
+	base64    bool          // the client cannot take binary
+	awaiting  bool          // a ping was sent, its pong is due
+	extended  bool          // that deadline was extended already
+	stalled   bool          // the client has fallen behind: Drain is owed
+	upgraded  bool          // it began on polling
+	public    atomic.Uint32 // what other goroutines may ask: transport, state, upgraded
 }
 
-// ID is the session's id, 20 characters. It is made anew on each call.
-// Safe from any goroutine.
-func (s *Session) ID() string { return string(s.appendID(make([]byte, 0, sidLength))) }
+// extra is what few sessions have.
+type extra struct {
+	sent     []func()          // to be called when the connection has drained
+	takeover *wsframe.Takeover // compression with context takeover
+}
 
-func (s *Session) appendID(dst []byte) []byte {
-	return appendSID(dst, sid{loop: s.loop.Index(), slot: s.slot, secret: s.secret})
+func (s *Session) rare() *extra {
+	if s.extra == nil {
+		s.extra = &extra{}
+	}
+	return s.extra
+}
+
+// ID is the session's id: 20 characters, or what Options.GenerateID or
+// Request.SetID said. It may be made anew on each call. Safe from any goroutine.
+func (s *Session) ID() string {
+	if s.ownID != nil {
+		return *s.ownID
+	}
+	return string(appendSID(make([]byte, 0, sidLength), s.home()))
+}
+
+func (s *Session) home() sid {
+	return sid{loop: s.loop.Index(), slot: s.slot, secret: s.secret}
 }
 
 // Transport is what carries the session at present.
 // Safe from any goroutine.
-func (s *Session) Transport() Transport { return Transport(s.kindNow.Load()) }
+func (s *Session) Transport() Transport { return Transport(s.public.Load()) }
+
+// State is where the session is in its life. Safe from any goroutine.
+func (s *Session) State() State { return State(s.public.Load() >> 8) }
+
+// Upgraded reports whether the session went from polling to WebSocket.
+// Safe from any goroutine.
+func (s *Session) Upgraded() bool { return s.public.Load()>>16 != 0 }
+
+// publish makes what has changed known to other goroutines.
+func (s *Session) publish() {
+	seen := uint32(s.state) << 8
+	if s.transport != nil {
+		seen |= uint32(s.transport.kind())
+	}
+	if s.upgraded {
+		seen |= 1 << 16
+	}
+	s.public.Store(seen)
+}
+
+// RemoteAddr is the address of the client: of its WebSocket, or of the
+// connection that the session began on. It belongs into the session's
+// callbacks, and is the zero AddrPort in and after Close.
+func (s *Session) RemoteAddr() netip.AddrPort {
+	switch t := s.transport.(type) {
+	case *polling:
+		return t.remote
+	case *websocket:
+		if t.conn != nil {
+			return t.conn.RemoteAddr()
+		}
+	}
+	return netip.AddrPort{}
+}
+
+// Buffered is the number of bytes that wait in the session for the client to
+// take them, as Options.MaxQueue counts them. Safe from any goroutine.
+func (s *Session) Buffered() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.outbox == nil {
+		return 0
+	}
+	return s.outbox.bytes
+}
+
+// State is where a session is in its life, as an application sees it.
+type State uint8
+
+// The states.
+const (
+	StateOpen    = State(sessionOpen)
+	StateClosing = State(sessionClosing) // Close was called; what is queued is being delivered
+	StateClosed  = State(sessionClosed)
+)
+
+// String is the state in the reference server's words.
+func (s State) String() string {
+	switch s {
+	case StateOpen:
+		return "open"
+	case StateClosing:
+		return "closing"
+	case StateClosed:
+		return "closed"
+	}
+	return "unknown"
+}
 
 // Revision is the protocol revision that the client speaks.
 // Safe from any goroutine.
@@ -119,13 +211,27 @@ func (s *Session) SetValue(v any) {
 // order of the calls, once each, or the session is closed with a reason. It
 // returns ErrClosed when the session is closing or closed, and ErrQueueFull
 // when the client has fallen behind too far. Safe from any goroutine.
-func (s *Session) Send(m Message) error {
+func (s *Session) Send(m Message) error { return s.SendWith(m, SendOptions{}) }
+
+// SendOptions say how a message is sent. The zero value is Send.
+type SendOptions struct {
+	// NoCompress leaves the message as it is, where compression is on.
+	NoCompress bool
+	// Sent is called on the session's loop when the message has been given to
+	// the operating system (WebSocket) or to the connection of the poll that
+	// it answers, in the order of the messages. It is never called when the
+	// session ends before. It must not block.
+	Sent func()
+}
+
+// SendWith is Send with options. Safe from any goroutine.
+func (s *Session) SendWith(m Message, o SendOptions) error {
 	if s.sealed.Load() {
 		return ErrClosed
 	}
 	data := pool.Frames.Get(len(m.Data) + pool.Headroom)
 	data.Append(m.Data)
-	err := s.queue(outgoing{data: data, kind: packet.Message, binary: m.Binary})
+	err := s.queue(outgoing{data: data, kind: packet.Message, binary: m.Binary, plain: o.NoCompress, sent: o.Sent})
 	if err != nil {
 		data.Release()
 	}
@@ -158,6 +264,9 @@ func (s *Session) Close() {
 
 // queue takes o, unless it returns an error.
 func (s *Session) queue(o outgoing) error {
+	if s.server.events.PacketCreate != nil && !s.sealed.Load() {
+		s.tellPacketCreate(o.packet())
+	}
 	size := o.size()
 	s.mu.Lock()
 	if s.sealed.Load() {
@@ -183,6 +292,7 @@ func (s *Session) queue(o outgoing) error {
 // control queues a packet of the protocol's own, also while closing. A client
 // that pings and takes nothing gets no more pongs.
 func (s *Session) control(kind packet.Type) {
+	s.tellOwnPacket(packet.Packet{Type: kind})
 	s.mu.Lock()
 	if s.outbox == nil {
 		s.outbox = outboxes.Get().(*outbox)
@@ -229,14 +339,12 @@ func (s *Session) flush() {
 		return
 	}
 	shard := s.server.shard(s.loop)
-	for s.transport.ready() {
+	for s.state != sessionClosed && s.transport.ready() {
 		batch := s.takeBatch(shard.batch[:0])
 		if len(batch) == 0 {
 			break
 		}
-		s.transport.send(batch)
-		clear(batch)
-		shard.batch = batch[:0]
+		s.deliver(batch)
 	}
 	if s.state == sessionClosed { // the batch was the last one
 		return
@@ -252,6 +360,27 @@ func (s *Session) flush() {
 	if s.state == sessionClosing && !s.pending() {
 		s.transport.end()
 	}
+}
+
+// deliver takes a batch, which is in the shard's room, and gives it to the
+// transport.
+func (s *Session) deliver(batch []outgoing) {
+	shard := s.server.shard(s.loop)
+	shard.batch = nil // callbacks may lead to another session's batch
+	if d := s.server.debug.socket; d != nil {
+		d.Debug("flushing", "session", s.ID(), "packets", len(batch), "transport", s.Transport())
+	}
+	s.tellFlush(len(batch))
+	if s.state == sessionClosed { // by a panic
+		for i := range batch {
+			batch[i].release()
+		}
+		return
+	}
+	s.transport.send(batch)
+	clear(batch)
+	shard.batch = batch[:0]
+	s.tellFlushed()
 }
 
 func (s *Session) takeBatch(batch []outgoing) []outgoing {
@@ -282,11 +411,19 @@ func (s *Session) pending() bool {
 func (s *Session) become(next sessionState) {
 	invariants.Check(next > s.state, "session %d -> %d", s.state, next)
 	s.state = next
+	s.publish()
 }
 
 // packet handles one packet from the client, on whatever transport. Close is
 // the transports' own affair.
 func (s *Session) packet(p packet.Packet) {
+	if d := s.server.debug.socket; d != nil {
+		d.Debug("packet received", "session", s.ID(), "type", p.Type, "bytes", len(p.Data))
+	}
+	s.tellPacket(p)
+	if s.state == sessionClosed { // by a panic
+		return
+	}
 	if s.awaiting && !s.extended && p.Type != packet.Pong {
 		// A busy line: the pong waits behind what is arriving now.
 		s.extended = true
@@ -304,8 +441,11 @@ func (s *Session) packet(p packet.Packet) {
 
 // setTransport is the only place that sets s.transport.
 func (s *Session) setTransport(t transport) {
+	if d := s.server.debug.transport; d != nil {
+		d.Debug("transport", "session", s.ID(), "now", t.kind())
+	}
 	s.transport = t
-	s.kindNow.Store(uint32(t.kind()))
+	s.publish()
 }
 
 // ended tells that the orderly end, which Close asked for, is complete.
@@ -317,6 +457,9 @@ func (s *Session) close(reason Reason, err error) {
 		return
 	}
 	s.become(sessionClosed)
+	if d := s.server.debug.socket; d != nil {
+		d.Debug("closed", "session", s.ID(), "reason", reason, "cause", err)
+	}
 	s.mu.Lock()
 	s.sealed.Store(true)
 	box := s.outbox
@@ -350,6 +493,63 @@ func (s *Session) tellMessage(m Message) {
 		defer s.rescue()
 		s.server.events.Message(s, m)
 	}
+}
+
+func (s *Session) tellPacket(p Packet) {
+	if s.server.events.Packet != nil && !s.sealed.Load() {
+		defer s.rescue()
+		s.server.events.Packet(s, p)
+	}
+}
+
+// tellPacketCreate may run on any goroutine: a panic there is the caller's own.
+func (s *Session) tellPacketCreate(p Packet) {
+	if s.server.events.PacketCreate != nil {
+		s.server.events.PacketCreate(s, p)
+	}
+}
+
+// tellOwnPacket is tellPacketCreate for packets of the server's own, on the
+// session's loop.
+func (s *Session) tellOwnPacket(p Packet) {
+	if s.server.events.PacketCreate != nil {
+		defer s.rescue()
+		s.server.events.PacketCreate(s, p)
+	}
+}
+
+func (s *Session) tellHeartbeat() {
+	if s.server.events.Heartbeat != nil {
+		defer s.rescue()
+		s.server.events.Heartbeat(s)
+	}
+}
+
+func (s *Session) tellUpgrading() {
+	if s.server.events.Upgrading != nil {
+		defer s.rescue()
+		s.server.events.Upgrading(s)
+	}
+}
+
+func (s *Session) tellFlush(packets int) {
+	if s.server.events.Flush != nil {
+		defer s.rescue()
+		s.server.events.Flush(s, packets)
+	}
+}
+
+func (s *Session) tellFlushed() {
+	if s.server.events.Flushed != nil {
+		defer s.rescue()
+		s.server.events.Flushed(s)
+	}
+}
+
+// tellSent calls back for a message that was sent.
+func (s *Session) tellSent(f func()) {
+	defer s.rescue()
+	f()
 }
 
 func (s *Session) tellUpgrade() {

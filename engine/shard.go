@@ -9,6 +9,7 @@ import (
 	"turbine/engine/packet"
 	"turbine/httpparse"
 	"turbine/loop"
+	"turbine/wsframe"
 )
 
 // A shard is what the server keeps for one loop. Its fields belong to that
@@ -22,6 +23,11 @@ type shard struct {
 	scratch []byte            // what is being built
 	batch   []outgoing        // what is on its way from an outbox to a transport
 	packets []packet.Packet   // the same, for a payload
+
+	parked     int // exchanges that wait for a Verdict
+	encoder    encoder
+	compressor wsframe.Compressor
+	inflater   wsframe.Decompressor
 
 	dateHeader []byte
 	dateSecond time.Duration
@@ -64,8 +70,8 @@ func (s *Server) lookup(home *loop.Loop, id sid) *Session {
 
 // register makes a session on the loop l. It reports false when the loop has
 // no number left for it.
-func (s *Server) register(l *loop.Loop, q query) (*Session, bool) {
-	session := &Session{server: s, loop: l, revision: q.revision, base64: q.base64, state: sessionOpen}
+func (s *Server) register(l *loop.Loop, q query, a *admission) (*Session, bool) {
+	session := &Session{server: s, loop: l, revision: q.revision, base64: q.base64, state: sessionOpen, value: a.value}
 	session.websocket.session = session
 	session.slot = l.Claim((*alarm)(session))
 	if session.slot > maxSlot {
@@ -74,13 +80,24 @@ func (s *Server) register(l *loop.Loop, q query) (*Session, bool) {
 	}
 	shard := s.shard(l)
 	session.secret = shard.entropy.secret()
+	if a.id != "" {
+		if !s.ownIDs.add(a.id, session.home()) {
+			l.Release(session.slot)
+			return nil, false
+		}
+		session.ownID = &a.id
+	}
 	shard.sessions.Add(1)
+	session.publish()
 	return session, true
 }
 
 // forget takes a closed session out of its shard.
 func (s *Server) forget(session *Session) {
 	session.loop.Release(session.slot)
+	if session.ownID != nil {
+		s.ownIDs.remove(*session.ownID)
+	}
 	s.shard(session.loop).sessions.Add(-1)
 }
 
@@ -92,9 +109,11 @@ func (s *Server) arrived(x *exchange) (receiving bool) {
 	session := s.lookup(home, x.query.sid)
 	switch {
 	case session == nil:
-		x.refuse(home, refusedSID, "")
-	case x.query.transport != Polling, session.Transport() != Polling, x.query.revision != session.revision:
-		x.refuse(home, refusedRequest, "")
+		x.reject(refusedSID, "", "", "")
+	case x.query.transport != Polling || session.Transport() != Polling:
+		x.reject(refusedRequest, "TRANSPORT_MISMATCH", x.query.transport.String(), session.Transport().String())
+	case x.query.revision != session.revision:
+		x.reject(refusedRequest, "PROTOCOL_MISMATCH", revisionText(x.query.revision), revisionText(session.revision))
 	default:
 		return session.transport.(*polling).arrived(x)
 	}

@@ -40,24 +40,28 @@ type upgrade struct {
 	link
 	session  *Session
 	deadline time.Duration
+	takeover *wsframe.Takeover // nil without context takeover
 	state    upgradeState
 	base64   bool
 }
 
 // offer makes conn, a WebSocket just opened with the session's id, its
 // candidate. rest is borrowed: what came behind the handshake.
-func (s *Session) offer(conn *loop.Conn, base64 bool, rest []byte) {
+func (s *Session) offer(conn *loop.Conn, q query, deflate wsframe.DeflateParams, rest []byte) {
 	o := &s.server.options
 	if s.state == sessionClosed || s.upgrade != nil || s.Transport() != Polling || o.NoUpgrades {
 		rejectWebSocket(conn)
 		return
 	}
 	u := &upgrade{
-		link:     link{conn: conn},
+		link:     link{conn: conn, deflate: deflate},
 		session:  s,
 		deadline: s.loop.Now() + o.UpgradeTimeout,
 		state:    upgradeProbing,
-		base64:   base64,
+		base64:   q.base64,
+	}
+	if deflate.ServerTakeover || deflate.ClientTakeover {
+		u.takeover = wsframe.NewTakeover(deflate)
 	}
 	s.upgrade = u
 	s.arm()
@@ -76,17 +80,12 @@ func (u *upgrade) become(next upgradeState) {
 // Data borrows p.
 func (u *upgrade) Data(p []byte) {
 	for {
-		m, rest, err := u.receive(p, u.session.server.frames)
+		m, rest, err := u.receive(p, u.session.server, u.takeover)
 		switch {
 		case errors.Is(err, wsframe.ErrIncomplete):
 			return
 		case err != nil:
-			code := ws.StatusProtocolError
-			var e *wsframe.CloseError
-			if errors.As(err, &e) {
-				code = e.Code
-			}
-			u.giveUp(code)
+			u.giveUp(closeCode(err))
 			return
 		case m.OpCode == ws.OpClose:
 			code, _, _ := wsframe.ParseClose(m.Payload) // the reader has checked it
@@ -116,7 +115,10 @@ func (u *upgrade) packet(p packet.Packet, err error) {
 			u.become(upgradeProbed)
 		}
 		u.conn.Write(probeFrame)
-		u.session.transport.(*polling).release()
+		u.session.tellUpgrading()
+		if u.state == upgradeProbed { // a panic has ended it otherwise
+			u.session.transport.(*polling).release()
+		}
 	case p.Type == packet.Upgrade && !p.Binary && len(p.Data) == 0: // without a probe, too, as the reference server
 		u.become(upgradeDone)
 	default:
@@ -133,7 +135,10 @@ func (u *upgrade) handOver(rest []byte) {
 	old := s.transport.(*polling)
 	t := &s.websocket
 	t.link = u.link
-	s.upgrade, s.base64 = nil, u.base64
+	if u.takeover != nil {
+		s.rare().takeover = u.takeover
+	}
+	s.upgrade, s.base64, s.upgraded = nil, u.base64, true
 	s.setTransport(t)
 	t.conn.SetHandler(t)
 	old.closed()
@@ -156,6 +161,9 @@ func (u *upgrade) giveUp(code ws.StatusCode) {
 	u.become(upgradeOver)
 	u.session.upgrade = nil
 	u.bye(code)
+	if u.takeover != nil {
+		u.takeover.Release()
+	}
 }
 
 func (u *upgrade) expired() { u.abandon() }

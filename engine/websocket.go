@@ -19,18 +19,27 @@ var closeFrame = wsframe.AppendClose(nil, 0, "")
 
 // link is the WebSocket layer of a connection: messages in, frames out.
 type link struct {
-	conn   *loop.Conn
-	reader wsframe.Reader
+	conn    *loop.Conn
+	reader  wsframe.Reader
+	deflate wsframe.DeflateParams
 }
 
 // receive returns the next data message or close frame, and answers pings. It
-// borrows p; what it returns is borrowed too. The errors are those of
-// wsframe.Reader.Next.
-func (k *link) receive(p []byte, limits wsframe.Limits) (m wsframe.Message, rest []byte, err error) {
+// borrows p; what it returns is borrowed too. takeover is nil without context
+// takeover. The errors are those of wsframe.Reader.Next.
+func (k *link) receive(p []byte, s *Server, takeover *wsframe.Takeover) (m wsframe.Message, rest []byte, err error) {
+	limits := s.frames
+	limits.Compressed = k.deflate.Accepted
 	for {
 		m, p, err = k.reader.Next(p, limits)
-		if err != nil || (m.OpCode != ws.OpPing && m.OpCode != ws.OpPong) {
+		switch {
+		case err != nil:
 			return m, p, err
+		case m.Compressed:
+			m, err = inflate(m, &s.shard(k.conn.Loop()).inflater, takeover, limits.Message)
+			return m, p, err
+		case m.OpCode != ws.OpPing && m.OpCode != ws.OpPong:
+			return m, p, nil
 		}
 		// RFC 6455, 5.5.3: only the last of many pings needs an answer, so a
 		// client that does not read gets none.
@@ -60,11 +69,7 @@ func putPacketFrame(b *pool.Buf, r Revision, kind packet.Type, binary bool) {
 	if prefix, ok := r.FramePrefix(packet.Packet{Type: kind, Binary: binary}); ok {
 		b.Prepend(1)[0] = prefix
 	}
-	opcode := ws.OpText
-	if binary {
-		opcode = ws.OpBinary
-	}
-	wsframe.PutHeader(b, opcode)
+	wsframe.PutHeader(b, opcode(binary))
 }
 
 // websocket is the WebSocket transport.
@@ -102,7 +107,13 @@ func (t *websocket) send(batch []outgoing) {
 	s := t.session
 	for i := range batch {
 		o := &batch[i]
+		if o.sent != nil {
+			s.rare().sent = append(s.rare().sent, o.sent)
+			t.conn.WantDrained()
+		}
 		switch {
+		case t.deflate.Accepted && s.compresses(o):
+			t.sendDeflated(o)
 		case o.binary && s.base64:
 			t.sendEncoded(o)
 		case o.prepared != nil:
@@ -142,7 +153,7 @@ func (t *websocket) Data(p []byte) {
 	s := t.session
 	s.begin()
 	for s.state != sessionClosed {
-		m, rest, err := t.receive(p, s.server.frames)
+		m, rest, err := t.receive(p, s.server, s.takeover())
 		if errors.Is(err, wsframe.ErrIncomplete) {
 			break
 		}
@@ -153,12 +164,18 @@ func (t *websocket) Data(p []byte) {
 		t.message(m)
 		p = rest
 	}
+	if t.deflate.Accepted {
+		s.server.shard(s.loop).inflater.Done()
+	}
 	s.run()
 }
 
 // message handles one data message or close frame.
 func (t *websocket) message(m wsframe.Message) {
 	s := t.session
+	if d := s.server.debug.ws; d != nil {
+		d.Debug("message", "session", s.ID(), "opcode", m.OpCode, "bytes", len(m.Payload))
+	}
 	if m.OpCode == ws.OpClose {
 		code, _, _ := wsframe.ParseClose(m.Payload) // the reader has checked it
 		t.leave(code)
@@ -172,6 +189,7 @@ func (t *websocket) message(m wsframe.Message) {
 		s.close(ReasonParseError, err)
 	case p.Type == packet.Close && !p.Binary:
 		// The reference server ignores it and waits for the heartbeat to fail.
+		s.tellPacket(p)
 		t.leave(0)
 		s.close(ReasonTransportClose, nil)
 	default:
@@ -181,12 +199,7 @@ func (t *websocket) message(m wsframe.Message) {
 
 // fault ends a connection that broke the rules of the WebSocket protocol.
 func (t *websocket) fault(err error) {
-	code := ws.StatusProtocolError
-	var e *wsframe.CloseError
-	if errors.As(err, &e) {
-		code = e.Code
-	}
-	t.leave(code)
+	t.leave(closeCode(err))
 	t.session.close(ReasonTransportError, err)
 }
 
@@ -196,11 +209,33 @@ func (t *websocket) leave(code ws.StatusCode) {
 	t.session.flush()
 	if t.conn != nil {
 		t.bye(code)
-		t.conn = nil
+		t.forget()
 	}
 }
 
-func (t *websocket) Drained() { t.session.flush() }
+// forget lets go of the connection.
+func (t *websocket) forget() {
+	t.conn = nil
+	t.reader.Release()
+	if takeover := t.session.takeover(); takeover != nil {
+		takeover.Release()
+		t.session.extra.takeover = nil
+	}
+}
+
+func (t *websocket) Drained() {
+	s := t.session
+	if e := s.extra; e != nil && len(e.sent) > 0 {
+		sent := e.sent
+		e.sent = nil
+		for _, f := range sent {
+			if s.state != sessionClosed {
+				s.tellSent(f)
+			}
+		}
+	}
+	s.flush()
+}
 
 // EOF without a close frame before it is a connection lost.
 func (t *websocket) EOF() {
@@ -212,8 +247,7 @@ func (t *websocket) EOF() {
 func (t *websocket) Closed(error) { t.lost() }
 
 func (t *websocket) lost() {
-	t.conn = nil
-	t.reader.Release()
+	t.forget()
 	t.session.close(ReasonTransportClose, nil)
 }
 

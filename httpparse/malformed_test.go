@@ -270,7 +270,7 @@ func TestParseMalformed(t *testing.T) {
 	}
 }
 
-// Each control byte is refused in each place, and HTAB passes in values only.
+// Each control byte is refused in each place, and HTAB passes in values only: T033.
 func TestParseControlBytes(t *testing.T) {
 	places := []string{
 		"G?T / HTTP/1.1\r\nHost: a\r\nA: b\r\n\r\n", "GET /? HTTP/1.1\r\nHost: a\r\nA: b\r\n\r\n", "GET / HTTP/1.1?\r\nHost: a\r\nA: b\r\n\r\n",

@@ -108,6 +108,10 @@ func (c *Conn) Unsent() int {
 // the same; the bytes wait in memory.
 func (c *Conn) Ready() bool { return c.state == connOpen && c.Unsent() < c.Loop().options.HighWater }
 
+// WantDrained makes Drained come once all that was written is taken by the
+// kernel, also where the connection never ceased to be Ready.
+func (c *Conn) WantDrained() { c.pressured = true }
+
 // Write borrows p and queues a copy. All that is queued in one turn leaves in
 // one system call at the turn's end.
 func (c *Conn) Write(p []byte) {

@@ -79,7 +79,7 @@ func TestAppendClose(t *testing.T) {
 
 // What the reader tells a peer fits into a close frame whole.
 func TestCloseErrors(t *testing.T) {
-	all := []*CloseError{errLengthSign, errLengthForm, errProtocol, errCloseLength, errCloseCode, errCloseReason, errText, errTooBig, errManyFragments}
+	all := []*CloseError{errLengthSign, errLengthForm, errProtocol, errCloseLength, errCloseCode, errCloseReason, errText, errDeflate, errTooBig, errManyFragments}
 	for _, e := range headerFaults {
 		all = append(all, e)
 	}

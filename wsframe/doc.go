@@ -28,5 +28,9 @@
 //		}
 //	}
 //
-// Extensions are parsed and declined, so RSV bits are refused.
+// Of extensions there is permessage-deflate (RFC 7692), for those who ask for
+// it: Deflate negotiates, Limits.Compressed lets RSV1 pass, Compressor and
+// Decompressor serve all connections of a loop, and a Takeover is what one
+// connection pays for keeping its context. The deflate format (RFC 1951) is
+// github.com/klauspost/compress/flate, level 1.
 package wsframe

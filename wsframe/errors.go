@@ -33,6 +33,7 @@ var (
 	errCloseCode     = &CloseError{ws.StatusProtocolError, "invalid status code"}
 	errCloseReason   = &CloseError{ws.StatusInvalidFramePayloadData, "invalid UTF-8 in close reason"}
 	errText          = &CloseError{ws.StatusInvalidFramePayloadData, "invalid UTF-8 in text message"}
+	errDeflate       = &CloseError{ws.StatusInvalidFramePayloadData, "invalid compressed data"}
 	errTooBig        = &CloseError{ws.StatusMessageTooBig, "message too big"}
 	errManyFragments = &CloseError{ws.StatusPolicyViolation, "too many fragments"}
 )

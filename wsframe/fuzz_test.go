@@ -17,6 +17,9 @@ import (
 // Small, so that a fuzzer finds their borders.
 var fuzzLimits = Limits{Message: 300, Fragments: 6}
 
+// bothLimits are for connections without and with permessage-deflate.
+var bothLimits = []Limits{fuzzLimits, {fuzzLimits.Message, fuzzLimits.Fragments, true}}
+
 // streams are the seeds of both fuzzers, and the input of the random streams.
 var streams = []string{
 	frame(ws.OpText, true, "hello") + frame(ws.OpBinary, true, "\xff"),
@@ -30,6 +33,10 @@ var streams = []string{
 	frame(ws.OpText, true, "\xed\xa0\x80"),
 	"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xffabcd", "\x82\xff\x80\x00\x00\x00\x00\x00\x00\x00abcd",
 	"\x81\xfe\x00\x05abcdhello", "\x81\x05hello", "\xc1\x80abcd",
+	marked(ws.OpText, true, "\xff") + frame(ws.OpText, true, "x"),
+	marked(ws.OpText, false, "\xff") + frame(ws.OpPing, true, "p") + frame(ws.OpContinuation, true, "\xfe") + frame(ws.OpText, true, "\xff"),
+	marked(ws.OpBinary, false, "x") + marked(ws.OpContinuation, true, "y"),
+	marked(ws.OpPing, true, "x"), "\xe1\x80abcd", "\xd1\x80abcd",
 }
 
 // reference reads the stream with gobwas/ws: frame by frame, each payload
@@ -39,9 +46,14 @@ func reference(in []byte, limits Limits) (got []string, err error) {
 	var message []byte
 	var opcode ws.OpCode
 	var fragments int
+	var compressed bool
 	for {
 		before := r.Len()
 		h, err := ws.ReadHeader(r)
+		marked := limits.Compressed && h.Rsv1() && !h.Rsv2() && !h.Rsv3() && h.OpCode.IsData() && h.OpCode != ws.OpContinuation
+		if marked {
+			h.Rsv = 0
+		}
 		state := ws.StateServerSide
 		if opcode != 0 {
 			state = state.Set(ws.StateFragmented)
@@ -84,17 +96,17 @@ func reference(in []byte, limits Limits) (got []string, err error) {
 
 		fragments++
 		if h.OpCode != ws.OpContinuation {
-			opcode = h.OpCode
+			opcode, compressed = h.OpCode, marked
 		}
 		message = append(message, payload...)
-		if opcode == ws.OpText && !begunUTF8(message, whole && h.Fin) {
+		if opcode == ws.OpText && !compressed && !begunUTF8(message, whole && h.Fin) {
 			return got, &CloseError{Code: 1007}
 		}
 		if !whole {
 			return got, ErrIncomplete
 		}
 		if h.Fin {
-			got = append(got, fmt.Sprintf("%d %s", opcode, message))
+			got = append(got, describe(Message{opcode, compressed, message}))
 			message, opcode, fragments = nil, 0, 0
 		}
 	}
@@ -129,9 +141,11 @@ func FuzzAgainstGobwas(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		givesBack(t)
-		want, wantErr := reference(in, fuzzLimits)
-		got, err := feed([][]byte{in}, fuzzLimits)
-		requireSame(t, want, wantErr, got, err)
+		for _, limits := range bothLimits {
+			want, wantErr := reference(in, limits)
+			got, err := feed([][]byte{in}, limits)
+			requireSame(t, want, wantErr, got, err)
+		}
 	})
 }
 
@@ -161,9 +175,11 @@ func FuzzReader(f *testing.F) {
 		if len(sizes) > 8 {
 			sizes = sizes[:8]
 		}
-		want, wantErr := feed([][]byte{in}, fuzzLimits)
-		got, err := feed(split(sizes, in), fuzzLimits)
-		requireSame(t, want, wantErr, got, err)
+		for _, limits := range bothLimits {
+			want, wantErr := feed([][]byte{in}, limits)
+			got, err := feed(split(sizes, in), limits)
+			requireSame(t, want, wantErr, got, err)
+		}
 	})
 }
 
@@ -191,11 +207,16 @@ func TestReaderAgainstGobwas(t *testing.T) {
 			if op.IsData() {
 				open = !fin
 			}
+			start := len(in)
 			in = AppendMaskedFrame(in, op, fin, [4]byte{byte(random.Uint32()), 1, 2, 3}, []byte(payloads[random.IntN(len(payloads))]))
+			if n := random.IntN(30); n == 0 || n < 10 && op.IsData() && op != ws.OpContinuation {
+				in[start] |= rsv1Bit // where it belongs, mostly
+			}
 		}
 		in = in[:len(in)-random.IntN(4)]
-		want, wantErr := reference(in, fuzzLimits)
-		got, err := feed(split([]byte{byte(1 + random.IntN(40)), byte(random.IntN(9)), byte(random.IntN(200))}, in), fuzzLimits)
+		limits := bothLimits[1-random.IntN(8)/7] // mostly with compression
+		want, wantErr := reference(in, limits)
+		got, err := feed(split([]byte{byte(1 + random.IntN(40)), byte(random.IntN(9)), byte(random.IntN(200))}, in), limits)
 		requireSame(t, want, wantErr, got, err)
 		if wantErr != ErrIncomplete {
 			faults++

@@ -105,7 +105,8 @@ func AppendAcceptKey(dst, key []byte) []byte {
 
 // AppendResponse appends the answer to a handshake that passed Check, without
 // the empty line that ends it: the caller may add headers before (RFC 6455,
-// 4.2.2). The first subprotocol is accepted, extensions are declined.
+// 4.2.2). The first subprotocol is accepted; DeflateParams.AppendHeader adds the
+// extension.
 func (h *Handshake) AppendResponse(dst []byte) []byte {
 	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\n"+
 		"Upgrade: websocket\r\n"+

@@ -12,6 +12,9 @@ import (
 const (
 	finBit  = 0x80
 	maskBit = 0x80
+	rsv1Bit = 0x40 // of the first byte
+
+	rsv1 = 4 // in ws.Header.Rsv
 
 	lengthShort = 125 // the last length that stands in the second byte itself
 	length16    = 126 // the length follows in 2 bytes
@@ -129,6 +132,13 @@ func HeaderSize(length int) int {
 func PutHeader(b *pool.Buf, op ws.OpCode) {
 	n := b.Len()
 	AppendHeader(b.Prepend(HeaderSize(n))[:0], op, n)
+}
+
+// PutCompressedHeader is PutHeader for a message that Compress made: RSV1 says
+// so (RFC 7692, 6.1).
+func PutCompressedHeader(b *pool.Buf, op ws.OpCode) {
+	PutHeader(b, op)
+	b.Bytes()[0] |= rsv1Bit
 }
 
 // AppendHeader appends the header of a final, unmasked frame with a payload of

@@ -112,6 +112,15 @@ func TestPutHeader(t *testing.T) {
 		PutHeader(b, ws.OpText)
 		require.Equal(t, AppendFrame(nil, ws.OpText, payload), b.Bytes(), length)
 		b.Release()
+
+		b = pool.Frames.Get(length)
+		b.Append(payload)
+		PutCompressedHeader(b, ws.OpText)
+		h, n, err := ParseHeader(b.Bytes())
+		require.NoError(t, err)
+		require.Equal(t, ws.Header{Fin: true, Rsv: ws.Rsv(true, false, false), OpCode: ws.OpText, Length: int64(length)}, h)
+		require.Equal(t, payload, b.Bytes()[n:])
+		b.Release()
 	}
 }
 

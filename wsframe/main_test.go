@@ -38,6 +38,13 @@ func frame(op ws.OpCode, fin bool, payload string) string {
 	return string(client(nil, op, fin, payload))
 }
 
+// marked is a frame from the client with RSV1.
+func marked(op ws.OpCode, fin bool, payload string) string {
+	p := client(nil, op, fin, payload)
+	p[0] |= rsv1Bit
+	return string(p)
+}
+
 // noAllocs fails when f allocates. The race detector makes sync.Pool drop
 // items at random, and invariants quarantines every Buf.
 func noAllocs(t *testing.T, name string, pooled bool, f func()) {

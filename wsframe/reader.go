@@ -2,7 +2,6 @@ package wsframe
 
 import (
 	"sync"
-	"unicode/utf8"
 
 	"turbine/internal/invariants"
 	"turbine/pool"
@@ -21,15 +20,24 @@ const (
 type Limits struct {
 	Message   int // payload bytes of a message; zero means DefaultMessage
 	Fragments int // frames of a message, empty ones too; zero means DefaultFragments
+
+	// Compressed says that permessage-deflate was negotiated, so that RSV1 may
+	// mark a message (RFC 7692, 6). Message then bounds the compressed payload;
+	// the inflated one is up to Decompress.
+	Compressed bool
 }
 
 // Message is a complete text or binary message, or one control frame: OpText,
 // OpBinary, OpPing, OpPong or OpClose (RFC 6455, 5.5 and 5.6). Payload is
 // unmasked and borrowed. In OpText it is valid UTF-8, and that of OpClose has
 // passed ParseClose.
+//
+// A text or binary message that is Compressed is for Decompress, and its text
+// is not checked for UTF-8.
 type Message struct {
-	OpCode  ws.OpCode
-	Payload []byte
+	OpCode     ws.OpCode
+	Compressed bool
+	Payload    []byte
 }
 
 // Reader puts the messages of one connection together. The zero value is ready.
@@ -102,13 +110,14 @@ func (r *Reader) Next(p []byte, limits Limits) (m Message, rest []byte, err erro
 		}
 		switch {
 		case s.frame.OpCode.IsControl():
-			m = Message{s.frame.OpCode, s.control[:s.got]}
+			m = Message{OpCode: s.frame.OpCode, Payload: s.control[:s.got]}
 			if err = m.check(); err != nil {
 				return r.fail(err)
 			}
 			return m, p, nil
 		case s.frame.Fin:
 			m.OpCode, s.opcode = s.opcode, 0
+			m.Compressed = s.compressed
 			if s.payload != nil {
 				m.Payload = s.payload.Bytes()
 			}
@@ -137,7 +146,7 @@ func (r *Reader) Release() {
 func (r *Reader) whole(h ws.Header, p []byte) (Message, []byte, error) {
 	n := int(h.Length)
 	// The capacity ends with the message: an append to it must not reach rest.
-	m := Message{h.OpCode, p[:n:n]}
+	m := Message{OpCode: h.OpCode, Compressed: h.Rsv != 0, Payload: p[:n:n]}
 	Mask(m.Payload, h.Mask, 0)
 	if err := m.check(); err != nil {
 		return r.fail(err)
@@ -168,8 +177,8 @@ func (r *Reader) hold() *partial {
 func (m Message) check() error {
 	switch m.OpCode {
 	case ws.OpText:
-		if !utf8.Valid(m.Payload) {
-			return errText
+		if !m.Compressed {
+			return CheckText(m.Payload)
 		}
 	case ws.OpClose:
 		_, _, err := ParseClose(m.Payload)
@@ -187,6 +196,8 @@ type partial struct {
 	valid     int       // bytes of payload known to be whole code points, in a text
 	fragments int       // frames of the open message so far
 	opcode    ws.OpCode // of the open message; 0 when none is open
+
+	compressed bool // the open message
 
 	inFrame bool      // frame.OpCode has begun and got < frame.Length
 	headLen uint8     // bytes in head
@@ -219,6 +230,11 @@ func (s *partial) parseHeader(p []byte) (h ws.Header, n int, err error) {
 
 // check judges a header against the message it arrives in, before any payload.
 func (s *partial) check(h ws.Header, limits Limits) error {
+	// RFC 7692, 6: RSV1 stands on the first frame of a message; anywhere else
+	// it remains the fault that CheckHeader finds.
+	if limits.Compressed && h.Rsv == rsv1 && (h.OpCode == ws.OpText || h.OpCode == ws.OpBinary) {
+		h.Rsv = 0
+	}
 	if err := CheckHeader(h, s.open()); err != nil {
 		return err
 	}
@@ -256,7 +272,7 @@ func (s *partial) begin(h ws.Header) {
 	}
 	s.fragments++
 	if h.OpCode != ws.OpContinuation {
-		s.opcode = h.OpCode
+		s.opcode, s.compressed = h.OpCode, h.Rsv != 0 // check has let RSV1 pass, if any
 	}
 }
 
@@ -276,7 +292,7 @@ func (s *partial) take(p []byte) (rest []byte, err error) {
 	}
 	s.got += int64(n)
 	s.inFrame = s.got < s.frame.Length
-	if s.frame.OpCode.IsControl() || s.opcode != ws.OpText {
+	if s.frame.OpCode.IsControl() || s.opcode != ws.OpText || s.compressed {
 		return rest, nil
 	}
 	return rest, s.checkText()

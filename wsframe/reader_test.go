@@ -43,7 +43,7 @@ func feed(chunks [][]byte, limits Limits) (got []string, err error) {
 				}
 				return got, err
 			}
-			got = append(got, fmt.Sprintf("%d %s", m.OpCode, m.Payload))
+			got = append(got, describe(m))
 		}
 		if r.held != nil && r.held.idle() {
 			panic("held between two messages")
@@ -53,6 +53,14 @@ func feed(chunks [][]byte, limits Limits) (got []string, err error) {
 		}
 	}
 	return got, err
+}
+
+// describe is "opcode payload", with a z between them when it is compressed.
+func describe(m Message) string {
+	if m.Compressed {
+		return fmt.Sprintf("%d z %s", m.OpCode, m.Payload)
+	}
+	return fmt.Sprintf("%d %s", m.OpCode, m.Payload)
 }
 
 func bytewise(in string) (chunks [][]byte) {
@@ -231,7 +239,7 @@ func TestReaderHolds(t *testing.T) {
 	require.Equal(t, ErrIncomplete, err)
 	m, _, err = r.Next([]byte(ping[8:]), Limits{})
 	require.NoError(t, err)
-	require.Equal(t, Message{ws.OpPing, []byte("ping")}, m)
+	require.Equal(t, Message{OpCode: ws.OpPing, Payload: []byte("ping")}, m)
 	_, _, err = r.Next(nil, Limits{})
 	require.Equal(t, ErrIncomplete, err)
 	require.Nil(t, r.held)

@@ -209,6 +209,7 @@ func TestDataIsClipped(t *testing.T) {
 	}
 }
 
+// T259: a payload of text and bytes is binary where the client takes that.
 func TestBinaryPayload(t *testing.T) {
 	mixed := []Packet{message("a"), bytesOf(1)}
 	require.True(t, Revision3.BinaryPayload(mixed, false))

@@ -207,7 +207,7 @@ func TestBroadcast(t *testing.T) {
 	}
 }
 
-// SIGTERM and SIGINT close every session and end the process with code 0.
+// SIGTERM and SIGINT close every session and end the process with code 0: T114, T115.
 func TestSignal(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(signal.String(), func(t *testing.T) {
@@ -233,7 +233,7 @@ func TestSignal(t *testing.T) {
 	}
 }
 
-// A session that does not fetch its close holds the end up, but no longer than the drain timeout.
+// A session that does not fetch its close holds the end up, but no longer than the drain timeout: T114.
 func TestDrainTimeout(t *testing.T) {
 	s := serve(t, "--drain-timeout", "300ms")
 	s.poll4(t)

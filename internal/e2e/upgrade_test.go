@@ -43,7 +43,7 @@ func TestUpgrade(t *testing.T) {
 	s.goesOn(t)
 }
 
-// What the client posted and did not fetch before the switch comes over the WebSocket, in order.
+// What the client posted and did not fetch before the switch comes over the WebSocket, in order: T199, T208.
 func TestUpgradeKeepsMessages(t *testing.T) {
 	s := serve(t)
 	session := s.poll4(t)

@@ -19,7 +19,7 @@ const transports = ['polling', 'websocket', 'upgrade'];
 const clients = { 6: 'engine.io-client-6', 3: 'engine.io-client-3', 1: 'engine.io-client-1' };
 
 const scenarios = {
-  // Every message as soon as the session is open, so that they share payloads.
+  // Every message as soon as the session is open, so that they share payloads: T176, T177.
   text: (run) => together(run, messages.texts()),
   binary: (run) => together(run, messages.binaries()),
   mixed: (run) => together(run, messages.mixed()),
@@ -36,7 +36,7 @@ const scenarios = {
     return `${s.sent.length} messages`;
   },
 
-  // Small bursts from the moment of open. The last hundred wait for the upgrade,
+  // Small bursts from the moment of open, T199. The last hundred wait for the upgrade,
   // so both sides of the switch are certain to carry some.
   'during-upgrade': async (run) => {
     const s = await run.open();

@@ -1,0 +1,182 @@
+package engine
+
+import (
+	"errors"
+	"net/http"
+	"sync/atomic"
+
+	"turbine/httpparse"
+)
+
+// admission is what callbacks decide about one session to be, from its request
+// to Open.
+type admission struct {
+	http    *httpConn
+	head    []byte // of the request; borrowed
+	upgrade bool
+
+	headers http.Header // for the response
+	value   any         // for Session.Value
+	id      string      // instead of a generated one
+	verdict *Verdict    // not nil when it comes later
+}
+
+// ResponseHeader is for header fields to add to the response that begins the
+// session, or refuses it. It may be used in Admit only.
+func (r *Request) ResponseHeader() http.Header {
+	if r.admission.headers == nil {
+		r.admission.headers = http.Header{}
+	}
+	return r.admission.headers
+}
+
+// SetValue makes v the session's Value. It may be used in Admit only.
+func (r *Request) SetValue(v any) { r.admission.value = v }
+
+// SetID makes id the session's id, see Options.GenerateID. It may be used in
+// Admit only.
+func (r *Request) SetID(id string) { r.admission.id = id }
+
+// Later postpones the decision: the request waits, bounded by
+// Options.AdmitTimeout, until the result's Accept or Refuse is called. It may
+// be used in Admit only, which then returns nil. What is read of the request
+// later must be read from a Clone.
+func (r *Request) Later() *Verdict {
+	a := r.admission
+	if a.verdict == nil {
+		a.verdict = &Verdict{admission: a, http: a.http, head: append([]byte(nil), a.head...)}
+	}
+	return a.verdict
+}
+
+// Verdict decides about a request that waits for it. Only the first call of
+// Accept or Refuse counts; both are safe from any goroutine. When the client
+// has gone meanwhile, or the time is up, they do nothing.
+type Verdict struct {
+	admission *admission
+	http      *httpConn
+	head      []byte // of the request, to be parsed again
+	decided   atomic.Bool
+	ok        bool   // these two travel with the task
+	refused   string // what the client is told
+}
+
+// SetValue makes v the session's Value. It is called before Accept, by the
+// goroutine that will call it.
+func (v *Verdict) SetValue(value any) { v.admission.value = value }
+
+// SetID makes id the session's id. It is called before Accept, by the goroutine
+// that will call it.
+func (v *Verdict) SetID(id string) { v.admission.id = id }
+
+// ResponseHeader is Request.ResponseHeader. It is used before Accept or
+// Refuse, by the goroutine that will call it.
+func (v *Verdict) ResponseHeader() http.Header {
+	if v.admission.headers == nil {
+		v.admission.headers = http.Header{}
+	}
+	return v.admission.headers
+}
+
+// Accept lets the session begin.
+func (v *Verdict) Accept() { v.decide(true, "") }
+
+// Refuse tells the client message, "Forbidden" if it is empty.
+func (v *Verdict) Refuse(message string) { v.decide(false, message) }
+
+func (v *Verdict) decide(ok bool, message string) {
+	if v.decided.Swap(true) {
+		return
+	}
+	v.ok, v.refused = ok, message
+	// The connection stays on its loop while it waits.
+	_ = v.http.conn.Loop().Post((*verdictTask)(v)) // a stopped loop has closed it
+}
+
+// verdictTask is a Verdict on its way to the connection's loop.
+type verdictTask Verdict
+
+func (t *verdictTask) Run() {
+	v := (*Verdict)(t)
+	h := v.http
+	if h.verdict != v || h.state != exchangeWaiting {
+		return // lost, or out of time
+	}
+	h.unpark()
+	r := &h.server.shard(h.conn.Loop()).request
+	if _, err := httpparse.Parse(v.head, r, h.server.limits); err != nil {
+		h.malformed(err) // it was parsed before
+		return
+	}
+	if !v.ok {
+		h.refuseAdmission(r, v.admission, v.refused)
+		return
+	}
+	rest := h.spill // what came behind the request
+	if v.admission.upgrade && rest != nil {
+		h.spill, h.rest = nil, rest.Bytes()
+		defer rest.Release()
+	}
+	h.admitted(r, v.admission)
+	h.rest = nil
+}
+
+// admit asks the application about r, whose head is the bytes head. If it does
+// not say that the session may begin now, r was refused or waits.
+func (h *httpConn) admit(r *httpparse.Request, head []byte, upgrade bool) (a *admission, ok bool) {
+	a = &admission{http: h, head: head, upgrade: upgrade}
+	if h.server.events.Admit == nil {
+		return a, true
+	}
+	err := h.tellAdmit(&Request{http: r, remote: h.conn.RemoteAddr(), admission: a})
+	switch {
+	case err != nil:
+		h.refuseAdmission(r, a, err.Error())
+	case a.verdict != nil:
+		h.park(a.verdict)
+	default:
+		return a, true
+	}
+	return nil, false
+}
+
+var errAdmitPanic = errors.New(refusedForbidden.message)
+
+func (h *httpConn) tellAdmit(r *Request) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.server.shard(h.conn.Loop()).logPanic(h.server.options.Logger, "panic in Admit; the client is refused", p)
+			err = errAdmitPanic
+		}
+	}()
+	return h.server.events.Admit(r)
+}
+
+// park lets the exchange wait for v, bounded in number and time.
+func (h *httpConn) park(v *Verdict) {
+	sh := h.server.shard(h.conn.Loop())
+	if sh.parked >= h.server.options.MaxAdmitting/len(h.server.shards)+1 {
+		h.unavailable(v.admission.upgrade)
+		return
+	}
+	sh.parked++
+	h.verdict = v
+	h.expect(h.server.options.AdmitTimeout)
+}
+
+// unpark ends the wait.
+func (h *httpConn) unpark() {
+	if h.verdict != nil {
+		h.server.shard(h.conn.Loop()).parked--
+		h.verdict = nil
+	}
+}
+
+// unavailable answers 503: the server is closing or has too much to do.
+func (h *httpConn) unavailable(upgrade bool) {
+	if upgrade {
+		h.refuseUpgrade(503, "Service Unavailable", false)
+		return
+	}
+	h.x.answer(h.conn.Loop(), 503, typeText, "Service Unavailable")
+}

@@ -1,0 +1,130 @@
+package engine
+
+import (
+	"errors"
+
+	"turbine/engine/packet"
+	"turbine/pool"
+	"turbine/wsframe"
+
+	"github.com/gobwas/ws"
+)
+
+// defaultThreshold is the size in bytes from which on compression is worth its
+// while.
+const defaultThreshold = 1024
+
+// PerMessageDeflate switches compression of WebSocket messages on (RFC 7692).
+// The zero value is a good choice: each message is compressed by itself, with
+// one compressor a loop, about 0.8 MB each.
+type PerMessageDeflate struct {
+	// Threshold is the size in bytes from which on messages are compressed.
+	// Zero means 1,024; 1 compresses all.
+	Threshold int
+	// ContextTakeover lets messages refer to those before them, which halves
+	// small JSON once more, and costs about 0.8 MB for each connection.
+	ContextTakeover bool
+	// ClientContextTakeover allows clients the same, and costs 32 KB for each
+	// connection.
+	ClientContextTakeover bool
+}
+
+func (d *PerMessageDeflate) wire() *wsframe.Deflate {
+	return &wsframe.Deflate{ContextTakeover: d.ContextTakeover, ClientContextTakeover: d.ClientContextTakeover}
+}
+
+// compresses reports whether o is to be compressed on a connection that takes
+// it.
+func (s *Session) compresses(o *outgoing) bool {
+	return !o.plain && o.size()-packetSize >= s.server.deflateThreshold
+}
+
+// takeover is the compression context of the session's connection, nil
+// without.
+func (s *Session) takeover() *wsframe.Takeover {
+	if s.extra == nil {
+		return nil
+	}
+	return s.extra.takeover
+}
+
+// compress sets the link up with what the handshake has negotiated.
+func (t *websocket) compress(p wsframe.DeflateParams) {
+	t.deflate = p
+	if p.ServerTakeover || p.ClientTakeover {
+		t.session.rare().takeover = wsframe.NewTakeover(p)
+	}
+}
+
+// sendDeflated writes o as one compressed frame.
+func (t *websocket) sendDeflated(o *outgoing) {
+	s := t.session
+	if o.prepared != nil && !t.deflate.ServerTakeover && !(o.binary && s.base64) {
+		t.conn.WriteBuf(o.prepared.deflated(s.revision, &s.server.shard(s.loop).compressor))
+		return
+	}
+	plain := pool.Frames.Get(s.cost(o))
+	message, binary := s.revision.AppendFrame(plain.Tail(), o.packet(), s.base64)
+	plain.SetTail(message)
+	packed := pool.Frames.Get(plain.Len())
+	if t.deflate.ServerTakeover {
+		packed.SetTail(s.takeover().Compress(packed.Tail(), plain.Bytes()))
+	} else {
+		packed.SetTail(s.server.shard(s.loop).compressor.Compress(packed.Tail(), plain.Bytes()))
+	}
+	wsframe.PutCompressedHeader(packed, opcode(binary))
+	t.conn.WriteBuf(packed)
+	packed.Release()
+	plain.Release()
+}
+
+func opcode(binary bool) ws.OpCode {
+	if binary {
+		return ws.OpBinary
+	}
+	return ws.OpText
+}
+
+// deflated is the whole compressed frame, made once for all receivers, with
+// the compressor of whoever needs it first.
+func (p *Prepared) deflated(r Revision, c *wsframe.Compressor) *pool.Buf {
+	p.packing.Lock()
+	defer p.packing.Unlock()
+	at := &p.packed4
+	if r == Revision3 && p.binary {
+		at = &p.packed3
+	}
+	if *at == nil {
+		message, _ := r.AppendFrame(nil, packet.Packet{Type: packet.Message, Binary: p.binary, Data: p.data}, false)
+		b := pool.New(len(message))
+		b.SetTail(c.Compress(b.Tail(), message))
+		wsframe.PutCompressedHeader(b, opcode(p.binary))
+		*at = b
+	}
+	return *at
+}
+
+// inflate decompresses m, bounded while it grows. The result is borrowed from
+// d.
+func inflate(m wsframe.Message, d *wsframe.Decompressor, takeover *wsframe.Takeover, limit int) (wsframe.Message, error) {
+	var err error
+	if takeover != nil {
+		m.Payload, err = takeover.Decompress(d, m.Payload, limit)
+	} else {
+		m.Payload, err = d.Decompress(m.Payload, limit)
+	}
+	if err == nil && m.OpCode == ws.OpText {
+		err = wsframe.CheckText(m.Payload)
+	}
+	m.Compressed = false
+	return m, err
+}
+
+// closeCode is what the peer is told of err.
+func closeCode(err error) ws.StatusCode {
+	var e *wsframe.CloseError
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ws.StatusProtocolError
+}

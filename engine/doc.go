@@ -1,0 +1,35 @@
+// Package engine is an Engine.IO server: sessions that begin as HTTP
+// long-polling or as a WebSocket, move from the one to the other on the fly, and
+// carry messages both ways, in order and once each. It speaks protocol
+// revisions 4 and 3.
+//
+//	server, err := engine.New(engine.Options{}, engine.Events{
+//		Message: func(s *engine.Session, m engine.Message) { _ = s.Send(m) },
+//	})
+//	if err != nil {
+//		log.Fatal(err)
+//	}
+//	log.Fatal(server.ListenAndServe(":3000"))
+//
+// The contract:
+//
+//   - Events are called on event loops, a few goroutines that serve all clients.
+//     Those of one session come one after another, those of different sessions at
+//     the same time. They must not block. Slow work goes to a goroutine of
+//     the application's own, which answers with Send; a slow decision about a new
+//     client is made with Request.Later.
+//   - What a callback is given is borrowed: the Data of a Message or Packet and
+//     the Request are valid until it returns. Send, Prepare and Request.Clone
+//     copy. A Session may be kept; after Close nothing happens through it.
+//   - Methods marked "Safe from any goroutine" are the doors into the loops:
+//     Session.Send, SendWith, SendPrepared and Close, the Verdict's Accept and
+//     Refuse, and all of Server. They do not wait, but for Shutdown. What is not
+//     marked belongs into the session's callbacks.
+//   - A message that Send accepts arrives, or the session closes with a Reason.
+//     Close is the last event of a session and comes once.
+//   - What clients may use up is bounded by Options. Send returns ErrQueueFull
+//     to a session whose client has fallen behind too far.
+//   - A panic in a callback costs its session, or its request, and is logged.
+//
+// docs/from-node.md maps the names of the server for Node.js to those here.
+package engine

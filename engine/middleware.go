@@ -1,0 +1,162 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"turbine/httpparse"
+)
+
+// runMiddleware lets the standard middlewares see the request, and reports
+// whether it goes on. What they add to the response's header is added to ours;
+// if one of them answers by itself, its answer is sent.
+func (h *httpConn) runMiddleware(r *httpparse.Request) (goOn bool) {
+	w := &middlewareWriter{header: http.Header{}}
+	request, err := standardRequest(r, h)
+	if err == nil {
+		err = h.callMiddleware(w, request)
+	}
+	if err != nil {
+		h.refuseMiddleware(r, err)
+		return false
+	}
+	h.x.headers = appendHeaderLines(h.x.headers, w.header)
+	if w.passed {
+		return true
+	}
+	h.answerMiddleware(r, w)
+	return false
+}
+
+func (h *httpConn) callMiddleware(w *middlewareWriter, request *http.Request) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.server.shard(h.conn.Loop()).logPanic(h.server.options.Logger, "panic in a middleware; the client is refused", p)
+			err = ErrCallbackPanic
+		}
+	}()
+	ctx := context.WithValue(request.Context(), middlewareKey{}, w)
+	h.server.middleware.ServeHTTP(w, request.WithContext(ctx))
+	return nil
+}
+
+func (h *httpConn) refuseMiddleware(r *httpparse.Request, err error) {
+	e := refusedRequest.because("MIDDLEWARE_FAILURE", err.Error(), "")
+	if r.Upgrade {
+		h.refuseHandshake(r, refusedRequest, e)
+		return
+	}
+	h.x.keepAlive = h.x.keepAlive && !r.HasBody()
+	h.server.report(r, h.conn, e)
+	h.x.refuse(h.conn.Loop(), refusedRequest, "")
+}
+
+// answerMiddleware sends what a middleware answered.
+func (h *httpConn) answerMiddleware(r *httpparse.Request, w *middlewareWriter) {
+	h.x.keepAlive = h.x.keepAlive && !r.HasBody() && !r.Upgrade
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	h.x.answer(h.conn.Loop(), w.status, "", w.body.String())
+}
+
+// middlewareEnd is the handler at the end of the chain: the request is ours.
+// Middlewares that add header fields as late as possible do so when the header
+// is written.
+var middlewareEnd = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	r.Context().Value(middlewareKey{}).(*middlewareWriter).passed = true
+	w.WriteHeader(http.StatusOK)
+})
+
+// middlewareKey is where a request's context holds its middlewareWriter, which
+// middlewares may have wrapped.
+type middlewareKey struct{}
+
+// middlewareWriter collects what middlewares do to the response.
+type middlewareWriter struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+	passed bool
+}
+
+func (w *middlewareWriter) Header() http.Header { return w.header }
+
+func (w *middlewareWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+}
+
+func (w *middlewareWriter) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return w.body.Write(p)
+}
+
+// standardRequest copies r into the form of net/http. Its body is empty: it
+// belongs to the session.
+func standardRequest(r *httpparse.Request, h *httpConn) (*http.Request, error) {
+	u, err := url.ParseRequestURI(string(r.Target))
+	if err != nil {
+		return nil, err
+	}
+	header := newRequest(r, h.conn).Headers()
+	host := header.Get("Host")
+	header.Del("Host")
+	return &http.Request{
+		Method: string(r.Method), URL: u, RequestURI: string(r.Target), Host: host, Header: header,
+		Proto: "HTTP/1." + string('0'+byte(r.Minor)), ProtoMajor: 1, ProtoMinor: r.Minor,
+		Body: io.NopCloser(bytes.NewReader(nil)), RemoteAddr: h.conn.RemoteAddr().String(),
+	}, nil
+}
+
+// ownFields are the header fields that are the server's own affair.
+var ownFields = []string{"Connection", "Content-Length", "Date", "Sec-Websocket-Accept", "Transfer-Encoding", "Upgrade"}
+
+// appendHeaderLines appends the fields of h as header lines, in the order of
+// their names.
+func appendHeaderLines(dst []byte, h http.Header) []byte {
+	if len(h) == 0 {
+		return dst
+	}
+	names := make([]string, 0, len(h))
+	for name := range h {
+		if !slices.Contains(ownFields, http.CanonicalHeaderKey(name)) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		for _, value := range h[name] {
+			dst = httpparse.AppendHeader(dst, name, value)
+		}
+	}
+	return dst
+}
+
+// tellHeaders asks the application for header fields of a response with status
+// 200 or 101.
+func (h *httpConn) tellHeaders(r *httpparse.Request) {
+	e := &h.server.events
+	if e.Headers == nil && e.InitialHeaders == nil {
+		return
+	}
+	header := http.Header{}
+	defer func() {
+		if p := recover(); p != nil {
+			h.server.shard(h.conn.Loop()).logPanic(h.server.options.Logger, "panic in Headers", p)
+		}
+		h.x.okay = appendHeaderLines(h.x.okay, header)
+	}()
+	request := newRequest(r, h.conn)
+	if e.InitialHeaders != nil && !h.x.query.hasSID {
+		e.InitialHeaders(request, header)
+	}
+	if e.Headers != nil {
+		e.Headers(request, header)
+	}
+}

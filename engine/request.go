@@ -1,0 +1,83 @@
+package engine
+
+import (
+	"net/http"
+	"net/netip"
+
+	"turbine/httpparse"
+	"turbine/loop"
+)
+
+// Request is a request as callbacks see it. Unless a callback's comment says
+// otherwise it is borrowed: valid until that callback returns. Clone keeps it.
+type Request struct {
+	http      *httpparse.Request
+	remote    netip.AddrPort
+	admission *admission // while the application decides; else nil
+}
+
+func newRequest(r *httpparse.Request, c *loop.Conn) *Request {
+	return &Request{http: r, remote: c.RemoteAddr()}
+}
+
+// Clone returns a copy that may be kept, and read on any goroutine. It has no
+// Later.
+func (r *Request) Clone() *Request {
+	return &Request{http: cloneHTTP(r.http), remote: r.remote}
+}
+
+func cloneHTTP(r *httpparse.Request) *httpparse.Request {
+	keep := func(p []byte) []byte { return append([]byte(nil), p...) }
+	c := *r
+	c.Method, c.Target, c.Path, c.Query = keep(r.Method), keep(r.Target), keep(r.Path), keep(r.Query)
+	c.Headers = make([]httpparse.Header, len(r.Headers))
+	for i, h := range r.Headers {
+		c.Headers[i] = httpparse.Header{Name: keep(h.Name), Value: keep(h.Value)}
+	}
+	return &c
+}
+
+// Method is the HTTP method.
+func (r *Request) Method() string { return string(r.http.Method) }
+
+// Target is the request target as it came.
+func (r *Request) Target() string { return string(r.http.Target) }
+
+// Path is the path of the request target, not decoded.
+func (r *Request) Path() string { return string(r.http.Path) }
+
+// Query is the value of a query parameter, decoded, the last one where a name
+// repeats, and "" where it is absent.
+func (r *Request) Query(name string) string {
+	found := ""
+	for rest := r.http.Query; len(rest) > 0; {
+		var key, value []byte
+		key, value, rest = httpparse.NextParam(rest)
+		if unescaped(key) == name {
+			found = unescaped(value)
+		}
+	}
+	return found
+}
+
+// unescaped copies p, which stays as it came: a request may be parsed again on
+// another loop.
+func unescaped(p []byte) string {
+	return string(httpparse.Unescape(append([]byte(nil), p...)))
+}
+
+// Header is the value of a header field, the first one where a name repeats,
+// and "" where it is absent. The name's case does not matter.
+func (r *Request) Header(name string) string { return string(r.http.Header(name)) }
+
+// Headers is a copy of all header fields.
+func (r *Request) Headers() http.Header {
+	h := make(http.Header, len(r.http.Headers))
+	for _, f := range r.http.Headers {
+		h.Add(string(f.Name), string(f.Value))
+	}
+	return h
+}
+
+// RemoteAddr is the address of the connection's other end.
+func (r *Request) RemoteAddr() netip.AddrPort { return r.remote }

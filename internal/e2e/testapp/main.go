@@ -1,0 +1,81 @@
+// Testapp is an echo server for the end-to-end tests: it does what an
+// application does and the turbine binary has no flag for. It admits clients by
+// the token in their query:
+//
+//	| token  | answer
+//	| secret | admitted at once
+//	| later  | admitted by another goroutine
+//	| never  | refused by another goroutine: "not you"
+//	| other  | refused at once: "wrong token"
+//
+// It prints the address that it listens on, and ends with code 0 after SIGTERM.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"turbine/engine"
+)
+
+// drainTimeout is short: tests leave sessions without a poll.
+const drainTimeout = 200 * time.Millisecond
+
+func main() {
+	if err := run(); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run() error {
+	server, err := engine.New(engine.Options{}, engine.Events{
+		Admit:   admit,
+		Message: func(s *engine.Session, m engine.Message) { _ = s.Send(m) },
+	})
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	fmt.Println("testapp: listening on", listener.Addr())
+
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	_ = server.Shutdown(ctx) // an error says that it had to cut sessions off
+	if err := <-served; !errors.Is(err, engine.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func admit(r *engine.Request) error {
+	switch r.Query("token") {
+	case "secret":
+		return nil
+	case "later":
+		go r.Later().Accept()
+		return nil
+	case "never":
+		go r.Later().Refuse("not you")
+		return nil
+	}
+	return errors.New("wrong token")
+}

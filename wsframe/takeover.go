@@ -1,0 +1,76 @@
+package wsframe
+
+import (
+	"sync"
+
+	"turbine/internal/invariants"
+)
+
+// Takeover is the compression state of one connection that negotiated context
+// takeover in at least one direction (RFC 7692, 7.1.1). Each direction gets its
+// memory with its first compressed message: about 0.8 MB to compress, 32 KB to
+// decompress.
+type Takeover struct {
+	params   DeflateParams
+	deflater *deflater
+	window   window
+}
+
+// deflaters recycles compressors: one is dear to allocate, and a connection
+// that ends leaves it for the next.
+var deflaters = sync.Pool{New: func() any { return newDeflater() }}
+
+// NewTakeover returns the state for a connection with p. Whoever closes the
+// connection calls Release.
+func NewTakeover(p DeflateParams) *Takeover {
+	invariants.Check(p.Accepted && (p.ServerTakeover || p.ClientTakeover), "Takeover without context takeover")
+	return &Takeover{params: p}
+}
+
+// Compress is Compressor.Compress for a connection with ServerTakeover, and for
+// no other. The result must be sent, in the order of the calls: the messages
+// after it refer to it.
+func (t *Takeover) Compress(dst, p []byte) []byte {
+	invariants.Check(t.params.ServerTakeover, "the client keeps no context of the server's messages")
+	if t.deflater == nil {
+		t.deflater = deflaters.Get().(*deflater)
+		t.deflater.reset()
+	}
+	return t.deflater.append(dst, p)
+}
+
+// Decompress is Decompressor.Decompress by the loop's d, for messages in the
+// order they came. Without ClientTakeover it keeps nothing of them. After an
+// error the connection cannot go on: its window is lost.
+func (t *Takeover) Decompress(d *Decompressor, p []byte, limit int) ([]byte, error) {
+	if !t.params.ClientTakeover {
+		return d.Decompress(p, limit)
+	}
+	return d.inflate(p, limit, &t.window)
+}
+
+// Release gives back what t holds. It must not be used again, but for a second
+// Release, which does nothing.
+func (t *Takeover) Release() {
+	if t.deflater != nil {
+		deflaters.Put(t.deflater)
+	}
+	*t = Takeover{}
+}
+
+// window is the last 32 KB that a client sent, uncompressed.
+type window struct {
+	bytes []byte
+}
+
+// slide borrows p and makes it the newest part.
+func (w *window) slide(p []byte) {
+	if w.bytes == nil && len(p) > 0 {
+		w.bytes = make([]byte, 0, windowSize)
+	}
+	p = p[max(0, len(p)-windowSize):]
+	if over := len(w.bytes) + len(p) - windowSize; over > 0 {
+		w.bytes = w.bytes[:copy(w.bytes, w.bytes[over:])]
+	}
+	w.bytes = append(w.bytes, p...)
+}
