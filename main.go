@@ -40,7 +40,7 @@ type flags struct {
 	Transports      []string         `default:"polling,websocket" enum:"polling,websocket" help:"Transports that clients may use."`
 	Revisions       []int            `default:"4,3" help:"Protocol revisions that clients may speak: 4, 3."`
 	Loops           int              `default:"0" help:"Number of event loops; 0 means one for each CPU."`
-	CORSOrigin      []string         `name:"cors-origin" placeholder:"ORIGIN,..." help:"Origins whose pages may connect from elsewhere; * for any. None by default."`
+	CORSOrigin      []string         `name:"cors-origin" placeholder:"ORIGIN" help:"Origins whose pages may connect from elsewhere; * for any. None by default."`
 	CORSCredentials bool             `name:"cors-credentials" help:"Let those pages send cookies."`
 	Cookie          string           `placeholder:"NAME" help:"Set a cookie of this name with the session id, for load balancers. None by default."`
 	Compression     bool             `default:"true" negatable:"" help:"Compress responses to polls of 1,024 bytes and more."`

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"turbine/httpparse"
+	"turbine/loop"
 )
 
 // admission is what callbacks decide about one session to be, from its request
@@ -44,7 +45,7 @@ func (r *Request) SetID(id string) { r.admission.id = id }
 func (r *Request) Later() *Verdict {
 	a := r.admission
 	if a.verdict == nil {
-		a.verdict = &Verdict{admission: a, http: a.http, head: append([]byte(nil), a.head...)}
+		a.verdict = &Verdict{admission: a, http: a.http, loop: a.http.conn.Loop(), head: append([]byte(nil), a.head...)}
 	}
 	return a.verdict
 }
@@ -55,7 +56,8 @@ func (r *Request) Later() *Verdict {
 type Verdict struct {
 	admission *admission
 	http      *httpConn
-	head      []byte // of the request, to be parsed again
+	loop      *loop.Loop // of the connection, which stays there while it waits
+	head      []byte     // of the request, to be parsed again
 	decided   atomic.Bool
 	ok        bool   // these two travel with the task
 	refused   string // what the client is told
@@ -89,8 +91,7 @@ func (v *Verdict) decide(ok bool, message string) {
 		return
 	}
 	v.ok, v.refused = ok, message
-	// The connection stays on its loop while it waits.
-	_ = v.http.conn.Loop().Post((*verdictTask)(v)) // a stopped loop has closed it
+	_ = v.loop.Post((*verdictTask)(v)) // a stopped loop has closed it
 }
 
 // verdictTask is a Verdict on its way to the connection's loop.
@@ -99,10 +100,14 @@ type verdictTask Verdict
 func (t *verdictTask) Run() {
 	v := (*Verdict)(t)
 	h := v.http
-	if h.verdict != v || h.state != exchangeWaiting {
+	if h.conn.Loop() != v.loop || h.verdict != v || h.state != exchangeWaiting {
 		return // lost, or out of time
 	}
 	h.unpark()
+	if h.server.closing.Load() { // CloseSessions may have been past a session made now
+		h.unavailable(v.admission.upgrade)
+		return
+	}
 	r := &h.server.shard(h.conn.Loop()).request
 	if _, err := httpparse.Parse(v.head, r, h.server.limits); err != nil {
 		h.malformed(err) // it was parsed before
@@ -155,7 +160,9 @@ func (h *httpConn) tellAdmit(r *Request) (err error) {
 // park lets the exchange wait for v, bounded in number and time.
 func (h *httpConn) park(v *Verdict) {
 	sh := h.server.shard(h.conn.Loop())
-	if sh.parked >= h.server.options.MaxAdmitting/len(h.server.shards)+1 {
+	// Each loop has its share, rounded up: the sum may exceed the limit by less
+	// than the number of loops.
+	if loops := len(h.server.shards); sh.parked >= (h.server.options.MaxAdmitting+loops-1)/loops {
 		h.unavailable(v.admission.upgrade)
 		return
 	}

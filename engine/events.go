@@ -49,8 +49,8 @@ type Events struct {
 	// Message brings a message from the client. m.Data is borrowed.
 	Message func(s *Session, m Message)
 	// PacketCreate says that a packet is about to be queued for the client: a
-	// message, ping or pong. It runs on the goroutine that sends. p.Data is
-	// borrowed.
+	// message, ping or pong, or the open packet and the initial one, before
+	// Open. It runs on the goroutine that sends. p.Data is borrowed.
 	PacketCreate func(s *Session, p Packet)
 	// Heartbeat says that a pong came (revision 4) or a ping (revision 3).
 	Heartbeat func(s *Session)

@@ -40,6 +40,7 @@ func (h *httpConn) refuseAdmission(r *httpparse.Request, a *admission, message s
 func (h *httpConn) admitted(r *httpparse.Request, a *admission) {
 	s, x := h.server, &h.x
 	refuse := func(refused *refusal, e *HandshakeError) {
+		x.headers = appendHeaderLines(x.headers, a.headers)
 		if a.upgrade {
 			h.refuseHandshake(r, refused, e)
 			return
@@ -107,9 +108,17 @@ func (h *httpConn) openPolling(r *httpparse.Request, a *admission) {
 
 	t.poll = x
 	session.sendOpen()
-	session.begin()
-	session.tellOpen(newRequest(r, h.conn))
-	session.run()
+	session.opened(newRequest(r, h.conn))
+}
+
+// opened lets the application have the session. It borrows r.
+func (s *Session) opened(r *Request) {
+	if s.state == sessionClosed { // by a panic
+		return
+	}
+	s.begin()
+	s.tellOpen(r)
+	s.run()
 }
 
 // openWebSocket begins a session on a WebSocket just opened. It borrows r and
@@ -128,9 +137,7 @@ func (s *Server) openWebSocket(conn *loop.Conn, q query, r *httpparse.Request, a
 	session.startHeartbeat()
 
 	session.sendOpen()
-	session.begin()
-	session.tellOpen(newRequest(r, conn))
-	session.run()
+	session.opened(newRequest(r, conn))
 	if session.state != sessionClosed {
 		t.Data(rest)
 	}
@@ -147,7 +154,7 @@ func (s *Session) sendOpen() {
 	open.Append(data)
 	s.tellOwnPacket(packet.Packet{Type: packet.Open, Data: data})
 	batch := append(s.server.shard(s.loop).batch[:0], outgoing{kind: packet.Open, data: open})
-	if initial := s.server.initial; initial != nil {
+	if initial := s.server.initial; initial != nil && s.state != sessionClosed {
 		s.tellOwnPacket(packet.Packet{Type: packet.Message, Binary: initial.binary, Data: initial.data})
 		batch = append(batch, outgoing{kind: packet.Message, binary: initial.binary, prepared: initial})
 	}

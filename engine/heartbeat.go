@@ -33,7 +33,9 @@ func (s *Session) heartbeat(kind packet.Type) {
 	case !s.revision.ServerPings() && kind == packet.Ping:
 		s.nextBeat = s.loop.Now() + o.PingInterval + o.PingTimeout
 		s.control(packet.Pong)
-		s.tellHeartbeat()
+		if s.state != sessionClosed { // by a panic
+			s.tellHeartbeat()
+		}
 	default:
 		s.close(ReasonTransportError, ErrHeartbeat)
 	}

@@ -24,8 +24,8 @@ func (h *httpConn) runMiddleware(r *httpparse.Request) (goOn bool) {
 		h.refuseMiddleware(r, err)
 		return false
 	}
-	h.x.headers = appendHeaderLines(h.x.headers, w.header)
 	if w.passed {
+		h.x.headers = appendHeaderLines(h.x.headers, w.header)
 		return true
 	}
 	h.answerMiddleware(r, w)
@@ -58,6 +58,7 @@ func (h *httpConn) refuseMiddleware(r *httpparse.Request, err error) {
 // answerMiddleware sends what a middleware answered.
 func (h *httpConn) answerMiddleware(r *httpparse.Request, w *middlewareWriter) {
 	h.x.keepAlive = h.x.keepAlive && !r.HasBody() && !r.Upgrade
+	h.x.headers = appendFields(h.x.headers, w.header, framing)
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
@@ -87,13 +88,16 @@ type middlewareWriter struct {
 func (w *middlewareWriter) Header() http.Header { return w.header }
 
 func (w *middlewareWriter) WriteHeader(status int) {
-	if w.status == 0 {
+	if w.status == 0 && status >= 200 { // informational ones are not the answer
 		w.status = status
 	}
 }
 
 func (w *middlewareWriter) Write(p []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
+	if w.status == http.StatusNoContent || w.status == http.StatusNotModified {
+		return 0, http.ErrBodyNotAllowed // the client would take it for the next response
+	}
 	return w.body.Write(p)
 }
 
@@ -114,18 +118,28 @@ func standardRequest(r *httpparse.Request, h *httpConn) (*http.Request, error) {
 	}, nil
 }
 
-// ownFields are the header fields that are the server's own affair.
-var ownFields = []string{"Connection", "Content-Length", "Date", "Sec-Websocket-Accept", "Transfer-Encoding", "Upgrade"}
+// framing are the header fields that say how a message is read: the server's
+// own affair in every response.
+var framing = []string{"Connection", "Content-Length", "Date", "Transfer-Encoding", "Upgrade"}
+
+// ownFields are those that say what the server's own responses are, too.
+var ownFields = append([]string{
+	"Cache-Control", "Content-Encoding", "Content-Type",
+	"Sec-Websocket-Accept", "Sec-Websocket-Extensions", "Sec-Websocket-Protocol",
+}, framing...)
 
 // appendHeaderLines appends the fields of h as header lines, in the order of
-// their names.
-func appendHeaderLines(dst []byte, h http.Header) []byte {
+// their names, for a response of the server. Its own fields cannot be changed,
+// and what is no field name is left out.
+func appendHeaderLines(dst []byte, h http.Header) []byte { return appendFields(dst, h, ownFields) }
+
+func appendFields(dst []byte, h http.Header, without []string) []byte {
 	if len(h) == 0 {
 		return dst
 	}
 	names := make([]string, 0, len(h))
 	for name := range h {
-		if !slices.Contains(ownFields, http.CanonicalHeaderKey(name)) {
+		if isToken(name) && !slices.Contains(without, http.CanonicalHeaderKey(name)) {
 			names = append(names, name)
 		}
 	}

@@ -300,8 +300,9 @@ func (o *Options) allowsRevision(r Revision) bool { return slices.Contains(o.Rev
 // tick is the step of the timing wheels: a twentieth of the shortest timeout,
 // so that deadlines are met within 5 %, or 10 ms where that is more.
 func (o *Options) tick() time.Duration {
-	shortest := min(o.PingInterval, o.PingTimeout, o.UpgradeTimeout, o.HeaderTimeout, o.BodyTimeout, o.IdleTimeout, o.CloseTimeout)
-	return max(10*time.Millisecond, min(shortest/20, 100*time.Millisecond))
+	shortest := min(o.PingInterval, o.PingTimeout, o.UpgradeTimeout, o.HeaderTimeout, o.BodyTimeout, o.IdleTimeout, o.CloseTimeout, o.AdmitTimeout)
+	// Nobody waits for the end of a foreign upgrade: that may be late by half.
+	return max(10*time.Millisecond, min(shortest/20, o.ForeignUpgradeTimeout/2, 100*time.Millisecond))
 }
 
 func (o *Options) loop() loop.Options {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -219,12 +220,32 @@ func (s *Server) cutSessions(err error) {
 	s.Each(func(session *Session) { session.close(ReasonForcedClose, err) })
 }
 
+// Find calls found on the loop of the session with that id, with the session,
+// or with nil on some loop where there is none. It returns ErrServerClosed,
+// and calls nothing, when the server does not run.
+func (s *Server) Find(id string, found func(*Session)) error {
+	shards := s.bound()
+	if len(shards) == 0 {
+		return ErrServerClosed
+	}
+	where, ok := s.findSID([]byte(url.QueryEscape(id)))
+	if !ok || where.loop >= len(shards) {
+		where = sid{}
+	}
+	home := shards[where.loop].loop
+	err := home.Post(loop.Func(func() { found(s.lookup(home, where)) }))
+	if err != nil {
+		return ErrServerClosed
+	}
+	return nil
+}
+
 // Each calls visit for every session, on the session's loop, some sessions at a
 // time. It returns at once; what visit does must not block.
 func (s *Server) Each(visit func(*Session)) {
 	s.each(func(owner loop.Alarm) {
 		if a, ok := owner.(*alarm); ok {
-			visit((*Session)(a))
+			(*Session)(a).visit(visit)
 		}
 	})
 }

@@ -80,6 +80,7 @@ type Session struct {
 	slot      loop.Slot
 	sealed    atomic.Bool // Send is over; set under mu
 	scheduled bool        // run will come; guarded by mu
+	dropped   bool        // CloseNow was called; guarded by mu
 	secret    secret
 	state     sessionState
 	revision  Revision
@@ -229,6 +230,7 @@ func (s *Session) SendWith(m Message, o SendOptions) error {
 	if s.sealed.Load() {
 		return ErrClosed
 	}
+	s.tellMessageCreate(m.Binary, m.Data) // it may panic: nothing is on loan yet
 	data := pool.Frames.Get(len(m.Data) + pool.Headroom)
 	data.Append(m.Data)
 	err := s.queue(outgoing{data: data, kind: packet.Message, binary: m.Binary, plain: o.NoCompress, sent: o.Sent})
@@ -241,6 +243,7 @@ func (s *Session) SendWith(m Message, o SendOptions) error {
 // SendPrepared is Send for a message that many sessions get.
 // Safe from any goroutine.
 func (s *Session) SendPrepared(p *Prepared) error {
+	s.tellMessageCreate(p.binary, p.data)
 	return s.queue(outgoing{prepared: p, kind: packet.Message, binary: p.binary})
 }
 
@@ -262,11 +265,22 @@ func (s *Session) Close() {
 	}
 }
 
+// CloseNow ends the session at once: what is queued for the client is dropped.
+// Safe from any goroutine.
+func (s *Session) CloseNow() {
+	s.mu.Lock()
+	s.sealed.Store(true)
+	s.dropped = true
+	schedule := !s.scheduled
+	s.scheduled = true
+	s.mu.Unlock()
+	if schedule {
+		s.post()
+	}
+}
+
 // queue takes o, unless it returns an error.
 func (s *Session) queue(o outgoing) error {
-	if s.server.events.PacketCreate != nil && !s.sealed.Load() {
-		s.tellPacketCreate(o.packet())
-	}
 	size := o.size()
 	s.mu.Lock()
 	if s.sealed.Load() {
@@ -289,10 +303,20 @@ func (s *Session) queue(o outgoing) error {
 	return nil
 }
 
+// takes reports whether queue would take size bytes more now.
+func (s *Session) takes(size int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.sealed.Load() && (s.outbox == nil || s.outbox.bytes+size <= s.server.options.MaxQueue)
+}
+
 // control queues a packet of the protocol's own, also while closing. A client
 // that pings and takes nothing gets no more pongs.
 func (s *Session) control(kind packet.Type) {
 	s.tellOwnPacket(packet.Packet{Type: kind})
+	if s.state == sessionClosed { // by a panic
+		return
+	}
 	s.mu.Lock()
 	if s.outbox == nil {
 		s.outbox = outboxes.Get().(*outbox)
@@ -324,7 +348,12 @@ func (s *Session) begin() {
 func (s *Session) run() {
 	s.mu.Lock()
 	s.scheduled = false
+	dropped := s.dropped
 	s.mu.Unlock()
+	if dropped {
+		s.ended()
+		return
+	}
 	if s.state == sessionOpen && s.sealed.Load() {
 		s.become(sessionClosing)
 		s.closeBy = s.loop.Now() + s.server.options.CloseTimeout
@@ -370,7 +399,9 @@ func (s *Session) deliver(batch []outgoing) {
 	if d := s.server.debug.socket; d != nil {
 		d.Debug("flushing", "session", s.ID(), "packets", len(batch), "transport", s.Transport())
 	}
-	s.tellFlush(len(batch))
+	if s.state != sessionClosed { // by a panic in PacketCreate
+		s.tellFlush(len(batch))
+	}
 	if s.state == sessionClosed { // by a panic
 		for i := range batch {
 			batch[i].release()
@@ -380,7 +411,9 @@ func (s *Session) deliver(batch []outgoing) {
 	s.transport.send(batch)
 	clear(batch)
 	shard.batch = batch[:0]
-	s.tellFlushed()
+	if s.state != sessionClosed { // the batch may have been the last one
+		s.tellFlushed()
+	}
 }
 
 func (s *Session) takeBatch(batch []outgoing) []outgoing {
@@ -502,14 +535,14 @@ func (s *Session) tellPacket(p Packet) {
 	}
 }
 
-// tellPacketCreate may run on any goroutine: a panic there is the caller's own.
-func (s *Session) tellPacketCreate(p Packet) {
-	if s.server.events.PacketCreate != nil {
-		s.server.events.PacketCreate(s, p)
+// tellMessageCreate may run on any goroutine: a panic there is the caller's own.
+func (s *Session) tellMessageCreate(binary bool, data []byte) {
+	if s.server.events.PacketCreate != nil && s.takes(packetSize+len(data)) {
+		s.server.events.PacketCreate(s, Packet{Type: packet.Message, Binary: binary, Data: data})
 	}
 }
 
-// tellOwnPacket is tellPacketCreate for packets of the server's own, on the
+// tellOwnPacket calls PacketCreate for packets of the server's own, on the
 // session's loop.
 func (s *Session) tellOwnPacket(p Packet) {
 	if s.server.events.PacketCreate != nil {
@@ -544,6 +577,12 @@ func (s *Session) tellFlushed() {
 		defer s.rescue()
 		s.server.events.Flushed(s)
 	}
+}
+
+// visit is a callback of Server.Each.
+func (s *Session) visit(f func(*Session)) {
+	defer s.rescue()
+	f(s)
 }
 
 // tellSent calls back for a message that was sent.

@@ -251,6 +251,11 @@ func (t *websocket) lost() {
 	t.session.close(ReasonTransportClose, nil)
 }
 
-func (t *websocket) end() { t.session.ended() }
+// end waits for Drained where callbacks of SendOptions.Sent are due.
+func (t *websocket) end() {
+	if e := t.session.extra; e == nil || len(e.sent) == 0 {
+		t.session.ended()
+	}
+}
 
 func (t *websocket) closed() { t.leave(0) }

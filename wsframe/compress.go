@@ -53,8 +53,8 @@ func (f *deflater) append(dst, p []byte) []byte {
 		return append(dst, 0) // RFC 7692, 7.2.3.6: an empty stored block, less its lengths
 	}
 	f.dst = dst
-	f.writer.Write(p) // fails only when Write of f does, which never does
-	f.writer.Flush()
+	_, _ = f.writer.Write(p) // fails only when Write of f does, which never does
+	_ = f.writer.Flush()
 	dst, f.dst = f.dst, nil
 	end := len(dst) - len(syncMarker)
 	invariants.Check(end > 0 && string(dst[end:]) == syncMarker, "no sync marker behind a message")

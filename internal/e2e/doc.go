@@ -8,6 +8,8 @@
 //     hand what no proper client sends, and check what the protocol text says
 //     the sender gets; each ends with a session that is served as before.
 //   - heartbeat_test.go does what a client does, or not, when it is pinged.
+//   - features_test.go runs the clients again with compression, cookies, CORS,
+//     an initial packet, admission (testapp) and another path, and JSONP by hand.
 //   - browser_test.go has a real browser load a page from another origin; see
 //     browser/.
 //   - binary_test.go checks the command line, the environment and the signals.
