@@ -4,13 +4,14 @@ import (
 	"log/slog"
 	"path"
 	"strings"
+	"unicode"
 )
 
 // debugScopes returns the loggers of the scopes that pattern names, as the
 // DEBUG variable of the reference server does: names with * in them, with
 // commas or spaces between; those behind a - are left out.
 func debugScopes(pattern string, logger *slog.Logger) func(string) *slog.Logger {
-	names := strings.FieldsFunc(pattern, func(r rune) bool { return r == ',' || r == ' ' })
+	names := strings.FieldsFunc(pattern, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
 	return func(scope string) *slog.Logger {
 		on := false
 		for _, name := range names {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"turbine/httpparse"
 	"turbine/loop"
@@ -25,6 +26,7 @@ type admission struct {
 // ResponseHeader is for header fields to add to the response that begins the
 // session, or refuses it. It may be used in Admit only.
 func (r *Request) ResponseHeader() http.Header {
+	r.mustDecide()
 	if r.admission.headers == nil {
 		r.admission.headers = http.Header{}
 	}
@@ -32,17 +34,31 @@ func (r *Request) ResponseHeader() http.Header {
 }
 
 // SetValue makes v the session's Value. It may be used in Admit only.
-func (r *Request) SetValue(v any) { r.admission.value = v }
+func (r *Request) SetValue(v any) {
+	r.mustDecide()
+	r.admission.value = v
+}
 
 // SetID makes id the session's id, see Options.GenerateID. It may be used in
 // Admit only.
-func (r *Request) SetID(id string) { r.admission.id = id }
+func (r *Request) SetID(id string) {
+	r.mustDecide()
+	r.admission.id = id
+}
+
+// mustDecide panics where there is nothing to decide.
+func (r *Request) mustDecide() {
+	if r.admission == nil {
+		panic("engine: this method of Request may be used in Admit only")
+	}
+}
 
 // Later postpones the decision: the request waits, bounded by
 // Options.AdmitTimeout, until the result's Accept or Refuse is called. It may
 // be used in Admit only, which then returns nil. What is read of the request
 // later must be read from a Clone.
 func (r *Request) Later() *Verdict {
+	r.mustDecide()
 	a := r.admission
 	if a.verdict == nil {
 		a.verdict = &Verdict{admission: a, http: a.http, loop: a.http.conn.Loop(), head: append([]byte(nil), a.head...)}
@@ -56,8 +72,10 @@ func (r *Request) Later() *Verdict {
 type Verdict struct {
 	admission *admission
 	http      *httpConn
-	loop      *loop.Loop // of the connection, which stays there while it waits
-	head      []byte     // of the request, to be parsed again
+	loop      *loop.Loop    // of the connection, which stays there while it waits
+	head      []byte        // of the request, to be parsed again
+	slot      loop.Slot     // its alarm; the loop's
+	deadline  time.Duration // the loop's
 	decided   atomic.Bool
 	ok        bool   // these two travel with the task
 	refused   string // what the client is told
@@ -100,10 +118,11 @@ type verdictTask Verdict
 func (t *verdictTask) Run() {
 	v := (*Verdict)(t)
 	h := v.http
-	if h.conn.Loop() != v.loop || h.verdict != v || h.state != exchangeWaiting {
+	v.settle()
+	if !v.waitedFor() {
 		return // lost, or out of time
 	}
-	h.unpark()
+	h.verdict = nil
 	if h.server.closing.Load() { // CloseSessions may have been past a session made now
 		h.unavailable(v.admission.upgrade)
 		return
@@ -159,24 +178,51 @@ func (h *httpConn) tellAdmit(r *Request) (err error) {
 
 // park lets the exchange wait for v, bounded in number and time.
 func (h *httpConn) park(v *Verdict) {
-	sh := h.server.shard(h.conn.Loop())
+	o, sh := &h.server.options, h.server.shard(v.loop)
 	// Each loop has its share, rounded up: the sum may exceed the limit by less
 	// than the number of loops.
-	if loops := len(h.server.shards); sh.parked >= (h.server.options.MaxAdmitting+loops-1)/loops {
+	if loops := len(h.server.shards); sh.parked >= (o.MaxAdmitting+loops-1)/loops {
 		h.unavailable(v.admission.upgrade)
 		return
 	}
 	sh.parked++
 	h.verdict = v
-	h.expect(h.server.options.AdmitTimeout)
+	v.deadline = v.loop.Now() + o.AdmitTimeout
+	v.slot = v.loop.Claim((*verdictAlarm)(v))
+	v.loop.Arm(v.slot, v.deadline)
 }
 
-// unpark ends the wait.
-func (h *httpConn) unpark() {
-	if h.verdict != nil {
-		h.server.shard(h.conn.Loop()).parked--
-		h.verdict = nil
+// settle gives back v's place: when it was decided or its time is up, not
+// when the client has gone. What the application is still doing for a client
+// that has gone counts, or one that comes and goes would make it do any amount.
+func (v *Verdict) settle() {
+	if v.slot != 0 {
+		v.loop.Release(v.slot)
+		v.slot = 0
+		v.http.server.shard(v.loop).parked--
 	}
+}
+
+// verdictAlarm is a Verdict as the owner of its slot.
+type verdictAlarm Verdict
+
+func (a *verdictAlarm) Alarm() {
+	v := (*Verdict)(a)
+	if v.loop.Now() < v.deadline {
+		v.loop.Arm(v.slot, v.deadline)
+		return
+	}
+	v.settle()
+	if v.waitedFor() {
+		v.http.verdict = nil
+		v.http.unavailable(v.admission.upgrade)
+	}
+}
+
+// waitedFor reports whether the exchange still waits for v.
+func (v *Verdict) waitedFor() bool {
+	h := v.http
+	return h.conn.Loop() == v.loop && h.verdict == v && h.state == exchangeWaiting
 }
 
 // unavailable answers 503: the server is closing or has too much to do.

@@ -241,8 +241,23 @@ func TestMaxAdmitting(t *testing.T) {
 			for i := range c.room {
 				p.play(fmt.Sprint("reset again", i))
 			}
+			// The application is still at work for them: they count until it
+			// has decided, or until their time is up.
+			got = p.play(form + "third")
+			require.Equal(t, "third: 503 Service Unavailable", got[0], "%v", c)
+			p.world.Advance(10 * time.Second)
 			for i := range c.room {
-				require.Empty(t, p.play(fmt.Sprint(form, "third", i)), "%v", c)
+				require.Empty(t, p.play(fmt.Sprint(form, "fourth", i)), "%v", c)
+			}
+			p.world.Run()
+			for i := range c.room {
+				p.play(fmt.Sprint("reset fourth", i))
+			}
+			for _, v := range p.verdicts {
+				v.Refuse("")
+			}
+			for i := range c.room {
+				require.Empty(t, p.play(fmt.Sprint(form, "fifth", i)), "%v", c)
 			}
 			require.Empty(t, p.events())
 			p.finish()

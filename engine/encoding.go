@@ -125,9 +125,8 @@ func parseQuality(p []byte) int {
 	return min(n, 1000)
 }
 
-// maxEncodingLevel is below 9, where klauspost/compress v1.18.1 (retracted)
-// takes seconds for a body of one repeated byte and writes a corrupt stream.
-// Raise it with a later version.
+// maxEncodingLevel is below 9, which takes seconds for some bodies: too long for
+// a loop.
 const maxEncodingLevel = 8
 
 // An encoder compresses bodies, one after another: one for each loop. The zero

@@ -18,10 +18,12 @@ type Message struct {
 
 // Events are the callbacks of an application. Nil means not interested.
 //
-// Each runs on the loop of its session, one after another for one session, and
-// must not block: all sessions of that loop wait meanwhile. A panic in one
-// closes its session and is logged. What a callback sends leaves in one write
-// when it has returned.
+// Each runs on the loop of its session, or of the connection where there is no
+// session yet, one after another for one session, and must not block: all
+// sessions of that loop wait meanwhile. A panic in one is logged and closes its
+// session, or refuses the client in Admit; a response goes out without what a
+// panic in InitialHeaders or Headers would have added. What a callback sends
+// leaves in one write when it has returned.
 type Events struct {
 	// Admit is asked before a session is made. An error refuses it: the client
 	// is told the error's text, with status 403 (polling) or 400 (WebSocket).
@@ -43,8 +45,9 @@ type Events struct {
 	// borrowed. Messages sent in a polling session's Open go with the next
 	// poll, behind the handshake.
 	Open func(s *Session, r *Request)
-	// Packet brings each packet that the client sends to an open session,
-	// before what it means has happened. p.Data is borrowed.
+	// Packet brings each packet that the client sends to an open session, but
+	// for the close packet of a POST, before what it means has happened.
+	// p.Data is borrowed.
 	Packet func(s *Session, p Packet)
 	// Message brings a message from the client. m.Data is borrowed.
 	Message func(s *Session, m Message)

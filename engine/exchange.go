@@ -25,6 +25,7 @@ type exchange struct {
 	keepAlive bool
 	octets    bool // the body is application/octet-stream
 	oldIE     bool // wants X-XSS-Protection: 0
+	foreign   bool // the answer is a middleware's own
 	partial   bool // the body has not come to home yet: an answer closes the connection
 
 	encoding contentEncoding // that the client accepts for a poll's response
@@ -80,7 +81,7 @@ func (x *exchange) head(on *loop.Loop, status int, contentType string, length in
 		dst = httpparse.AppendHeader(dst, "Content-Type", contentType)
 	}
 	dst = httpparse.AppendHeaderInt(dst, "Content-Length", int64(length))
-	if status == 200 {
+	if status == 200 && !x.foreign {
 		dst = append(dst, "cache-control: no-store\r\n"...)
 		if x.oldIE {
 			dst = append(dst, "X-XSS-Protection: 0\r\n"...)

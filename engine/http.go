@@ -18,6 +18,8 @@ import (
 //	| waiting | response written, keep-alive / not           | head / closed         | parse spill again / Close
 //	| waiting | more bytes (pipelining)                      | waiting               | into spill, bounded; over the bound: closed
 //	| head, body | deadline                                  | closed                | 408; silently when no byte had come
+//	| waiting | verdict out of time, or server closing       | waiting               | 503
+//	| waiting | somebody else's upgrade, deadline            | closed                | silently
 //	| waiting | connection lost                              | closed                | tell the session
 type exchangeState uint8
 
@@ -265,6 +267,7 @@ func (h *httpConn) answered(response *pool.Buf) {
 	h.conn.WriteBuf(response)
 	// The rest of the body would be taken for a request, and home may not have
 	// let go of the exchange while it waits for the body.
+	h.x.headers, h.x.okay, h.x.request = nil, nil, nil
 	early := h.state == exchangeBody || h.x.partial
 	h.dropBody()
 	h.x.home = nil
@@ -284,7 +287,7 @@ func (h *httpConn) answered(response *pool.Buf) {
 // finish frees what the connection holds; it speaks HTTP no more.
 func (h *httpConn) finish() {
 	h.state = exchangeClosed
-	h.unpark()
+	h.verdict = nil
 	if h.spill != nil {
 		h.spill.Release()
 		h.spill = nil
@@ -329,7 +332,7 @@ type httpAlarm httpConn
 
 func (a *httpAlarm) Alarm() {
 	h := (*httpConn)(a)
-	if h.state == exchangeClosed || (h.state == exchangeWaiting && h.verdict == nil && !h.unserved) {
+	if h.state == exchangeClosed || (h.state == exchangeWaiting && !h.unserved) {
 		return
 	}
 	if h.conn.Loop().Now() < h.deadline {
@@ -337,10 +340,6 @@ func (a *httpAlarm) Alarm() {
 		return
 	}
 	switch {
-	case h.verdict != nil:
-		upgrade := h.verdict.admission.upgrade
-		h.unpark()
-		h.unavailable(upgrade)
 	case h.state == exchangeBody:
 		h.failBody(errTimeout)
 	case h.begun:
@@ -359,7 +358,7 @@ func (h *httpConn) closeIdle() {
 	switch {
 	case h.verdict != nil:
 		upgrade := h.verdict.admission.upgrade
-		h.unpark()
+		h.verdict = nil
 		h.unavailable(upgrade)
 	case h.unserved, h.state == exchangeHead && !h.begun:
 		h.finish()

@@ -59,6 +59,7 @@ func (h *httpConn) refuseMiddleware(r *httpparse.Request, err error) {
 func (h *httpConn) answerMiddleware(r *httpparse.Request, w *middlewareWriter) {
 	h.x.keepAlive = h.x.keepAlive && !r.HasBody() && !r.Upgrade
 	h.x.headers = appendFields(h.x.headers, w.header, framing)
+	h.x.foreign = true
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}

@@ -364,3 +364,21 @@ func TestMiddlewareBeforeVerdict(t *testing.T) {
 		}
 	})
 }
+
+// A middleware's own answer is not marked as one of ours.
+func TestMiddlewareCaching(t *testing.T) {
+	b := newBench(t, 1, Options{Middleware: []func(http.Handler) http.Handler{func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Cache-Control", "max-age=60")
+			_, _ = w.Write([]byte("mine"))
+		})
+	}}})
+	p := b.world.Dial()
+	p.Write([]byte("GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n"))
+	b.world.Run()
+	answer := string(p.Read())
+	require.Contains(t, answer, "\r\nCache-Control: max-age=60\r\n")
+	require.NotContains(t, answer, "no-store")
+	p.CloseWrite()
+	b.finish()
+}

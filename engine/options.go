@@ -103,7 +103,7 @@ type Options struct {
 	// 503. Zero means 10 seconds.
 	AdmitTimeout time.Duration
 	// MaxAdmitting is the limit of clients that wait for a Verdict; more are
-	// told 503 at once. Zero means 10,000.
+	// told 503 at once. Each loop has its share, rounded up. Zero means 10,000.
 	MaxAdmitting int
 	// Middleware are standard middlewares, the first one outermost, that see
 	// every request for Path before the server does: those that add header

@@ -109,8 +109,9 @@ func (b *outbox) free() {
 	}
 }
 
-// Prepared is a message encoded once, to be sent to many sessions. It is
-// immutable, and left to the garbage collector. Safe from any goroutine.
+// Prepared is a message encoded once, to be sent to many sessions; compressed,
+// too, by the first loop that needs it so. It does not change otherwise, and is
+// left to the garbage collector. Safe from any goroutine.
 type Prepared struct {
 	binary bool
 	data   []byte

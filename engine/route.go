@@ -179,6 +179,11 @@ func (h *httpConn) foreign(r *httpparse.Request) {
 	}
 	// Somebody else's upgrade gets no answer and ends a little later, as
 	// behind the reference server.
+	if h.server.closing.Load() {
+		h.finish()
+		h.conn.Close()
+		return
+	}
 	h.unserved = true
 	if o.KeepForeignUpgrades {
 		h.expect(o.IdleTimeout)

@@ -143,7 +143,7 @@ func (s *Session) publish() {
 
 // RemoteAddr is the address of the client: of its WebSocket, or of the
 // connection that the session began on. It belongs into the session's
-// callbacks, and is the zero AddrPort in and after Close.
+// callbacks, and is the zero AddrPort once its WebSocket is gone.
 func (s *Session) RemoteAddr() netip.AddrPort {
 	switch t := s.transport.(type) {
 	case *polling:

@@ -85,7 +85,8 @@ func (s *Server) register(l *loop.Loop, q query, a *admission) (*Session, bool) 
 			l.Release(session.slot)
 			return nil, false
 		}
-		session.ownID = &a.id
+		id := a.id // a pointer into a would keep the whole request alive
+		session.ownID = &id
 	}
 	shard.sessions.Add(1)
 	session.publish()

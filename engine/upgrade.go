@@ -160,6 +160,7 @@ func (u *upgrade) giveUp(code ws.StatusCode) {
 	}
 	u.become(upgradeOver)
 	u.session.upgrade = nil
+	u.session.server.shard(u.session.loop).inflater.Done()
 	u.bye(code)
 	if u.takeover != nil {
 		u.takeover.Release()

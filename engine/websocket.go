@@ -91,7 +91,14 @@ type websocket struct {
 
 func (t *websocket) kind() Transport { return WebSocket }
 
-func (t *websocket) ready() bool { return t.conn.Ready() }
+// ready is false, too, while many callbacks wait to hear that the connection
+// has drained, which it will then.
+func (t *websocket) ready() bool {
+	if e := t.session.extra; e != nil && len(e.sent) >= batchPackets {
+		return false
+	}
+	return t.conn.Ready()
+}
 
 // batchBytes is how much is handed to the connection at a time. It may exceed
 // the connection's high-water mark by one batch.
