@@ -1,0 +1,206 @@
+package engine
+
+import (
+	"turbine/engine/packet"
+	"turbine/pool"
+)
+
+// Send borrows m and queues a copy for the client. Messages arrive in the
+// order of the calls, once each, or the session is closed with a reason. It
+// returns ErrClosed when the session is closing or closed, and ErrQueueFull
+// when the client has fallen behind too far. Safe from any goroutine.
+func (s *Session) Send(m Message) error { return s.SendWith(m, SendOptions{}) }
+
+// SendOptions say how a message is sent. The zero value is Send.
+type SendOptions struct {
+	// NoCompress leaves the message as it is, where compression is on.
+	NoCompress bool
+	// Sent is called on the session's loop when the message has been given to
+	// the operating system (WebSocket) or to the connection of the poll that
+	// it answers, in the order of the messages. It is never called when the
+	// session ends before. It must not block.
+	Sent func()
+}
+
+// SendWith is Send with options. Safe from any goroutine.
+func (s *Session) SendWith(m Message, o SendOptions) error {
+	if s.sealed.Load() {
+		return ErrClosed
+	}
+	s.tellMessageCreate(m.Binary, m.Data) // it may panic: nothing is on loan yet
+	data := pool.Frames.Get(len(m.Data) + pool.Headroom)
+	data.Append(m.Data)
+	err := s.queue(outgoing{data: data, kind: packet.Message, binary: m.Binary, plain: o.NoCompress, sent: o.Sent})
+	if err != nil {
+		data.Release()
+	}
+	return err
+}
+
+// SendPrepared is Send for a message that many sessions get.
+// Safe from any goroutine.
+func (s *Session) SendPrepared(p *Prepared) error {
+	s.tellMessageCreate(p.binary, p.data)
+	return s.queue(outgoing{prepared: p, kind: packet.Message, binary: p.binary})
+}
+
+// queue takes o, unless it returns an error.
+func (s *Session) queue(o outgoing) error {
+	size := o.size()
+	s.mu.Lock()
+	if s.sealed.Load() {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	if s.outbox == nil {
+		s.outbox = outboxes.Get().(*outbox)
+	} else if s.outbox.bytes+size > s.server.options.MaxQueue {
+		s.mu.Unlock()
+		return ErrQueueFull
+	}
+	s.outbox.push(o)
+	schedule := !s.scheduled
+	s.scheduled = true
+	s.mu.Unlock()
+	if schedule {
+		s.post()
+	}
+	return nil
+}
+
+// takes reports whether queue would take size bytes more now.
+func (s *Session) takes(size int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.sealed.Load() && (s.outbox == nil || s.outbox.bytes+size <= s.server.options.MaxQueue)
+}
+
+// control queues a packet of the protocol's own, also while closing. A client
+// that pings and takes nothing gets no more pongs.
+func (s *Session) control(kind packet.Type) {
+	s.tellOwnPacket(packet.Packet{Type: kind})
+	if s.state == sessionClosed { // by a panic
+		return
+	}
+	s.mu.Lock()
+	if s.outbox == nil {
+		s.outbox = outboxes.Get().(*outbox)
+	} else if kind == packet.Pong && s.outbox.bytes+packetSize > s.server.options.MaxQueue {
+		s.mu.Unlock()
+		return
+	}
+	s.outbox.push(outgoing{kind: kind})
+	s.mu.Unlock()
+}
+
+// runTask is a Session as the Task that runs it.
+type runTask Session
+
+func (t *runTask) Run() { (*Session)(t).run() }
+
+// post asks for a run. A loop that was stopped has closed the session already,
+// or is about to.
+func (s *Session) post() { _ = s.loop.Post((*runTask)(s)) }
+
+// begin holds back the output until run: what callbacks send leaves at once.
+func (s *Session) begin() {
+	s.mu.Lock()
+	s.scheduled = true
+	s.mu.Unlock()
+}
+
+// run gives the transport what it takes, and closes when that is all.
+func (s *Session) run() {
+	s.mu.Lock()
+	s.scheduled = false
+	dropped := s.dropped
+	s.mu.Unlock()
+	if dropped {
+		s.ended()
+		return
+	}
+	if s.state == sessionOpen && s.sealed.Load() {
+		s.become(sessionClosing)
+		s.closeBy = s.loop.Now() + s.server.options.CloseTimeout
+		s.arm()
+	}
+	s.flush()
+}
+
+// flush hands over batches as long as the transport takes them.
+func (s *Session) flush() {
+	if s.state == sessionClosed {
+		return
+	}
+	shard := s.server.shard(s.loop)
+	for s.state != sessionClosed && s.transport.ready() {
+		batch := s.takeBatch(shard.batch[:0])
+		if len(batch) == 0 {
+			break
+		}
+		s.deliver(batch)
+	}
+	if s.state == sessionClosed { // the batch was the last one
+		return
+	}
+	if s.pending() {
+		s.stalled = true
+		return
+	}
+	if s.stalled {
+		s.stalled = false
+		s.tellDrain()
+	}
+	if s.state == sessionClosing && !s.pending() {
+		s.transport.end()
+	}
+}
+
+// deliver takes a batch, which is in the shard's room, and gives it to the
+// transport.
+func (s *Session) deliver(batch []outgoing) {
+	shard := s.server.shard(s.loop)
+	shard.batch = nil // callbacks may lead to another session's batch
+	if d := s.server.debug.socket; d != nil {
+		d.Debug("flushing", "session", s.ID(), "packets", len(batch), "transport", s.Transport())
+	}
+	if s.state != sessionClosed { // by a panic in PacketCreate
+		s.tellFlush(len(batch))
+	}
+	if s.state == sessionClosed { // by a panic
+		for i := range batch {
+			batch[i].release()
+		}
+		return
+	}
+	s.transport.send(batch)
+	clear(batch)
+	shard.batch = batch[:0]
+	if s.state != sessionClosed { // the batch may have been the last one
+		s.tellFlushed()
+	}
+}
+
+func (s *Session) takeBatch(batch []outgoing) []outgoing {
+	bytes, packets := s.transport.limits()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.outbox == nil {
+		return batch
+	}
+	batch = s.outbox.take(batch, bytes, packets, s.cost)
+	if s.outbox.empty() {
+		s.outbox.free()
+		s.outbox = nil
+	}
+	return batch
+}
+
+// cost is the bound of what o takes in a payload, in bytes.
+func (s *Session) cost(o *outgoing) int { return s.revision.PayloadCost(o.packet(), s.base64) }
+
+func (s *Session) pending() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.outbox != nil
+}
