@@ -86,18 +86,28 @@ func (h *httpConn) generateID(r *httpparse.Request) (id string, err error) {
 	return id, err
 }
 
+// maxJSONPIndex is the most digits of a JSONP client's index, which is kept for
+// the session's life. Clients count from 0.
+const maxJSONPIndex = 32
+
 // openPolling begins a polling session, with the open packet as the answer.
 func (h *httpConn) openPolling(r *httpparse.Request, a *admission) {
 	s, x, on := h.server, &h.x, h.conn.Loop()
+	var jsonp []byte
+	if x.query.jsonp {
+		jsonp = packet.JSONPIndex(make([]byte, 0, 8), []byte(newRequest(r, h.conn).Query("j")))
+		if len(jsonp) > maxJSONPIndex {
+			s.report(r, h.conn, refusedRequest.because("TRANSPORT_HANDSHAKE_ERROR", "j has too many digits", ""))
+			x.refuse(on, refusedRequest, "")
+			return
+		}
+	}
 	session, ok := s.register(on, x.query, a)
 	if !ok {
 		h.unavailable(false)
 		return
 	}
-	t := &polling{session: session, remote: h.conn.RemoteAddr()}
-	if x.query.jsonp {
-		t.jsonp = packet.JSONPIndex(make([]byte, 0, 8), []byte(newRequest(r, h.conn).Query("j")))
-	}
+	t := &polling{session: session, remote: h.conn.RemoteAddr(), jsonp: jsonp}
 	session.setTransport(t)
 	session.startHeartbeat()
 	if cookie := s.options.Cookie; cookie != nil {

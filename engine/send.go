@@ -28,7 +28,7 @@ func (s *Session) SendWith(m Message, o SendOptions) error {
 		return ErrClosed
 	}
 	s.tellMessageCreate(m.Binary, m.Data) // it may panic: nothing is on loan yet
-	data := pool.Frames.Get(len(m.Data) + pool.Headroom)
+	data := pool.Frames.Get(len(m.Data))
 	data.Append(m.Data)
 	err := s.queue(outgoing{data: data, kind: packet.Message, binary: m.Binary, plain: o.NoCompress, sent: o.Sent})
 	if err != nil {

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -172,5 +173,16 @@ func TestSpecGenerateIDFails(t *testing.T) {
 	require.Equal(t, []string{"w: 400 Bad request", "w: closed"}, b.play(hsWebSocket))
 	require.Equal(t, []string{"3 ID_GENERATION_ERROR no id", "3 ID_GENERATION_ERROR no id"}, heard)
 	require.Empty(t, b.events())
+	b.finish()
+}
+
+// A JSONP index is kept for the session's life, so its length is bounded.
+func TestJSONPIndexIsBounded(t *testing.T) {
+	b := newBench(t, 1, Options{})
+	require.Equal(t, []string{`400 {"code":3,"message":"Bad request"}`},
+		b.play("get EIO=4&transport=polling&j="+strings.Repeat("7", maxJSONPIndex+1)))
+	require.Zero(t, b.server.Stats().Sessions)
+	got := b.play("get EIO=4&transport=polling&j=" + strings.Repeat("7", maxJSONPIndex))
+	require.Contains(t, got[0], "200 ___eio["+strings.Repeat("7", maxJSONPIndex)+"](")
 	b.finish()
 }
