@@ -37,6 +37,8 @@ type flags struct {
 	PingTimeout     time.Duration    `default:"20s" help:"How long the answer to a ping may take."`
 	UpgradeTimeout  time.Duration    `default:"10s" help:"How long the switch to WebSocket may take."`
 	MaxPayload      int              `default:"1000000" help:"Limit of a request body and of a WebSocket message, in bytes."`
+	MaxQueue        int              `default:"8388608" help:"Limit of what waits for a client that does not read, in bytes; beyond, its session is closed."`
+	QueueBudget     int64            `default:"0" help:"Limit of what waits for all clients together, in bytes; 0 means 1 GiB, or a quarter of GOMEMLIMIT if that is less."`
 	Transports      []string         `default:"polling,websocket" enum:"polling,websocket" help:"Transports that clients may use."`
 	Revisions       []int            `default:"4,3" help:"Protocol revisions that clients may speak: 4, 3."`
 	Loops           int              `default:"0" help:"Number of event loops; 0 means one for each CPU."`
@@ -96,6 +98,8 @@ func newServer(f *flags, debug func(string) *slog.Logger) (*engine.Server, error
 		PingTimeout:    f.PingTimeout,
 		UpgradeTimeout: f.UpgradeTimeout,
 		MaxPayload:     f.MaxPayload,
+		MaxQueue:       f.MaxQueue,
+		QueueBudget:    f.QueueBudget,
 		Loops:          f.Loops,
 		Compression:    engine.Compression{Off: !f.Compression},
 		Debug:          debug,
@@ -128,9 +132,7 @@ func newServer(f *flags, debug func(string) *slog.Logger) (*engine.Server, error
 	}
 	var server *engine.Server
 	events := engine.Events{Message: func(s *engine.Session, m engine.Message) {
-		if err := s.Send(m); errors.Is(err, engine.ErrQueueFull) {
-			s.Close() // an echo is never lost in silence
-		}
+		_ = s.Send(m) // an echo that does not fit closes the session, by Options.Overflow
 	}}
 	if f.App == "broadcast" {
 		events.Message = func(_ *engine.Session, m engine.Message) { server.Broadcast(engine.Prepare(m)) }

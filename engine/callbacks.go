@@ -89,6 +89,20 @@ func (s *Session) tellUpgrade() {
 	}
 }
 
+func (s *Session) tellHighWater(buffered int) {
+	if s.server.events.HighWater != nil {
+		defer s.rescue()
+		s.server.events.HighWater(s, buffered)
+	}
+}
+
+func (s *Session) tellLowWater() {
+	if s.server.events.LowWater != nil {
+		defer s.rescue()
+		s.server.events.LowWater(s)
+	}
+}
+
 func (s *Session) tellDrain() {
 	if s.server.events.Drain != nil {
 		defer s.rescue()

@@ -22,13 +22,17 @@
 //     the Request are valid until it returns. Send, Prepare and Request.Clone
 //     copy. A Session may be kept; after Close nothing happens through it.
 //   - Methods marked "Safe from any goroutine" are the doors into the loops:
-//     Session.Send, SendWith, SendPrepared and Close, the Verdict's Accept and
+//     Session.Send, SendWith, SendPrepared, Join, Leave and Close, the Verdict's Accept and
 //     Refuse, and all of Server. They do not wait, but for Shutdown. What is not
 //     marked belongs into the session's callbacks.
 //   - A message that Send accepts arrives, or the session closes with a Reason.
 //     Close is the last event of a session and comes once.
-//   - What clients may use up is bounded by Options. Send returns ErrQueueFull
-//     to a session whose client has fallen behind too far.
+//   - What clients may use up is bounded by Options. For who falls behind:
+//     Events.HighWater and LowWater tell; beyond MaxQueue, MaxQueuePackets or
+//     QueueBudget, Send returns an error and the session is closed, or the
+//     message dropped, as Options.Overflow says.
+//   - Prepare encodes a message once for many: Server.Broadcast gives it to
+//     all, Server.Publish to a group that sessions Join and Leave.
 //   - A panic in a callback costs its session, or its request, and is logged.
 //
 // docs/from-node.md maps the names of the server for Node.js to those here.

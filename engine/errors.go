@@ -24,6 +24,10 @@ const (
 	ReasonParseError
 	// ReasonForcedClose: Session.Close or Server.Shutdown was called.
 	ReasonForcedClose
+	// ReasonOverflow: more was sent to the client than Options.MaxQueue,
+	// MaxQueuePackets or QueueBudget let wait for it. The reference server has
+	// no such limit.
+	ReasonOverflow
 )
 
 // String is the reason in the reference server's words.
@@ -39,6 +43,8 @@ func (r Reason) String() string {
 		return "parse error"
 	case ReasonForcedClose:
 		return "forced close"
+	case ReasonOverflow:
+		return "queue overflow"
 	}
 	return "unknown"
 }
@@ -47,9 +53,12 @@ func (r Reason) String() string {
 var (
 	// ErrClosed: the session is closing or closed; nothing was sent.
 	ErrClosed = errors.New("engine: session closed")
-	// ErrQueueFull: more than Options.MaxQueue bytes wait for the client;
-	// nothing was sent.
+	// ErrQueueFull: more than Options.MaxQueue bytes, or MaxQueuePackets
+	// packets, would wait for the client; nothing was sent.
 	ErrQueueFull = errors.New("engine: session queue full")
+	// ErrBudget: more than Options.QueueBudget bytes would wait for all
+	// clients together; nothing was sent.
+	ErrBudget = errors.New("engine: budget of all queues is used up")
 	// ErrServerClosed is what Serve returns after Shutdown.
 	ErrServerClosed = errors.New("engine: server closed")
 )

@@ -66,6 +66,11 @@ type Events struct {
 	Flush func(s *Session, packets int)
 	// Flushed says that the transport has taken them.
 	Flushed func(s *Session)
+	// HighWater says that this many bytes wait for the client, Options.HighWater
+	// or more: time to send less. LowWater comes next, or Close.
+	HighWater func(s *Session, buffered int)
+	// LowWater says that no more than Options.LowWater bytes wait any more.
+	LowWater func(s *Session)
 	// Drain says that nothing is queued for a client that had fallen behind.
 	Drain func(s *Session)
 	// Close says that the session has ended, once and last. err is more about

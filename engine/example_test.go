@@ -105,6 +105,44 @@ func ExampleServer_Broadcast() {
 	// transport close
 }
 
+// Groups have names; a message to one is encoded once. Who reads too slowly
+// loses messages here, not the session, and is told how far behind it is.
+func ExampleServer_Publish() {
+	server, err := engine.New(engine.Options{
+		Overflow:        engine.OverflowDrop,
+		MaxQueuePackets: 2,
+		HighWater:       200,
+	}, engine.Events{
+		Open:      func(s *engine.Session, r *engine.Request) { s.Join(r.Query("match")) },
+		HighWater: func(_ *engine.Session, buffered int) { fmt.Println(buffered, "bytes wait") },
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	world := looptest.NewWorld(2, loop.Options{}, server.Accept)
+	server.Bind(world.Loops())
+	defer world.Close()
+
+	peer := world.Dial()
+	peer.Write([]byte("GET /engine.io/?EIO=4&transport=polling&match=7 HTTP/1.1\r\nHost: example\r\n\r\n"))
+	world.Run()
+	_, rest, _ := strings.Cut(string(peer.Read()), `"sid":"`)
+	sid, _, _ := strings.Cut(rest, `"`)
+
+	for _, score := range []string{"1:0", "1:1", "2:1"} {
+		server.Publish("7", engine.Prepare(engine.Message{Data: []byte(score)}))
+	}
+	world.Run()
+	peer.Write([]byte("GET /engine.io/?EIO=4&transport=polling&sid="+sid+" HTTP/1.1\r\nHost: example\r\n\r\n"))
+	world.Run()
+	_, body, _ := strings.Cut(string(peer.Read()), "\r\n\r\n")
+	fmt.Printf("%q\n", body)
+	// Output:
+	// 262 bytes wait
+	// "41:0\x1e41:1"
+}
+
 // Clients need a token, looked up at once. What Admit finds out about a client
 // goes with its session.
 func ExampleEvents_admit() {

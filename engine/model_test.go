@@ -81,7 +81,16 @@ func TestModelDeliversOnceInOrder(t *testing.T) {
 
 func newModelRun(t *testing.T, seed uint64) *modelRun {
 	r := &modelRun{t: t, random: rand.New(rand.NewPCG(seed, 1))}
-	server, err := engine.New(engine.Options{MaxQueue: 256 << 10}, engine.Events{
+	options := engine.Options{MaxQueue: 256 << 10, Overflow: engine.OverflowDrop}
+	switch r.random.IntN(4) {
+	case 0:
+		options.Overflow, options.MaxQueue = engine.OverflowClose, 16<<10
+	case 1:
+		options.MaxQueuePackets = 20
+	case 2:
+		options.QueueBudget = 256 << 10
+	}
+	server, err := engine.New(options, engine.Events{
 		Open:    r.onOpen,
 		Message: r.onMessage,
 		Close:   r.onClose,
@@ -133,7 +142,7 @@ func (r *modelRun) send(model *modelSession) {
 	switch err {
 	case nil:
 		model.accepted++
-	case engine.ErrQueueFull:
+	case engine.ErrQueueFull, engine.ErrBudget:
 		model.refused++
 	}
 }
@@ -248,6 +257,7 @@ func (r *modelRun) finish() {
 	require.Zero(r.t, r.server.Stats().Sessions)
 	r.world.Close()
 	require.Zero(r.t, r.world.Sockets())
+	require.Zero(r.t, r.server.Stats().Queued)
 	if invariants.Enabled {
 		require.Zero(r.t, pool.Outstanding())
 	}

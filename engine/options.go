@@ -67,9 +67,28 @@ type Options struct {
 	MaxFragments int
 	// MaxQueue is the limit in bytes of what a session keeps for a client
 	// that does not take it, with 128 bytes for each message beside its data;
-	// beyond, Send returns ErrQueueFull. A message alone always fits. Zero
-	// means 16 MiB.
+	// beyond, Send returns ErrQueueFull and Overflow says what becomes of the
+	// session. A message alone always fits. Zero means 8 MiB.
 	MaxQueue int
+	// MaxQueuePackets is the same limit in packets. Zero means 16,384.
+	MaxQueuePackets int
+	// QueueBudget is the limit in bytes of what all sessions together keep,
+	// counted as for MaxQueue, with what the operating system has not taken
+	// yet from connections. Each loop has an equal share. Beyond, Send returns
+	// ErrBudget, but for one message each to sessions that have none waiting,
+	// as long as an eighth more lasts: who reads is not disturbed by who does
+	// not. Zero means 1 GiB, or a quarter of Go's memory limit (GOMEMLIMIT)
+	// if that is less.
+	QueueBudget int64
+	// Overflow is what happens to a session that a message does not fit in.
+	// Zero means OverflowClose.
+	Overflow Overflow
+	// HighWater is the number of bytes waiting, counted as for MaxQueue, at
+	// which Events.HighWater is called. Zero means a quarter of MaxQueue.
+	HighWater int
+	// LowWater is the number of bytes at which Events.LowWater is called
+	// after that. Zero means a quarter of HighWater.
+	LowWater int
 	// Transports are those that clients may use. Empty means both.
 	Transports []Transport
 	// NoTrailingSlash takes Path without the slash that it ends with otherwise:
@@ -187,7 +206,16 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	setInt(&o.MaxPayload, 1_000_000)
 	setInt(&o.MaxFragments, 16_384)
-	setInt(&o.MaxQueue, 16<<20)
+	setInt(&o.MaxQueue, 8<<20)
+	setInt(&o.MaxQueuePackets, 16_384)
+	setInt(&o.HighWater, max(o.MaxQueue/4, 1))
+	setInt(&o.LowWater, o.HighWater/4)
+	if o.QueueBudget == 0 {
+		o.QueueBudget = defaultBudget()
+	}
+	if o.Overflow == 0 {
+		o.Overflow = OverflowClose
+	}
 	setInt(&o.MaxAdmitting, 10_000)
 	setInt(&o.Compression.Threshold, defaultThreshold)
 	if len(o.Transports) == 0 {
@@ -255,6 +283,18 @@ func (o Options) check() error {
 	}
 	if o.MaxQueue < 1 {
 		return bad("MaxQueue of %d is below 1 byte", o.MaxQueue)
+	}
+	if o.MaxQueuePackets < 1 {
+		return bad("MaxQueuePackets of %d is below 1", o.MaxQueuePackets)
+	}
+	if o.QueueBudget < 1 {
+		return bad("QueueBudget of %d is below 1 byte", o.QueueBudget)
+	}
+	if o.Overflow != OverflowClose && o.Overflow != OverflowDrop {
+		return bad("unknown Overflow %d", o.Overflow)
+	}
+	if o.HighWater < 1 || o.LowWater < 0 || o.LowWater >= o.HighWater {
+		return bad("LowWater of %d and HighWater of %d: 0 <= LowWater < HighWater is needed", o.LowWater, o.HighWater)
 	}
 	if o.Loops < 0 || o.Loops > 256 {
 		return bad("Loops of %d is not within 0 and 256", o.Loops)

@@ -97,6 +97,8 @@ func (b *outbox) take(batch []outgoing, limit, room int, cost func(*outgoing) in
 
 func (b *outbox) empty() bool { return b.head == len(b.items) }
 
+func (b *outbox) packets() int { return len(b.items) - b.head }
+
 // free releases what is left and gives the outbox back.
 func (b *outbox) free() {
 	for i := b.head; i < len(b.items); i++ {

@@ -270,7 +270,7 @@ func (p *polling) end() {
 	p.session.ended()
 }
 
-func (p *polling) closed() {
+func (p *polling) closed(Reason) {
 	if p.poll != nil {
 		p.respond(closePayload, false)
 	}

@@ -179,6 +179,10 @@ func (b *bench) finish() {
 	b.world.Close()
 	require.Zero(b.t, b.world.Sockets(), "descriptors left open")
 	require.Zero(b.t, b.server.Stats().Sessions, "sessions left")
+	require.Zero(b.t, b.server.Stats().Queued, "bytes counted as queued")
+	for _, shard := range b.server.shards {
+		require.Empty(b.t, shard.groups, "groups left")
+	}
 	require.Zero(b.t, pool.Outstanding(), "buffers left on loan")
 	require.Zero(b.t, b.logged.lines.Load(), "a panic was logged")
 	for _, s := range b.sessions {
@@ -783,6 +787,8 @@ func setOptions(words []string) (o Options, echo bool, reject string, err error)
 			*p, err = strconv.ParseBool(value)
 		case *string:
 			*p = value
+		case *Overflow:
+			*p = map[string]Overflow{"close": OverflowClose, "drop": OverflowDrop}[value]
 		case *[]Transport:
 			for _, name := range strings.Split(value, ",") {
 				*p = append(*p, parseTransport([]byte(name)))

@@ -7,8 +7,9 @@ import (
 
 // Send borrows m and queues a copy for the client. Messages arrive in the
 // order of the calls, once each, or the session is closed with a reason. It
-// returns ErrClosed when the session is closing or closed, and ErrQueueFull
-// when the client has fallen behind too far. Safe from any goroutine.
+// returns ErrClosed when the session is closing or closed, and ErrQueueFull or
+// ErrBudget when clients have fallen behind too far; Options.Overflow says what
+// becomes of the session then. Safe from any goroutine.
 func (s *Session) Send(m Message) error { return s.SendWith(m, SendOptions{}) }
 
 // SendOptions say how a message is sent. The zero value is Send.
@@ -52,27 +53,31 @@ func (s *Session) queue(o outgoing) error {
 		s.mu.Unlock()
 		return ErrClosed
 	}
-	if s.outbox == nil {
-		s.outbox = outboxes.Get().(*outbox)
-	} else if s.outbox.bytes+size > s.server.options.MaxQueue {
+	err := s.refuses(size)
+	if err == nil {
+		s.push(o, size)
+	} else if s.server.options.Overflow == OverflowDrop {
 		s.mu.Unlock()
-		return ErrQueueFull
+		return err
+	} else {
+		s.overflow(err)
 	}
-	s.outbox.push(o)
 	schedule := !s.scheduled
 	s.scheduled = true
 	s.mu.Unlock()
 	if schedule {
 		s.post()
 	}
-	return nil
+	return err
 }
 
-// takes reports whether queue would take size bytes more now.
-func (s *Session) takes(size int) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return !s.sealed.Load() && (s.outbox == nil || s.outbox.bytes+size <= s.server.options.MaxQueue)
+// push puts o, which counts for size bytes, into the outbox. s.mu is held.
+func (s *Session) push(o outgoing, size int) {
+	if s.outbox == nil {
+		s.outbox = outboxes.Get().(*outbox)
+	}
+	s.outbox.push(o)
+	s.charge(size)
 }
 
 // control queues a packet of the protocol's own, also while closing. A client
@@ -83,13 +88,9 @@ func (s *Session) control(kind packet.Type) {
 		return
 	}
 	s.mu.Lock()
-	if s.outbox == nil {
-		s.outbox = outboxes.Get().(*outbox)
-	} else if kind == packet.Pong && s.outbox.bytes+packetSize > s.server.options.MaxQueue {
-		s.mu.Unlock()
-		return
+	if kind != packet.Pong || s.outbox == nil || s.outbox.bytes+packetSize <= s.server.options.MaxQueue {
+		s.push(outgoing{kind: kind}, packetSize)
 	}
-	s.outbox.push(outgoing{kind: kind})
 	s.mu.Unlock()
 }
 
@@ -113,10 +114,14 @@ func (s *Session) begin() {
 func (s *Session) run() {
 	s.mu.Lock()
 	s.scheduled = false
-	dropped := s.dropped
+	cut, cause := s.cut, s.cause()
 	s.mu.Unlock()
-	if dropped {
+	switch {
+	case cut == cutByCall:
 		s.ended()
+		return
+	case cut != cutNot:
+		s.close(ReasonOverflow, cause)
 		return
 	}
 	if s.state == sessionOpen && s.sealed.Load() {
@@ -143,7 +148,12 @@ func (s *Session) flush() {
 	if s.state == sessionClosed { // the batch was the last one
 		return
 	}
-	if s.pending() {
+	left := s.Buffered()
+	s.tellWater(left)
+	if s.state == sessionClosed { // by a panic
+		return
+	}
+	if left > 0 {
 		s.stalled = true
 		return
 	}
@@ -151,7 +161,7 @@ func (s *Session) flush() {
 		s.stalled = false
 		s.tellDrain()
 	}
-	if s.state == sessionClosing && !s.pending() {
+	if s.state == sessionClosing && s.Buffered() == 0 {
 		s.transport.end()
 	}
 }
@@ -188,7 +198,9 @@ func (s *Session) takeBatch(batch []outgoing) []outgoing {
 	if s.outbox == nil {
 		return batch
 	}
+	before := s.outbox.bytes
 	batch = s.outbox.take(batch, bytes, packets, s.cost)
+	s.charge(s.outbox.bytes - before)
 	if s.outbox.empty() {
 		s.outbox.free()
 		s.outbox = nil
@@ -198,9 +210,3 @@ func (s *Session) takeBatch(batch []outgoing) []outgoing {
 
 // cost is the bound of what o takes in a payload, in bytes.
 func (s *Session) cost(o *outgoing) int { return s.revision.PayloadCost(o.packet(), s.base64) }
-
-func (s *Session) pending() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.outbox != nil
-}

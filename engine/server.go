@@ -27,7 +27,9 @@ type Server struct {
 	frames  wsframe.Limits
 	initial *Prepared // the initial packet; nil without
 	ownIDs  ownIDs
-	debug   debugLoggers
+
+	queueShare int64 // of Options.QueueBudget, for each loop
+	debug      debugLoggers
 
 	middleware        http.Handler // the chain of Options.Middleware; nil without
 	compressThreshold int          // of poll responses, bytes
@@ -85,6 +87,7 @@ func (s *Server) Bind(loops []*loop.Loop) {
 }
 
 func (s *Server) bind(loops []*loop.Loop) {
+	s.queueShare = max(s.options.QueueBudget/int64(len(loops)), 1)
 	s.shards = make([]*shard, len(loops))
 	for _, l := range loops {
 		s.shards[l.Index()] = &shard{loop: l}
@@ -250,16 +253,12 @@ func (s *Server) Each(visit func(*Session)) {
 	})
 }
 
-// Broadcast sends p to every session that can take it. It returns at once; a
-// session that is closing or whose queue is full does not get p.
-func (s *Server) Broadcast(p *Prepared) {
-	s.Each(func(session *Session) { _ = session.SendPrepared(p) })
-}
-
 // Stats are figures of this moment.
 type Stats struct {
-	Sessions int
-	Conns    int
+	Sessions   int
+	Conns      int
+	Queued     int64 // bytes that wait for clients, as Options.QueueBudget counts them
+	Overflowed int64 // sessions closed for ReasonOverflow, since the start
 }
 
 // Stats counts what is open.
@@ -267,6 +266,8 @@ func (s *Server) Stats() (total Stats) {
 	for _, shard := range s.bound() {
 		total.Sessions += int(shard.sessions.Load())
 		total.Conns += shard.loop.Conns()
+		total.Queued += shard.queued.Load() + shard.loop.Unsent()
+		total.Overflowed += shard.overflowed.Load()
 	}
 	return total
 }

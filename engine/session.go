@@ -48,8 +48,8 @@ type transport interface {
 	// end begins the orderly end, when the queue has drained. It calls
 	// Session.ended, at once or later.
 	end()
-	// closed tells that the session is over: free everything.
-	closed()
+	// closed tells that the session is over, and why: free everything.
+	closed(Reason)
 }
 
 // A Session is one client, across its transports. An application may keep it
@@ -79,7 +79,7 @@ type Session struct {
 	slot      loop.Slot
 	sealed    atomic.Bool // Send is over; set under mu
 	scheduled bool        // run will come; guarded by mu
-	dropped   bool        // CloseNow was called; guarded by mu
+	cut       cut         // it ends at once, by the next run; guarded by mu
 	secret    secret
 	state     sessionState
 	revision  Revision
@@ -87,6 +87,7 @@ type Session struct {
 	awaiting  bool          // a ping was sent, its pong is due
 	extended  bool          // that deadline was extended already
 	stalled   bool          // the client has fallen behind: Drain is owed
+	high      bool          // Events.HighWater was called: LowWater is owed
 	upgraded  bool          // it began on polling
 	public    atomic.Uint32 // what other goroutines may ask: transport, state, upgraded
 }
@@ -95,6 +96,7 @@ type Session struct {
 type extra struct {
 	sent     []func()          // to be called when the connection has drained
 	takeover *wsframe.Takeover // compression with context takeover
+	groups   []membership
 }
 
 func (s *Session) rare() *extra {
@@ -230,7 +232,9 @@ func (s *Session) Close() {
 func (s *Session) CloseNow() {
 	s.mu.Lock()
 	s.sealed.Store(true)
-	s.dropped = true
+	if s.cut == cutNot {
+		s.cut = cutByCall
+	}
 	schedule := !s.scheduled
 	s.scheduled = true
 	s.mu.Unlock()
@@ -299,13 +303,15 @@ func (s *Session) close(reason Reason, err error) {
 	s.scheduled = true // nothing to run any more
 	s.mu.Unlock()
 
+	s.leaveAll()
 	s.server.forget(s)
 	if s.upgrade != nil {
 		s.upgrade.abandon()
 	}
-	s.transport.closed()
+	s.transport.closed(reason)
 	s.tellClose(reason, err)
 	if box != nil {
+		s.charge(-box.bytes)
 		box.free()
 	}
 }

@@ -15,9 +15,12 @@ import (
 // A shard is what the server keeps for one loop. Its fields belong to that
 // loop, but for the counters.
 type shard struct {
-	loop     *loop.Loop
-	sessions atomic.Int64
-	entropy  entropy
+	loop       *loop.Loop
+	sessions   atomic.Int64
+	queued     atomic.Int64      // bytes in all outboxes
+	overflowed atomic.Int64      // sessions closed for ReasonOverflow
+	groups     map[string]*group // nil when there are none
+	entropy    entropy
 
 	request httpparse.Request // the request being handled
 	scratch []byte            // what is being built
@@ -152,13 +155,19 @@ type walk struct {
 	visit func(owner loop.Alarm)
 }
 
-// walkStep is the number of slots that a walk looks at in one turn.
-const walkStep = 512
+// A walk looks at so many slots and visits so many owners in one turn: a visit
+// may cost a system call, at the turn's end, and others wait for that.
+const (
+	walkSlots  = 512
+	walkVisits = 64
+)
 
 func (w *walk) Run() {
-	for end := min(w.next+walkStep, w.loop.Slots()); w.next < end; w.next++ {
+	visits := walkVisits
+	for end := min(w.next+walkSlots, w.loop.Slots()); w.next < end && visits > 0; w.next++ {
 		if owner := w.loop.Owner(w.next); owner != nil {
 			w.visit(owner)
+			visits--
 		}
 	}
 	if w.next < w.loop.Slots() {

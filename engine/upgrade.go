@@ -141,7 +141,7 @@ func (u *upgrade) handOver(rest []byte) {
 	s.upgrade, s.base64, s.upgraded = nil, u.base64, true
 	s.setTransport(t)
 	t.conn.SetHandler(t)
-	old.closed()
+	old.closed(0) // the session goes on
 
 	s.begin()
 	s.tellUpgrade()

@@ -265,4 +265,14 @@ func (t *websocket) end() {
 	}
 }
 
-func (t *websocket) closed() { t.leave(0) }
+// closed says goodbye, but not to who takes nothing any more: what is unsent
+// would only wait for the end of Conn.Close's patience.
+func (t *websocket) closed(reason Reason) {
+	if reason == ReasonOverflow && t.conn != nil && !t.conn.Ready() {
+		t.conn.Abort()
+		t.conn.SetHandler(deaf{})
+		t.forget()
+		return
+	}
+	t.leave(0)
+}

@@ -144,6 +144,9 @@ func (c *Conn) wrote() {
 	if c.out.size >= c.Loop().options.HighWater {
 		c.pressured = true
 	}
+	if c.blocked {
+		c.Loop().countUnsent(c.out)
+	}
 	c.touch()
 }
 
@@ -256,6 +259,7 @@ func (l *Loop) flush(c *Conn) {
 			return
 		}
 		if c.out.size > 0 {
+			l.countUnsent(c.out)
 			if c.state == connDraining && taken > 0 {
 				c.armLinger(l.options.Linger)
 			}

@@ -28,6 +28,7 @@ type Loop struct {
 	armed  atomic.Bool // the wheel has entries
 	rung   atomic.Bool // a tick task is queued
 	count  atomic.Int64
+	unsent atomic.Int64 // written by the loop only, but when connections move
 	panics complaints
 
 	buffer  []byte // what the kernel read, lent to Handler.Data
@@ -80,6 +81,10 @@ func (l *Loop) Now() time.Duration { return l.now }
 // descriptors are closed, which is a round after Closed.
 // Safe from any goroutine.
 func (l *Loop) Conns() int { return int(l.count.Load()) }
+
+// Unsent is the number of bytes that the kernel has refused so far, of all the
+// loop's connections. Safe from any goroutine.
+func (l *Loop) Unsent() int64 { return l.unsent.Load() }
 
 // enter begins a turn.
 func (l *Loop) enter() {

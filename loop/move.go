@@ -52,8 +52,16 @@ func (l *Loop) moveOut() {
 		}
 		m.to.count.Add(1)
 		l.count.Add(-1)
+		if c.out != nil {
+			l.unsent.Add(-int64(c.out.unsent))
+			m.to.unsent.Add(int64(c.out.unsent))
+		}
 		c.loop.Store(m.to)
 		if err := m.to.Post(&m); err != nil {
+			if c.out != nil {
+				m.to.unsent.Add(-int64(c.out.unsent))
+				l.unsent.Add(int64(c.out.unsent))
+			}
 			c.loop.Store(l)
 			l.count.Add(1)
 			m.to.count.Add(-1)

@@ -21,6 +21,7 @@ type sendQueue struct {
 	head   int // first unsent buffer
 	offset int // bytes of it that were sent
 	size   int // unsent bytes of all
+	unsent int // of these, those that Loop.Unsent counts
 	cork   *pool.Buf
 }
 
@@ -35,6 +36,7 @@ func (l *Loop) sendQueue() *sendQueue {
 
 // giveBack releases what q still holds and keeps q for the next writer.
 func (l *Loop) giveBack(q *sendQueue) {
+	l.unsent.Add(-int64(q.unsent))
 	for _, b := range q.bufs[q.head:] {
 		b.Release()
 	}
@@ -47,6 +49,12 @@ func (l *Loop) giveBack(q *sendQueue) {
 	if len(l.queues) < maxSpareQueues {
 		l.queues = append(l.queues, q)
 	}
+}
+
+// countUnsent brings Loop.Unsent up to date.
+func (l *Loop) countUnsent(q *sendQueue) {
+	l.unsent.Add(int64(q.size - q.unsent))
+	q.unsent = q.size
 }
 
 // copy borrows p. A buffer is never grown: the first write gets one of its own

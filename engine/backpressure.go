@@ -1,0 +1,118 @@
+package engine
+
+import (
+	"math"
+	"runtime/debug"
+)
+
+// Overflow is what happens to a session that a message does not fit in, by
+// Options.MaxQueue, MaxQueuePackets or QueueBudget. The caller of Send hears of
+// it in either case.
+type Overflow uint8
+
+// The policies.
+const (
+	// OverflowClose closes the session at once with ReasonOverflow and frees
+	// what was queued: the client comes back and knows that it has missed
+	// something.
+	OverflowClose Overflow = iota + 1
+	// OverflowDrop drops that message and leaves the session open: for
+	// messages that the next one makes obsolete.
+	OverflowDrop
+)
+
+// String is the policy's name.
+func (o Overflow) String() string {
+	switch o {
+	case OverflowClose:
+		return "close"
+	case OverflowDrop:
+		return "drop"
+	}
+	return "unknown"
+}
+
+// cut is who ended a session without waiting for its queue.
+type cut uint8
+
+const (
+	cutNot    cut = iota
+	cutByCall     // CloseNow
+	cutByQueue
+	cutByBudget
+)
+
+// cause is the error that Events.Close is told. s.mu is held.
+func (s *Session) cause() error {
+	if s.cut == cutByBudget {
+		return ErrBudget
+	}
+	return ErrQueueFull
+}
+
+// maxDefaultBudget is the default of Options.QueueBudget where memory allows.
+const maxDefaultBudget = 1 << 30
+
+func defaultBudget() int64 {
+	limit := debug.SetMemoryLimit(-1) // asks only
+	if limit == math.MaxInt64 {
+		return maxDefaultBudget
+	}
+	return max(min(limit/4, maxDefaultBudget), 1)
+}
+
+// charge counts n bytes more in the outboxes of the session's loop.
+func (s *Session) charge(n int) { s.server.shard(s.loop).queued.Add(int64(n)) }
+
+// refuses says why a message of size bytes cannot be queued now: nil,
+// ErrQueueFull or ErrBudget. s.mu is held.
+func (s *Session) refuses(size int) error {
+	o := &s.server.options
+	share := s.server.queueShare
+	if s.outbox == nil {
+		share += share / 8
+	} else if s.outbox.bytes+size > o.MaxQueue || s.outbox.packets() >= o.MaxQueuePackets {
+		return ErrQueueFull
+	}
+	if s.server.shard(s.loop).queued.Load()+s.loop.Unsent()+int64(size) > share {
+		return ErrBudget
+	}
+	return nil
+}
+
+// takes reports whether queue would take size bytes more now.
+func (s *Session) takes(size int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.sealed.Load() && s.refuses(size) == nil
+}
+
+// overflow seals the session and frees its queue; the next run closes it.
+// s.mu is held.
+func (s *Session) overflow(err error) {
+	s.cut = cutByQueue
+	if err == ErrBudget {
+		s.cut = cutByBudget
+	}
+	s.sealed.Store(true)
+	if box := s.outbox; box != nil {
+		s.outbox = nil
+		s.charge(-box.bytes)
+		box.free()
+	}
+	s.server.shard(s.loop).overflowed.Add(1)
+}
+
+// tellWater tells of the high and the low water mark; left is the number of
+// bytes that wait now.
+func (s *Session) tellWater(left int) {
+	o := &s.server.options
+	switch {
+	case !s.high && left >= o.HighWater:
+		s.high = true
+		s.tellHighWater(left)
+	case s.high && left <= o.LowWater:
+		s.high = false
+		s.tellLowWater()
+	}
+}

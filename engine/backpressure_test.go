@@ -1,0 +1,156 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func filler(size int) Message { return Message{Data: []byte(strings.Repeat("x", size))} }
+
+// Every limit, with either policy, on a session that polls too rarely.
+func TestOverflow(t *testing.T) {
+	limits := []struct {
+		name    string
+		options Options
+		fits    int // messages of 100 bytes
+		err     error
+	}{
+		{"MaxQueue", Options{MaxQueue: 1000}, 4, ErrQueueFull},
+		{"MaxQueuePackets", Options{MaxQueuePackets: 3}, 3, ErrQueueFull},
+		{"QueueBudget", Options{QueueBudget: 3 * 1000}, 4, ErrBudget},
+	}
+	for _, limit := range limits {
+		for _, policy := range []Overflow{OverflowClose, OverflowDrop} {
+			t.Run(limit.name+" "+policy.String(), func(t *testing.T) {
+				o := limit.options
+				o.Overflow = policy
+				b := newSpec(t, -3, o, nil)
+				b.play(hsPolling)
+				b.events()
+				s := b.session("A")
+				for range limit.fits {
+					require.NoError(t, s.Send(filler(100)))
+				}
+				require.Equal(t, limit.fits*(100+packetSize), s.Buffered())
+				require.EqualValues(t, s.Buffered(), b.server.Stats().Queued)
+				require.ErrorIs(t, s.Send(filler(100)), limit.err)
+				require.ErrorIs(t, s.SendPrepared(Prepare(filler(100))), map[Overflow]error{OverflowClose: ErrClosed, OverflowDrop: limit.err}[policy])
+				if policy == OverflowClose {
+					require.Zero(t, s.Buffered(), "memory comes back before the session's loop has its turn")
+					b.world.Run()
+					require.Equal(t, fmt.Sprintf("close A %q %s", "queue overflow", limit.err), b.events())
+					require.EqualValues(t, 1, b.server.Stats().Overflowed)
+				} else {
+					require.Equal(t, []string{"200 " + strings.Repeat(`4x{x100}\x1e`, limit.fits-1) + "4x{x100}"},
+						b.play("get sid=A"))
+					require.NoError(t, s.Send(filler(100)))
+					require.Zero(t, b.server.Stats().Overflowed)
+				}
+				b.finish()
+			})
+		}
+	}
+}
+
+// A client that stops reading is cut off when its queue is full: its
+// connection does not linger, and the others do not notice.
+func TestOverflowCutsWhoDoesNotRead(t *testing.T) {
+	everywhere(t, func(t *testing.T, loops int) {
+		b := newSpec(t, loops, Options{MaxQueue: 200_000}, nil)
+		b.play("ws EIO=4&transport=websocket conn=slow", "ws EIO=4&transport=websocket conn=good")
+		b.events()
+		slow := b.client("slow", "").peer
+		slow.SetWindow(0)
+		p := Prepare(filler(10_000))
+		sent := 0
+		for ; b.session("A").State() == StateOpen; sent++ {
+			require.Less(t, sent, 100)
+			b.server.Broadcast(p)
+			b.world.Run()
+			require.Equal(t, []string{`good: text "4x{x10000}"`}, b.collectFrom(b.client("good", "")))
+			require.LessOrEqual(t, b.server.Stats().Queued, int64(200_000+64<<10+batchBytes+10_000), "the limit and what the connection holds")
+		}
+		require.Greater(t, sent, 20)
+		require.Equal(t, `close A "queue overflow" engine: session queue full`, b.events())
+		require.True(t, slow.Aborted())
+		require.Zero(t, b.server.Stats().Queued)
+		b.server.Broadcast(p)
+		b.world.Run()
+		require.Len(t, b.collectFrom(b.client("good", "")), 1)
+		b.finish()
+	})
+}
+
+// A client that still reads is told, behind what it was given before.
+func TestOverflowOfAReaderEndsWithACloseFrame(t *testing.T) {
+	var b *bench
+	b = newSpec(t, 1, Options{MaxQueue: 1000}, func(b *bench, e *Events) {
+		e.Message = func(s *Session, _ Message) {
+			for s.Send(filler(100)) == nil {
+			}
+		}
+	})
+	b.play(hsWebSocket)
+	b.events()
+	b.play("send A before")
+	lines := b.play("frame w text 4go")
+	require.Equal(t, []string{"w: close", "w: closed"}, lines)
+	require.Equal(t, `close A "queue overflow" engine: session queue full`, b.events())
+	b.finish()
+}
+
+// Who does not read uses the budget up, but for what keeps those who do going.
+func TestBudgetSparesWhoReads(t *testing.T) {
+	b := newSpec(t, 1, Options{QueueBudget: 100_000, Overflow: OverflowDrop}, nil)
+	b.play(hsPolling, hsPolling, "ws EIO=4&transport=websocket conn=good")
+	slow, other, good := b.session("A"), b.session("B"), b.session("C")
+	for slow.Send(filler(1000)) == nil {
+	}
+	require.Less(t, slow.Buffered(), 100_000)
+	for range 100 {
+		require.NoError(t, good.Send(filler(1000)), "its queue is empty each time")
+		b.world.Run()
+		require.Len(t, b.collectFrom(b.client("good", "")), 1)
+	}
+	require.NoError(t, other.Send(filler(1000)), "one message has room in the reserve")
+	require.ErrorIs(t, other.Send(filler(1000)), ErrBudget)
+	require.ErrorIs(t, good.Send(filler(20_000)), ErrBudget, "the reserve has an end, too")
+	b.play("get sid=A", "get sid=A")
+	require.NoError(t, slow.Send(filler(1000)))
+	b.finish()
+}
+
+// The marks are told once each, in turn, on the session's loop.
+func TestWaterMarks(t *testing.T) {
+	everywhere(t, func(t *testing.T, loops int) {
+		b := newSpec(t, loops, Options{MaxQueue: 10_000, HighWater: 1000, LowWater: 300, MaxPayload: 300}, func(b *bench, e *Events) {
+			e.HighWater = func(s *Session, buffered int) { b.heard("high", s, fmt.Sprint(buffered)) }
+			e.LowWater = func(s *Session) { b.heard("low", s, "") }
+		})
+		b.play(hsPolling)
+		b.events()
+		s := b.session("A")
+		send := func(n int) {
+			for range n {
+				require.NoError(t, s.Send(filler(100)))
+			}
+			b.world.Run()
+		}
+		send(4)
+		require.Empty(t, b.events(), "912 bytes")
+		send(1)
+		require.Equal(t, "high A 1140", b.events())
+		send(5)
+		require.Empty(t, b.events(), "told already")
+		b.play("get sid=A", "get sid=A", "get sid=A", "get sid=A")
+		require.Empty(t, b.events(), "two packets a poll leave 456 bytes")
+		b.play("get sid=A")
+		require.Equal(t, "low A; drain A", b.events())
+		send(5)
+		require.Equal(t, "high A 1140", b.events())
+		b.finish()
+	})
+}

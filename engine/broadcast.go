@@ -1,0 +1,31 @@
+package engine
+
+import "turbine/loop"
+
+// Broadcast sends p to every session that can take it. It returns at once:
+// each loop goes through its sessions, some in each turn, so that it keeps
+// serving others. Several broadcasts from one goroutine arrive everywhere in
+// their order. A session that is closing does not get p; to one whose queue is
+// full, Options.Overflow applies.
+func (s *Server) Broadcast(p *Prepared) { s.BroadcastTo(p, nil) }
+
+// BroadcastTo is Broadcast to those sessions for which keep, called on the
+// session's loop, returns true. keep must not block. Nil keeps all.
+func (s *Server) BroadcastTo(p *Prepared, keep func(*Session) bool) {
+	s.each(func(owner loop.Alarm) {
+		if a, ok := owner.(*alarm); ok {
+			(*Session)(a).give(p, keep)
+		}
+	})
+}
+
+// give is SendPrepared on the session's loop, outside of its callbacks.
+func (s *Session) give(p *Prepared, keep func(*Session) bool) {
+	defer s.rescue()
+	if keep != nil && !keep(s) {
+		return
+	}
+	s.begin()
+	_ = s.SendPrepared(p)
+	s.run()
+}

@@ -1,0 +1,204 @@
+package engine
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// got is what each client was sent, by name, since it was asked last.
+func (b *bench) got() string {
+	b.world.Run()
+	var lines []string
+	for _, line := range b.collect() {
+		lines = append(lines, strings.Replace(line, `: text "4`, ` "`, 1))
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, ", ")
+}
+
+func say(text string) *Prepared { return Prepare(Message{Data: []byte(text)}) }
+
+func openMany(b *bench, names ...string) {
+	for _, name := range names {
+		b.play("ws EIO=4&transport=websocket conn=" + name)
+	}
+	b.events()
+}
+
+func TestGroups(t *testing.T) {
+	onLoops(t, func(t *testing.T, loops int) {
+		b := newSpec(t, loops, Options{}, nil)
+		openMany(b, "a", "b", "c")
+		a, c := b.session("A"), b.session("C")
+
+		b.server.Publish("news", say("nobody"))
+		require.Empty(t, b.got())
+
+		a.Join("news")
+		a.Join("news")
+		c.Join("news")
+		c.Join("sports")
+		b.server.Publish("news", say("1"))
+		b.server.Publish("sports", say("2"))
+		b.server.Publish("weather", say("3"))
+		require.Equal(t, `a "1", c "1", c "2"`, strings.ReplaceAll(b.got(), `""`, `"`))
+		require.Equal(t, []string{"news", "sports"}, c.Groups())
+		require.Nil(t, b.session("B").Groups())
+
+		b.server.PublishTo("news", say("4"), func(s *Session) bool { return s != a })
+		b.server.BroadcastTo(say("5"), func(s *Session) bool { return s == a })
+		require.Equal(t, `a "5", c "4"`, b.got())
+
+		c.Leave("news")
+		c.Leave("unknown")
+		b.server.Publish("news", say("6"))
+		require.Equal(t, `a "6"`, b.got())
+		require.Equal(t, []string{"sports"}, c.Groups())
+
+		a.CloseNow()
+		b.server.Publish("news", say("7"))
+		require.NotContains(t, b.got(), "7")
+		a.Join("news")
+		b.world.Run()
+		require.Empty(t, a.Groups(), "a closed session joins nothing")
+		b.finish()
+	})
+}
+
+// A join is seen by what is published after it, and a leave, too, from within a
+// callback as from elsewhere.
+func TestGroupsKeepTheOrderOfCalls(t *testing.T) {
+	onLoops(t, func(t *testing.T, loops int) {
+		b := newSpec(t, loops, Options{}, func(b *bench, e *Events) {
+			e.Message = func(s *Session, _ Message) {
+				b.server.Publish("g", say("before"))
+				s.Join("g")
+				b.server.Publish("g", say("joined"))
+				s.Leave("g")
+				b.server.Publish("g", say("left"))
+			}
+		})
+		openMany(b, "a")
+		require.Equal(t, []string{`a: text "4joined"`}, b.play("frame a text 4x"))
+		b.finish()
+	})
+}
+
+// Publishing goes on, turn by turn, while sessions join, leave and close: who
+// stays gets each message once, in order. Against a plain model.
+func TestGroupsUnderChange(t *testing.T) {
+	for seed := range uint64(20) {
+		random := rand.New(rand.NewPCG(seed, 4))
+		loops := 1 + int(seed%3)
+		b := newSpec(t, loops, Options{}, nil)
+		const clients = 200
+		for i := range clients {
+			openMany(b, fmt.Sprintf("w%d", i))
+		}
+		member, closed := make([]bool, clients), make([]bool, clients)
+		for i := range clients {
+			if random.IntN(4) > 0 {
+				b.sessions[i].Join("g")
+				member[i] = true
+			}
+		}
+		b.world.Run()
+		for round := range 10 {
+			stays := slices.Clone(member)
+			for n := range 5 {
+				b.server.Publish("g", say(fmt.Sprintf("%d.%d", round, n)))
+				for range random.IntN(60) {
+					i := random.IntN(clients)
+					switch s := b.sessions[i]; random.IntN(10) {
+					case 0:
+						s.CloseNow()
+						member[i], stays[i], closed[i] = false, false, true
+					case 1, 2, 3, 4:
+						if !closed[i] {
+							s.Join("g")
+							member[i] = true
+						}
+					default:
+						s.Leave("g")
+						member[i], stays[i] = false, false
+					}
+					if random.IntN(4) == 0 {
+						b.world.Turn()
+					}
+				}
+			}
+			b.world.Run()
+			for i, c := range b.clients {
+				var numbers []int
+				for _, line := range b.collectFrom(c) {
+					var r, n int
+					if _, err := fmt.Sscanf(line, c.name+": text \"4%d.%d\"", &r, &n); err == nil {
+						require.Equal(t, round, r)
+						numbers = append(numbers, n)
+					}
+				}
+				require.True(t, slices.IsSorted(numbers), "%s got %v", c.name, numbers)
+				require.Len(t, slices.Compact(slices.Clone(numbers)), len(numbers), "%s got %v", c.name, numbers)
+				if stays[i] {
+					require.Equal(t, []int{0, 1, 2, 3, 4}, numbers, "seed %d, round %d, %s", seed, round, c.name)
+				}
+			}
+			b.events()
+		}
+		for i, s := range b.sessions {
+			if s.State() == StateOpen {
+				require.Equal(t, member[i], slices.Contains(s.Groups(), "g"))
+			}
+		}
+		b.finish()
+	}
+}
+
+// A group costs nothing once all have left.
+func TestGroupsShrink(t *testing.T) {
+	b := newSpec(t, 1, Options{}, nil)
+	names := make([]string, 300)
+	for i := range names {
+		names[i] = fmt.Sprintf("w%d", i)
+	}
+	openMany(b, names...)
+	for _, s := range b.sessions {
+		s.Join("g")
+		s.Join("h")
+	}
+	b.world.Run()
+	for _, s := range b.sessions[:299] {
+		s.Leave("g")
+	}
+	b.world.Run()
+	g := b.server.shards[0].groups["g"]
+	require.Less(t, len(g.members), 2*minEmpty)
+	require.LessOrEqual(t, cap(g.members), 4*minEmpty)
+	b.server.Publish("g", say("x"))
+	require.Equal(t, `w299 "x"`, b.got())
+	b.finish()
+}
+
+// A panic in a filter costs the session it was asked about, and nobody else.
+func TestFilterPanics(t *testing.T) {
+	b := newSpec(t, 1, Options{}, nil)
+	openMany(b, "a", "b", "c")
+	for _, s := range b.sessions {
+		s.Join("g")
+	}
+	b.server.PublishTo("g", say("x"), func(s *Session) bool {
+		if s == b.sessions[1] {
+			panic("filter")
+		}
+		return true
+	})
+	require.Equal(t, `a "x", b: close, b: closed, c "x"`, b.got())
+	require.Contains(t, b.events(), ErrCallbackPanic.Error())
+	b.logged.lines.Store(0)
+	b.finish()
+}
