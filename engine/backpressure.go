@@ -71,7 +71,7 @@ func (s *Session) refuses(size int) error {
 	share := s.server.queueShare
 	if s.outbox == nil {
 		share += share / 8
-	} else if s.outbox.bytes+size > o.MaxQueue || s.outbox.packets() >= o.MaxQueuePackets {
+	} else if s.outbox.bytes+size > o.MaxQueue || s.outbox.packets >= o.MaxQueuePackets {
 		return ErrQueueFull
 	}
 	if s.server.shard(s.loop).queued.Load()+s.loop.Unsent()+int64(size) > share {

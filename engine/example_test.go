@@ -134,7 +134,7 @@ func ExampleServer_Publish() {
 		server.Publish("7", engine.Prepare(engine.Message{Data: []byte(score)}))
 	}
 	world.Run()
-	peer.Write([]byte("GET /engine.io/?EIO=4&transport=polling&sid="+sid+" HTTP/1.1\r\nHost: example\r\n\r\n"))
+	peer.Write([]byte("GET /engine.io/?EIO=4&transport=polling&sid=" + sid + " HTTP/1.1\r\nHost: example\r\n\r\n"))
 	world.Run()
 	_, body, _ := strings.Cut(string(peer.Read()), "\r\n\r\n")
 	fmt.Printf("%q\n", body)

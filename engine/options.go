@@ -66,7 +66,8 @@ type Options struct {
 	// means 16,384.
 	MaxFragments int
 	// MaxQueue is the limit in bytes of what a session keeps for a client
-	// that does not take it, with 128 bytes for each message beside its data;
+	// that does not take it, with 128 bytes for each message beside its data,
+	// and on WebSocket the head of its frame;
 	// beyond, Send returns ErrQueueFull and Overflow says what becomes of the
 	// session. A message alone always fits. Zero means 8 MiB.
 	MaxQueue int

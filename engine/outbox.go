@@ -5,17 +5,20 @@ import (
 
 	"turbine/engine/packet"
 	"turbine/pool"
+	"turbine/wsframe"
 )
 
 // outgoing is a packet on its way to the client: a payload of its own, or one
-// prepared for many.
+// prepared for many. On WebSocket it may be a run instead: messages that are
+// frames already, one behind the other in one buffer.
 type outgoing struct {
 	data     *pool.Buf // nil when the packet has no data of its own
 	prepared *Prepared
 	sent     func() // SendOptions.Sent; nil for most
 	kind     packet.Type
 	binary   bool
-	plain    bool // not to be compressed
+	plain    bool  // not to be compressed
+	frames   int32 // of a run; 0 otherwise
 }
 
 // packetSize is what a packet takes beside its data, in bytes, about: a client that
@@ -28,9 +31,19 @@ func (o *outgoing) size() int {
 	case o.prepared != nil:
 		return packetSize + len(o.prepared.data)
 	case o.data != nil:
-		return packetSize + o.data.Len()
+		return packetSize*o.packets() + o.data.Len()
 	}
 	return packetSize
+}
+
+// packets is how many it stands for.
+func (o *outgoing) packets() int { return max(int(o.frames), 1) }
+
+func countPackets(batch []outgoing) (n int) {
+	for i := range batch {
+		n += batch[i].packets()
+	}
+	return n
 }
 
 // packet borrows the payload.
@@ -54,9 +67,10 @@ func (o *outgoing) release() {
 // outbox is what a session has accepted and its transport has not taken, in
 // order. It exists only while it holds something.
 type outbox struct {
-	items []outgoing
-	head  int
-	bytes int
+	items   []outgoing
+	head    int
+	bytes   int
+	packets int
 }
 
 var outboxes = sync.Pool{New: func() any { return new(outbox) }}
@@ -77,18 +91,66 @@ func (b *outbox) push(o outgoing) {
 	}
 	b.items = append(b.items, o)
 	b.bytes += o.size()
+	b.packets += o.packets()
+}
+
+// runSize is how much of a run goes into one buffer, in bytes: it fits a size
+// class of the pool.
+const runSize = 4<<10 - pool.Headroom
+
+// pushFrame borrows m and adds the WebSocket frame that carries it, of size
+// bytes: to the run behind, if it has room there.
+func (b *outbox) pushFrame(m Message, r Revision, size int) {
+	var run *outgoing
+	if n := len(b.items); n > b.head {
+		run = &b.items[n-1]
+	}
+	if run == nil || run.frames == 0 || run.data.Room() < size {
+		room := size
+		if run != nil {
+			room = max(size, runSize)
+		}
+		b.push(outgoing{data: pool.Frames.Get(room), kind: packet.Message, frames: 1})
+		run = &b.items[len(b.items)-1]
+		b.bytes += size
+	} else {
+		run.frames++
+		b.packets++
+		b.bytes += packetSize + size
+	}
+	p := packet.Packet{Type: packet.Message, Binary: m.Binary}
+	prefix, ok := r.FramePrefix(p)
+	tail := run.data.Tail()
+	if ok {
+		tail = append(wsframe.AppendHeader(tail, opcode(m.Binary), len(m.Data)+1), prefix)
+	} else {
+		tail = wsframe.AppendHeader(tail, opcode(m.Binary), len(m.Data))
+	}
+	run.data.SetTail(append(tail, m.Data...))
+}
+
+// frameSize is the size in bytes of the frame that carries m.
+func frameSize(m Message, r Revision) int {
+	n := len(m.Data)
+	if _, ok := r.FramePrefix(packet.Packet{Type: packet.Message, Binary: m.Binary}); ok {
+		n++
+	}
+	return wsframe.HeaderSize(n) + n
 }
 
 // take appends to batch the packets in front: at least one, and as many as
-// stay within limit bytes by cost and within room in number.
+// stay within limit bytes by cost and within room in number, but for the last
+// run.
 func (b *outbox) take(batch []outgoing, limit, room int, cost func(*outgoing) int) []outgoing {
-	for total := 0; b.head < len(b.items) && room > 0; room-- {
+	for total := 0; b.head < len(b.items) && room > 0; {
 		o := &b.items[b.head]
 		if total += cost(o); total > limit && len(batch) > 0 {
 			break
 		}
 		batch = append(batch, *o)
 		b.bytes -= o.size()
+		b.packets -= o.packets()
+		room -= o.packets()
 		*o = outgoing{}
 		b.head++
 	}
@@ -97,15 +159,13 @@ func (b *outbox) take(batch []outgoing, limit, room int, cost func(*outgoing) in
 
 func (b *outbox) empty() bool { return b.head == len(b.items) }
 
-func (b *outbox) packets() int { return len(b.items) - b.head }
-
 // free releases what is left and gives the outbox back.
 func (b *outbox) free() {
 	for i := b.head; i < len(b.items); i++ {
 		b.items[i].release()
 	}
 	clear(b.items)
-	b.items, b.head, b.bytes = b.items[:0], 0, 0
+	b.items, b.head, b.bytes, b.packets = b.items[:0], 0, 0, 0
 	if cap(b.items) <= maxKeptItems {
 		outboxes.Put(b)
 	}

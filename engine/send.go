@@ -29,6 +29,9 @@ func (s *Session) SendWith(m Message, o SendOptions) error {
 		return ErrClosed
 	}
 	s.tellMessageCreate(m.Binary, m.Data) // it may panic: nothing is on loan yet
+	if o.Sent == nil && s.takesFrames() {
+		return s.queueFrame(m)
+	}
 	data := pool.Frames.Get(len(m.Data))
 	data.Append(m.Data)
 	err := s.queue(outgoing{data: data, kind: packet.Message, binary: m.Binary, plain: o.NoCompress, sent: o.Sent})
@@ -45,38 +48,71 @@ func (s *Session) SendPrepared(p *Prepared) error {
 	return s.queue(outgoing{prepared: p, kind: packet.Message, binary: p.binary})
 }
 
+// takesFrames reports whether messages can be encoded as they are sent. Once on
+// WebSocket a session stays there, and what the answer depends on was set
+// before Transport said so.
+func (s *Session) takesFrames() bool {
+	return s.Transport() == WebSocket && !s.websocket.deflate.Accepted && !s.base64
+}
+
+// queueFrame borrows m.
+func (s *Session) queueFrame(m Message) error {
+	frame := frameSize(m, s.revision)
+	if err := s.beginQueue(packetSize + frame); err != nil {
+		return err
+	}
+	s.outbox.pushFrame(m, s.revision, frame)
+	s.endQueue()
+	return nil
+}
+
 // queue takes o, unless it returns an error.
 func (s *Session) queue(o outgoing) error {
-	size := o.size()
+	if err := s.beginQueue(o.size()); err != nil {
+		return err
+	}
+	s.outbox.push(o)
+	s.endQueue()
+	return nil
+}
+
+// beginQueue counts size bytes more for the outbox, which the caller adds
+// before it calls endQueue, or returns an error. s.mu is held in between.
+func (s *Session) beginQueue(size int) error {
 	s.mu.Lock()
 	if s.sealed.Load() {
 		s.mu.Unlock()
 		return ErrClosed
 	}
 	err := s.refuses(size)
-	if err == nil {
-		s.push(o, size)
-	} else if s.server.options.Overflow == OverflowDrop {
+	switch {
+	case err == nil:
+		s.openOutbox(size)
+	case s.server.options.Overflow == OverflowDrop:
 		s.mu.Unlock()
-		return err
-	} else {
+	default:
 		s.overflow(err)
+		s.endQueue()
 	}
+	return err
+}
+
+// endQueue asks for a run, unless one will come.
+func (s *Session) endQueue() {
 	schedule := !s.scheduled
 	s.scheduled = true
 	s.mu.Unlock()
 	if schedule {
 		s.post()
 	}
-	return err
 }
 
-// push puts o, which counts for size bytes, into the outbox. s.mu is held.
-func (s *Session) push(o outgoing, size int) {
+// openOutbox makes sure that there is one and counts size bytes more for it.
+// s.mu is held.
+func (s *Session) openOutbox(size int) {
 	if s.outbox == nil {
 		s.outbox = outboxes.Get().(*outbox)
 	}
-	s.outbox.push(o)
 	s.charge(size)
 }
 
@@ -89,7 +125,8 @@ func (s *Session) control(kind packet.Type) {
 	}
 	s.mu.Lock()
 	if kind != packet.Pong || s.outbox == nil || s.outbox.bytes+packetSize <= s.server.options.MaxQueue {
-		s.push(outgoing{kind: kind}, packetSize)
+		s.openOutbox(packetSize)
+		s.outbox.push(outgoing{kind: kind})
 	}
 	s.mu.Unlock()
 }
@@ -172,10 +209,10 @@ func (s *Session) deliver(batch []outgoing) {
 	shard := s.server.shard(s.loop)
 	shard.batch = nil // callbacks may lead to another session's batch
 	if d := s.server.debug.socket; d != nil {
-		d.Debug("flushing", "session", s.ID(), "packets", len(batch), "transport", s.Transport())
+		d.Debug("flushing", "session", s.ID(), "packets", countPackets(batch), "transport", s.Transport())
 	}
 	if s.state != sessionClosed { // by a panic in PacketCreate
-		s.tellFlush(len(batch))
+		s.tellFlush(countPackets(batch))
 	}
 	if s.state == sessionClosed { // by a panic
 		for i := range batch {
@@ -209,4 +246,9 @@ func (s *Session) takeBatch(batch []outgoing) []outgoing {
 }
 
 // cost is the bound of what o takes in a payload, in bytes.
-func (s *Session) cost(o *outgoing) int { return s.revision.PayloadCost(o.packet(), s.base64) }
+func (s *Session) cost(o *outgoing) int {
+	if o.frames > 0 {
+		return o.data.Len()
+	}
+	return s.revision.PayloadCost(o.packet(), s.base64)
+}

@@ -119,6 +119,8 @@ func (t *websocket) send(batch []outgoing) {
 			t.conn.WantDrained()
 		}
 		switch {
+		case o.frames > 0:
+			t.conn.WriteBuf(o.data)
 		case t.deflate.Accepted && s.compresses(o):
 			t.sendDeflated(o)
 		case o.binary && s.base64:
