@@ -105,7 +105,7 @@ func (b *outbox) pushFrame(m Message, r Revision, size int) {
 	if n := len(b.items); n > b.head {
 		run = &b.items[n-1]
 	}
-	if run == nil || run.frames == 0 || run.data.Room() < size {
+	if run == nil || run.frames == 0 || min(run.data.Room(), runSize-run.data.Len()) < size {
 		room := size
 		if run != nil {
 			room = max(size, runSize)

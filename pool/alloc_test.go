@@ -37,7 +37,7 @@ func TestReuse(t *testing.T) {
 	for _, c := range []struct {
 		n    int
 		kept bool
-	}{{100, true}, {32 << 10, true}, {65 << 10, false}, {1 << 20, false}} {
+	}{{100, true}, {32 << 10, true}, {64 << 10, true}, {128 << 10, false}, {1 << 20, false}} {
 		var p pool.Pool
 		got := testing.AllocsPerRun(100, func() {
 			b := p.Get(c.n)
@@ -54,4 +54,14 @@ func TestOutstandingIsOff(t *testing.T) {
 	b := p.Get(1)
 	require.Zero(t, pool.Outstanding())
 	b.Release()
+}
+
+// Sizes that take turns in one class do not make each other's buffers useless.
+func TestSizesOfOneClassShare(t *testing.T) {
+	var p pool.Pool
+	require.Zero(t, testing.AllocsPerRun(1000, func() {
+		for _, n := range []int{2100, 4000, 2500, 3000, 250, 300} {
+			p.Get(n).Release()
+		}
+	}))
 }

@@ -15,6 +15,7 @@
 package pool
 
 import (
+	"math/bits"
 	"sync"
 	"sync/atomic"
 
@@ -29,35 +30,45 @@ const (
 	// and a packet type.
 	Headroom = 16
 
-	// maxKept is the capacity in bytes above which a buffer is left to the
-	// garbage collector instead of the pool, so that one large message does
-	// not pin its memory for good.
-	maxKept = Headroom + 64<<10
+	// minKept and maxKept are the capacities in bytes of the smallest and the
+	// largest buffers that are kept. Larger ones are left to the garbage
+	// collector, so that one large message does not pin its memory for good.
+	minKept = 1 << minKeptBits
+	maxKept = 128 << 10
+
+	minKeptBits = 8
+	maxKeptBits = 17
 
 	poison = 0xdb
 )
 
 // A Pool lends buffers for one role. Each role has its own Pool, because the
 // storage underneath calibrates itself to the sizes that it sees. Within a
-// role there are classes of size, or a small piece that waits for its peer
-// would pin the room of a large one.
+// role there is a class for each power of two, whose buffers have that capacity
+// or more: a small piece that waits for its peer does not pin the room of a
+// large one, and what a class lends always fits.
 // The zero value is ready. Safe from any goroutine.
 type Pool struct {
-	classes [len(classSizes)]bytebufferpool.Pool
+	classes [maxKeptBits - minKeptBits + 1]bytebufferpool.Pool
 }
 
-// classSizes are the largest capacities of the classes, in bytes.
-var classSizes = [...]int{256, 4 << 10, maxKept}
-
-// class returns the pool for buffers with that capacity, nil when they are too
-// large to be kept.
-func (p *Pool) class(capacity int) *bytebufferpool.Pool {
-	for i, size := range classSizes {
-		if capacity <= size {
-			return &p.classes[i]
-		}
+// lender returns the pool whose buffers have n bytes or more, and how many they
+// have; nil when that is too large to be kept.
+func (p *Pool) lender(n int) (class *bytebufferpool.Pool, capacity int) {
+	if n > maxKept {
+		return nil, n
 	}
-	return nil
+	i := max(bits.Len(uint(n-1))-minKeptBits, 0)
+	return &p.classes[i], minKept << i
+}
+
+// keeper returns the pool for a buffer of that capacity, nil when it is not to
+// be kept.
+func (p *Pool) keeper(capacity int) *bytebufferpool.Pool {
+	if capacity < minKept || capacity > maxKept {
+		return nil
+	}
+	return &p.classes[bits.Len(uint(capacity))-1-minKeptBits]
 }
 
 // The roles.
@@ -93,13 +104,14 @@ type Buf struct {
 func (p *Pool) Get(n int) *Buf {
 	b := headers.Get().(*Buf)
 	b.home, b.start = p, Headroom
-	if class := p.class(Headroom + n); class != nil {
+	class, capacity := p.lender(Headroom + n)
+	if class != nil {
 		b.storage = class.Get()
 	} else {
 		b.storage = new(bytebufferpool.ByteBuffer)
 	}
-	if cap(b.storage.B) < Headroom+n {
-		b.storage.B = make([]byte, Headroom, Headroom+n)
+	if cap(b.storage.B) < capacity {
+		b.storage.B = make([]byte, Headroom, capacity)
 	}
 	b.storage.B = b.storage.B[:Headroom]
 	b.holders.Store(1)
@@ -190,7 +202,7 @@ func (b *Buf) Release() {
 	storage, home := b.storage, b.home
 	b.storage, b.home = nil, nil
 	headers.Put(b)
-	if class := home.class(cap(storage.B)); class != nil {
+	if class := home.keeper(cap(storage.B)); class != nil {
 		// The pool judges by length what sizes are worth keeping. Ours were
 		// made for their content or for a class, so all are.
 		storage.B = storage.B[:cap(storage.B)]
