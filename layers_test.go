@@ -27,8 +27,15 @@ const (
 	gobwas         = "github.com/gobwas/ws"
 	gobwasFlate    = "github.com/gobwas/ws/wsflate"
 	httphead       = "github.com/gobwas/httphead"
+	hdrHistogram   = "github.com/HdrHistogram/hdrhistogram-go"
+	plot           = "gonum.org/v1/plot"
+	plotter        = "gonum.org/v1/plot/plotter"
+	vg             = "gonum.org/v1/plot/vg"
+	vgSVG          = "gonum.org/v1/plot/vg/vgsvg"
+	procfs         = "github.com/prometheus/procfs"
 	klauspostFlate = "github.com/klauspost/compress/flate"
 	klauspostGzip  = "github.com/klauspost/compress/gzip"
+	memLimit       = "github.com/KimMachineGun/automemlimit/memlimit"
 	klauspostZlib  = "github.com/klauspost/compress/zlib"
 	kongFlags      = "github.com/alecthomas/kong"
 	testify        = "github.com/stretchr/testify/require"
@@ -37,7 +44,7 @@ const (
 
 // layers is the picture. A package that is not in it has no place in the house.
 var layers = map[string]layer{
-	".":                    {[]string{"engine"}, []string{kongFlags}},
+	".":                    {[]string{"engine"}, []string{kongFlags, memLimit}},
 	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/invariants"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib}},
 	"engine/packet":        {},
 	"httpparse":            {},
@@ -49,12 +56,19 @@ var layers = map[string]layer{
 	"internal/e2e":         {}, // starts the binary
 	"internal/e2e/testapp": {[]string{"engine"}, nil},
 	"internal/e2e/target":  {[]string{"engine", "loop", "httpparse", "wsframe", "pool"}, []string{gobwas, kongFlags}},
-	"bench":                {[]string{"engine", "engine/packet", "wsframe", "loop/looptest"}, nil},
+	"bench":                {[]string{"bench/compare", "bench/load", "bench/million", "bench/peer", "bench/report", "bench/sim"}, []string{kongFlags}},
+	"bench/compare":        {[]string{"bench/load", "bench/peer", "bench/report", "bench/usage"}, []string{hdrHistogram, sysUnix}},
+	"bench/load":           {[]string{"bench/usage", "engine/packet", "wsframe"}, []string{gobwas, hdrHistogram, sysUnix}},
+	"bench/million":        {[]string{"bench/load", "bench/report", "bench/usage"}, []string{procfs, sysUnix}},
+	"bench/peer":           {[]string{"bench/load", "bench/usage"}, []string{procfs, sysUnix}},
+	"bench/report":         {nil, []string{plot, plotter, vg, vgSVG}},
+	"bench/sim":            {[]string{"bench/report", "bench/usage", "engine", "loop", "wsframe"}, []string{gobwas, hdrHistogram}},
+	"bench/usage":          {nil, []string{procfs}},
 }
 
 // testsOnTop are the packages whose tests may import engine: those that may do
 // so themselves, and its own.
-var testsOnTop = []string{".", "engine", "internal/e2e/target", "bench"}
+var testsOnTop = []string{".", "engine", "internal/e2e/target", "bench/load", "bench/sim"}
 
 func TestLayers(t *testing.T) {
 	imports, tests := readImports(t)
@@ -116,7 +130,7 @@ func TestLayersHaveOneOwner(t *testing.T) {
 		bytebufferpool: {"pool"},
 		gnetErrors:     {"loop"},
 		gnetNetpoll:    {"loop"},
-		"engine":       {".", "bench", "internal/e2e/target", "internal/e2e/testapp"},
+		"engine":       {".", "bench/sim", "internal/e2e/target", "internal/e2e/testapp"},
 	}
 	for path, want := range owners {
 		var got []string

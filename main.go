@@ -70,6 +70,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	slog.SetDefault(slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: f.LogLevel})))
+	if err := limitMemory(); err != nil {
+		slog.Warn("no memory limit is set", "error", err)
+	}
 	debug := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 
 	server, err := newServer(&f, debugScopes(os.Getenv("DEBUG"), debug))
