@@ -153,7 +153,7 @@ func serve(server *engine.Server, f *flags, stdout io.Writer) error {
 	if sessions < 1 {
 		return fmt.Errorf("the descriptor limit of %d leaves no room for sessions; raise it (ulimit -n)", limit)
 	}
-	listener, err := net.Listen("tcp", f.Addr)
+	listener, err := engine.Listen(f.Addr)
 	if err != nil {
 		return fmt.Errorf("cannot listen on %s: %w", f.Addr, errors.Unwrap(err))
 	}

@@ -109,11 +109,20 @@ func (s *Server) Accept(c *loop.Conn) loop.Handler { return newHTTPConn(s, c) }
 // makes it return ErrServerClosed. An error of the listening itself is a
 // *net.OpError.
 func (s *Server) ListenAndServe(address string) error {
-	l, err := net.Listen("tcp", address)
+	l, err := Listen(address)
 	if err != nil {
 		return err
 	}
 	return s.Serve(l)
+}
+
+// Listen listens on the TCP address, as a Server wants it: without Multipath
+// TCP, which net.Listen asks for and which makes each connection dearer. An
+// error is a *net.OpError.
+func Listen(address string) (net.Listener, error) {
+	var c net.ListenConfig
+	c.SetMultipathTCP(false)
+	return c.Listen(context.Background(), "tcp", address)
 }
 
 // Serve takes the listener, which must be of the type that net.Listen returns

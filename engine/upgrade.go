@@ -161,7 +161,7 @@ func (u *upgrade) giveUp(code ws.StatusCode) {
 	u.become(upgradeOver)
 	u.session.upgrade = nil
 	u.session.server.shard(u.session.loop).inflater.Done()
-	u.bye(code)
+	u.bye(code, false)
 	if u.takeover != nil {
 		u.takeover.Release()
 	}

@@ -51,7 +51,9 @@ func (k *link) receive(p []byte, s *Server, takeover *wsframe.Takeover) (m wsfra
 }
 
 // bye ends the connection with a close frame. A code of 0 sends no status.
-func (k *link) bye(code ws.StatusCode) {
+// heard says that the peer's close frame has come: then nobody is waited for
+// (RFC 6455, 7.1.1: the server closes first).
+func (k *link) bye(code ws.StatusCode, heard bool) {
 	k.conn.SetHandler(deaf{})
 	if code == 0 {
 		k.conn.Write(closeFrame)
@@ -59,7 +61,11 @@ func (k *link) bye(code ws.StatusCode) {
 		var frame [maxControlFrame]byte
 		k.conn.Write(wsframe.AppendClose(frame[:0], code, ""))
 	}
-	k.conn.Close()
+	if heard {
+		k.conn.CloseSent()
+	} else {
+		k.conn.Close()
+	}
 	k.reader.Release()
 }
 
@@ -187,19 +193,19 @@ func (t *websocket) message(m wsframe.Message) {
 	}
 	if m.OpCode == ws.OpClose {
 		code, _, _ := wsframe.ParseClose(m.Payload) // the reader has checked it
-		t.leave(code)
+		t.leave(code, true)
 		s.close(ReasonTransportClose, nil)
 		return
 	}
 	p, err := s.revision.Decode(m.Payload, m.OpCode == ws.OpBinary)
 	switch {
 	case err != nil:
-		t.leave(0)
+		t.leave(0, false)
 		s.close(ReasonParseError, err)
 	case p.Type == packet.Close && !p.Binary:
 		// The reference server ignores it and waits for the heartbeat to fail.
 		s.tellPacket(p)
-		t.leave(0)
+		t.leave(0, false)
 		s.close(ReasonTransportClose, nil)
 	default:
 		s.packet(p)
@@ -208,16 +214,16 @@ func (t *websocket) message(m wsframe.Message) {
 
 // fault ends a connection that broke the rules of the WebSocket protocol.
 func (t *websocket) fault(err error) {
-	t.leave(closeCode(err))
+	t.leave(closeCode(err), false)
 	t.session.close(ReasonTransportError, err)
 }
 
 // leave sends the close frame, unless that was done, behind what callbacks have
 // sent until now.
-func (t *websocket) leave(code ws.StatusCode) {
+func (t *websocket) leave(code ws.StatusCode, heard bool) {
 	t.session.flush()
 	if t.conn != nil {
-		t.bye(code)
+		t.bye(code, heard)
 		t.forget()
 	}
 }
@@ -276,5 +282,5 @@ func (t *websocket) closed(reason Reason) {
 		t.forget()
 		return
 	}
-	t.leave(0)
+	t.leave(0, false)
 }

@@ -147,16 +147,16 @@ func (a *acceptor) drain(s *listener) {
 	l.leave()
 }
 
-func (a *acceptor) deal(s *listener, fd int, address unix.Sockaddr) {
+func (a *acceptor) deal(s *listener, fd int, address netip.AddrPort) {
 	tuneAccepted(fd, s.tcp)
 	loops := a.reactor.loops
 	l := loops[a.dealt%len(loops)]
 	a.dealt++
 	if l.index == 0 {
-		l.Open(fd, remote(address))
+		l.Open(fd, address)
 		return
 	}
-	_ = l.Adopt(fd, remote(address)) // a loop that stopped has closed it
+	_ = l.Adopt(fd, address) // a loop that stopped has closed it
 }
 
 // goOn deals with a failed accept and reports whether to try the next one.
@@ -201,17 +201,6 @@ func (a *acceptor) complain(err error) {
 		a.reactor.options.Logger.Error("accept failed", "error", err,
 			"unsaid", unsaid, "connections", a.reactor.conns())
 	}
-}
-
-// remote is the address of a TCP peer, and none of others.
-func remote(address unix.Sockaddr) netip.AddrPort {
-	switch a := address.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
-	}
-	return netip.AddrPort{}
 }
 
 // tuneTCP sets the options of an accepted connection.

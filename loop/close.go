@@ -9,10 +9,17 @@ const farewell = 5 * time.Second
 // Close ends the connection after all that was written has been sent. It is
 // bounded by Options.Linger. Bytes that arrive meanwhile are dropped; the
 // handler hears nothing more but Closed.
-func (c *Conn) Close() {
+func (c *Conn) Close() { c.close(true) }
+
+// CloseSent is Close for a peer that has said that it will send nothing more:
+// once all has been sent, it is not waited for.
+func (c *Conn) CloseSent() { c.close(false) }
+
+func (c *Conn) close(wait bool) {
 	if c.state != connOpen && c.state != connMoving {
 		return
 	}
+	c.hasty = !wait
 	c.state = connDraining
 	c.paused = false
 	c.armLinger(c.Loop().options.Linger)
@@ -33,11 +40,16 @@ func (c *Conn) finish() {
 		c.end(nil)
 		return
 	}
-	if !c.finished {
-		c.finished = true
-		c.Loop().kernel.Shutdown(int(c.fd))
-		c.armLinger(min(c.Loop().options.Linger, farewell))
+	if c.finished {
+		return
 	}
+	c.finished = true
+	c.Loop().kernel.Shutdown(int(c.fd))
+	if c.hasty {
+		c.end(nil)
+		return
+	}
+	c.armLinger(min(c.Loop().options.Linger, farewell))
 }
 
 // fail ends the connection with err.
@@ -58,11 +70,9 @@ func (c *Conn) end(err error) {
 		l.Release(c.slot)
 		c.slot = 0
 	}
-	if c.watched != 0 {
-		// Hear nothing more of a descriptor that stays open until reap. If
-		// the kernel refuses, stale events are ignored by Ready all the same.
-		_ = c.tryWatch(0)
-	}
+	// The descriptor stays open, and watched, until reap, which comes after the
+	// next look at the sockets: what that reports of it, Ready ignores. Closing
+	// it ends the watch.
 	l.conns.clear(int(c.fd), c)
 	l.ended = append(l.ended, ending{conn: c, fd: int(c.fd), err: err})
 	l.wakeUp()

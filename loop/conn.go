@@ -32,6 +32,7 @@ type Handler interface {
 //	| open     | Close                                    | draining          | arm linger, flush
 //	| open     | MoveTo                                   | moving -> open    | re-deliver unread on the new loop
 //	| draining | all sent                                 | draining          | shut down writing, arm linger
+//	| draining | all sent, after CloseSent                | closed            | Closed
 //	| draining | all sent and peer's EOF, or linger over  | closed            | Closed; bytes meanwhile are dropped
 //	| any      | Abort, peer gone, error                  | closed            | Closed(err), once
 type connState uint8
@@ -67,6 +68,7 @@ type Conn struct {
 	blocked   bool // the kernel refused bytes
 	pressured bool // Drained is owed
 	finished  bool // writing was shut down
+	hasty     bool // the peer's end is not waited for
 }
 
 // Loop is the loop that the connection is on.

@@ -5,6 +5,7 @@ package loop
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -96,11 +97,11 @@ func (s *listener) watch(want Interest) error {
 	return err
 }
 
-func (s *listener) accept() (int, unix.Sockaddr, error) {
+func (s *listener) accept() (int, netip.AddrPort, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return -1, nil, net.ErrClosed
+		return -1, netip.AddrPort{}, net.ErrClosed
 	}
 	return accept(int(s.fd.Load()))
 }

@@ -2,7 +2,11 @@
 
 package loop
 
-import "golang.org/x/sys/unix"
+import (
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
 
 func read(fd int, p []byte) (int, error) {
 	for {
@@ -76,17 +80,28 @@ func (k *pollKernel) Watch(fd int, from, to Interest) (int, error) {
 	return fd, errno(k.add(fd, to&^from))
 }
 
-func accept(fd int) (int, unix.Sockaddr, error) {
+func accept(fd int) (int, netip.AddrPort, error) {
 	fd, address, err := unix.Accept(fd)
 	if err != nil {
-		return -1, nil, err
+		return -1, netip.AddrPort{}, err
 	}
 	unix.CloseOnExec(fd)
 	if err := unix.SetNonblock(fd, true); err != nil {
 		_ = unix.Close(fd)
-		return -1, nil, unix.ECONNABORTED
+		return -1, netip.AddrPort{}, unix.ECONNABORTED
 	}
-	return fd, address, nil
+	return fd, remote(address), nil
+}
+
+// remote is the address of a TCP peer, and none of others.
+func remote(address unix.Sockaddr) netip.AddrPort {
+	switch a := address.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
+	}
+	return netip.AddrPort{}
 }
 
 func tuneListener(int) error { return nil }

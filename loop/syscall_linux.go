@@ -1,6 +1,8 @@
 package loop
 
 import (
+	"encoding/binary"
+	"net/netip"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -82,8 +84,39 @@ func (k *pollKernel) Watch(fd int, from, to Interest) (int, error) {
 	return fd, errno(err)
 }
 
-func accept(fd int) (int, unix.Sockaddr, error) {
-	return unix.Accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+// accept is accept4(2) as it is: package unix asks each new socket for its
+// protocol, with another system call, and allocates its address.
+func accept(fd int) (int, netip.AddrPort, error) {
+	var address unix.RawSockaddrAny
+	size := uint32(unix.SizeofSockaddrAny)
+	for {
+		n, _, e := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&address)),
+			uintptr(unsafe.Pointer(&size)), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+		if e == 0 {
+			return int(n), remote(&address), nil
+		}
+		if e != unix.EINTR {
+			return -1, netip.AddrPort{}, e
+		}
+	}
+}
+
+// remote is the address of a TCP peer, and none of others.
+func remote(address *unix.RawSockaddrAny) netip.AddrPort {
+	switch address.Addr.Family {
+	case unix.AF_INET:
+		a := (*unix.RawSockaddrInet4)(unsafe.Pointer(address))
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), bigEndian(a.Port))
+	case unix.AF_INET6:
+		a := (*unix.RawSockaddrInet6)(unsafe.Pointer(address))
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), bigEndian(a.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// bigEndian reads a port that is in network order in memory.
+func bigEndian(port uint16) uint16 {
+	return binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&port))[:])
 }
 
 // tuneListener sets what accepted TCP connections inherit: it saves five

@@ -52,6 +52,7 @@ func TestReactor(t *testing.T, start Start) {
 		{"MoveTo and back, many times", movePingPong},
 		{"linger ends a close that does not get on", lingerUnsent},
 		{"linger ends a close without goodbye", lingerSilent},
+		{"CloseSent does not wait for the peer", closeSent},
 		{"Abort", abort},
 		{"a reset by the peer", reset},
 		{"alarms", alarms},

@@ -275,3 +275,14 @@ func lingerSilent(t *testing.T, start Start) {
 	b.gone(p) // the client says nothing
 	require.NoError(t, p.why())
 }
+
+func closeSent(t *testing.T, start Start) {
+	o := quiet()
+	o.Linger = time.Hour
+	b := set(t, start, 1, o, nil)
+	c, p := b.dial()
+	b.on(p, func(c *loop.Conn) { c.Write([]byte("bye")); c.CloseSent() })
+	require.Equal(t, "bye", string(b.drain(c, 100)))
+	b.gone(p) // the client says nothing, and is not waited for
+	require.NoError(t, p.why())
+}
