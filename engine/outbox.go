@@ -101,23 +101,16 @@ const runSize = 4<<10 - pool.Headroom
 // pushFrame borrows m and adds the WebSocket frame that carries it, of size
 // bytes: to the run behind, if it has room there.
 func (b *outbox) pushFrame(m Message, r Revision, size int) {
-	var run *outgoing
-	if n := len(b.items); n > b.head {
-		run = &b.items[n-1]
-	}
-	if run == nil || run.frames == 0 || min(run.data.Room(), runSize-run.data.Len()) < size {
-		room := size
-		if run != nil {
-			room = max(size, runSize)
-		}
-		b.push(outgoing{data: pool.Frames.Get(room), kind: packet.Message, frames: 1})
+	run := b.run(size)
+	if run == nil {
+		b.push(outgoing{data: pool.Frames.Get(size), kind: packet.Message})
 		run = &b.items[len(b.items)-1]
-		b.bytes += size
-	} else {
-		run.frames++
-		b.packets++
-		b.bytes += packetSize + size
+		b.bytes -= packetSize
+		b.packets--
 	}
+	run.frames++
+	b.packets++
+	b.bytes += packetSize + size
 	p := packet.Packet{Type: packet.Message, Binary: m.Binary}
 	prefix, ok := r.FramePrefix(p)
 	tail := run.data.Tail()
@@ -127,6 +120,26 @@ func (b *outbox) pushFrame(m Message, r Revision, size int) {
 		tail = wsframe.AppendHeader(tail, opcode(m.Binary), len(m.Data))
 	}
 	run.data.SetTail(append(tail, m.Data...))
+}
+
+// run is the run behind, when it has room for size bytes more, or nil. The first
+// message has a buffer of its own size; with the second one it moves to where
+// others have room, too, so that all of them are one piece to write.
+func (b *outbox) run(size int) *outgoing {
+	if b.head == len(b.items) {
+		return nil
+	}
+	last := &b.items[len(b.items)-1]
+	if last.frames == 0 || last.data.Len()+size > runSize {
+		return nil
+	}
+	if last.data.Room() < size {
+		old := last.data
+		last.data = pool.Frames.Get(runSize)
+		last.data.Append(old.Bytes())
+		old.Release()
+	}
+	return last
 }
 
 // frameSize is the size in bytes of the frame that carries m.

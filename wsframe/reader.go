@@ -1,6 +1,7 @@
 package wsframe
 
 import (
+	"encoding/binary"
 	"sync"
 
 	"turbine/internal/invariants"
@@ -72,6 +73,14 @@ func (r *Reader) Next(p []byte, limits Limits) (m Message, rest []byte, err erro
 		r.Release() // the payload lent by the call before
 		s = nil
 	}
+	if s == nil {
+		if m, n := plainMessage(p, limits.Message); n > 0 {
+			if err = m.check(); err != nil {
+				return r.fail(err)
+			}
+			return m, p[n:], nil
+		}
+	}
 	for {
 		if s == nil || !s.inFrame {
 			var h ws.Header
@@ -139,6 +148,34 @@ func (r *Reader) Release() {
 	}
 	*s = partial{}
 	partials.Put(s)
+}
+
+// plainMessage takes from the front of p what most messages are: one masked,
+// final frame of at most 64 KiB without extensions, all of it there. n is 0 for
+// anything else, which Next then judges by all rules.
+func plainMessage(p []byte, limit int) (m Message, n int) {
+	if len(p) < 6 || p[0] != finBit|byte(ws.OpText) && p[0] != finBit|byte(ws.OpBinary) || p[1]&maskBit == 0 {
+		return m, 0
+	}
+	head, length := 6, int(p[1]&^maskBit)
+	switch {
+	case length < length16:
+	case length == length16 && len(p) >= 8:
+		head, length = 8, int(binary.BigEndian.Uint16(p[2:]))
+		if length <= lengthShort {
+			return m, 0
+		}
+	default:
+		return m, 0
+	}
+	n = head + length
+	if length > limit || n > len(p) {
+		return m, 0
+	}
+	// The capacity ends with the message: an append to it must not reach rest.
+	m = Message{OpCode: ws.OpCode(p[0] &^ finBit), Payload: p[head:n:n]}
+	Mask(m.Payload, [4]byte(p[head-4:]), 0)
+	return m, n
 }
 
 // whole makes a message of a frame that lies in p whole. In the middle of a
