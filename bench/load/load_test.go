@@ -1,0 +1,142 @@
+//go:build linux
+
+package load
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"turbine/engine"
+
+	"github.com/stretchr/testify/require"
+)
+
+// serve runs a real server until the test ends.
+func serve(t *testing.T, app string, o engine.Options) string {
+	t.Helper()
+	var server *engine.Server
+	events := engine.Events{Message: func(s *engine.Session, m engine.Message) {
+		if app == "broadcast" {
+			server.Broadcast(engine.Prepare(m))
+			return
+		}
+		_ = s.Send(m)
+	}}
+	o.Loops = 1
+	server, err := engine.New(o, events)
+	require.NoError(t, err)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	t.Cleanup(func() {
+		// Sessions that were left alone do not close in good order.
+		ctx, cancel := context.WithTimeout(context.Background(), moment)
+		defer cancel()
+		_ = server.Shutdown(ctx)
+		require.ErrorIs(t, <-served, engine.ErrServerClosed)
+	})
+	return l.Addr().String()
+}
+
+const moment = 50 * time.Millisecond
+
+func perfect(t *testing.T, o Outcome) {
+	t.Helper()
+	require.Empty(t, o.Faults)
+	require.Zero(t, o.Wrong)
+	require.Zero(t, o.Lost)
+	require.Zero(t, o.Retries)
+	require.Positive(t, o.Operations)
+	require.Positive(t, o.Elapsed)
+	require.Positive(t, o.ClientCPU)
+}
+
+func TestEveryKind(t *testing.T) {
+	echoes := serve(t, "echo", engine.Options{})
+	broadcasts := serve(t, "broadcast", engine.Options{})
+	hosts := []string{"127.0.0.2", "127.0.0.3"}
+	for name, p := range map[string]Plan{
+		"echo":              {Kind: Echo, Sessions: 10, InFlight: 1, Size: 128},
+		"echo, many":        {Kind: Echo, Sessions: 10, InFlight: 16, Size: 128, LocalHosts: hosts},
+		"echo, binary":      {Kind: Echo, Sessions: 3, InFlight: 4, Size: 200, Binary: true},
+		"echo, one byte":    {Kind: Echo, Sessions: 3, InFlight: 4, Size: 1},
+		"echo, large":       {Kind: Echo, Sessions: 3, InFlight: 4, Size: 70_000},
+		"echo, upgraded":    {Kind: Echo, Via: Upgraded, Sessions: 10, InFlight: 2, Size: 20},
+		"open loop":         {Kind: OpenLoop, Sessions: 7, Size: 64, Rate: 5000},
+		"open loop, burst":  {Kind: OpenLoop, Via: Upgraded, Sessions: 2, Size: 64, Rate: 50_000},
+		"poll handshake":    {Kind: PollHandshake, InFlight: 4},
+		"... new":           {Kind: PollHandshakeNew, InFlight: 4},
+		"WS handshake":      {Kind: WebSocketHandshake, InFlight: 4, LocalHosts: hosts},
+		"upgrade dance":     {Kind: UpgradeDance, InFlight: 4, Size: 30},
+		"poll cycle":        {Kind: PollCycle, Sessions: 5, Size: 128},
+		"poll cycle, large": {Kind: PollCycle, Sessions: 2, Size: 300_000},
+		"... binary":        {Kind: PollCycle, Sessions: 5, Size: 128, Binary: true},
+		"broadcast":         {Kind: Broadcast, Sessions: 20, Size: 128},
+		"..., upgraded":     {Kind: Broadcast, Sessions: 20, Size: 128, Via: Upgraded},
+		"connect":           {Kind: Connect, Sessions: 50, InFlight: 10, Duration: 10 * time.Second},
+		"connect, upgraded": {Kind: Connect, Via: Upgraded, Sessions: 50, InFlight: 10, Duration: 10 * time.Second},
+		"storm":             {Kind: Storm, Sessions: 50, InFlight: 10, Duration: 10 * time.Second},
+		"storm, upgraded":   {Kind: Storm, Via: Upgraded, Sessions: 50, InFlight: 50, Duration: 10 * time.Second},
+		"slow readers":      {Kind: SlowReaders, Sessions: 5, InFlight: 2, Size: 100, Slow: 3, SlowSize: 10_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p.Addr, p.Path = echoes, "/engine.io/"
+			if p.Kind == Broadcast {
+				p.Addr = broadcasts
+			}
+			if p.Duration == 0 {
+				p.Duration, p.WarmUp = moment, moment/2
+			}
+			o, err := Run(t.Context(), p)
+			require.NoError(t, err)
+			perfect(t, o)
+			require.NotNil(t, o.Latency)
+			t.Logf("%d in %v, p50 %d us, p99 %d us", o.Operations, o.Elapsed, o.Latency.ValueAtQuantile(50), o.Latency.ValueAtQuantile(99))
+			switch p.Kind {
+			case Connect, Storm:
+				require.EqualValues(t, p.Sessions, o.Operations)
+			case OpenLoop:
+				// Every message due in the measured time is an operation.
+				require.InDelta(t, p.Rate*o.Elapsed.Seconds(), o.Operations, 1)
+			case Broadcast:
+				require.Positive(t, o.Latency.TotalCount())
+			default:
+			}
+		})
+	}
+}
+
+// runSoon is Run for what goes wrong: it waits for nothing longer than a test should.
+func runSoon(t *testing.T, p Plan) (Outcome, error) {
+	t.Helper()
+	r, err := newRunner(p)
+	require.NoError(t, err)
+	r.patience, r.grace = int64(10*moment), int64(4*moment)
+	return r.run(t.Context())
+}
+
+// runUntil is Run until done says so, however slow the machine is.
+func runUntil(t *testing.T, p Plan, done func(o *Outcome) bool) (Outcome, error) {
+	t.Helper()
+	p.Duration = time.Minute
+	r, err := newRunner(p)
+	require.NoError(t, err)
+	r.kind = &until{r.kind, r, done}
+	return r.run(t.Context())
+}
+
+type until struct {
+	kind
+	r    *runner
+	done func(o *Outcome) bool
+}
+
+func (u *until) tick() {
+	u.kind.tick()
+	if u.done(&u.r.out) {
+		u.r.finish("")
+	}
+}

@@ -1,0 +1,20 @@
+// @socket.io/bun-engine: echo, or broadcast in a loop over all clients.
+import { Server } from "@socket.io/bun-engine";
+
+const { PORT, APP, PING_INTERVAL, PING_TIMEOUT } = process.env;
+const engine = new Server({
+  path: "/engine.io/",
+  pingInterval: Number(PING_INTERVAL),
+  pingTimeout: Number(PING_TIMEOUT),
+  maxHttpBufferSize: 1e6,
+});
+const sockets = new Set();
+engine.on("connection", (socket) => {
+  sockets.add(socket);
+  socket.on("close", () => sockets.delete(socket));
+  socket.on("data", (data) => {
+    if (APP === "echo") return socket.write(data);
+    for (const s of sockets) s.write(data);
+  });
+});
+Bun.serve({ port: Number(PORT), hostname: "127.0.0.1", idleTimeout: 60, ...engine.handler() });

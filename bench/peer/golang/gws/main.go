@@ -1,0 +1,52 @@
+// A raw WebSocket server on lxzan/gws: echo, or broadcast of one prepared frame.
+package main
+
+import (
+	"log"
+	"sync"
+
+	"turbine/bench/peer/golang/setting"
+
+	"github.com/lxzan/gws"
+)
+
+type handler struct {
+	gws.BuiltinEventHandler
+	broadcast bool
+
+	mu    sync.Mutex
+	conns map[*gws.Conn]struct{} // guarded by mu
+}
+
+func (h *handler) OnOpen(c *gws.Conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.conns[c] = struct{}{}
+}
+
+func (h *handler) OnClose(c *gws.Conn, _ error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.conns, c)
+}
+
+func (h *handler) OnMessage(c *gws.Conn, m *gws.Message) {
+	defer func() { _ = m.Close() }()
+	if !h.broadcast {
+		_ = c.WriteMessage(m.Opcode, m.Bytes())
+		return
+	}
+	b := gws.NewBroadcaster(m.Opcode, m.Bytes())
+	defer func() { _ = b.Close() }()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for c := range h.conns {
+		_ = b.Broadcast(c)
+	}
+}
+
+func main() {
+	h := &handler{broadcast: setting.Broadcast(), conns: map[*gws.Conn]struct{}{}}
+	server := gws.NewServer(h, &gws.ServerOption{CheckUtf8Enabled: true})
+	log.Fatal(server.Run(setting.Address()))
+}

@@ -1,0 +1,24 @@
+// Package setting reads what the peers are told by their environment.
+package setting
+
+import (
+	"log"
+	"os"
+	"strconv"
+	"time"
+)
+
+// Address is where to listen.
+func Address() string { return "127.0.0.1:" + os.Getenv("PORT") }
+
+// Broadcast reports whether a message goes to all; otherwise it is echoed.
+func Broadcast() bool { return os.Getenv("APP") == "broadcast" }
+
+// Milliseconds reads a duration.
+func Milliseconds(name string) time.Duration {
+	n, err := strconv.Atoi(os.Getenv(name))
+	if err != nil {
+		log.Fatalf("%s: %v", name, err)
+	}
+	return time.Duration(n) * time.Millisecond
+}

@@ -1,0 +1,20 @@
+// engine.io on Node.js: echo, or broadcast in a loop over all clients.
+import { createServer } from "node:http";
+import { attach } from "engine.io";
+
+const { PORT, APP, PING_INTERVAL, PING_TIMEOUT } = process.env;
+const http = createServer();
+const engine = attach(http, {
+  pingInterval: Number(PING_INTERVAL),
+  pingTimeout: Number(PING_TIMEOUT),
+  perMessageDeflate: false,
+  httpCompression: false,
+  maxHttpBufferSize: 1e6,
+});
+engine.on("connection", (socket) => {
+  socket.on("message", (data) => {
+    if (APP === "echo") return socket.send(data);
+    for (const id in engine.clients) engine.clients[id].send(data);
+  });
+});
+http.listen(Number(PORT), "127.0.0.1");

@@ -1,0 +1,83 @@
+//! engineioxide on hyper: echo, or broadcast in a loop over all clients.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use engineioxide::config::EngineIoConfig;
+use engineioxide::handler::EngineIoHandler;
+use engineioxide::service::EngineIoService;
+use engineioxide::{DisconnectReason, Socket, Str};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+#[derive(Debug, Default)]
+struct App {
+    broadcast: bool,
+    sockets: Mutex<HashMap<String, Arc<Socket<()>>>>,
+}
+
+impl EngineIoHandler for App {
+    type Data = ();
+
+    fn on_connect(self: Arc<Self>, socket: Arc<Socket<()>>) {
+        if self.broadcast {
+            self.sockets.lock().unwrap().insert(socket.id.to_string(), socket);
+        }
+    }
+
+    fn on_disconnect(&self, socket: Arc<Socket<()>>, _: DisconnectReason) {
+        if self.broadcast {
+            self.sockets.lock().unwrap().remove(&socket.id.to_string());
+        }
+    }
+
+    fn on_message(self: &Arc<Self>, message: Str, socket: Arc<Socket<()>>) {
+        if !self.broadcast {
+            socket.emit(message).ok();
+            return;
+        }
+        for s in self.sockets.lock().unwrap().values() {
+            s.emit(message.clone()).ok();
+        }
+    }
+
+    fn on_binary(self: &Arc<Self>, data: Bytes, socket: Arc<Socket<()>>) {
+        socket.emit_binary(data).ok();
+    }
+}
+
+fn setting(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"))
+}
+
+fn milliseconds(name: &str) -> Duration {
+    Duration::from_millis(setting(name).parse().expect("a number of milliseconds"))
+}
+
+#[tokio::main]
+async fn main() {
+    let config = EngineIoConfig::builder()
+        .req_path("/engine.io")
+        .ping_interval(milliseconds("PING_INTERVAL"))
+        .ping_timeout(milliseconds("PING_TIMEOUT"))
+        .max_buffer_size(4096)
+        .max_payload(1_000_000)
+        .build();
+    let app = App { broadcast: setting("APP") == "broadcast", ..App::default() };
+    let service = EngineIoService::with_config(Arc::new(app), config);
+    let address = SocketAddr::from(([127, 0, 0, 1], setting("PORT").parse().expect("a port")));
+    let listener = TcpListener::bind(address).await.expect("a free port");
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        stream.set_nodelay(true).ok();
+        let service = service.clone();
+        tokio::spawn(async move {
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            connection.with_upgrades().await.ok();
+        });
+    }
+}

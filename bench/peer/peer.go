@@ -1,0 +1,74 @@
+// Package peer knows the servers that are compared: how each is installed from
+// its registry, started, and stopped.
+package peer
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"turbine/bench/load"
+	"turbine/bench/usage"
+)
+
+// App is what a server does with a message.
+type App string
+
+// The apps.
+const (
+	Echo      App = "echo"      // sends it back
+	Broadcast App = "broadcast" // sends it to every session, the sender's too
+)
+
+// Settings of one server process.
+type Settings struct {
+	App          App
+	PingInterval time.Duration // 0 means 25 s
+	PingTimeout  time.Duration // 0 means 20 s
+	// Core is the CPU that the server is pinned to, with GOMAXPROCS=1 or its
+	// like; below 0 leaves it alone.
+	Core int
+	// MaxQueue bounds what is queued for a client that does not read, in
+	// bytes, where the server has such a limit; 0 leaves its default.
+	MaxQueue int
+}
+
+// A Peer is a server that can be measured.
+type Peer struct {
+	Name    string // short, as in tables: "turbine", "bun", ...
+	What    string // a line: product and what it stands on
+	Dialect load.Dialect
+	Path    string
+	Apps    []App
+	Limit   bool // a raw WebSocket server: what the machine allows, not a rival
+
+	install func(ctx context.Context, log io.Writer) (version string, err error)
+	command func(port int, s Settings) (argv, env []string)
+}
+
+// All are the peers, ours first. root is the directory of the module turbine.
+func All(root string) []*Peer { return all(root) }
+
+// Install builds or installs the peer by its lock file, unless that was done,
+// and returns its version in words ("engine.io 6.6.11, ws 8.21.3, Node 20.20.2").
+// The error says what is missing here.
+func (p *Peer) Install(ctx context.Context, log io.Writer) (version string, err error) {
+	return p.install(ctx, log)
+}
+
+// Process is a running server.
+type Process struct {
+	Addr string // 127.0.0.1:port
+	PID  int
+	server
+}
+
+// Start starts the peer on a free port and waits until it accepts.
+func (p *Peer) Start(ctx context.Context, s Settings) (*Process, error) { return p.start(ctx, s) }
+
+// Usage is what the server has used up to now, its children included.
+func (p *Process) Usage() (usage.Usage, error) { return p.usage() }
+
+// Stop ends the server and waits for its end, at most some seconds; then it
+// kills it.
+func (p *Process) Stop() error { return p.stop() }

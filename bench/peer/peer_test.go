@@ -1,0 +1,132 @@
+package peer
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"turbine/bench/load"
+
+	"github.com/stretchr/testify/require"
+)
+
+var every = flag.Bool("peers", false, "install and try every peer, not only those in Go that are quick to build")
+
+// Each peer echoes and broadcasts, by the load generator's own judgement.
+func TestPeersServe(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds servers")
+	}
+	if _, err := exec.LookPath("taskset"); err != nil {
+		t.Skip("no taskset")
+	}
+	root, err := filepath.Abs("../..")
+	require.NoError(t, err)
+	for _, p := range All(root) {
+		if !*every && p.Name != "turbine" && p.Name != "gnet" {
+			continue
+		}
+		t.Run(p.Name, func(t *testing.T) {
+			version, err := p.Install(t.Context(), io.Discard)
+			require.NoError(t, err)
+			t.Log(version)
+			for _, plan := range []load.Plan{
+				{Kind: load.Echo, Sessions: 5, InFlight: 2, Size: 200},
+				{Kind: load.Echo, Sessions: 5, InFlight: 2, Size: 200, Binary: true},
+				{Kind: load.Broadcast, Sessions: 20, Size: 100},
+				{Kind: load.UpgradeDance, InFlight: 10, Size: 50},
+				{Kind: load.PollCycle, Sessions: 5, Size: 100},
+				{Kind: load.Idle, Sessions: 20, Via: load.Upgraded},
+			} {
+				if p.Dialect == load.Raw && (plan.Kind == load.UpgradeDance || plan.Kind == load.PollCycle || plan.Kind == load.Idle) {
+					continue
+				}
+				app := Echo
+				if plan.Kind == load.Broadcast {
+					app = Broadcast
+				}
+				s, err := p.Start(t.Context(), Settings{App: app, PingInterval: time.Second, PingTimeout: 2 * time.Second})
+				require.NoError(t, err)
+				plan.Addr, plan.Path, plan.Dialect = s.Addr, p.Path, p.Dialect
+				plan.Duration, plan.Server = 1300*time.Millisecond, s.Usage
+				o, err := load.Run(t.Context(), plan)
+				require.NoError(t, err)
+				require.Positive(t, o.Operations, "%+v: %v", plan.Kind, o.Faults)
+				if o.Wrong > 0 || o.Lost > 0 {
+					// Others have faults of their own, which the report shows.
+					t.Logf("kind %v: wrong %d, lost %d, %v", plan.Kind, o.Wrong, o.Lost, o.Faults)
+					require.NotEqual(t, "turbine", p.Name)
+				}
+				u, err := s.Usage()
+				require.NoError(t, err)
+				require.Positive(t, u.RSS)
+				require.NoError(t, s.Stop())
+			}
+		})
+	}
+}
+
+// A shell script in place of a server. It has the port as $1.
+func fake(script string) *Peer {
+	return &Peer{Name: "fake", command: func(int, Settings) ([]string, []string) {
+		return []string{"sh", "-c", script}, nil
+	}}
+}
+
+func TestStartTellsWhyAServerEnded(t *testing.T) {
+	_, err := fake("echo the reason >&2; exit 3").Start(t.Context(), Settings{Core: -1})
+	require.ErrorIs(t, err, ErrExited)
+	require.ErrorContains(t, err, "the reason")
+}
+
+func TestStartEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := fake("sleep 60").Start(ctx, Settings{Core: -1})
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestInstallOnce(t *testing.T) {
+	source, cache := t.TempDir(), t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(source, "p"), 0o755))
+	file := filepath.Join(source, "p", "server")
+	w := workshop{source: source, cache: cache}
+	installs := 0
+	prepare := func() {
+		_, err := w.prepare("p", func(dir string) error {
+			installs++
+			_, err := os.Stat(filepath.Join(dir, "server"))
+			return err
+		})
+		require.NoError(t, err)
+	}
+	require.NoError(t, os.WriteFile(file, []byte("1"), 0o600))
+	prepare()
+	prepare()
+	require.Equal(t, 1, installs)
+	require.NoError(t, os.WriteFile(file, []byte("2"), 0o600))
+	prepare()
+	require.Equal(t, 2, installs, "the sources have changed")
+}
+
+func TestRunSaysWhatFailed(t *testing.T) {
+	var log bytes.Buffer
+	err := run(t.Context(), &log, t.TempDir(), nil, "sh", "-c", "echo no such thing >&2; exit 1")
+	require.ErrorContains(t, err, "no such thing")
+	require.Contains(t, log.String(), "no such thing")
+}
+
+func TestFreePort(t *testing.T) {
+	port, err := freePort()
+	require.NoError(t, err)
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+}

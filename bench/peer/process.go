@@ -1,0 +1,132 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"time"
+
+	"turbine/bench/usage"
+)
+
+const (
+	startPatience = 15 * time.Second // until a server accepts
+	stopPatience  = 5 * time.Second  // until it is killed
+)
+
+// server is the part of a Process that is not public.
+type server struct {
+	cmd    *exec.Cmd
+	errors *tail
+	exited chan struct{} // closed when the process has ended
+}
+
+// tail keeps the end of what a server complained about.
+type tail struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+const tailSize = 4 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, p...)
+	t.text = t.text[max(0, len(t.text)-tailSize):]
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return lastLines(string(t.text))
+}
+
+func (p *Peer) start(ctx context.Context, s Settings) (*Process, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	argv, env := p.command(port, s)
+	if s.Core >= 0 {
+		pin, err := exec.LookPath("taskset")
+		if err != nil {
+			return nil, fmt.Errorf("a server is pinned to a core by taskset, of util-linux: %w", err)
+		}
+		argv = append([]string{pin, "-c", strconv.Itoa(s.Core)}, argv...)
+	}
+	process := &Process{Addr: "127.0.0.1:" + strconv.Itoa(port), server: server{errors: &tail{}, exited: make(chan struct{})}}
+	process.cmd = exec.Command(argv[0], argv[1:]...)
+	process.cmd.Env = append(os.Environ(), env...)
+	process.cmd.Stderr = process.errors
+	process.cmd.SysProcAttr = attributes()
+	if err := process.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Name, err)
+	}
+	process.PID = process.cmd.Process.Pid
+	go func() {
+		_ = process.cmd.Wait()
+		close(process.exited)
+	}()
+	if err := process.await(ctx); err != nil {
+		_ = process.Stop()
+		return nil, fmt.Errorf("%s: %w: %s", p.Name, err, process.errors)
+	}
+	return process, nil
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// Errors of Start.
+var (
+	ErrExited = errors.New("the server ended while it started")
+	ErrSilent = errors.New("the server does not accept connections")
+)
+
+// await returns when the server accepts.
+func (p *Process) await(ctx context.Context) error {
+	for end := time.Now().Add(startPatience); time.Now().Before(end); {
+		if c, err := net.DialTimeout("tcp", p.Addr, time.Second); err == nil {
+			return c.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.exited:
+			return ErrExited
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return ErrSilent
+}
+
+func (p *Process) usage() (usage.Usage, error) { return usage.Of(p.PID) }
+
+func (p *Process) stop() error {
+	end(p.cmd.Process, false)
+	select {
+	case <-p.exited:
+		return nil
+	case <-time.After(stopPatience):
+	}
+	end(p.cmd.Process, true)
+	select {
+	case <-p.exited:
+		return nil
+	case <-time.After(stopPatience):
+		return fmt.Errorf("process %d does not end", p.PID)
+	}
+}
