@@ -30,6 +30,8 @@ const (
 	hdrHistogram   = "github.com/HdrHistogram/hdrhistogram-go"
 	plot           = "gonum.org/v1/plot"
 	plotter        = "gonum.org/v1/plot/plotter"
+	plotFont       = "gonum.org/v1/plot/font"
+	vgDraw         = "gonum.org/v1/plot/vg/draw"
 	vg             = "gonum.org/v1/plot/vg"
 	vgSVG          = "gonum.org/v1/plot/vg/vgsvg"
 	procfs         = "github.com/prometheus/procfs"
@@ -57,11 +59,11 @@ var layers = map[string]layer{
 	"internal/e2e/testapp": {[]string{"engine"}, nil},
 	"internal/e2e/target":  {[]string{"engine", "loop", "httpparse", "wsframe", "pool"}, []string{gobwas, kongFlags}},
 	"bench":                {[]string{"bench/compare", "bench/load", "bench/million", "bench/peer", "bench/report", "bench/sim"}, []string{kongFlags}},
-	"bench/compare":        {[]string{"bench/load", "bench/peer", "bench/report", "bench/usage"}, []string{hdrHistogram, sysUnix}},
+	"bench/compare":        {[]string{"bench/load", "bench/peer", "bench/report", "bench/usage"}, []string{procfs, sysUnix}},
 	"bench/load":           {[]string{"bench/usage", "engine/packet", "wsframe"}, []string{gobwas, hdrHistogram, sysUnix}},
 	"bench/million":        {[]string{"bench/load", "bench/report", "bench/usage"}, []string{procfs, sysUnix}},
-	"bench/peer":           {[]string{"bench/load", "bench/usage"}, []string{procfs, sysUnix}},
-	"bench/report":         {nil, []string{plot, plotter, vg, vgSVG}},
+	"bench/peer":           {[]string{"bench/load", "bench/usage"}, nil},
+	"bench/report":         {nil, []string{plot, plotFont, plotter, vg, vgDraw, vgSVG}},
 	"bench/sim":            {[]string{"bench/report", "bench/usage", "engine", "loop", "wsframe"}, []string{gobwas, hdrHistogram}},
 	"bench/usage":          {nil, []string{procfs}},
 }

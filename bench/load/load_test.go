@@ -83,6 +83,7 @@ func TestEveryKind(t *testing.T) {
 		"slow readers":      {Kind: SlowReaders, Sessions: 5, InFlight: 2, Size: 100, Slow: 3, SlowSize: 10_000},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p.Addr, p.Path = echoes, "/engine.io/"
 			if p.Kind == Broadcast {
 				p.Addr = broadcasts

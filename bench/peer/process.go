@@ -16,7 +16,7 @@ import (
 
 const (
 	startPatience = 15 * time.Second // until a server accepts
-	stopPatience  = 5 * time.Second  // until it is killed
+	stopPatience  = time.Second      // until it is killed: nobody needs its farewells
 )
 
 // server is the part of a Process that is not public.

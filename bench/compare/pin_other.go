@@ -1,0 +1,7 @@
+//go:build !linux
+
+package compare
+
+import "errors"
+
+func pinProcess(int) error { return errors.New("only on Linux") }

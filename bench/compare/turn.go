@@ -1,0 +1,117 @@
+package compare
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"turbine/bench/load"
+	"turbine/bench/peer"
+	"turbine/bench/report"
+)
+
+// field is the servers of one scenario while it runs.
+type field struct {
+	*comparison
+	part     part
+	settings peer.Settings
+	running  map[Server]Running
+	failed   map[Server]bool
+}
+
+// turn is one run on one server.
+func (f *field) turn(ctx context.Context, round int, s Server) {
+	id := f.part.scenario.id
+	if f.failed[s] {
+		return
+	}
+	plan := f.part.scenario.planFor(s, f.options)
+	r, err := f.server(ctx, s, plan)
+	if err != nil {
+		f.fail(s, err)
+		return
+	}
+	outcome, err := f.once(ctx, s, r, plan)
+	if f.part.scenario.fresh || f.part.scenario.once {
+		delete(f.running, s)
+		if err := r.Stop(); err != nil {
+			f.remark(fmt.Sprintf("%s: %v", s.Name(), err))
+		}
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		f.fail(s, err)
+		return
+	}
+	sample := sampleOf(outcome)
+	f.keep(s.Name(), sample)
+	described, _ := report.ScenarioOf(id)
+	f.progress.Done(id, round, s.Name(), described.Figure, sample, f.part.scenario.cost(s, f.options))
+}
+
+// server is the server, started and warm.
+func (f *field) server(ctx context.Context, s Server, plan load.Plan) (Running, error) {
+	if r := f.running[s]; r != nil {
+		return r, nil
+	}
+	r, err := s.Start(ctx, f.settings)
+	if err != nil {
+		return nil, err
+	}
+	f.running[s] = r
+	if f.part.scenario.fresh || f.part.scenario.once {
+		return r, nil
+	}
+	plan.WarmUp, plan.Duration = 0, f.options.Duration/2
+	_, err = f.once(ctx, s, r, plan)
+	return r, err
+}
+
+func (f *field) once(ctx context.Context, s Server, r Running, plan load.Plan) (load.Outcome, error) {
+	s.Address(&plan, r)
+	plan.Server = r.Usage
+	return f.run(ctx, plan)
+}
+
+func (f *field) fail(s Server, err error) {
+	f.failed[s] = true
+	f.remark(fmt.Sprintf("%s, %s: %v.", f.part.scenario.id, s.Name(), err))
+	f.progress.Say(fmt.Sprintf("%s failed at %s: %v", s.Name(), f.part.scenario.id, err))
+}
+
+func (f *field) keep(name string, sample report.Sample) {
+	id := f.part.scenario.id
+	c := f.report.Cell(id, name)
+	if c == nil {
+		f.report.Cells = append(f.report.Cells, report.Cell{Scenario: id, Peer: name})
+		c = &f.report.Cells[len(f.report.Cells)-1]
+	}
+	c.Samples = append(c.Samples, sample)
+}
+
+func (f *field) stop() {
+	for s, r := range f.running {
+		if err := r.Stop(); err != nil {
+			f.remark(fmt.Sprintf("%s: %v", s.Name(), err))
+		}
+	}
+}
+
+func sampleOf(o load.Outcome) report.Sample {
+	s := report.Sample{
+		Operations: o.Operations, Elapsed: o.Elapsed, ServerCPU: o.ServerCPU, ClientCPU: o.ClientCPU,
+		Sessions: o.Opened, RSS: o.RSSAfter - o.RSSBefore, OpenCPU: o.OpenCPU,
+		Lost: o.Lost, Wrong: o.Wrong, Faults: o.Faults, ClientBound: o.ClientBound(),
+	}
+	if o.Latency != nil {
+		s.P50 = float64(o.Latency.ValueAtQuantile(50))
+		s.P99 = float64(o.Latency.ValueAtQuantile(99))
+		s.P999 = float64(o.Latency.ValueAtQuantile(99.9))
+	}
+	if s.Elapsed <= 0 {
+		s.Elapsed = time.Nanosecond
+	}
+	return s
+}

@@ -1,0 +1,67 @@
+// Bench compares this server with its peers, and shows what a million sessions
+// cost: go run ./bench --help.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// commands is the command line.
+type commands struct {
+	Compare compareCommand `cmd:"" default:"withargs" help:"Measure this server and its peers side by side and write a report."`
+	Peers   peersCommand   `cmd:"" help:"Install the peers and show their versions."`
+	Report  reportCommand  `cmd:"" help:"Write the report again from its JSON."`
+}
+
+func main() {
+	var c commands
+	parsed := kong.Parse(&c, kong.Name("bench"),
+		kong.Description("Load generator, comparison with peers, and large numbers of sessions. All traffic stays on loopback."))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	if err := parsed.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// moduleRoot is the directory of the module turbine, where this program has to
+// be run: it builds the server.
+func moduleRoot() (string, error) {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Path}} {{.Dir}}").Output()
+	if err != nil {
+		return "", fmt.Errorf("go list: %w", err)
+	}
+	path, dir, _ := strings.Cut(strings.TrimSpace(string(out)), " ")
+	if path != "turbine" {
+		return "", errors.New("run it inside the module turbine")
+	}
+	return dir, nil
+}
+
+// commit is the repository's, with "+dirty" where the tree differs from it.
+func commit(root string) string {
+	git := func(args ...string) string {
+		out, err := exec.Command("git", append([]string{"-C", root}, args...)...).Output()
+		if err != nil {
+			return ""
+		}
+		return strings.TrimSpace(string(out))
+	}
+	id := git("rev-parse", "--short=10", "HEAD")
+	if id != "" && git("status", "--porcelain", "--", ".", ":!"+filepath.Join("bench", "results")) != "" {
+		id += "+dirty"
+	}
+	return id
+}

@@ -1,0 +1,92 @@
+package report
+
+import (
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+)
+
+// A series is a line of a chart.
+type series struct {
+	name   string
+	points plotter.XYs
+}
+
+// lines draws series against the number of sessions, both axes logarithmic:
+// what grows with the sessions has the slope of the diagonal.
+func lines(title, unit string, all []series) (*plot.Plot, error) {
+	p := newPlot(title)
+	p.X.Label.Text, p.Y.Label.Text = "sessions", unit
+	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
+	p.X.Tick.Marker, p.Y.Tick.Marker = plot.LogTicks{Prec: -1}, plot.LogTicks{Prec: -1}
+	for i, s := range all {
+		line, points, err := plotter.NewLinePoints(s.points)
+		if err != nil {
+			return nil, err
+		}
+		c := lineColors[i%len(lineColors)]
+		line.Color, line.Width = c, vg.Points(1.6)
+		points.Color, points.Shape, points.Radius = c, draw.CircleGlyph{}, vg.Points(2.5)
+		p.Add(line, points)
+		p.Legend.Add(s.name, line, points)
+	}
+	return p, nil
+}
+
+// scaleChart is memory and CPU against the number of real sessions.
+func (r *Report) scaleChart() ([]byte, error) {
+	return r.twoLines(func(value func(*Cell) float64) (all []series) {
+		for _, p := range r.Peers {
+			s := series{name: p.Name}
+			for _, id := range []string{"scale-1k", "scale-5k", "scale-18k"} {
+				if c := r.Cell(id, p.Name); c != nil && value(c) > 0 {
+					s.points = append(s.points, plotter.XY{X: float64(c.Samples[0].Sessions), Y: value(c)})
+				}
+			}
+			if len(s.points) > 1 {
+				all = append(all, s)
+			}
+		}
+		return all
+	})
+}
+
+func (r *Report) twoLines(collect func(func(*Cell) float64) []series) ([]byte, error) {
+	memory := collect(func(c *Cell) float64 { return float64(c.Samples[0].RSS) / (1 << 20) })
+	cpu := collect(func(c *Cell) float64 { return c.Median(SessionCPU) })
+	if len(memory) == 0 || len(cpu) == 0 {
+		return nil, nil
+	}
+	left, err := lines("memory of the sessions", "MiB resident", memory)
+	if err != nil {
+		return nil, err
+	}
+	right, err := lines("server CPU, heartbeats every 5 s", "cores", cpu)
+	if err != nil {
+		return nil, err
+	}
+	return tiles([]*plot.Plot{left, right}, 2, vg.Points(400), vg.Points(260))
+}
+
+// simulatedChart is the same of simulated sessions.
+func (r *Report) simulatedChart() ([]byte, error) {
+	memory, cpu := series{name: Ours}, series{name: Ours}
+	for _, m := range r.Sim {
+		n := float64(m.Sessions)
+		memory.points = append(memory.points, plotter.XY{X: n, Y: m.HeapBytes * n / (1 << 20)})
+		cpu.points = append(cpu.points, plotter.XY{X: n, Y: m.CPU})
+	}
+	if len(memory.points) < 2 {
+		return nil, nil
+	}
+	left, err := lines("heap of simulated sessions", "MiB", []series{memory})
+	if err != nil {
+		return nil, err
+	}
+	right, err := lines("CPU of the process, clients included", "cores", []series{cpu})
+	if err != nil {
+		return nil, err
+	}
+	return tiles([]*plot.Plot{left, right}, 2, vg.Points(400), vg.Points(260))
+}

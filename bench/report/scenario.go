@@ -1,0 +1,131 @@
+package report
+
+import "slices"
+
+// Figure is what one reads off a sample.
+type Figure uint8
+
+// The figures.
+const (
+	PerCPU     Figure = iota // operations a second of server CPU
+	Wall                     // operations a second
+	Bytes                    // resident bytes a session
+	CPUTime                  // microseconds of server CPU an operation
+	Median                   // p50 in microseconds
+	Tail                     // p99 in microseconds
+	Cores                    // server CPU in cores
+	OpenTime                 // microseconds of server CPU to open a session
+	SessionCPU               // server CPU, in cores, of the held sessions
+)
+
+// Of reads the figure off a sample.
+func (f Figure) Of(s Sample) float64 {
+	ratio := func(a, b float64) float64 {
+		if b == 0 {
+			return 0
+		}
+		return a / b
+	}
+	operations := float64(s.Operations)
+	switch f {
+	case PerCPU:
+		return ratio(operations, s.ServerCPU.Seconds())
+	case Wall:
+		return ratio(operations, s.Elapsed.Seconds())
+	case Bytes:
+		return ratio(float64(s.RSS), float64(s.Sessions))
+	case CPUTime:
+		return ratio(float64(s.ServerCPU.Nanoseconds())/1e3, operations)
+	case Median:
+		return s.P50
+	case Tail:
+		return s.P99
+	case OpenTime:
+		return ratio(float64(s.OpenCPU.Nanoseconds())/1e3, float64(s.Sessions))
+	}
+	return ratio(s.ServerCPU.Seconds(), s.Elapsed.Seconds()) // Cores, SessionCPU
+}
+
+// Unit is the figure's unit, as a table head says it.
+func (f Figure) Unit() string {
+	switch f {
+	case PerCPU:
+		return "thousand a second of server CPU"
+	case Wall:
+		return "thousand a second"
+	case Bytes:
+		return "bytes a session"
+	case CPUTime, OpenTime:
+		return "µs of server CPU"
+	case Median, Tail:
+		return "µs"
+	}
+	return "cores"
+}
+
+// Scenario is what is measured, as the report speaks of it.
+type Scenario struct {
+	ID     string
+	Title  string
+	What   string // an operation
+	Figure Figure // the main one
+}
+
+// Scenarios are all there are, in the order of the report.
+var Scenarios = []Scenario{
+	{"echo-128", "WebSocket echo, 128 B, one in flight", "a message there and back", PerCPU},
+	{"echo-16k", "WebSocket echo, 16 KiB, one in flight", "a message there and back", PerCPU},
+	{"echo-128x16", "WebSocket echo, 128 B, 16 in flight", "a message there and back", PerCPU},
+	{"broadcast-1k", "Broadcast to 1,000 sessions", "a delivery", PerCPU},
+	{"broadcast-10k", "Broadcast to 10,000 sessions", "a delivery", PerCPU},
+	{"poll-handshake", "Polling handshakes, kept-alive connections", "a session opened", PerCPU},
+	{"poll-handshake-new", "Polling handshakes, a new connection each", "a session opened", PerCPU},
+	{"ws-handshake", "WebSocket handshakes", "a session opened and closed", PerCPU},
+	{"upgrade", "Upgrades from polling to WebSocket", "a session opened, upgraded and closed", PerCPU},
+	{"poll-cycle", "Polling, POST and GET", "a message there and back", PerCPU},
+	{"rate-20k", "20,000 messages of 128 B a second, open loop", "a message there and back", Median},
+	{"idle-ws", "Idle WebSocket sessions, opened directly", "a session", Bytes},
+	{"idle-upgraded", "Idle WebSocket sessions, upgraded from polling", "a session", Bytes},
+	{"heartbeat", "Heartbeats of 5,000 sessions", "a ping and its pong", CPUTime},
+	{"connect", "10,000 sessions connect at once", "a session opened", Wall},
+	{"storm", "10,000 sessions are cut and come back at once", "a session that is back", Wall},
+	{"slow-none", "Echo, 128 B, with no slow readers beside", "a message there and back", PerCPU},
+	{"slow-readers", "Echo, 128 B, beside 50 sessions that never read", "a message there and back", PerCPU},
+	{"scale-1k", "1,000 idle sessions, heartbeats every 5 s", "a ping and its pong", Bytes},
+	{"scale-5k", "5,000 idle sessions, heartbeats every 5 s", "a ping and its pong", Bytes},
+	{"scale-18k", "18,000 idle sessions, heartbeats every 5 s", "a ping and its pong", Bytes},
+}
+
+// ScenarioOf finds a scenario by its ID.
+func ScenarioOf(id string) (Scenario, bool) {
+	i := slices.IndexFunc(Scenarios, func(s Scenario) bool { return s.ID == id })
+	if i < 0 {
+		return Scenario{}, false
+	}
+	return Scenarios[i], true
+}
+
+// Goal is what this server is to reach.
+type Goal struct {
+	Scenario string
+	Figure   Figure
+	Peer     string  // whose figure counts; "" when Least or Most is the figure itself
+	Least    float64 // ratio to the peer's, 0 when Most says it
+	Most     float64
+}
+
+// Ours is the name of this server among the peers.
+const Ours = "turbine"
+
+// Goals are those that a comparison judges.
+var Goals = []Goal{
+	{"echo-128", PerCPU, "gnet", 1, 0}, {"echo-128", PerCPU, "bun", 1, 0},
+	{"echo-16k", PerCPU, "gnet", 0.95, 0}, {"echo-16k", PerCPU, "bun", 2, 0},
+	{"echo-128x16", PerCPU, "gnet", 1, 0}, {"echo-128x16", PerCPU, "bun", 2, 0}, {"echo-128x16", PerCPU, "node", 15, 0},
+	{"broadcast-1k", PerCPU, "gnet", 1, 0}, {"broadcast-10k", PerCPU, "gnet", 1, 0},
+	{"poll-handshake", PerCPU, "bun", 2.5, 0}, {"poll-handshake-new", PerCPU, "bun", 1.5, 0}, {"ws-handshake", PerCPU, "bun", 2, 0},
+	{"upgrade", PerCPU, "bun", 3, 0}, {"poll-cycle", PerCPU, "bun", 2.5, 0},
+	{"idle-ws", Bytes, "", 0, 600}, {"idle-upgraded", Bytes, "", 0, 600},
+	{"heartbeat", CPUTime, "", 0, 10},
+	{"rate-20k", Median, "", 0, 40}, {"rate-20k", Cores, "", 0, 0.6},
+}

@@ -1,0 +1,176 @@
+package report
+
+import (
+	"fmt"
+	"time"
+)
+
+func (r *Report) latency() section {
+	s := section{
+		title: "Latency at 20,000 messages a second, counted from when each was due",
+		table: [][]string{{"peer", "p50 µs", "p99 µs (best round)", "p99.9 µs (best round)", "server cores"}},
+		chart: "latency",
+	}
+	for _, p := range r.Peers {
+		c := r.Cell("rate-20k", p.Name)
+		if c == nil {
+			continue
+		}
+		best := c.calmest()
+		s.table = append(s.table, []string{p.Name + c.marks(), number(c.Median(Median)), number(best.P99), number(best.P999), number(c.Median(Cores))})
+	}
+	return s
+}
+
+// calmest is the sample with the lowest p99: tails are mostly the doing of
+// others on a shared machine.
+func (c *Cell) calmest() Sample {
+	best := c.Samples[0]
+	for _, s := range c.Samples {
+		if s.P99 < best.P99 {
+			best = s
+		}
+	}
+	return best
+}
+
+func (r *Report) memory() section {
+	s := section{
+		title: "Memory of idle sessions: resident bytes of the server a session, and CPU to open one",
+		text:  []string{"Kernel memory is not in it. Servers had all cores here."},
+		table: [][]string{{"peer", "sessions", "opened directly, bytes", "µs of CPU", "upgraded, bytes", "µs of CPU"}},
+		chart: "memory",
+	}
+	for _, p := range r.Peers {
+		direct, upgraded := r.Cell("idle-ws", p.Name), r.Cell("idle-upgraded", p.Name)
+		if direct == nil {
+			continue
+		}
+		row := []string{p.Name, number(float64(direct.Samples[0].Sessions)), number(direct.Median(Bytes)) + direct.marks(), number(direct.Median(OpenTime)), "–", "–"}
+		if upgraded != nil {
+			row[4], row[5] = number(upgraded.Median(Bytes))+upgraded.marks(), number(upgraded.Median(OpenTime))
+		}
+		s.table = append(s.table, row)
+	}
+	return s
+}
+
+func (r *Report) heartbeats() section {
+	return section{
+		title: "Heartbeats: server CPU of a ping and its pong, 5,000 sessions, one each second",
+		table: r.columns("heartbeat", []string{"µs of CPU", "cores"}, []Figure{CPUTime, Cores}),
+	}
+}
+
+func (r *Report) crowds() section {
+	s := section{
+		title: "Crowds: 10,000 sessions connect at once; are cut and come back at once",
+		table: [][]string{{"peer", "connect, thousand/s", "p99 ms", "come back, thousand/s", "last one back, ms"}},
+	}
+	for _, p := range r.Peers {
+		connect, storm := r.Cell("connect", p.Name), r.Cell("storm", p.Name)
+		if connect == nil || storm == nil {
+			continue
+		}
+		s.table = append(s.table, []string{p.Name + storm.marks(), Wall.show(connect.Median(Wall)), number(connect.Median(Tail) / 1000),
+			Wall.show(storm.Median(Wall)), number(float64(storm.Samples[0].Elapsed.Milliseconds()))})
+	}
+	return s
+}
+
+func (r *Report) slow() section {
+	s := section{
+		title: "Slow readers: 100 sessions echo, alone and beside 50 that send and never read",
+		table: [][]string{{"peer", "alone: thousand/s", "p99 µs", "beside: thousand/s", "p99 µs", "memory of the server, MiB more"}},
+	}
+	for _, p := range r.Peers {
+		alone, beside := r.Cell("slow-none", p.Name), r.Cell("slow-readers", p.Name)
+		if alone == nil || beside == nil {
+			continue
+		}
+		s.table = append(s.table, []string{p.Name + beside.marks(), Wall.show(alone.Median(Wall)), number(alone.calmest().P99),
+			Wall.show(beside.Median(Wall)), number(beside.calmest().P99), number(float64(beside.Samples[0].RSS) / (1 << 20))})
+	}
+	return s
+}
+
+func (r *Report) scale() section {
+	s := section{
+		title: "Cost against the number of sessions (heartbeats every 5 seconds)",
+		table: [][]string{{"peer", "sessions", "MiB", "bytes a session", "cores", "µs of CPU a heartbeat"}},
+		chart: "scale",
+	}
+	for _, p := range r.Peers {
+		for _, id := range []string{"scale-1k", "scale-5k", "scale-18k"} {
+			if c := r.Cell(id, p.Name); c != nil {
+				s.table = append(s.table, []string{p.Name + c.marks(), number(float64(c.Samples[0].Sessions)), number(float64(c.Samples[0].RSS) / (1 << 20)),
+					number(c.Median(Bytes)), number(c.Median(SessionCPU)), number(c.Median(CPUTime))})
+			}
+		}
+	}
+	return s
+}
+
+func (r *Report) simulated() section {
+	s := section{
+		title: "Simulated sessions: one process, the engine and real frames, no sockets",
+		text: []string{"The heap is the server's alone. CPU is that of the process, simulated clients included. " +
+			"Lateness is how long after it was due a ping left."},
+		table: [][]string{{"sessions", "heap bytes a session", "objects", "heartbeats", "µs of CPU a heartbeat", "cores", "collector, % of a core", "latest ping, ms", "p99, ms", "lost", "GOGC", "for"}},
+		chart: "simulated",
+	}
+	for _, m := range r.Sim {
+		s.table = append(s.table, []string{number(float64(m.Sessions)), number(m.HeapBytes), number(m.HeapObjects), number(float64(m.Heartbeats)),
+			number(float64(m.HeartbeatCPU.Nanoseconds()) / 1e3), number(m.CPU), number(100 * m.GC), number(float64(m.LatestPing.Microseconds()) / 1e3),
+			number(float64(m.P99Ping.Microseconds()) / 1e3), number(float64(m.Lost)), fmt.Sprint(m.GOGC), m.Elapsed.Round(time.Second).String()})
+	}
+	if len(s.table) == 1 {
+		s.text = nil
+	}
+	return s
+}
+
+func (r *Report) real() section {
+	m := r.Million
+	if m == nil {
+		return section{}
+	}
+	return section{
+		title: "Real TCP sessions on one machine",
+		text:  []string{fmt.Sprintf("%d server and %d client processes, since a process may have %d descriptors here.", m.Processes, m.Clients, r.Machine.Descriptors)},
+		table: [][]string{
+			{"sessions", "held", "lost", "heartbeats", "server bytes a session", "kernel bytes a session, both ends", "server cores", "client cores", "opened in"},
+			{number(float64(m.Sessions)), m.Held.Round(time.Second).String(), number(float64(m.Lost)), number(float64(m.Heartbeats)), number(m.UserBytes), number(m.KernelBytes),
+				number(m.ServerCPU), number(m.ClientCPU), m.Opening.Round(time.Second).String()},
+		},
+	}
+}
+
+func (r *Report) faults() section {
+	s := section{title: "What went wrong"}
+	for _, c := range r.Cells {
+		wrong, lost, fault := int64(0), 0, ""
+		for _, x := range c.Samples {
+			wrong, lost = wrong+x.Wrong, lost+x.Lost
+			if fault == "" && len(x.Faults) > 0 {
+				fault = x.Faults[0]
+			}
+		}
+		if wrong > 0 || lost > 0 {
+			s.list = append(s.list, fmt.Sprintf("%s, %s: %d wrong or missing replies, %d sessions lost; first: %s", c.Scenario, c.Peer, wrong, lost, fault))
+		}
+	}
+	s.list = append(s.list, r.Remarks...)
+	return s
+}
+
+func (r *Report) method() section {
+	return section{title: "How", list: []string{
+		"One server at a time is under load, pinned to one core; the load generator is pinned to another. Figures of throughput are operations divided by the CPU time of the server process: what others do on the machine slows the clock more than that.",
+		"Within a scenario the peers take turns, in another order each round; ratios compare medians over the rounds. Scenarios of memory, crowds and scale run once.",
+		"Every reply is checked, byte for byte and in order. † the load generator may have been the limit: its core was busier than 95 % and than the server's. ‡ there were errors, listed above.",
+		"The raw servers know no sessions, transports, heartbeats or limits. No compression anywhere; pingInterval 25 s, pingTimeout 20 s unless said otherwise.",
+		"Broadcast compares APIs, too: where a server has none, its application sends in a loop.",
+		"The machine is shared: differences under some 15 % mean nothing.",
+	}}
+}
