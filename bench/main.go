@@ -21,6 +21,7 @@ type commands struct {
 	Compare compareCommand `cmd:"" default:"withargs" help:"Measure this server and its peers side by side and write a report."`
 	Peers   peersCommand   `cmd:"" help:"Install the peers and show their versions."`
 	Report  reportCommand  `cmd:"" help:"Write the report again from its JSON."`
+	Sim     simCommand     `cmd:"" help:"Hold simulated sessions in one process: the engine and real frames, no sockets."`
 }
 
 func main() {

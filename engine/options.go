@@ -338,12 +338,16 @@ func (o Options) check() error {
 func (o *Options) allows(t Transport) bool        { return slices.Contains(o.Transports, t) }
 func (o *Options) allowsRevision(r Revision) bool { return slices.Contains(o.Revisions, r) }
 
+// maxTick is the longest step of the timing wheels. Pings leave within 100 ms of
+// when they are due, those that wait for others of the same step included.
+const maxTick = 50 * time.Millisecond
+
 // tick is the step of the timing wheels: a twentieth of the shortest timeout,
 // so that deadlines are met within 5 %, or 10 ms where that is more.
 func (o *Options) tick() time.Duration {
 	shortest := min(o.PingInterval, o.PingTimeout, o.UpgradeTimeout, o.HeaderTimeout, o.BodyTimeout, o.IdleTimeout, o.CloseTimeout, o.AdmitTimeout)
 	// Nobody waits for the end of a foreign upgrade: that may be late by half.
-	return max(10*time.Millisecond, min(shortest/20, o.ForeignUpgradeTimeout/2, 100*time.Millisecond))
+	return max(10*time.Millisecond, min(shortest/20, o.ForeignUpgradeTimeout/2, maxTick))
 }
 
 func (o *Options) loop() loop.Options {

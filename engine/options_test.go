@@ -114,7 +114,7 @@ func TestTick(t *testing.T) {
 		change func(*Options)
 		want   time.Duration
 	}{
-		{func(*Options) {}, 100 * time.Millisecond},
+		{func(*Options) {}, 50 * time.Millisecond},
 		{func(o *Options) { o.PingInterval = time.Second }, 50 * time.Millisecond},
 		{func(o *Options) { o.PingTimeout = 300 * time.Millisecond }, 15 * time.Millisecond},
 		{func(o *Options) { o.UpgradeTimeout = 400 * time.Millisecond }, 20 * time.Millisecond},

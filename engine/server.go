@@ -78,6 +78,10 @@ func New(o Options, e Events) (*Server, error) {
 	return s, nil
 }
 
+// LoopOptions are those that the server's loops have under Serve, for who makes
+// loops for Bind.
+func (s *Server) LoopOptions() loop.Options { return s.options.loop() }
+
 // Bind makes loops the server's own, for who drives them without Serve, such
 // as looptest's World. It is called once, before the first connection.
 func (s *Server) Bind(loops []*loop.Loop) {

@@ -195,9 +195,10 @@ func (r *runner) turn() {
 	r.dead = r.dead[:0]
 }
 
-// wait is how long nothing is to be done.
+// wait is how long nothing is to be done. An open loop does not sleep: waking
+// would take longer than what it measures, and come late for what is due.
 func (r *runner) wait() time.Duration {
-	if len(r.broken) > 0 {
+	if len(r.broken) > 0 || r.plan.Kind == OpenLoop && r.loaded() {
 		return 0
 	}
 	at := r.now + int64(longest)
