@@ -61,7 +61,7 @@ var layers = map[string]layer{
 	"bench":                {[]string{"bench/compare", "bench/load", "bench/million", "bench/peer", "bench/report", "bench/sim"}, []string{kongFlags}},
 	"bench/compare":        {[]string{"bench/load", "bench/peer", "bench/report", "bench/usage"}, []string{procfs, sysUnix}},
 	"bench/load":           {[]string{"bench/usage", "engine/packet", "wsframe"}, []string{gobwas, hdrHistogram, sysUnix}},
-	"bench/million":        {[]string{"bench/load", "bench/report", "bench/usage"}, []string{procfs, sysUnix}},
+	"bench/million":        {[]string{"bench/load", "bench/peer", "bench/report", "bench/usage"}, []string{procfs, sysUnix}},
 	"bench/peer":           {[]string{"bench/load", "bench/usage"}, nil},
 	"bench/report":         {nil, []string{plot, plotFont, plotter, vg, vgDraw, vgSVG}},
 	"bench/sim":            {[]string{"bench/report", "bench/usage", "engine", "loop", "wsframe"}, []string{gobwas, hdrHistogram}},
