@@ -9,7 +9,7 @@ export CHROMIUM
 # What the event loop compiles for (package loop is the only one that cares).
 TARGETS := linux/amd64 linux/arm64 linux/386 darwin/arm64 darwin/amd64 freebsd/amd64
 
-.PHONY: check chromium build run setup test fmt vet cross unit race e2e lint fuzz bench cover clean
+.PHONY: check chromium build run setup test fmt vet cross unit race e2e lint fuzz bench bench-quick bench-sim bench-million bench-micro cover clean
 
 check: lint test
 
@@ -80,9 +80,27 @@ fuzz:
 		done; \
 	done
 
-# Nanoseconds and allocations of parsers, encoders, mailbox, wheel and an echo.
+# This server and its peers side by side: under 20 minutes, into bench/results.
+# ARGS are flags: make bench ARGS="--peers turbine,bun"
 bench:
-	go test -run '^$$' -bench . -benchmem $$(go list ./... | grep -v /internal/e2e)
+	go run ./bench compare $(ARGS)
+
+# The same in under 3 minutes, with fewer peers, scenarios and rounds.
+bench-quick:
+	go run ./bench compare --quick --out bench/results/quick $(ARGS)
+
+# 100,000 and 1,000,000 simulated sessions in one process: some 8 minutes.
+bench-sim:
+	go run ./bench sim $(ARGS)
+
+# 1,000,000 real TCP sessions over many processes, held for 5 minutes. It says
+# first what it takes, and refuses where there is not enough memory.
+bench-million:
+	go run ./bench million $(ARGS)
+
+# Nanoseconds and allocations of parsers, encoders, mailbox, wheel and an echo.
+bench-micro:
+	go test -run '^$$' -bench . -benchmem $$(go list ./... | grep -v -e /internal/e2e -e /bench)
 
 cover:
 	go test -coverpkg ./... -coverprofile cover.out $$(go list ./... | grep -v /internal/e2e$$)

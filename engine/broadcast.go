@@ -25,7 +25,26 @@ func (s *Session) give(p *Prepared, keep func(*Session) bool) {
 	if keep != nil && !keep(s) {
 		return
 	}
+	if s.takesDirectly(p) {
+		s.websocket.conn.WriteBuf(p.frame(s.revision))
+		return
+	}
 	s.begin()
 	_ = s.SendPrepared(p)
 	s.run()
+}
+
+// takesDirectly reports whether p can go to the connection at once: nothing is
+// queued before it, and nobody wants to hear of it.
+func (s *Session) takesDirectly(p *Prepared) bool {
+	e := &s.server.events
+	if s.state != sessionOpen || e.PacketCreate != nil || e.Flush != nil || e.Flushed != nil || s.server.debug.socket != nil {
+		return false
+	}
+	if s.transport != transport(&s.websocket) || !s.websocket.ready() || s.websocket.deflate.Accepted || p.binary && s.base64 {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.outbox == nil && !s.scheduled && !s.sealed.Load()
 }
