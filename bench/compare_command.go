@@ -32,8 +32,9 @@ func (c *compareCommand) Run(ctx context.Context) error {
 		return err
 	}
 	o := compare.Options{Peers: c.Peers, Scenarios: c.Scenarios, Rounds: c.Rounds, Duration: c.Duration, Limit: c.Limit, Quick: c.Quick}
+	built := commit(root) // now: what is changed meanwhile is not measured
 	r, ended := compare.Run(ctx, o, compare.Peers(root), &compare.Progress{W: os.Stderr, Terminal: terminal(os.Stderr)})
-	r.Commit, r.Command = commit(root), "go run ./bench "+strings.Join(os.Args[1:], " ")
+	r.Commit, r.Command = built, "go run ./bench "+strings.Join(os.Args[1:], " ")
 	dir := c.Out
 	if ended != nil {
 		dir += "-partial"

@@ -61,6 +61,10 @@ func defaultBudget() int64 {
 	return max(min(limit/4, maxDefaultBudget), 1)
 }
 
+// sparedQueue is how many bytes a session may have waiting and still draw on
+// the reserve of the budget: it is not the one that has used it up.
+const sparedQueue = 16 << 10
+
 // charge counts n bytes more in the outboxes of the session's loop.
 func (s *Session) charge(n int) { s.server.shard(s.loop).queued.Add(int64(n)) }
 
@@ -68,11 +72,15 @@ func (s *Session) charge(n int) { s.server.shard(s.loop).queued.Add(int64(n)) }
 // ErrQueueFull or ErrBudget. s.mu is held.
 func (s *Session) refuses(size int) error {
 	o := &s.server.options
-	share := s.server.queueShare
-	if s.outbox == nil {
+	share, waiting := s.server.queueShare, 0
+	if s.outbox != nil {
+		waiting = s.outbox.bytes
+		if waiting+size > o.MaxQueue || s.outbox.packets >= o.MaxQueuePackets {
+			return ErrQueueFull
+		}
+	}
+	if waiting < sparedQueue {
 		share += share / 8
-	} else if s.outbox.bytes+size > o.MaxQueue || s.outbox.packets >= o.MaxQueuePackets {
-		return ErrQueueFull
 	}
 	if s.server.shard(s.loop).queued.Load()+s.loop.Unsent()+int64(size) > share {
 		return ErrBudget

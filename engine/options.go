@@ -76,9 +76,8 @@ type Options struct {
 	// QueueBudget is the limit in bytes of what all sessions together keep,
 	// counted as for MaxQueue, with what the operating system has not taken
 	// yet from connections. Each loop has an equal share. Beyond, Send returns
-	// ErrBudget, but for one message each to sessions that have none waiting,
-	// as long as an eighth more lasts: who reads is not disturbed by who does
-	// not. Zero means 1 GiB, or a quarter of Go's memory limit (GOMEMLIMIT)
+	// ErrBudget, but for sessions with less than 16 KiB waiting, as long as an
+	// eighth more lasts: who reads is not disturbed by who does not. Zero means 1 GiB, or a quarter of Go's memory limit (GOMEMLIMIT)
 	// if that is less.
 	QueueBudget int64
 	// Overflow is what happens to a session that a message does not fit in.

@@ -1,0 +1,190 @@
+package compare
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"turbine/bench/load"
+	"turbine/bench/peer"
+	"turbine/bench/report"
+	"turbine/bench/usage"
+
+	"github.com/stretchr/testify/require"
+)
+
+// fakeServer is a peer that does not exist.
+type fakeServer struct {
+	name    string
+	raw     bool
+	missing bool
+	broken  bool // it does not start
+	starts  int
+	stops   int
+}
+
+func (f *fakeServer) Name() string                { return f.name }
+func (f *fakeServer) Raw() bool                   { return f.raw }
+func (f *fakeServer) Describe() report.Peer       { return report.Peer{Name: f.name, Limit: f.raw} }
+func (f *fakeServer) Addr() string                { return f.name }
+func (f *fakeServer) Stop() error                 { f.stops++; return nil }
+func (f *fakeServer) Usage() (usage.Usage, error) { return usage.Usage{}, nil }
+
+func (f *fakeServer) Install(context.Context, io.Writer) (string, error) {
+	if f.missing {
+		return "", errors.New("no such package")
+	}
+	return "1.0", nil
+}
+
+func (f *fakeServer) Start(context.Context, peer.Settings) (Running, error) {
+	if f.broken {
+		return nil, errors.New("it does not start")
+	}
+	f.starts++
+	return f, nil
+}
+
+func (f *fakeServer) Address(p *load.Plan, r Running) { p.Addr = r.Addr() }
+
+// rig is a comparison whose load is a function.
+type rig struct {
+	*comparison
+	log    bytes.Buffer
+	order  []string // measured runs: scenario kind and server
+	pinned []int
+}
+
+func newRig(o Options, servers ...Server) *rig {
+	r := &rig{}
+	r.comparison = &comparison{options: o.withDefaults(), servers: servers, progress: &Progress{W: &r.log}}
+	r.pin = func(core int) error { r.pinned = append(r.pinned, core); return nil }
+	r.run = func(_ context.Context, p load.Plan) (load.Outcome, error) {
+		if p.Duration == r.options.Duration {
+			r.order = append(r.order, p.Addr)
+		}
+		return load.Outcome{Operations: 1000, Elapsed: time.Second, ServerCPU: time.Second / 2, Opened: 10}, nil
+	}
+	return r
+}
+
+func TestPeersTakeTurnsInAnotherOrderEachRound(t *testing.T) {
+	a, b, c := &fakeServer{name: "a"}, &fakeServer{name: "b"}, &fakeServer{name: "c"}
+	r := newRig(Options{Scenarios: []string{"echo-128"}, Rounds: 3}, a, b, c)
+	got, err := r.compare(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "a b c b c a c a b", strings.Join(r.order, " "))
+	require.Len(t, got.Cells, 3)
+	for _, cell := range got.Cells {
+		require.Len(t, cell.Samples, 3)
+		require.InDelta(t, 2000, cell.Median(report.PerCPU), 0.1)
+	}
+	for _, s := range []*fakeServer{a, b, c} {
+		require.Equal(t, []int{1, 1}, []int{s.starts, s.stops}, "one process for all rounds")
+	}
+	require.Equal(t, -1, r.pinned[len(r.pinned)-1], "unpinned at the end")
+	require.Contains(t, r.log.String(), "[9/9]")
+}
+
+func TestServersThatKeepSessionsStartAfresh(t *testing.T) {
+	a := &fakeServer{name: "a"}
+	r := newRig(Options{Scenarios: []string{"poll-handshake"}, Rounds: 3}, a)
+	_, err := r.compare(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []int{3, 3}, []int{a.starts, a.stops})
+}
+
+func TestRawServersTakeNoPartInPolling(t *testing.T) {
+	raw, ours := &fakeServer{name: "gnet", raw: true}, &fakeServer{name: "turbine"}
+	r := newRig(Options{Scenarios: []string{"poll-cycle", "echo-128"}, Rounds: 1}, raw, ours)
+	got, err := r.compare(t.Context())
+	require.NoError(t, err)
+	require.Nil(t, got.Cell("poll-cycle", "gnet"))
+	require.NotNil(t, got.Cell("poll-cycle", "turbine"))
+	require.NotNil(t, got.Cell("echo-128", "gnet"))
+}
+
+func TestWhoCannotBeMeasuredIsLeftOutAndNamed(t *testing.T) {
+	missing, broken, good := &fakeServer{name: "missing", missing: true}, &fakeServer{name: "broken", broken: true}, &fakeServer{name: "good"}
+	r := newRig(Options{Scenarios: []string{"echo-128"}, Rounds: 2}, missing, broken, good)
+	got, err := r.compare(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []report.Missing{{Name: "missing", Why: "no such package"}}, got.Missing)
+	require.Contains(t, strings.Join(got.Remarks, " "), "echo-128, broken: it does not start")
+	require.Len(t, got.Cell("echo-128", "good").Samples, 2)
+}
+
+func TestAFailingRunDoesNotStopTheOthers(t *testing.T) {
+	a, b := &fakeServer{name: "a"}, &fakeServer{name: "b"}
+	r := newRig(Options{Scenarios: []string{"echo-128"}, Rounds: 2}, a, b)
+	fine := r.run
+	r.run = func(ctx context.Context, p load.Plan) (load.Outcome, error) {
+		if p.Addr == "a" {
+			return load.Outcome{}, errors.New("nothing could be measured")
+		}
+		return fine(ctx, p)
+	}
+	got, err := r.compare(t.Context())
+	require.NoError(t, err)
+	require.Nil(t, got.Cell("echo-128", "a"))
+	require.Len(t, got.Cell("echo-128", "b").Samples, 2)
+	require.Equal(t, 1, a.stops)
+}
+
+func TestWhatDoesNotRunInTimeIsNamed(t *testing.T) {
+	r := newRig(Options{Rounds: 1, Limit: time.Nanosecond}, &fakeServer{name: "turbine"})
+	got, err := r.compare(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, got.Cells)
+	require.Len(t, got.Remarks, len(scenarios()))
+	require.Contains(t, got.Remarks[0], "Left out for lack of time")
+}
+
+func TestAnInterruptKeepsWhatWasMeasured(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	a := &fakeServer{name: "a"}
+	r := newRig(Options{Scenarios: []string{"echo-128"}, Rounds: 5}, a)
+	fine := r.run
+	r.run = func(ctx context.Context, p load.Plan) (load.Outcome, error) {
+		if len(r.order) == 2 {
+			cancel()
+			return load.Outcome{}, ctx.Err()
+		}
+		return fine(ctx, p)
+	}
+	got, err := r.compare(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Len(t, got.Cell("echo-128", "a").Samples, 2)
+	require.Equal(t, a.starts, a.stops)
+}
+
+// The tables of scenarios here and in the report are the same list.
+func TestEveryScenarioIsDescribed(t *testing.T) {
+	var ids []string
+	for _, s := range scenarios() {
+		ids = append(ids, s.id)
+	}
+	var described []string
+	for _, s := range report.Scenarios {
+		described = append(described, s.ID)
+	}
+	require.Equal(t, described, ids)
+	for _, g := range report.Goals {
+		require.Contains(t, ids, g.Scenario)
+	}
+	for _, id := range quickScenarios {
+		require.Contains(t, ids, id)
+	}
+}
+
+func TestPinning(t *testing.T) {
+	if machine().Cores < 2 {
+		t.Skip("one core")
+	}
+	require.NoError(t, pinProcess(0))
+	require.NoError(t, pinProcess(-1))
+}

@@ -1,0 +1,144 @@
+package report
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// made is a report of made-up figures.
+func made() *Report {
+	sample := func(rate float64) Sample {
+		return Sample{Operations: int64(rate), Elapsed: time.Second, ServerCPU: time.Second, ClientCPU: time.Second / 2,
+			P50: 30, P99: 100, P999: 900, Sessions: 1000, RSS: 500_000, OpenCPU: time.Second}
+	}
+	r := &Report{
+		Began: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC), Took: time.Minute, Command: "go run ./bench compare", Commit: "abc",
+		Machine: Machine{CPU: "a CPU", Cores: 2, MemoryBytes: 8 << 30, Kernel: "6.1", Go: "Go 1.26", Descriptors: 20000},
+		Peers:   []Peer{{Name: "turbine", What: "ours", Version: "1"}, {Name: "gnet", What: "raw", Version: "2", Limit: true}, {Name: "bun", What: "another", Version: "3"}},
+		Missing: []Missing{{Name: "python", Why: "no Python here"}},
+		Remarks: []string{"A remark."},
+		Sim:     []Sim{{Sessions: 1000, HeapBytes: 300, CPU: 0.1, GOGC: 50, Elapsed: time.Minute}, {Sessions: 10000, HeapBytes: 301, CPU: 1, GOGC: 50, Elapsed: time.Minute}},
+		Million: &Million{Sessions: 1000, Processes: 2, Clients: 2, Held: time.Minute},
+	}
+	for _, s := range Scenarios {
+		for i, p := range r.Peers {
+			c := Cell{Scenario: s.ID, Peer: p.Name}
+			for k := range 3 {
+				c.Samples = append(c.Samples, sample(float64(100_000*(3-i)+1000*k)))
+			}
+			r.Cells = append(r.Cells, c)
+		}
+	}
+	r.Cell("echo-128", "bun").Samples[0].Wrong = 7
+	r.Cell("echo-128", "bun").Samples[0].Faults = []string{"a reply was cut"}
+	for i := range 2 {
+		r.Cell("echo-16k", "gnet").Samples[i].ClientBound = true
+	}
+	return r
+}
+
+func TestWriteAndLoad(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, Write(dir, made()))
+	got, err := Load(filepath.Join(dir, "report.json"))
+	require.NoError(t, err)
+	require.Equal(t, made(), got)
+	for _, name := range []string{"report.md", "report.html", "overview.svg", "throughput.svg", "latency.svg", "memory.svg", "scale.svg", "simulated.svg"} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		require.NoError(t, err)
+		require.Positive(t, info.Size())
+	}
+}
+
+func TestUpdateKeepsTheRest(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, Update(dir, func(r *Report) { r.Sim = []Sim{{Sessions: 5}} }), "there is none yet")
+	require.NoError(t, Write(dir, made()))
+	require.NoError(t, Update(dir, func(r *Report) { r.Million = nil }))
+	got, err := Load(filepath.Join(dir, "report.json"))
+	require.NoError(t, err)
+	require.Nil(t, got.Million)
+	require.Len(t, got.Cells, len(made().Cells))
+}
+
+func TestMarkdown(t *testing.T) {
+	r := made()
+	charts, err := r.charts()
+	require.NoError(t, err)
+	text := string(r.document().markdown(charts))
+	for _, want := range []string{
+		"a CPU, 2 cores, 8 GiB", "commit abc", "| python | left out | no Python here |",
+		"| WebSocket echo, 128 B, one in flight | 301 (300–302) | 201 (200–202) | 101‡ (100–102) |",
+		"| WebSocket echo, 16 KiB, one in flight | 301 (300–302) | 201† (200–202) |",
+		"at least 1.00 of gnet | 1.50 | yes |", "at least 15.0 of node | not measured",
+		"at most 600 bytes a session | 500 | yes |",
+		"echo-128, bun: 7 wrong or missing replies", "- A remark.", "![", "2 server and 2 client processes",
+	} {
+		require.Contains(t, text, want)
+	}
+}
+
+// A goal that is missed says so.
+func TestShortOfAGoal(t *testing.T) {
+	r := made()
+	for i := range r.Cell("echo-128", Ours).Samples {
+		r.Cell("echo-128", Ours).Samples[i].Operations = 50_000
+	}
+	require.Contains(t, string(r.document().markdown(nil)), "| at least 1.00 of gnet | 0.25 | short |")
+}
+
+// The page needs nothing from elsewhere, and what it is told is text.
+func TestHTML(t *testing.T) {
+	r := made()
+	r.Remarks = []string{"<script>alert(1)</script>"}
+	charts, err := r.charts()
+	require.NoError(t, err)
+	page := string(r.document().html(charts))
+	require.NotContains(t, page, "<script")
+	for _, outside := range []string{"src=", "href=\"http", "@import", "url("} {
+		require.NotContains(t, page, outside)
+	}
+	require.Equal(t, len(charts), strings.Count(page, "</svg>"))
+}
+
+func TestChartsAreSVG(t *testing.T) {
+	charts, err := made().charts()
+	require.NoError(t, err)
+	for name, svg := range charts {
+		d := xml.NewDecoder(strings.NewReader(string(svg)))
+		for {
+			_, err := d.Token()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			require.NoError(t, err, name)
+		}
+	}
+	charts, err = (&Report{}).charts()
+	require.NoError(t, err)
+	require.Empty(t, charts)
+}
+
+func TestNumber(t *testing.T) {
+	for value, want := range map[float64]string{0: "0", 0.123: "0.12", 1.5: "1.50", 12.34: "12.3", 123.4: "123", 1234: "1,234", 1234567: "1,234,567", 999.6: "1,000"} {
+		require.Equal(t, want, number(value))
+	}
+}
+
+func TestFigures(t *testing.T) {
+	s := Sample{Operations: 200, Elapsed: 2 * time.Second, ServerCPU: time.Second, Sessions: 10, RSS: 5000, OpenCPU: time.Millisecond, P50: 3, P99: 9}
+	for f, want := range map[Figure]float64{PerCPU: 200, Wall: 100, Bytes: 500, CPUTime: 5000, Median: 3, Tail: 9, Cores: 0.5, OpenTime: 100, SessionCPU: 0.5} {
+		require.InDelta(t, want, f.Of(s), 1e-9)
+		require.Zero(t, f.Of(Sample{}), "nothing measured")
+	}
+	c := Cell{Samples: []Sample{{P50: 5}, {P50: 1}, {P50: 3}, {P50: 2}}}
+	require.InDelta(t, 2.5, c.Median(Median), 1e-9)
+}
