@@ -255,7 +255,7 @@ func (l *Loop) flush(c *Conn) {
 		return
 	}
 	if c.out != nil {
-		taken, err := c.out.send(l, int(c.fd))
+		taken, err := c.out.send(l, int(c.fd), c.state == connDraining)
 		if err != nil && err != syscall.EAGAIN {
 			c.fail(err)
 			return

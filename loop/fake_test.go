@@ -18,11 +18,12 @@ type fakeKernel struct {
 	awake  atomic.Int64
 	shift  int   // what Watch adds to a number that it stops watching, as on kqueue
 	refuse error // of Watch
+	ticks  bool
 }
 
 func (k *fakeKernel) Read(int, []byte) (int, error) { return 0, syscall.EAGAIN }
 
-func (k *fakeKernel) Write(_ int, p []byte) (int, error) {
+func (k *fakeKernel) Write(_ int, p []byte, _ bool) (int, error) {
 	k.calls++
 	n := min(len(p), k.room)
 	if n == 0 {
@@ -33,11 +34,11 @@ func (k *fakeKernel) Write(_ int, p []byte) (int, error) {
 	return n, nil
 }
 
-func (k *fakeKernel) Writev(fd int, v [][]byte) (total int, err error) {
+func (k *fakeKernel) Writev(fd int, v [][]byte, more bool) (total int, err error) {
 	k.pieces = append(k.pieces, len(v))
 	calls := k.calls
 	for _, p := range v {
-		n, err := k.Write(fd, p)
+		n, err := k.Write(fd, p, more)
 		total += n
 		if err != nil && total == 0 {
 			return 0, err
@@ -57,10 +58,11 @@ func (k *fakeKernel) Watch(fd int, from, to Interest) (int, error) {
 	return fd, k.refuse
 }
 
-func (k *fakeKernel) Shutdown(int) {}
-func (k *fakeKernel) Close(int)    {}
-func (k *fakeKernel) Wake()        { k.awake.Add(1) }
-func (k *fakeKernel) Sleep()       {}
+func (k *fakeKernel) Shutdown(int)  {}
+func (k *fakeKernel) Close(int)     {}
+func (k *fakeKernel) Wake()         { k.awake.Add(1) }
+func (k *fakeKernel) Sleep()        {}
+func (k *fakeKernel) Ticks(on bool) { k.ticks = on }
 
 // newFake makes a loop whose clock is *now.
 func newFake(now *time.Duration, tick time.Duration) (*Loop, *fakeKernel) {

@@ -18,10 +18,12 @@ const (
 type Kernel interface {
 	// Read reads once, without blocking. 0 and nil is the end of the stream.
 	Read(fd int, p []byte) (int, error)
-	// Write writes once, without blocking, and borrows p.
-	Write(fd int, p []byte) (int, error)
+	// Write writes once, without blocking, and borrows p. More says that
+	// Shutdown, Close or another Write follows at once, so that the last bytes
+	// may wait to share a packet with what comes then.
+	Write(fd int, p []byte, more bool) (int, error)
 	// Writev is Write for at most MaxVector pieces. It does not change v.
-	Writev(fd int, v [][]byte) (int, error)
+	Writev(fd int, v [][]byte, more bool) (int, error)
 	// Watch changes what is reported of fd, level triggered, and returns the
 	// descriptor to use from now on: kqueue forgets a filter only when its
 	// descriptor is closed, so there a pause changes the number.
@@ -33,6 +35,9 @@ type Kernel interface {
 	// Wake makes the loop's driver call Loop.Mail soon, once for any number
 	// of calls. Safe from any goroutine.
 	Wake()
+	// Ticks starts or stops calls of Loop.Tick every Options.Tick, on the
+	// loop's goroutine. There are none at first.
+	Ticks(on bool)
 	// Sleep takes back the Wake that led to the running Mail.
 	Sleep()
 }

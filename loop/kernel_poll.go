@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/panjf2000/gnet/v2/pkg/netpoll"
 	"golang.org/x/sys/unix"
@@ -19,6 +20,7 @@ import (
 type pollKernel struct {
 	poller   *netpoll.Poller
 	scratch  vector // for Writev
+	ticker   ticker
 	wakeRead int
 
 	// A Post may be about to Wake a loop that has just been closed: the
@@ -27,7 +29,7 @@ type pollKernel struct {
 	wakeWrite int // -1 when closed
 }
 
-func newPollKernel() (*pollKernel, error) {
+func newPollKernel(tick time.Duration, clock func() time.Duration) (*pollKernel, error) {
 	poller, err := netpoll.OpenPoller()
 	if err != nil {
 		return nil, fmt.Errorf("loop: open a poller: %w", err)
@@ -41,6 +43,10 @@ func newPollKernel() (*pollKernel, error) {
 		k.close()
 		return nil, fmt.Errorf("loop: watch the wake descriptor: %w", err)
 	}
+	if err := k.openTicker(tick, clock); err != nil {
+		k.close()
+		return nil, err
+	}
 	return k, nil
 }
 
@@ -52,6 +58,7 @@ func (k *pollKernel) close() {
 		return
 	}
 	_ = k.poller.Close()
+	k.closeTicker()
 	_ = unix.Close(k.wakeRead)
 	if k.wakeWrite != k.wakeRead {
 		_ = unix.Close(k.wakeWrite)
@@ -76,11 +83,13 @@ func (k *pollKernel) Sleep() {
 	_, _ = read(k.wakeRead, p[:])
 }
 
-func (k *pollKernel) Read(fd int, p []byte) (int, error) { return read(fd, p) }
+func (k *pollKernel) Read(fd int, p []byte) (int, error) { return receive(fd, p) }
 
-func (k *pollKernel) Write(fd int, p []byte) (int, error) { return write(fd, p) }
+func (k *pollKernel) Write(fd int, p []byte, more bool) (int, error) { return send(fd, p, more) }
 
-func (k *pollKernel) Writev(fd int, v [][]byte) (int, error) { return k.scratch.write(fd, v) }
+func (k *pollKernel) Writev(fd int, v [][]byte, more bool) (int, error) {
+	return k.scratch.send(fd, v, more)
+}
 
 func (k *pollKernel) Shutdown(fd int) {
 	_ = unix.Shutdown(fd, unix.SHUT_WR) // it fails when the peer is gone: read tells

@@ -25,8 +25,7 @@ type Loop struct {
 
 	mail   mailbox
 	wheel  wheel
-	armed  atomic.Bool // the wheel has entries
-	rung   atomic.Bool // a tick task is queued
+	ticks  bool // the kernel ticks: the wheel has entries
 	count  atomic.Int64
 	unsent atomic.Int64 // written by the loop only, but when connections move
 	panics complaints
@@ -49,8 +48,8 @@ type ending struct {
 
 // New makes a loop for a driver: the Reactor's goroutine, or a test's World.
 //
-// The driver calls Ready for each ready descriptor and Mail after a Wake, and
-// posts Ticks every Options.Tick; clock tells the time since a fixed moment.
+// The driver calls Ready for each ready descriptor, Mail after a Wake, and Tick
+// when the kernel is to tick; clock tells the time since a fixed moment.
 // table is shared by all loops of one process, since descriptors are numbered
 // per process. accept chooses the handler of a new connection.
 func New(index int, kernel Kernel, clock func() time.Duration, table *Table, o Options, accept func(*Conn) Handler) *Loop {
@@ -232,19 +231,10 @@ func (l *Loop) tellClosed(e ending) {
 	handler.Closed(e.err)
 }
 
-// tickTask is a Loop as the Task that rings its alarms.
-type tickTask Loop
-
-func (t *tickTask) Run() {
-	l := (*Loop)(t)
-	l.rung.Store(false)
-	l.Ring()
-}
-
-// Tick posts a round of the timing wheel if an alarm is armed and none is
-// queued. The driver calls it every Options.Tick. Safe from any goroutine.
+// Tick rings the alarms whose time has come. The driver calls it every
+// Options.Tick while Kernel.Ticks wants it.
 func (l *Loop) Tick() {
-	if l.armed.Load() && !l.rung.Swap(true) {
-		_ = l.Post((*tickTask)(l)) // a stopped loop has no alarms
-	}
+	l.enter()
+	l.ring()
+	l.leave()
 }

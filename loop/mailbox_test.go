@@ -56,22 +56,21 @@ func TestMailboxSurvivesPanics(t *testing.T) {
 	require.Equal(t, 1, c.runs)
 }
 
-func TestMailboxTickIsPostedOnce(t *testing.T) {
+func TestTicksAreWantedWhileAnAlarmIsArmed(t *testing.T) {
 	now := time.Hour
 	l, k := newFake(&now, tick)
-	l.Tick()
-	require.Zero(t, k.awake.Load(), "an idle loop is left alone")
 	b := &bell{loop: l}
 	b.slot = l.Claim(b)
+	require.False(t, k.ticks, "an idle loop is left alone")
 	l.Arm(b.slot, now)
+	require.True(t, k.ticks)
 	l.Tick()
-	l.Tick()
-	require.Len(t, l.mail.tasks, 1)
+	require.Empty(t, b.rang)
+	require.True(t, k.ticks)
 	now += tick
-	l.Mail()
-	require.Len(t, b.rang, 1)
 	l.Tick()
-	require.Empty(t, l.mail.tasks)
+	require.Len(t, b.rang, 1)
+	require.False(t, k.ticks)
 }
 
 func TestMailboxForgetsTheRoomOfABurst(t *testing.T) {

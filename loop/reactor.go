@@ -17,7 +17,7 @@ import (
 const maxLoops = 256
 
 // A Reactor runs loops on real sockets: one goroutine and one gnet poller for
-// each, one ticker for all.
+// each.
 type Reactor struct {
 	options  Options
 	clock    func() time.Duration
@@ -60,7 +60,7 @@ func Open(o Options, accept func(*Conn) Handler) (*Reactor, error) {
 	r := &Reactor{options: o, clock: clock}
 	table := new(Table)
 	for i := range o.Loops {
-		k, err := newPollKernel()
+		k, err := newPollKernel(o.Tick, clock)
 		if err != nil {
 			r.closePollers()
 			return nil, err
@@ -141,6 +141,10 @@ func (r *Reactor) poll(i int) error {
 			}
 			return nil
 		}
+		if k.ticked(fd) {
+			l.Tick()
+			return nil
+		}
 		if i == 0 && r.acceptor.event(fd) {
 			return nil
 		}
@@ -155,28 +159,6 @@ func (r *Reactor) poll(i int) error {
 		l.Ready(fd, ready)
 		return nil
 	})
-}
-
-// tick rings the alarms of all loops until done is closed. It keeps step with
-// the wheels' own ticks, or an alarm could be late by two of them.
-func (r *Reactor) tick(done <-chan struct{}) {
-	select {
-	case <-done:
-		return
-	case <-time.After(r.options.Tick - r.clock()%r.options.Tick):
-	}
-	ticker := time.NewTicker(r.options.Tick)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-done:
-			return
-		case <-ticker.C:
-			for _, l := range r.loops {
-				l.Tick()
-			}
-		}
-	}
 }
 
 // StopAccepting closes the listeners; connections go on. When it returns,

@@ -96,10 +96,11 @@ func (q *sendQueue) add(b *pool.Buf) {
 }
 
 // send writes until all is gone or the kernel takes no more. A short write
-// means that the socket's buffer is full, so it does not ask again.
-func (q *sendQueue) send(l *Loop, fd int) (taken int, err error) {
+// means that the socket's buffer is full, so it does not ask again. last says
+// that the end of the stream follows at once.
+func (q *sendQueue) send(l *Loop, fd int, last bool) (taken int, err error) {
 	for q.size > 0 {
-		n, want, err := q.sendOnce(l, fd)
+		n, want, err := q.sendOnce(l, fd, last)
 		if err != nil {
 			return taken, err
 		}
@@ -112,10 +113,10 @@ func (q *sendQueue) send(l *Loop, fd int) (taken int, err error) {
 	return taken, nil
 }
 
-func (q *sendQueue) sendOnce(l *Loop, fd int) (n, want int, err error) {
+func (q *sendQueue) sendOnce(l *Loop, fd int, last bool) (n, want int, err error) {
 	first := q.bufs[q.head].Bytes()[q.offset:]
 	if len(q.bufs) == q.head+1 {
-		n, err = l.kernel.Write(fd, first)
+		n, err = l.kernel.Write(fd, first, last)
 		return n, len(first), err
 	}
 	v := append(l.vector[:0], first)
@@ -127,7 +128,7 @@ func (q *sendQueue) sendOnce(l *Loop, fd int) (n, want int, err error) {
 		v = append(v, b.Bytes())
 		want += b.Len()
 	}
-	n, err = l.kernel.Writev(fd, v)
+	n, err = l.kernel.Writev(fd, v, last)
 	clear(v)
 	return n, want, err
 }

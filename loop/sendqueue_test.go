@@ -169,8 +169,8 @@ func TestUnsentBuffersAreReleasedAtTheEnd(t *testing.T) {
 // refusing fails every write.
 type refusing struct{ *fakeKernel }
 
-func (refusing) Write(int, []byte) (int, error)    { return 0, syscall.EPIPE }
-func (refusing) Writev(int, [][]byte) (int, error) { return 0, syscall.EPIPE }
+func (refusing) Write(int, []byte, bool) (int, error)    { return 0, syscall.EPIPE }
+func (refusing) Writev(int, [][]byte, bool) (int, error) { return 0, syscall.EPIPE }
 
 func TestFailingWriteEndsTheConnectionLater(t *testing.T) {
 	l, k, c := queued(t, 0)

@@ -24,11 +24,16 @@ func write(fd int, p []byte) (int, error) {
 	}
 }
 
+func receive(fd int, p []byte) (int, error) { return read(fd, p) }
+
+// send has no use for more: there is no such flag.
+func send(fd int, p []byte, _ bool) (int, error) { return write(fd, p) }
+
 // vector is empty here: x/sys has no Writev for these systems, so each piece
 // is a call of its own.
 type vector struct{}
 
-func (vector) write(fd int, v [][]byte) (total int, err error) {
+func (vector) send(fd int, v [][]byte, _ bool) (total int, err error) {
 	for _, p := range v {
 		n, err := write(fd, p)
 		total += n

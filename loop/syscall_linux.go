@@ -8,9 +8,41 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reads and writes of non-blocking sockets return at once, so the scheduler
-// need not hear of them: raw calls are worth a fifth of the throughput with
-// few connections.
+// Calls for non-blocking sockets return at once, so the scheduler need not hear
+// of them: raw calls are worth a fifth of the throughput with few connections.
+// Those for sockets alone save another twentieth, since they go around the
+// layer of files.
+
+func receive(fd int, p []byte) (int, error) {
+	for {
+		n, _, e := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
+		if e == 0 {
+			return int(n), nil
+		}
+		if e != unix.EINTR {
+			return 0, e
+		}
+	}
+}
+
+func send(fd int, p []byte, more bool) (int, error) {
+	for {
+		n, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), sendFlags(more), 0, 0)
+		if e == 0 {
+			return int(n), nil
+		}
+		if e != unix.EINTR {
+			return 0, e
+		}
+	}
+}
+
+func sendFlags(more bool) uintptr {
+	if more {
+		return unix.MSG_NOSIGNAL | unix.MSG_MORE
+	}
+	return unix.MSG_NOSIGNAL
+}
 
 func read(fd int, p []byte) (int, error) {
 	for {
@@ -37,16 +69,21 @@ func write(fd int, p []byte) (int, error) {
 }
 
 // vector is the room for the kernel's form of a list of pieces.
-type vector [MaxVector]unix.Iovec
+type vector struct {
+	pieces  [MaxVector]unix.Iovec
+	message unix.Msghdr
+}
 
-func (s *vector) write(fd int, v [][]byte) (int, error) {
+func (s *vector) send(fd int, v [][]byte, more bool) (int, error) {
 	for i, p := range v {
-		s[i].Base = unsafe.SliceData(p)
-		s[i].SetLen(len(p))
+		s.pieces[i].Base = unsafe.SliceData(p)
+		s.pieces[i].SetLen(len(p))
 	}
-	defer clear(s[:len(v)]) // keep no buffer alive
+	defer clear(s.pieces[:len(v)]) // keep no buffer alive
+	s.message.Iov = &s.pieces[0]
+	s.message.SetIovlen(len(v))
 	for {
-		n, _, e := unix.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&s[0])), uintptr(len(v)))
+		n, _, e := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&s.message)), sendFlags(more))
 		if e == 0 {
 			return int(n), nil
 		}

@@ -79,9 +79,10 @@ func (l *Loop) Slots() Slot { return Slot(len(l.wheel.owners)) }
 // postponing a deadline is free: the owner looks again when it rings.
 func (l *Loop) Arm(slot Slot, at time.Duration) {
 	w := &l.wheel
-	if !l.armed.Load() { // the wheel stood still: nothing was in it
+	if !l.ticks { // the wheel stood still: nothing was in it
 		w.last = uint32(l.now / w.tick)
-		l.armed.Store(true)
+		l.ticks = true
+		l.kernel.Ticks(true)
 	}
 	at = min(at, l.now+buckets*w.tick) // "never" must not overflow
 	tick := uint32((at + w.tick - 1) / w.tick)
@@ -110,9 +111,8 @@ func (l *Loop) Arm(slot Slot, at time.Duration) {
 // behind.
 func (l *Loop) Disarm(slot Slot) { l.wheel.silent[slot] = true }
 
-// Ring rings every alarm whose tick has come. The driver lets a task do this
-// once a tick.
-func (l *Loop) Ring() {
+// ring rings every alarm whose tick has come.
+func (l *Loop) ring() {
 	w := &l.wheel
 	now := uint32(l.now / w.tick)
 	if int32(now-w.last) >= buckets { // the process was suspended: one round
@@ -122,7 +122,10 @@ func (l *Loop) Ring() {
 		w.last++
 		l.ringBucket(w.last)
 	}
-	l.armed.Store(w.entries > 0)
+	if w.entries == 0 {
+		l.ticks = false
+		l.kernel.Ticks(false)
+	}
 }
 
 func (l *Loop) ringBucket(tick uint32) {

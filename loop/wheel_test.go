@@ -28,7 +28,7 @@ func (c *clocked) to(at time.Duration) {
 	for c.now < at {
 		c.now = min((c.now/tick+1)*tick, at)
 		c.enter()
-		c.Ring()
+		c.ring()
 	}
 }
 
@@ -90,7 +90,7 @@ func TestWheelEarlierAndLaterArms(t *testing.T) {
 	w.to(time.Hour + 20*tick)
 	require.Equal(t, []time.Duration{time.Hour + 3*tick}, b.rang)
 	require.Zero(t, w.wheel.entries)
-	require.False(t, w.armed.Load(), "an empty wheel needs no ticks")
+	require.False(t, w.ticks, "an empty wheel needs no ticks")
 }
 
 func TestWheelDisarm(t *testing.T) {
@@ -177,7 +177,7 @@ func TestWheelSuspendedProcess(t *testing.T) {
 		}
 		w.now += gap
 		w.enter()
-		w.Ring()
+		w.ring()
 		for _, b := range all {
 			require.Equal(t, []time.Duration{w.now}, b.rang, "once, at once")
 		}
@@ -270,7 +270,7 @@ func TestWheelDoesNotAllocate(t *testing.T) {
 		w.Arm(b.slot, w.now+tick)
 		w.now += tick
 		w.enter()
-		w.Ring()
+		w.ring()
 	}
 	for range buckets { // each bucket once
 		turn()
@@ -319,7 +319,7 @@ func BenchmarkRing(b *testing.B) {
 		if i%(n/500) == 0 {
 			w.now += tick
 			w.enter()
-			w.Ring()
+			w.ring()
 		}
 	}
 }

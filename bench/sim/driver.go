@@ -57,6 +57,9 @@ type driver struct {
 	sent   float64 // messages owed, a fraction of one included
 	at     time.Duration
 
+	ticks    bool // the loop wants them
+	nextTick time.Duration
+
 	opened, beats, lost atomic.Int64
 	openBy, messages    atomic.Int64
 
@@ -89,6 +92,7 @@ func (d *driver) drive() {
 	more := false
 	for !d.world.stop.Load() {
 		d.act()
+		d.tick()
 		busy := d.turn()
 		if more || d.woken.Swap(false) {
 			more = d.loop.Mail()
@@ -102,6 +106,15 @@ func (d *driver) drive() {
 		case <-d.wakeup:
 		case <-timer.C:
 		}
+	}
+}
+
+// tick is the loop's timer: step is much shorter than a tick.
+func (d *driver) tick() {
+	if now := d.world.clock(); d.ticks && now >= d.nextTick {
+		every := d.world.server.LoopOptions().Tick
+		d.nextTick = (now/every + 1) * every
+		d.loop.Tick()
 	}
 }
 
@@ -189,12 +202,12 @@ func (d *driver) Read(fd int, p []byte) (n int, err error) {
 }
 
 // Write is what the client receives.
-func (d *driver) Write(fd int, p []byte) (int, error) {
+func (d *driver) Write(fd int, p []byte, _ bool) (int, error) {
 	d.receive(int32(fd-d.first), p)
 	return len(p), nil
 }
 
-func (d *driver) Writev(fd int, v [][]byte) (n int, err error) {
+func (d *driver) Writev(fd int, v [][]byte, _ bool) (n int, err error) {
 	for _, p := range v {
 		d.receive(int32(fd-d.first), p)
 		n += len(p)
@@ -273,3 +286,5 @@ func (d *driver) Wake() {
 
 // Sleep takes nothing back: drive has.
 func (d *driver) Sleep() {}
+
+func (d *driver) Ticks(on bool) { d.ticks = on }

@@ -140,21 +140,11 @@ func newWorld(o Options) (*world, error) {
 	return w, nil
 }
 
-// start runs a goroutine for each loop, and one that tells the time to all.
+// start runs a goroutine for each loop.
 func (w *world) start() {
 	for _, d := range w.drivers {
 		w.wait.Go(d.drive)
 	}
-	w.wait.Go(func() {
-		ticker := time.NewTicker(w.server.LoopOptions().Tick)
-		defer ticker.Stop()
-		for !w.stop.Load() {
-			<-ticker.C
-			for _, d := range w.drivers {
-				d.loop.Tick()
-			}
-		}
-	})
 }
 
 func (w *world) end() {

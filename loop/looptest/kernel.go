@@ -59,6 +59,7 @@ type kernel struct {
 	spare     []*socket
 	woken     atomic.Bool
 	more      bool // Mail asked to be called again
+	ticks     bool
 }
 
 // turn reports what is ready now, in the order in which it became so, and then
@@ -101,7 +102,7 @@ func (k *kernel) Read(fd int, p []byte) (int, error) {
 	return 0, syscall.EAGAIN
 }
 
-func (k *kernel) Write(fd int, p []byte) (int, error) {
+func (k *kernel) Write(fd int, p []byte, _ bool) (int, error) {
 	s := k.world.socket(fd)
 	if s.reset {
 		return 0, syscall.EPIPE
@@ -118,13 +119,13 @@ func (k *kernel) Write(fd int, p []byte) (int, error) {
 	return n, nil
 }
 
-func (k *kernel) Writev(fd int, v [][]byte) (int, error) {
+func (k *kernel) Writev(fd int, v [][]byte, more bool) (int, error) {
 	if len(v) > loop.MaxVector {
 		return 0, syscall.EINVAL
 	}
 	total := 0
 	for _, p := range v {
-		n, err := k.Write(fd, p)
+		n, err := k.Write(fd, p, more)
 		total += n
 		if err != nil && total == 0 {
 			return 0, err
@@ -164,3 +165,5 @@ func (k *kernel) Close(fd int) {
 func (k *kernel) Wake() { k.woken.Store(true) }
 
 func (k *kernel) Sleep() {}
+
+func (k *kernel) Ticks(on bool) { k.ticks = on }

@@ -99,8 +99,10 @@ func (w *World) Advance(d time.Duration) {
 		next := (w.now/w.tick + 1) * w.tick
 		w.now = min(next, end)
 		if w.now == next {
-			for _, l := range w.loops {
-				l.Tick()
+			for i, l := range w.loops {
+				if w.kernels[i].ticks {
+					l.Tick()
+				}
 			}
 		}
 	}
