@@ -9,7 +9,7 @@ export CHROMIUM
 # What the event loop compiles for (package loop is the only one that cares).
 TARGETS := linux/amd64 linux/arm64 linux/386 darwin/arm64 darwin/amd64 freebsd/amd64
 
-.PHONY: check chromium build run setup test fmt vet cross unit race e2e lint fuzz bench bench-quick bench-sim bench-million bench-micro cover clean
+.PHONY: check chromium build run setup test fmt vet cross unit race e2e lint fuzz bench bench-quick bench-sim bench-million bench-micro pgo cover clean
 
 check: lint test
 
@@ -101,6 +101,13 @@ bench-million:
 # Nanoseconds and allocations of parsers, encoders, mailbox, wheel and an echo.
 bench-micro:
 	go test -run '^$$' -bench . -benchmem $$(go list ./... | grep -v -e /internal/e2e -e /bench)
+
+# The profile that the compiler reads when it builds the program (go doc cmd/go,
+# -pgo): what is hot is inlined. To be made again after the hot path has changed.
+pgo:
+	@mkdir -p .tools
+	go test -run '^$$' -bench . -benchtime 3s -pgo=off -cpuprofile .tools/engine.prof -o .tools/engine.test ./engine
+	go tool pprof -proto .tools/engine.prof > default.pgo
 
 cover:
 	go test -coverpkg ./... -coverprofile cover.out $$(go list ./... | grep -v /internal/e2e$$)

@@ -3,7 +3,6 @@ package wsframe
 import (
 	"bufio"
 	"io"
-	"unicode/utf8"
 
 	"turbine/internal/invariants"
 
@@ -72,7 +71,7 @@ func (d *Decompressor) Done() {
 // CheckText returns the *CloseError for a text that is not UTF-8, code 1007,
 // for messages that were inflated (RFC 6455, 8.1).
 func CheckText(p []byte) error {
-	if !utf8.Valid(p) {
+	if !validText(p) {
 		return errText
 	}
 	return nil

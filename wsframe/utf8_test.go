@@ -1,6 +1,8 @@
 package wsframe
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
@@ -51,6 +53,28 @@ func TestCompleteRunes(t *testing.T) {
 		for i := range len(c.text) + 1 {
 			_, ok := completeRunes([]byte(c.text[:i]))
 			require.Equal(t, c.at == 0 || i < c.at, ok, "%x cut at %d", c.text, i)
+		}
+	}
+}
+
+// What follows or precedes whole pieces of ASCII is looked at, too.
+func TestValidTextAmongASCII(t *testing.T) {
+	ascii := []byte(strings.Repeat("0123456789abcdefghijklmnopqrstuvwxyz", 4))
+	texts := append([]string{}, validTexts...)
+	for _, c := range invalidTexts {
+		texts = append(texts, c.text)
+	}
+	for _, text := range texts {
+		for at := range 70 {
+			p := slices.Concat(ascii[:at], []byte(text), ascii[at:])
+			require.Equal(t, utf8.Valid(p), validText(p), "%q", p)
+		}
+	}
+	for bad := range 256 {
+		for at := range 64 {
+			p := slices.Clone(ascii[:64])
+			p[at] = byte(bad)
+			require.Equal(t, bad < 0x80, validText(p), "%x at %d", bad, at)
 		}
 	}
 }
