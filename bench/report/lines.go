@@ -31,7 +31,16 @@ func lines(title, unit string, all []series) (*plot.Plot, error) {
 		p.Add(line, points)
 		p.Legend.Add(s.name, line, points)
 	}
+	widen(&p.X)
+	widen(&p.Y)
 	return p, nil
+}
+
+// widen gives a logarithmic axis some room where all its values are the same.
+func widen(a *plot.Axis) {
+	if a.Min == a.Max {
+		a.Min, a.Max = a.Min/2, a.Max*2
+	}
 }
 
 // scaleChart is memory and CPU against the number of real sessions.
