@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"turbine/bench/million"
@@ -33,13 +34,20 @@ func (c *millionCommand) Run(ctx context.Context) error {
 	if _, err := ours.Install(ctx, io.Discard); err != nil {
 		return err
 	}
+	started := 0
 	result, err := million.Run(ctx, million.Options{
 		Sessions: c.Sessions, Hold: c.Hold,
 		Server: func(ctx context.Context) (*peer.Process, error) {
-			return ours.Start(ctx, peer.Settings{App: peer.Echo, Core: -1})
+			// One loop and one CPU each: there are many more servers than CPUs.
+			started++
+			return ours.Start(ctx, peer.Settings{App: peer.Echo, Core: started % runtime.NumCPU()})
 		},
 		Client: func(i int, addr string, sessions int) []string {
-			return []string{program, "million-client", "--addr", addr, "--local", fmt.Sprintf("127.0.1.%d", 1+i%250), "--sessions", fmt.Sprint(sessions)}
+			argv := []string{program, "million-client", "--addr", addr, "--sessions", fmt.Sprint(sessions)}
+			for k := range 8 {
+				argv = append(argv, "--local", fmt.Sprintf("127.0.%d.%d", 1+k, 1+i%250))
+			}
+			return argv
 		},
 		Progress: func(text string) { fmt.Fprintln(os.Stderr, text) },
 	})
@@ -56,9 +64,9 @@ func (c *millionCommand) Run(ctx context.Context) error {
 
 // millionClient is a process of millionCommand's.
 type millionClient struct {
-	Addr     string `required:""`
-	Local    string `required:""`
-	Sessions int    `required:""`
+	Addr     string   `required:""`
+	Local    []string `required:""`
+	Sessions int      `required:""`
 }
 
 func (c *millionClient) Run(ctx context.Context) error {

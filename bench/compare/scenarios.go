@@ -43,6 +43,8 @@ func scenarios() []scenario {
 	upgraded := idle
 	upgraded.Via = load.Upgraded
 	beat := load.Plan{Kind: load.Idle, Sessions: 5_000, InFlight: 100, LocalHosts: loopback, Duration: 4 * time.Second}
+	beating := beat
+	beating.WarmUp = 1500 * time.Millisecond // the first pings come an interval after the opening
 	crowd := load.Plan{Sessions: 10_000, InFlight: 256, LocalHosts: loopback, Duration: 20 * time.Second}
 	connect, storm := crowd, crowd
 	connect.Kind, storm.Kind = load.Connect, load.Storm
@@ -62,7 +64,7 @@ func scenarios() []scenario {
 		{id: "rate-20k", plan: load.Plan{Kind: load.OpenLoop, Sessions: 100, Size: small, Rate: 20_000}},
 		{id: "idle-ws", once: true, free: true, plan: idle, sessions: smaller},
 		{id: "idle-upgraded", once: true, free: true, engine: true, plan: upgraded, sessions: smaller},
-		{id: "heartbeat", engine: true, interval: time.Second, plan: beat, only: quick},
+		{id: "heartbeat", engine: true, interval: time.Second, plan: beating, only: quick},
 		{id: "connect", once: true, engine: true, plan: connect, only: quick},
 		{id: "storm", once: true, engine: true, plan: storm, only: quick},
 		{id: "slow-none", plan: load.Plan{Kind: load.Echo, Sessions: 100, InFlight: 1, Size: small}, only: quick},

@@ -7,7 +7,7 @@ package load
 // idle holds sessions.
 type idle struct{ base }
 
-func (i *idle) timing() timing { return timing{opens: true, ends: true} }
+func (i *idle) timing() timing { return timing{opens: true, warms: true, ends: true} }
 
 func (i *idle) attach(r *runner) {
 	i.runner = r

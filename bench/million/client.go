@@ -15,9 +15,11 @@ import (
 const longest = 2 * time.Hour
 
 // Hold is a client process: it opens its sessions, says so on out, answers
-// their heartbeats until input ends, and says what became of them. local is
-// the address that it connects from.
-func Hold(ctx context.Context, addr, local string, sessions int, input io.Reader, out io.Writer) error {
+// their heartbeats until input ends, and says what became of them. locals are
+// the addresses that it connects from: each is good for some thousands of
+// connections to one server, since the kernel looks for a free port the longer
+// the more of them are taken.
+func Hold(ctx context.Context, addr string, locals []string, sessions int, input io.Reader, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
 	go func() {
@@ -27,7 +29,7 @@ func Hold(ctx context.Context, addr, local string, sessions int, input io.Reader
 	say := json.NewEncoder(out)
 	o, err := load.Run(ctx, load.Plan{
 		Kind: load.Idle, Addr: addr, Path: "/engine.io/", Sessions: sessions, InFlight: 100,
-		LocalHosts: []string{local}, Duration: longest,
+		LocalHosts: locals, Duration: longest,
 		Ready: func() { _ = say.Encode(Status{Ready: true, Opened: sessions}) },
 	})
 	if err != nil && !errors.Is(err, context.Canceled) {

@@ -54,6 +54,7 @@ func (c *crowd) start(i int) error {
 	sessions := min(c.options.PerProcess, c.options.Sessions-i*c.options.PerProcess)
 	argv := c.options.Client(i, c.servers[i].Addr, sessions)
 	k := &client{cmd: exec.Command(argv[0], argv[1:]...), status: make(chan Status, 2)}
+	k.cmd.Env = append(os.Environ(), "GOMAXPROCS=1") // half a hundred of them share the machine
 	k.cmd.Stderr = os.Stderr
 	k.cmd.SysProcAttr = attributes()
 	out, err := k.cmd.StdoutPipe()

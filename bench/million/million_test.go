@@ -18,7 +18,7 @@ import (
 func TestMain(m *testing.M) {
 	if addr := os.Getenv("MILLION_CLIENT"); addr != "" {
 		sessions, _ := strconv.Atoi(os.Getenv("MILLION_SESSIONS"))
-		if err := Hold(context.Background(), addr, "127.0.0.2", sessions, os.Stdin, os.Stdout); err != nil {
+		if err := Hold(context.Background(), addr, []string{"127.0.0.2"}, sessions, os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
