@@ -86,8 +86,7 @@ func TestOverflowCutsWhoDoesNotRead(t *testing.T) {
 
 // A client that still reads is told, behind what it was given before.
 func TestOverflowOfAReaderEndsWithACloseFrame(t *testing.T) {
-	var b *bench
-	b = newSpec(t, 1, Options{MaxQueue: 1000}, func(b *bench, e *Events) {
+	b := newSpec(t, 1, Options{MaxQueue: 1000}, func(b *bench, e *Events) {
 		e.Message = func(s *Session, _ Message) {
 			for s.Send(filler(100)) == nil {
 			}

@@ -27,7 +27,7 @@ func machine() report.Machine {
 	}
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil {
-		m.Descriptors = uint64(limit.Max)
+		m.Descriptors = limit.Max
 	}
 	return m
 }

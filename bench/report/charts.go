@@ -55,7 +55,7 @@ func (r *Report) panel(scenario string, f Figure, title string) (b bars, ok bool
 func (b bars) plot() (*plot.Plot, error) {
 	p := newPlot(b.title)
 	p.HideX()
-	p.Y.LineStyle.Width, p.Y.Tick.Length = 0, 0
+	p.Y.Width, p.Y.Tick.Length = 0, 0
 	p.NominalY(b.names...)
 	most := 0.0
 	for i, value := range b.values {
@@ -122,7 +122,7 @@ func newPlot(title string) *plot.Plot {
 	for _, axis := range []*plot.Axis{&p.X, &p.Y} {
 		axis.Label.TextStyle.Font, axis.Label.TextStyle.Color = sans(9), colorText
 		axis.Tick.Label.Font, axis.Tick.Label.Color = sans(9), colorText
-		axis.LineStyle.Color, axis.Tick.LineStyle.Color = colorPeer, colorPeer
+		axis.Color, axis.Tick.LineStyle.Color = colorPeer, colorPeer
 	}
 	p.Legend.TextStyle.Font, p.Legend.TextStyle.Color = sans(9), colorText
 	p.Legend.Top, p.Legend.Left = true, true

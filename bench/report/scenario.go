@@ -42,8 +42,9 @@ func (f Figure) Of(s Sample) float64 {
 		return s.P99
 	case OpenTime:
 		return ratio(float64(s.OpenCPU.Nanoseconds())/1e3, float64(s.Sessions))
+	case Cores, SessionCPU:
 	}
-	return ratio(s.ServerCPU.Seconds(), s.Elapsed.Seconds()) // Cores, SessionCPU
+	return ratio(s.ServerCPU.Seconds(), s.Elapsed.Seconds())
 }
 
 // Unit is the figure's unit, as a table head says it.
@@ -59,6 +60,7 @@ func (f Figure) Unit() string {
 		return "µs of server CPU"
 	case Median, Tail:
 		return "µs"
+	case Cores, SessionCPU:
 	}
 	return "cores"
 }
