@@ -47,14 +47,15 @@ const (
 // layers is the picture. A package that is not in it has no place in the house.
 var layers = map[string]layer{
 	".":                    {[]string{"engine"}, []string{kongFlags, memLimit}},
-	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/invariants"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib}},
+	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/invariants", "internal/peers"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib}},
 	"engine/packet":        {},
 	"httpparse":            {},
 	"wsframe":              {[]string{"pool", "internal/invariants"}, []string{gobwas, gobwasFlate, httphead, klauspostFlate}},
-	"loop":                 {[]string{"pool", "internal/invariants"}, []string{gnetErrors, gnetNetpoll, sysUnix}},
+	"loop":                 {[]string{"pool", "internal/invariants", "internal/peers"}, []string{gnetErrors, gnetNetpoll, sysUnix}},
 	"loop/looptest":        {[]string{"loop", "pool"}, []string{testify}},
 	"pool":                 {[]string{"internal/invariants"}, []string{bytebufferpool}},
 	"internal/invariants":  {},
+	"internal/peers":       {},
 	"internal/e2e":         {}, // starts the binary
 	"internal/e2e/testapp": {[]string{"engine"}, nil},
 	"internal/e2e/target":  {[]string{"engine", "loop", "httpparse", "wsframe", "pool"}, []string{gobwas, kongFlags}},

@@ -1,0 +1,198 @@
+package peers
+
+import (
+	"net/netip"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestKeyOf(t *testing.T) {
+	key := func(s string) Key { return KeyOf(netip.MustParseAddr(s)) }
+	for _, same := range [][2]string{
+		{"198.51.100.7", "::ffff:198.51.100.7"},
+		{"2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff"},
+		{"fe80::1%eth0", "fe80::2"},
+	} {
+		require.Equal(t, key(same[0]), key(same[1]), "%v", same)
+	}
+	seen := map[Key]string{}
+	for _, a := range []string{
+		"198.51.100.7", "198.51.100.8", "0.0.0.0", "255.255.255.255", "::", "::1:0:0:0:0", "0:0:c633:6407::",
+		"2001:db8:1:2::1", "2001:db8:1:3::1", "2001:db8:2:2::1", "fe80::1",
+	} {
+		require.Empty(t, seen[key(a)], a)
+		seen[key(a)] = a
+	}
+}
+
+func TestSharedNetworks(t *testing.T) {
+	for _, a := range []string{
+		"127.0.0.1", "127.255.0.1", "::1", "::ffff:127.0.0.1", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1",
+		"169.254.1.1", "100.64.0.1", "100.127.255.255", "fd00::1", "fe80::1%eth0", "febf::1",
+	} {
+		require.True(t, Shared().Contain(netip.MustParseAddr(a)), a)
+	}
+	for _, a := range []string{
+		"128.0.0.1", "172.15.255.255", "172.32.0.0", "192.169.0.1", "100.63.255.255", "100.128.0.0", "8.8.8.8",
+		"::", "::2", "fec0::1", "2001:db8::1", "::ffff:8.8.8.8",
+	} {
+		require.False(t, Shared().Contain(netip.MustParseAddr(a)), a)
+	}
+	require.True(t, Networks{}.Contain(netip.Addr{}), "a Unix socket")
+	require.False(t, Networks{}.Contain(netip.MustParseAddr("127.0.0.1")))
+}
+
+func TestCounts(t *testing.T) {
+	c := NewCounts(2)
+	a, b := Key(1), Key(2)
+	require.True(t, c.Add(a))
+	require.True(t, c.Add(a))
+	require.False(t, c.Add(a))
+	require.True(t, c.Add(b), "another peer")
+	c.Remove(a)
+	require.True(t, c.Add(a), "room again")
+	require.False(t, c.Add(a))
+	for range 2 {
+		c.Remove(a)
+	}
+	require.Equal(t, 1, c.Len())
+	c.Remove(b)
+	require.Zero(t, c.Len(), "who holds nothing has no entry")
+}
+
+// What a crowd took comes back when it has gone.
+func TestCountsGiveMemoryBack(t *testing.T) {
+	c := NewCounts(1)
+	const crowd = 200_000
+	before := heap()
+	for k := range Key(crowd) {
+		require.True(t, c.Add(k))
+	}
+	full := heap() - before
+	require.Greater(t, full, int64(crowd)*16)
+	require.Less(t, full, int64(crowd)*64, "bytes a peer")
+	for k := range Key(crowd) {
+		c.Remove(k)
+	}
+	require.Less(t, heap()-before, full/10)
+	require.Zero(t, c.Len())
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+func TestRates(t *testing.T) {
+	r := NewRates(4) // a token each 250 ms, 40 at once
+	now := time.Hour
+	take := func(k Key) time.Duration {
+		wait, ok := r.Take(k, now)
+		require.Equal(t, wait <= 0, ok)
+		return max(wait, 0)
+	}
+	for i := range 40 {
+		require.Zero(t, take(1), "%d", i)
+	}
+	require.Equal(t, 250*time.Millisecond, take(1))
+	require.Equal(t, 250*time.Millisecond, take(1), "asking costs nothing")
+	require.Zero(t, take(2), "another peer")
+	now += 249 * time.Millisecond
+	require.Equal(t, time.Millisecond, take(1))
+	now += time.Millisecond
+	require.Zero(t, take(1))
+	require.Equal(t, 250*time.Millisecond, take(1))
+
+	// Half of what was used up has come back after half of the time, through
+	// all changes of generation.
+	for range 20 {
+		now += 5 * time.Second
+		for range 20 {
+			require.Zero(t, take(1))
+		}
+		require.Equal(t, 250*time.Millisecond, take(1))
+	}
+	now += Burst
+	for range 40 {
+		require.Zero(t, take(1), "who was quiet has all")
+	}
+	require.Equal(t, 250*time.Millisecond, take(1))
+}
+
+// Who is quiet has no entry, and no number of peers makes the table grow
+// without bound.
+func TestRatesForget(t *testing.T) {
+	r := NewRates(1)
+	for k := range Key(1000) {
+		r.Take(k, 0)
+	}
+	require.Equal(t, 1000, r.Len())
+	for later, first := range []Key{1_000_000, 2_000_000, 3_000_000} {
+		for k := range Key(1000) {
+			r.Take(first+k, time.Duration(1+later)*time.Hour)
+		}
+		require.Equal(t, 2000, r.Len(), "two generations")
+	}
+
+	for k := range Key(1_000_000) {
+		r.Take(k, 4*time.Hour)
+	}
+	require.LessOrEqual(t, r.Len(), maxEntries)
+	require.Greater(t, r.Len(), maxEntries/4)
+	require.Less(t, heap(), int64(maxEntries)*64+8<<20)
+	runtime.KeepAlive(r)
+}
+
+// Neither counts nor tokens are lost when many come at once.
+func TestManyGoroutines(t *testing.T) {
+	c, r := NewCounts(1000), NewRates(100)
+	var wait sync.WaitGroup
+	var mu sync.Mutex
+	held, tokens := 0, 0
+	for range 8 {
+		wait.Go(func() {
+			for range 1000 {
+				added := c.Add(7)
+				_, ok := r.Take(7, time.Second)
+				mu.Lock()
+				if added {
+					held++
+				}
+				if ok {
+					tokens++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wait.Wait()
+	require.Equal(t, 1000, held)
+	require.Equal(t, 1000, tokens)
+	for range 1000 {
+		c.Remove(7)
+	}
+	require.Zero(t, c.Len())
+}
+
+func TestNoAllocation(t *testing.T) {
+	c, r := NewCounts(1000), NewRates(1_000_000)
+	networks := Shared()
+	address := netip.MustParseAddr("203.0.113.9")
+	c.Add(KeyOf(address))
+	r.Take(KeyOf(address), 1)
+	require.Zero(t, testing.AllocsPerRun(1000, func() {
+		if networks.Contain(address) {
+			t.Fatal("not shared")
+		}
+		k := KeyOf(address)
+		c.Add(k)
+		r.Take(k, 2)
+		c.Remove(k)
+	}))
+}
