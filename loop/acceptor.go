@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"turbine/internal/peers"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -36,7 +38,12 @@ type acceptor struct {
 	reactor    *Reactor
 	accepted   atomic.Uint64
 	refused    atomic.Uint64
+	overPerIP  atomic.Uint64
+	overRate   atomic.Uint64
 	failed     atomic.Uint64
+	exempt     peers.Networks
+	held       *peers.Counts
+	rates      *peers.Rates
 	dealt      int        // loop 0's
 	complaints complaints // loop 0's
 	reserve    int        // a descriptor to give up when there are no more, or -1; loop 0's
@@ -49,6 +56,12 @@ type acceptor struct {
 // open is called before anything runs.
 func (a *acceptor) open(r *Reactor) {
 	a.reactor = r
+	a.exempt = r.options.Exempt
+	a.held = peers.NewCounts(r.options.MaxConnsPerIP)
+	a.rates = peers.NewRates(r.options.ConnRate)
+	for _, l := range r.loops {
+		l.held = a.held
+	}
 	a.listeners.Store(new([]*listener))
 	a.takeReserve()
 }
@@ -129,34 +142,70 @@ func (a *acceptor) drain(s *listener) {
 	room := a.reactor.options.MaxConns - a.reactor.conns()
 	for range acceptBatch {
 		fd, address, err := s.accept()
-		if err == nil && room > 0 {
-			room--
-			a.accepted.Add(1)
-			a.deal(s, fd, address)
+		if err != nil {
+			if err == syscall.EAGAIN || !a.goOn(s, err) {
+				break
+			}
 			continue
 		}
-		if err == nil {
-			a.refused.Add(1)
-			_ = unix.Close(fd)
+		held, refusal := a.admit(address.Addr(), room)
+		if refusal != 0 {
+			a.refuse(fd, refusal)
 			continue
 		}
-		if err == syscall.EAGAIN || !a.goOn(s, err) {
-			break
-		}
+		room--
+		a.accepted.Add(1)
+		a.deal(s, fd, address, held)
 	}
 	l.leave()
 }
 
-func (a *acceptor) deal(s *listener, fd int, address netip.AddrPort) {
+// admit holds a new connection against the limits; room is what is left of
+// MaxConns. held says that it counts for its address from now on.
+func (a *acceptor) admit(address netip.Addr, room int) (held bool, refusal Refusal) {
+	if room <= 0 {
+		return false, RefusedMaxConns
+	}
+	if a.exempt.Contain(address) {
+		return false, 0
+	}
+	key := peers.KeyOf(address)
+	if _, ok := a.rates.Take(key, a.reactor.loops[0].now); !ok {
+		return false, RefusedConnRate
+	}
+	if !a.held.Add(key) {
+		return false, RefusedConnsPerIP
+	}
+	return true, 0
+}
+
+// refuse closes a connection that is over a limit, after it was counted.
+func (a *acceptor) refuse(fd int, why Refusal) {
+	switch why {
+	case RefusedMaxConns:
+		a.refused.Add(1)
+	case RefusedConnsPerIP:
+		a.overPerIP.Add(1)
+	case RefusedConnRate:
+		a.overRate.Add(1)
+	}
+	if f := a.reactor.options.Refused; f != nil {
+		f(why)
+	}
+	_ = unix.Close(fd)
+}
+
+func (a *acceptor) deal(s *listener, fd int, address netip.AddrPort, held bool) {
 	tuneAccepted(fd, s.tcp)
 	loops := a.reactor.loops
 	l := loops[a.dealt%len(loops)]
 	a.dealt++
 	if l.index == 0 {
-		l.Open(fd, address)
+		l.count.Add(1)
+		l.open(fd, address, held)
 		return
 	}
-	_ = l.Adopt(fd, address) // a loop that stopped has closed it
+	_ = l.adopt(fd, address, held) // a loop that stopped has closed it
 }
 
 // goOn deals with a failed accept and reports whether to try the next one.

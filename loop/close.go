@@ -1,6 +1,10 @@
 package loop
 
-import "time"
+import (
+	"time"
+
+	"turbine/internal/peers"
+)
 
 // farewell is how long a peer that was sent everything may take to close its
 // side. Then the descriptor is closed; what is on its way still arrives.
@@ -69,6 +73,9 @@ func (c *Conn) end(err error) {
 	if c.slot != 0 {
 		l.Release(c.slot)
 		c.slot = 0
+	}
+	if c.held {
+		l.held.Remove(peers.KeyOf(c.remote()))
 	}
 	// The descriptor stays open, and watched, until reap, which comes after the
 	// next look at the sockets: what that reports of it, Ready ignores. Closing

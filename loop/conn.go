@@ -69,6 +69,7 @@ type Conn struct {
 	pressured bool // Drained is owed
 	finished  bool // writing was shut down
 	hasty     bool // the peer's end is not waited for
+	held      bool // it counts for its address
 }
 
 // Loop is the loop that the connection is on.
@@ -80,14 +81,19 @@ func (c *Conn) SetHandler(h Handler) { c.handler = h }
 // RemoteAddr is the peer's address, the zero AddrPort where there is none, as
 // with Unix sockets. An IPv6 zone is not kept.
 func (c *Conn) RemoteAddr() netip.AddrPort {
+	if c.port == 0 {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(c.remote(), c.port)
+}
+
+// remote is the peer's address, for who knows that there is one.
+func (c *Conn) remote() netip.Addr {
 	address := netip.AddrFrom16(c.address)
 	if c.is4 {
 		address = address.Unmap()
 	}
-	if c.port == 0 {
-		return netip.AddrPort{}
-	}
-	return netip.AddrPortFrom(address, c.port)
+	return address
 }
 
 func (c *Conn) setRemote(a netip.AddrPort) {

@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"time"
+
+	"turbine/internal/peers"
 )
 
 // readSize is the size in bytes of a loop's one read buffer: what one read
@@ -22,6 +24,7 @@ type Loop struct {
 	options Options
 	accept  func(*Conn) Handler
 	conns   *Table
+	held    *peers.Counts // connections by address, of all loops; nil without a Reactor
 
 	mail   mailbox
 	wheel  wheel
@@ -137,11 +140,14 @@ func (l *Loop) Ready(fd int, ready Interest) {
 // this loop, as if it had been accepted here. The loop owns fd from now on,
 // and closes it also when it returns an error, ErrStopped.
 // Safe from any goroutine.
-func (l *Loop) Adopt(fd int, remote netip.AddrPort) error {
+func (l *Loop) Adopt(fd int, remote netip.AddrPort) error { return l.adopt(fd, remote, false) }
+
+// adopt is Adopt; held says that fd counts for its address.
+func (l *Loop) adopt(fd int, remote netip.AddrPort, held bool) error {
 	l.count.Add(1)
-	err := l.Post(&adoption{loop: l, fd: fd, remote: remote})
+	err := l.Post(&adoption{loop: l, fd: fd, remote: remote, held: held})
 	if err != nil {
-		l.discard(fd)
+		l.reject(fd, remote, held)
 	}
 	return err
 }
@@ -150,29 +156,38 @@ type adoption struct {
 	loop   *Loop
 	fd     int
 	remote netip.AddrPort
+	held   bool
 }
 
-func (a *adoption) Run() { a.loop.open(a.fd, a.remote) }
+func (a *adoption) Run() { a.loop.open(a.fd, a.remote, a.held) }
 
 // Open is Adopt on the loop's goroutine, for acceptors.
 func (l *Loop) Open(fd int, remote netip.AddrPort) {
 	l.count.Add(1)
-	l.open(fd, remote)
+	l.open(fd, remote, false)
 }
 
-// discard closes a counted descriptor that does not become a connection.
+// reject closes a counted descriptor that does not become a connection.
+func (l *Loop) reject(fd int, remote netip.AddrPort, held bool) {
+	if held {
+		l.held.Remove(peers.KeyOf(remote.Addr()))
+	}
+	l.discard(fd)
+}
+
+// discard closes a counted descriptor that is no connection any more.
 func (l *Loop) discard(fd int) {
 	l.kernel.Close(fd)
 	l.count.Add(-1)
 }
 
 // open makes fd, which is counted already, a connection.
-func (l *Loop) open(fd int, remote netip.AddrPort) {
-	c := &Conn{fd: int32(fd)}
+func (l *Loop) open(fd int, remote netip.AddrPort, held bool) {
+	c := &Conn{fd: int32(fd), held: held}
 	c.loop.Store(l)
 	c.setRemote(remote)
 	if !l.conns.set(fd, c) {
-		l.discard(fd)
+		l.reject(fd, remote, held)
 		return
 	}
 	c.handler = discard{}

@@ -3,7 +3,27 @@ package loop
 import (
 	"errors"
 	"log/slog"
+	"net/netip"
 	"time"
+
+	"turbine/internal/peers"
+)
+
+// Defaults of Options: what many people behind one address do not reach, and
+// one who attacks does.
+const (
+	DefaultConnsPerIP = 4096
+	DefaultConnRate   = 200
+)
+
+// Refusal is the limit that closed a connection when it was accepted.
+type Refusal uint8
+
+// The refusals.
+const (
+	RefusedMaxConns Refusal = iota + 1
+	RefusedConnsPerIP
+	RefusedConnRate
 )
 
 // Errors a Handler's Closed may be told, beside the operating system's.
@@ -35,6 +55,20 @@ type Options struct {
 	// MaxConns is the limit of connections that are accepted, of all loops
 	// together. Zero means the process's descriptor limit less a reserve.
 	MaxConns int
+	// MaxConnsPerIP is the same for one IPv4 address, or one IPv6 network of
+	// 64 bits. Zero means DefaultConnsPerIP.
+	MaxConnsPerIP int
+	// ConnRate is how many connections a second are accepted from one such
+	// address; one that was quiet may use up ten seconds' worth at once. Zero
+	// means DefaultConnRate.
+	ConnRate int
+	// Exempt are networks whose addresses these two are not for. Nil means
+	// loopback, private and link-local networks; an empty list means none.
+	// Unix sockets are always exempt.
+	Exempt []netip.Prefix
+	// Refused is told of each connection that is closed at once because of
+	// one of these limits, on loop 0. It must not block. Nil means nobody.
+	Refused func(Refusal)
 	// Logger hears of panics in handlers and of failing accepts, at most
 	// once a second. Nil means slog.Default.
 	Logger *slog.Logger
@@ -49,6 +83,15 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Linger == 0 {
 		o.Linger = 10 * time.Second
+	}
+	if o.MaxConnsPerIP == 0 {
+		o.MaxConnsPerIP = DefaultConnsPerIP
+	}
+	if o.ConnRate == 0 {
+		o.ConnRate = DefaultConnRate
+	}
+	if o.Exempt == nil {
+		o.Exempt = peers.Shared()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -35,6 +35,8 @@ type Reactor struct {
 type ReactorStats struct {
 	Accepted     uint64 // connections taken
 	Refused      uint64 // connections closed at once for want of room
+	OverPerIP    uint64 // closed at once because their address had too many
+	OverRate     uint64 // closed at once because their address made them too fast
 	AcceptErrors uint64 // failed accepts, whatever the cause
 	Conns        int    // connections now
 }
@@ -81,6 +83,8 @@ func (r *Reactor) Stats() ReactorStats {
 	return ReactorStats{
 		Accepted:     a.accepted.Load(),
 		Refused:      a.refused.Load(),
+		OverPerIP:    a.overPerIP.Load(),
+		OverRate:     a.overRate.Load(),
 		AcceptErrors: a.failed.Load(),
 		Conns:        r.conns(),
 	}

@@ -46,7 +46,8 @@ func (w *World) Loops() []*loop.Loop { return w.loops }
 // Now is the World's time, as loop.Loop.Now tells it.
 func (w *World) Now() time.Duration { return w.now }
 
-// Dial connects to the next loop in turn.
+// Dial connects to the next loop in turn. All peers have one address,
+// 192.0.2.1: a server with limits by address has to exempt it.
 func (w *World) Dial() *Peer {
 	w.dialled++
 	return w.DialLoop((w.dialled - 1) % len(w.loops))
