@@ -182,6 +182,7 @@ func (h *httpConn) park(v *Verdict) {
 	// Each loop has its share, rounded up: the sum may exceed the limit by less
 	// than the number of loops.
 	if loops := len(h.server.shards); sh.parked >= (o.MaxAdmitting+loops-1)/loops {
+		h.met(LimitAdmitting)
 		h.unavailable(v.admission.upgrade)
 		return
 	}
@@ -214,6 +215,7 @@ func (a *verdictAlarm) Alarm() {
 	}
 	v.settle()
 	if v.waitedFor() {
+		v.http.met(LimitAdmitTimeout)
 		v.http.verdict = nil
 		v.http.unavailable(v.admission.upgrade)
 	}

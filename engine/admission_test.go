@@ -336,7 +336,7 @@ func TestFloodBehindParked(t *testing.T) {
 	for _, command := range []string{hsPolling + " conn=w", hsWebSocket} {
 		p := newParking(t, 1, Options{})
 		require.Empty(t, p.play(command))
-		p.client("w", "").peer.Write(make([]byte, maxPipelined))
+		p.client("w", "").peer.Write(make([]byte, p.options.MaxPipelined))
 		require.Empty(t, p.collect())
 		p.client("w", "").peer.Write(make([]byte, 1))
 		require.Equal(t, []string{"w: aborted"}, p.collect())

@@ -57,8 +57,9 @@ func TestHeartbeatDoesNotAllocate(t *testing.T) {
 }
 
 // A million of these may sit idle: each byte here is a megabyte there. The Go
-// allocator rounds up to 176 and 288.
+// allocator rounds up to 176, 96 and 288.
 func TestSizes(t *testing.T) {
 	require.LessOrEqual(t, unsafe.Sizeof(Session{}), uintptr(176), "Session")
+	require.LessOrEqual(t, unsafe.Sizeof(polling{}), uintptr(96), "polling, one for each session that polls")
 	require.LessOrEqual(t, unsafe.Sizeof(httpConn{}), uintptr(288), "httpConn, one for each connection that polls")
 }

@@ -88,6 +88,18 @@ func (s *Session) refuses(size int) error {
 	return nil
 }
 
+// countRefused counts that a message was refused with err. s.mu is held.
+func (s *Session) countRefused(err error) {
+	limit := LimitQueue
+	switch {
+	case err == ErrBudget:
+		limit = LimitQueueBudget
+	case s.outbox.packets >= s.server.options.MaxQueuePackets:
+		limit = LimitQueuePackets
+	}
+	s.server.count(limit)
+}
+
 // takes reports whether queue would take size bytes more now.
 func (s *Session) takes(size int) bool {
 	s.mu.Lock()

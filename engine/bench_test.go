@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -17,8 +18,11 @@ type echo struct {
 	server *Server
 }
 
+// oneAddress exempts the address that all clients of a World have.
+var oneAddress = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+
 func newEcho(tb testing.TB, loops int) *echo {
-	server, err := New(Options{}, Events{Message: func(s *Session, m Message) { _ = s.Send(m) }})
+	server, err := New(Options{Exempt: oneAddress}, Events{Message: func(s *Session, m Message) { _ = s.Send(m) }})
 	if err != nil {
 		tb.Fatal(err)
 	}

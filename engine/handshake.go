@@ -107,7 +107,7 @@ func (h *httpConn) openPolling(r *httpparse.Request, a *admission) {
 		h.unavailable(false)
 		return
 	}
-	t := &polling{session: session, remote: h.conn.RemoteAddr(), jsonp: jsonp}
+	t := &polling{session: session, remote: h.conn.RemoteAddr(), jsonp: jsonp, heardBy: on.Now() + s.options.FirstRequestTimeout}
 	session.setTransport(t)
 	session.startHeartbeat()
 	if cookie := s.options.Cookie; cookie != nil {
@@ -116,7 +116,7 @@ func (h *httpConn) openPolling(r *httpparse.Request, a *admission) {
 	x.okay = appendHeaderLines(x.okay, a.headers)
 	h.tellHeaders(r)
 
-	t.poll = x
+	t.park(x)
 	session.sendOpen()
 	session.opened(newRequest(r, h.conn))
 }

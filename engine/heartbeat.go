@@ -60,7 +60,11 @@ func (a *alarm) Alarm() { (*Session)(a).rang() }
 func (s *Session) rang() {
 	now := s.loop.Now()
 	if s.state == sessionClosing && now >= s.closeBy {
+		s.server.met(LimitCloseTimeout, s.loop)
 		s.close(ReasonForcedClose, ErrCloseTimeout)
+		return
+	}
+	if s.unheard(now) {
 		return
 	}
 	if s.upgrade != nil && now >= s.upgrade.deadline {
@@ -72,6 +76,18 @@ func (s *Session) rang() {
 	if s.state != sessionClosed {
 		s.arm()
 	}
+}
+
+// unheard ends the session of a client that has made a handshake by polling and
+// was not heard of since, if its time is up at now. It reports whether.
+func (s *Session) unheard(now time.Duration) bool {
+	p, ok := s.transport.(*polling)
+	if !ok || p.heardBy == 0 || now < p.heardBy {
+		return false
+	}
+	s.server.met(LimitFirstRequestTimeout, s.loop)
+	s.close(ReasonPingTimeout, ErrNeverHeard)
+	return true
 }
 
 // beat sends the ping that is due, or ends the session.
@@ -98,6 +114,9 @@ func (s *Session) arm() {
 	}
 	if s.upgrade != nil {
 		at = min(at, s.upgrade.deadline)
+	}
+	if p, ok := s.transport.(*polling); ok && p.heardBy != 0 {
+		at = min(at, p.heardBy)
 	}
 	s.loop.Arm(s.slot, at)
 }

@@ -14,7 +14,7 @@ import (
 //
 //	| state   | event                                        | next                  | does
 //	| head    | complete head / too large / malformed        | body, waiting / closed | deadline off / 431 or 414 / 400
-//	| body    | complete / over MaxPayload                   | waiting / closed      | hand to the session / 413
+//	| body    | complete / over MaxPayload, BodyBudget       | waiting / closed      | hand to the session / 413, 503
 //	| waiting | response written, keep-alive / not           | head / closed         | parse spill again / Close
 //	| waiting | more bytes (pipelining)                      | waiting               | into spill, bounded; over the bound: closed
 //	| head, body | deadline                                  | closed                | 408; silently when no byte had come
@@ -29,10 +29,6 @@ const (
 	exchangeWaiting
 	exchangeClosed // answered for the last time, moved to a WebSocket, or lost
 )
-
-// maxPipelined is how many bytes a client may send ahead while it waits for a
-// response.
-const maxPipelined = 64 << 10
 
 // httpConn is the handler of a connection that speaks HTTP.
 type httpConn struct {
@@ -86,9 +82,8 @@ func (h *httpConn) Data(p []byte) {
 	h.spill.Append(p)
 	switch h.state {
 	case exchangeWaiting:
-		if h.spill.Len() > maxPipelined {
-			h.lose()
-			h.conn.Abort()
+		if h.spill.Len() > h.server.options.MaxPipelined {
+			h.flooded()
 		}
 	case exchangeHead:
 		// A head can only end, or go wrong, with a line: a slow sender does
@@ -145,12 +140,25 @@ func (h *httpConn) consume(p []byte) {
 	if len(p) == 0 || h.state == exchangeClosed {
 		return
 	}
+	if h.state == exchangeWaiting && len(p) > h.server.options.MaxPipelined {
+		h.flooded()
+		return
+	}
 	h.spill = pool.Spills.Get(len(p))
 	h.spill.Append(p)
 	if !h.conn.Ready() {
 		h.conn.Pause() // until Drained
 	}
 }
+
+// flooded ends the connection of a client that sends on and on while it waits.
+func (h *httpConn) flooded() {
+	h.met(LimitPipelined)
+	h.lose()
+	h.conn.Abort()
+}
+
+func (h *httpConn) met(limit Limit) { h.server.met(limit, h.conn.Loop()) }
 
 // head handles the request at the front of p, and returns how many bytes it
 // used: 0 for a piece of a head.
@@ -178,7 +186,11 @@ func (h *httpConn) head(p []byte) int {
 func (h *httpConn) malformed(err error) {
 	h.x = exchange{http: h, minor: 1}
 	h.state = exchangeWaiting
-	h.x.answer(h.conn.Loop(), asHTTPError(err).Status, "", "")
+	e := asHTTPError(err)
+	if limit, ok := limitOf(e); ok {
+		h.met(limit)
+	}
+	h.x.answer(h.conn.Loop(), e.Status, "", "")
 }
 
 func asHTTPError(err error) *httpparse.Error {
@@ -208,7 +220,9 @@ func (h *httpConn) receive(p []byte) (rest []byte) {
 		return h.receiveChunked(p)
 	}
 	n := int(min(int64(len(p)), h.left))
-	h.body.Append(p[:n])
+	if !h.keep(p[:n]) {
+		return nil
+	}
 	if h.left -= int64(n); h.left == 0 {
 		h.received()
 	}
@@ -225,18 +239,38 @@ func (h *httpConn) receiveChunked(p []byte) []byte {
 		h.failBody(errTooLarge)
 		return nil
 	}
-	h.body.Append(piece)
+	if !h.keep(piece) {
+		return nil
+	}
 	if done {
 		h.received()
 	}
 	return rest
 }
 
-var errTooLarge = &httpparse.Error{Status: 413, Reason: "body too large"}
+// keep copies the next bytes of the body, if Options.BodyBudget lets it.
+func (h *httpConn) keep(p []byte) bool {
+	sh := h.server.shard(h.conn.Loop())
+	if sh.bodies+int64(len(p)) > h.server.bodyShare {
+		h.failBody(errBodyBudget)
+		return false
+	}
+	sh.bodies += int64(len(p))
+	h.body.Append(p)
+	return true
+}
+
+var (
+	errTooLarge   = &httpparse.Error{Status: 413, Reason: "body too large"}
+	errBodyBudget = &httpparse.Error{Status: 503, Reason: "too many bodies at a time"}
+)
 
 // failBody ends a body that cannot be used. Too large a one leaves its session
 // open; a broken one ends it.
 func (h *httpConn) failBody(err *httpparse.Error) {
+	if limit, ok := limitOf(err); ok {
+		h.met(limit)
+	}
 	h.dropBody()
 	h.state = exchangeWaiting
 	h.x.cancel(err)
@@ -246,16 +280,21 @@ func (h *httpConn) failBody(err *httpparse.Error) {
 func (h *httpConn) received() {
 	h.state = exchangeWaiting
 	h.conn.Loop().Disarm(h.slot)
-	body := h.body
-	h.body = nil
+	body := h.takeBody()
 	h.x.complete(body)
 	body.Release()
 }
 
+func (h *httpConn) takeBody() *pool.Buf {
+	body := h.body
+	h.body = nil
+	h.server.shard(h.conn.Loop()).bodies -= int64(body.Len())
+	return body
+}
+
 func (h *httpConn) dropBody() {
 	if h.body != nil {
-		h.body.Release()
-		h.body = nil
+		h.takeBody().Release()
 	}
 }
 
@@ -341,10 +380,15 @@ func (a *httpAlarm) Alarm() {
 	}
 	switch {
 	case h.state == exchangeBody:
+		h.met(LimitBodyTimeout)
 		h.failBody(errTimeout)
 	case h.begun:
+		h.met(LimitHeaderTimeout)
 		h.malformed(errTimeout)
 	default:
+		if !h.unserved {
+			h.met(LimitIdleTimeout)
+		}
 		h.finish()
 		h.conn.Close()
 	}

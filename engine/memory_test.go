@@ -97,6 +97,8 @@ func serveEcho(t *testing.T) (server *engine.Server, address string, served <-ch
 			HeaderTimeout:  10 * time.Minute,
 			IdleTimeout:    10 * time.Minute,
 			UpgradeTimeout: 10 * time.Minute,
+
+			FirstRequestTimeout: 10 * time.Minute,
 		},
 		engine.Events{Message: func(s *engine.Session, m engine.Message) { _ = s.Send(m) }}, // a lost echo fails the client
 	)

@@ -3,7 +3,10 @@ package engine_test
 import (
 	"flag"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -19,6 +22,12 @@ import (
 var (
 	modelSeed     = flag.Uint64("model.seed", 0, "seed of the first model run; 0 chooses one")
 	modelMessages = flag.Int("model.messages", 100_000, "messages of all model runs together, at least")
+)
+
+// A model's clients all have one address, and meet limits all the time.
+var (
+	modelExempt = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	modelLog    = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 )
 
 // modelSession is what the model knows of one session: what was sent from
@@ -81,7 +90,7 @@ func TestModelDeliversOnceInOrder(t *testing.T) {
 
 func newModelRun(t *testing.T, seed uint64) *modelRun {
 	r := &modelRun{t: t, random: rand.New(rand.NewPCG(seed, 1))}
-	options := engine.Options{MaxQueue: 256 << 10, Overflow: engine.OverflowDrop}
+	options := engine.Options{MaxQueue: 256 << 10, Overflow: engine.OverflowDrop, Logger: modelLog, Exempt: modelExempt}
 	switch r.random.IntN(4) {
 	case 0:
 		options.Overflow, options.MaxQueue = engine.OverflowClose, 16<<10

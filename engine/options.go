@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"turbine/engine/packet"
+	"turbine/internal/peers"
 	"turbine/loop"
 )
 
@@ -62,9 +64,18 @@ type Options struct {
 	// WebSocket message from a client, and what a response to a poll is
 	// filled up to. Zero means 1,000,000.
 	MaxPayload int
+	// MaxPayloadPackets is the limit of packets in one request body. One with
+	// more ends its session as one that cannot be decoded. Zero means 16,384.
+	MaxPayloadPackets int
 	// MaxFragments is the limit of fragments of one WebSocket message. Zero
 	// means 16,384.
 	MaxFragments int
+	// BodyBudget is the limit in bytes of what has come of request bodies that
+	// are not complete, of all connections together. Each loop has an equal
+	// share, of at least MaxPayload. Beyond, a body is refused with 503 and its
+	// session closed. Zero means 256 MiB, or a sixteenth of Go's memory limit
+	// (GOMEMLIMIT) if that is less.
+	BodyBudget int64
 	// MaxQueue is the limit in bytes of what a session keeps for a client
 	// that does not take it, with 128 bytes for each message beside its data,
 	// and on WebSocket the head of its frame;
@@ -140,6 +151,18 @@ type Options struct {
 	// BodyTimeout is how long a client may take to send a request's body.
 	// Zero means 30 seconds.
 	BodyTimeout time.Duration
+	// MaxRequestLine is the limit in bytes of a request line. Zero means 8,192.
+	MaxRequestLine int
+	// MaxHeaderBytes is the limit in bytes of the header fields of a request,
+	// at most 1 MiB. Zero means 16,384. Raise it for proxies that add much, or
+	// pages with many cookies.
+	MaxHeaderBytes int
+	// MaxHeaders is the limit of their number. Zero means 100.
+	MaxHeaders int
+	// MaxPipelined is the limit in bytes of what a client may send ahead while
+	// it waits for a response; beyond, its connection is aborted. Zero means
+	// 64 KiB.
+	MaxPipelined int
 	// IdleTimeout is how long a kept-alive connection may wait for its next
 	// request, and a new one for its first. Zero means 60 seconds.
 	IdleTimeout time.Duration
@@ -152,6 +175,42 @@ type Options struct {
 	// MaxConns is the limit of connections. Zero means as many as the
 	// process's descriptor limit allows.
 	MaxConns int
+	// MaxConnsPerIP is the limit of connections from one IPv4 address, or one
+	// IPv6 network of 64 bits, which is what one customer gets; more are closed
+	// at once. Zero means 4,096: enough for thousands of users behind one
+	// address. See Exempt.
+	MaxConnsPerIP int
+	// ConnRate is how many connections a second one such address may open; if
+	// it was quiet, ten seconds' worth at once. More are closed at once. Zero
+	// means 200.
+	ConnRate int
+	// HandshakeRate is how many sessions a second one such address may begin,
+	// or try to; if it was quiet, ten seconds' worth at once. More are told 429
+	// and when to come again. Zero means 100.
+	HandshakeRate int
+	// Exempt are networks whose addresses may stand for any number of clients,
+	// so that MaxConnsPerIP, ConnRate and HandshakeRate are not for them: those
+	// of proxies, which then have to limit their clients themselves. Nil means
+	// loopback, private and link-local networks, and those that providers share
+	// among customers (100.64.0.0/10). An empty list that is not nil means
+	// nobody: for a server that clients of such networks reach directly. A list
+	// of both 0.0.0.0/0 and ::/0 means everybody, and switches the three off.
+	// Unix sockets have no address and are always exempt.
+	Exempt []netip.Prefix
+	// MaxPolls is the limit of polls that wait for something to send, in all.
+	// Beyond, a poll is told 503 and its session closed. Each loop has its
+	// share, rounded up. Zero means 100,000.
+	MaxPolls int
+	// MaxUpgrades is the limit of switches to WebSocket under way, in all.
+	// Beyond, they are told 503, and the sessions stay on polling. Each loop
+	// has its share, rounded up. Zero means 10,000.
+	MaxUpgrades int
+	// FirstRequestTimeout is how long a client may take, after a handshake by
+	// polling, until it is heard of again: every client polls at once. A
+	// session on WebSocket from its beginning has nothing to say before the
+	// first ping: there, PingInterval and PingTimeout bound how long it may be
+	// silent. Zero means 30 seconds.
+	FirstRequestTimeout time.Duration
 	// Debug returns the logger for one of the scopes engine, engine:socket,
 	// engine:transport, engine:polling and engine:ws, or nil to switch it off.
 	// It is asked once for each. Records have level debug. Nil switches all
@@ -159,7 +218,8 @@ type Options struct {
 	// packet is a record.
 	Debug func(scope string) *slog.Logger
 	// Logger hears of panics in callbacks and of trouble in the process, not
-	// of what clients do. Nil means slog.Default.
+	// of what clients do, but for the limits they meet: of those, at most once
+	// a second in sum. Nil means slog.Default.
 	Logger *slog.Logger
 }
 
@@ -180,6 +240,10 @@ var ErrOptions = errors.New("engine: bad options")
 // maxPayloadLimit bounds MaxPayload: lengths are kept in 32 bits.
 const maxPayloadLimit = 1 << 30
 
+// maxHeaderBytesLimit bounds MaxHeaderBytes: a head that comes line by line is
+// looked at from its beginning each time.
+const maxHeaderBytesLimit = 1 << 20
+
 // withDefaults fills in the defaults and checks the result.
 func (o Options) withDefaults() (Options, error) {
 	if o.Path == "" {
@@ -199,19 +263,36 @@ func (o Options) withDefaults() (Options, error) {
 	setDuration(&o.CloseTimeout, 30*time.Second)
 	setDuration(&o.ForeignUpgradeTimeout, time.Second)
 	setDuration(&o.AdmitTimeout, 10*time.Second)
+	setDuration(&o.FirstRequestTimeout, 30*time.Second)
 	setInt := func(n *int, value int) {
 		if *n == 0 {
 			*n = value
 		}
 	}
 	setInt(&o.MaxPayload, 1_000_000)
+	setInt(&o.MaxPayloadPackets, 16_384)
 	setInt(&o.MaxFragments, 16_384)
+	setInt(&o.MaxRequestLine, 8_192)
+	setInt(&o.MaxHeaderBytes, 16_384)
+	setInt(&o.MaxHeaders, 100)
+	setInt(&o.MaxPipelined, 64<<10)
+	setInt(&o.MaxConnsPerIP, loop.DefaultConnsPerIP)
+	setInt(&o.ConnRate, loop.DefaultConnRate)
+	setInt(&o.HandshakeRate, 100)
+	setInt(&o.MaxPolls, 100_000)
+	setInt(&o.MaxUpgrades, 10_000)
 	setInt(&o.MaxQueue, 8<<20)
 	setInt(&o.MaxQueuePackets, 16_384)
 	setInt(&o.HighWater, max(o.MaxQueue/4, 1))
 	setInt(&o.LowWater, o.HighWater/4)
 	if o.QueueBudget == 0 {
 		o.QueueBudget = defaultBudget()
+	}
+	if o.BodyBudget == 0 {
+		o.BodyBudget = defaultBodyBudget()
+	}
+	if o.Exempt == nil {
+		o.Exempt = peers.Shared()
 	}
 	if o.Overflow == 0 {
 		o.Overflow = OverflowClose
@@ -238,6 +319,7 @@ func (o Options) withDefaults() (Options, error) {
 func (o *Options) own() {
 	o.Transports, o.Revisions = slices.Clone(o.Transports), slices.Clone(o.Revisions)
 	o.Middleware = slices.Clone(o.Middleware)
+	o.Exempt = append([]netip.Prefix{}, o.Exempt...) // an empty list stays one
 	if o.Cookie != nil {
 		c := *o.Cookie
 		o.Cookie = &c
@@ -269,7 +351,7 @@ func (o Options) check() error {
 		{"UpgradeTimeout", o.UpgradeTimeout}, {"HeaderTimeout", o.HeaderTimeout},
 		{"BodyTimeout", o.BodyTimeout}, {"IdleTimeout", o.IdleTimeout},
 		{"CloseTimeout", o.CloseTimeout}, {"ForeignUpgradeTimeout", o.ForeignUpgradeTimeout},
-		{"AdmitTimeout", o.AdmitTimeout},
+		{"AdmitTimeout", o.AdmitTimeout}, {"FirstRequestTimeout", o.FirstRequestTimeout},
 	} {
 		if d.value < time.Millisecond {
 			return bad("%s of %v is below one millisecond", d.name, d.value)
@@ -278,14 +360,29 @@ func (o Options) check() error {
 	if o.MaxPayload < 1 || o.MaxPayload > maxPayloadLimit {
 		return bad("MaxPayload of %d is not within 1 and %d bytes", o.MaxPayload, maxPayloadLimit)
 	}
-	if o.MaxFragments < 1 {
-		return bad("MaxFragments of %d is below 1", o.MaxFragments)
+	for _, n := range []struct {
+		name  string
+		value int
+	}{
+		{"MaxPayloadPackets", o.MaxPayloadPackets}, {"MaxFragments", o.MaxFragments},
+		{"MaxRequestLine", o.MaxRequestLine}, {"MaxHeaderBytes", o.MaxHeaderBytes},
+		{"MaxHeaders", o.MaxHeaders}, {"MaxPipelined", o.MaxPipelined},
+		{"MaxQueue", o.MaxQueue}, {"MaxQueuePackets", o.MaxQueuePackets},
+		{"MaxConnsPerIP", o.MaxConnsPerIP}, {"ConnRate", o.ConnRate}, {"HandshakeRate", o.HandshakeRate},
+		{"MaxPolls", o.MaxPolls}, {"MaxUpgrades", o.MaxUpgrades}, {"MaxAdmitting", o.MaxAdmitting},
+	} {
+		if n.value < 1 {
+			return bad("%s of %d is below 1", n.name, n.value)
+		}
 	}
-	if o.MaxQueue < 1 {
-		return bad("MaxQueue of %d is below 1 byte", o.MaxQueue)
+	if o.MaxHeaderBytes > maxHeaderBytesLimit {
+		return bad("MaxHeaderBytes of %d is above %d", o.MaxHeaderBytes, maxHeaderBytesLimit)
 	}
-	if o.MaxQueuePackets < 1 {
-		return bad("MaxQueuePackets of %d is below 1", o.MaxQueuePackets)
+	if o.BodyBudget < 1 {
+		return bad("BodyBudget of %d is below 1 byte", o.BodyBudget)
+	}
+	if text, ok := checkNetworks(o.Exempt); !ok {
+		return bad("Exempt: %s", text)
 	}
 	if o.QueueBudget < 1 {
 		return bad("QueueBudget of %d is below 1 byte", o.QueueBudget)
@@ -301,9 +398,6 @@ func (o Options) check() error {
 	}
 	if o.MaxConns < 0 {
 		return bad("MaxConns of %d is negative", o.MaxConns)
-	}
-	if o.MaxAdmitting < 1 {
-		return bad("MaxAdmitting of %d is below 1", o.MaxAdmitting)
 	}
 	if o.Compression.Threshold < 1 {
 		return bad("Compression.Threshold of %d is below 1 byte", o.Compression.Threshold)
@@ -344,17 +438,20 @@ const maxTick = 50 * time.Millisecond
 // tick is the step of the timing wheels: a twentieth of the shortest timeout,
 // so that deadlines are met within 5 %, or 10 ms where that is more.
 func (o *Options) tick() time.Duration {
-	shortest := min(o.PingInterval, o.PingTimeout, o.UpgradeTimeout, o.HeaderTimeout, o.BodyTimeout, o.IdleTimeout, o.CloseTimeout, o.AdmitTimeout)
+	shortest := min(o.PingInterval, o.PingTimeout, o.UpgradeTimeout, o.HeaderTimeout, o.BodyTimeout, o.IdleTimeout, o.CloseTimeout, o.AdmitTimeout, o.FirstRequestTimeout)
 	// Nobody waits for the end of a foreign upgrade: that may be late by half.
 	return max(10*time.Millisecond, min(shortest/20, o.ForeignUpgradeTimeout/2, maxTick))
 }
 
 func (o *Options) loop() loop.Options {
 	return loop.Options{
-		Loops:    o.Loops,
-		Tick:     o.tick(),
-		Linger:   o.CloseTimeout,
-		MaxConns: o.MaxConns,
-		Logger:   o.Logger,
+		Loops:         o.Loops,
+		Tick:          o.tick(),
+		Linger:        o.CloseTimeout,
+		MaxConns:      o.MaxConns,
+		MaxConnsPerIP: o.MaxConnsPerIP,
+		ConnRate:      o.ConnRate,
+		Exempt:        o.Exempt,
+		Logger:        o.Logger,
 	}
 }

@@ -3,9 +3,12 @@ package engine
 import (
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"reflect"
 	"testing"
 	"time"
+
+	"turbine/internal/peers"
 
 	"github.com/stretchr/testify/require"
 )
@@ -57,7 +60,23 @@ func TestOptions(t *testing.T) {
 		"CloseTimeout":  {30 * time.Second, []any{time.Millisecond, time.Hour}, durations},
 		"Loops":         {0, []any{1, 256}, []any{-1, 257}},
 		"MaxConns":      {0, []any{1, 1 << 30}, []any{-1}},
-		"Logger":        {slog.Default(), []any{logger}, nil},
+
+		"MaxPayloadPackets": {16_384, []any{1, 1 << 20}, []any{-1}},
+		"BodyBudget":        {int64(256 << 20), []any{int64(1), int64(1 << 40)}, []any{int64(-1)}},
+		"MaxRequestLine":    {8_192, []any{1, 1 << 20}, []any{-1}},
+		"MaxHeaderBytes":    {16_384, []any{1, 1 << 20}, []any{-1, 1<<20 + 1}},
+		"MaxHeaders":        {100, []any{1, 1 << 20}, []any{-1}},
+		"MaxPipelined":      {64 << 10, []any{1, 1 << 20}, []any{-1}},
+		"MaxConnsPerIP":     {4096, []any{1, 1 << 30}, []any{-1}},
+		"ConnRate":          {200, []any{1, 1 << 30}, []any{-1}},
+		"HandshakeRate":     {100, []any{1, 1 << 30}, []any{-1}},
+		"MaxPolls":          {100_000, []any{1, 1 << 30}, []any{-1}},
+		"MaxUpgrades":       {10_000, []any{1, 1 << 30}, []any{-1}},
+		"Exempt": {[]netip.Prefix(peers.Shared()), []any{[]netip.Prefix{}, []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}},
+			[]any{[]netip.Prefix{{}}, []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}}},
+		"FirstRequestTimeout": {30 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+
+		"Logger": {slog.Default(), []any{logger}, nil},
 	}
 	kind := reflect.TypeFor[Options]()
 	for i := range kind.NumField() {
@@ -121,6 +140,7 @@ func TestTick(t *testing.T) {
 		{func(o *Options) { o.HeaderTimeout = 400 * time.Millisecond }, 20 * time.Millisecond},
 		{func(o *Options) { o.BodyTimeout = 400 * time.Millisecond }, 20 * time.Millisecond},
 		{func(o *Options) { o.IdleTimeout = 400 * time.Millisecond }, 20 * time.Millisecond},
+		{func(o *Options) { o.FirstRequestTimeout = 400 * time.Millisecond }, 20 * time.Millisecond},
 		{func(o *Options) { o.CloseTimeout = time.Millisecond }, 10 * time.Millisecond},
 	} {
 		var o Options

@@ -2,8 +2,10 @@ package engine
 
 import (
 	"net/netip"
+	"time"
 
 	"turbine/engine/packet"
+	"turbine/httpparse"
 	"turbine/pool"
 )
 
@@ -14,11 +16,12 @@ import (
 //	| poll | waiting   | packets to send                        | idle   | 200, whole packets up to MaxPayload, at least one
 //	| poll | waiting   | candidate probed, client's close packet | idle  | 200 noop
 //	| poll | waiting   | session closes                         | idle   | 200 close packet
+//	| poll | idle      | GET, more than MaxPolls wait           | closed | 503; transport error
 //	| poll | waiting   | second GET                             | closed | first: 200 close packet, second: 400; transport error
 //	| data | idle      | POST head                              | receiving | -
 //	| data | receiving | body complete                          | idle   | decode, deliver in order, 200 "ok"
 //	| data | receiving | second POST                            | closed | first: connection aborted, second: 400; transport error
-//	| data | receiving | undecodable / close packet inside      | closed | 400, parse error / 200, transport close
+//	| data | receiving | undecodable, too many packets / close packet inside | closed | 400, parse error / 200, transport close
 //	| both | waiting, receiving | connection lost               | closed | transport error
 //
 // A session that closes without a waiting poll tells the next one: noop and
@@ -30,11 +33,26 @@ type polling struct {
 	ending  bool      // the next poll is the last
 	jsonp   []byte    // the index of the client's callback; nil without JSONP
 	remote  netip.AddrPort
+	heardBy time.Duration // when the client has to be heard of again after its handshake; 0 once it was
 }
 
 func (p *polling) kind() Transport { return Polling }
 
 func (p *polling) ready() bool { return p.poll != nil }
+
+// park makes x the waiting poll.
+func (p *polling) park(x *exchange) {
+	p.poll = x
+	p.session.server.shard(p.session.loop).polls++
+}
+
+// unpark takes the waiting poll.
+func (p *polling) unpark() *exchange {
+	x := p.poll
+	p.poll = nil
+	p.session.server.shard(p.session.loop).polls--
+	return x
+}
 
 // maxPollPackets bounds the packets in one response, for the client's sake.
 const maxPollPackets = 16_384
@@ -84,8 +102,7 @@ func worthPacking(batch []outgoing) bool {
 // respond answers the waiting poll with a payload, compressed where the client
 // and the options allow. It borrows packets.
 func (p *polling) respond(packets []packet.Packet, compress bool) {
-	s, x := p.session, p.poll
-	p.poll = nil
+	s, x := p.session, p.unpark()
 	contentType := typeText
 	if p.jsonp == nil && s.revision.BinaryPayload(packets, s.base64) {
 		contentType = typeOctets
@@ -150,6 +167,7 @@ func (p *polling) release() {
 // arrived handles a request with the session's id, and reports whether its body
 // is waited for.
 func (p *polling) arrived(x *exchange) (receiving bool) {
+	p.heardBy = 0
 	if d := p.session.server.debug.polling; d != nil {
 		d.Debug("request", "session", p.session.ID(), "post", x.method == methodPOST)
 	}
@@ -174,12 +192,19 @@ func (p *polling) get(x *exchange) {
 		s.close(ReasonTransportError, ErrPollOverlap)
 		return
 	}
-	p.poll, x.session = x, s
+	p.park(x)
+	x.session = s
 	s.flush()
 	switch {
 	case p.poll == nil: // answered
 	case s.upgrade != nil && s.upgrade.state == upgradeProbed:
 		p.release()
+	case s.server.shard(s.loop).polls > s.server.pollShare:
+		s.server.met(LimitPolls, s.loop)
+		p.unpark()
+		x.headers = httpparse.AppendHeaderInt(x.headers, "Retry-After", 1)
+		x.answer(s.loop, 503, "", "")
+		s.close(ReasonTransportError, ErrTooManyPolls)
 	}
 }
 
@@ -230,14 +255,18 @@ func (p *polling) decodeForm(x *exchange, body []byte) error {
 }
 
 // decode delivers the packets of a payload in order, until one is malformed or
-// the session is over.
+// beyond the limit, or the session is over.
 func (p *polling) decode(x *exchange, body []byte) error {
 	s := p.session
 	next := s.revision.Next
 	if x.octets {
 		next = s.revision.NextBinary
 	}
-	for rest := body; ; {
+	for rest, n := body, 0; ; n++ {
+		if n == s.server.options.MaxPayloadPackets {
+			s.server.met(LimitPayloadPackets, s.loop)
+			return ErrTooManyPackets
+		}
 		var pk packet.Packet
 		var err error
 		if pk, rest, err = next(rest); err != nil {
@@ -284,7 +313,7 @@ func (p *polling) closed(Reason) {
 func (p *polling) lost(x *exchange) {
 	switch x {
 	case p.poll:
-		p.poll = nil
+		p.unpark()
 		p.session.close(ReasonTransportError, ErrPollLost)
 	case p.data:
 		p.data = nil

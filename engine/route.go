@@ -120,6 +120,9 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 		h.preflight(cors, r)
 		return n
 	}
+	if x.method == methodGET && !x.query.hasSID && !h.mayShake(r, upgrade) {
+		return h.ended(p, n)
+	}
 	if s.middleware != nil && !h.runMiddleware(r) {
 		return h.ended(p, n)
 	}
@@ -239,6 +242,7 @@ func (h *httpConn) sessionRequest(r *httpparse.Request, p []byte, n int) int {
 		x.arrive(nil, false)
 		return n
 	case r.ContentLength > int64(h.server.options.MaxPayload):
+		h.met(LimitPayload)
 		x.keepAlive = false
 		x.answer(h.conn.Loop(), 413, "", "")
 		return n
@@ -279,6 +283,9 @@ func (h *httpConn) upgradeRequest(r *httpparse.Request, p []byte, n int) int {
 		h.refuseHandshake(r, refusedRequest, refusedRequest.because("PROTOCOL_MISMATCH", revisionText(x.query.revision), revisionText(session.revision)))
 	case x.query.transport != WebSocket:
 		h.acceptUpgrade(r, rejectWebSocket)
+	case s.shard(on).upgrades >= s.upgradeShare:
+		h.met(LimitUpgrades)
+		h.unavailable(true)
 	default:
 		h.acceptUpgrade(r, func(conn *loop.Conn) {
 			session.offer(conn, x.query, s.negotiated(r), p[n:])

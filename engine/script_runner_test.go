@@ -73,6 +73,12 @@ func newBench(t testing.TB, loops int, o Options) *bench {
 	if o.Logger == nil {
 		o.Logger = slog.New(&b.logged)
 	}
+	if o.Exempt == nil {
+		o.Exempt = oneAddress
+	}
+	if o.FirstRequestTimeout == 0 { // many scripts wait for other deadlines
+		o.FirstRequestTimeout = time.Hour
+	}
 	server, err := New(o, Events{
 		Admit:   b.admit,
 		Open:    b.opened,
@@ -83,7 +89,7 @@ func newBench(t testing.TB, loops int, o Options) *bench {
 	})
 	require.NoError(t, err)
 	b.server, b.options = server, server.options
-	b.world = looptest.NewWorld(loops, server.options.loop(), func(c *loop.Conn) loop.Handler {
+	b.world = looptest.NewWorld(loops, server.LoopOptions(), func(c *loop.Conn) loop.Handler {
 		h := newHTTPConn(server, c)
 		b.accepted = append(b.accepted, h)
 		return h
@@ -182,6 +188,9 @@ func (b *bench) finish() {
 	require.Zero(b.t, b.server.Stats().Queued, "bytes counted as queued")
 	for _, shard := range b.server.shards {
 		require.Empty(b.t, shard.groups, "groups left")
+		require.Zero(b.t, shard.polls, "polls counted")
+		require.Zero(b.t, shard.upgrades, "upgrades counted")
+		require.Zero(b.t, shard.bodies, "bytes of bodies counted")
 	}
 	require.Zero(b.t, pool.Outstanding(), "buffers left on loan")
 	require.Zero(b.t, b.logged.lines.Load(), "a panic was logged")

@@ -85,6 +85,9 @@ func (s *Session) beginQueue(size int) error {
 		return ErrClosed
 	}
 	err := s.refuses(size)
+	if err != nil {
+		s.countRefused(err)
+	}
 	switch {
 	case err == nil:
 		s.openOutbox(size)
@@ -158,6 +161,7 @@ func (s *Session) run() {
 		s.ended()
 		return
 	case cut != cutNot:
+		s.server.meter.tell(s.server.options.Logger, s.loop.Now())
 		s.close(ReasonOverflow, cause)
 		return
 	}

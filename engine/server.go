@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"turbine/httpparse"
+	"turbine/internal/peers"
 	"turbine/loop"
 	"turbine/wsframe"
 )
@@ -25,10 +26,16 @@ type Server struct {
 	path    []byte // with a slash at its end
 	limits  httpparse.Limits
 	frames  wsframe.Limits
+	meter   limitMeter
 	initial *Prepared // the initial packet; nil without
 	ownIDs  ownIDs
 
-	queueShare int64 // of Options.QueueBudget, for each loop
+	queueShare   int64 // of Options.QueueBudget, for each loop
+	bodyShare    int64 // of Options.BodyBudget
+	pollShare    int   // of Options.MaxPolls
+	upgradeShare int   // of Options.MaxUpgrades
+
+	handshakes *peers.Rates // by address, of all loops
 	debug      debugLoggers
 
 	middleware        http.Handler // the chain of Options.Middleware; nil without
@@ -54,6 +61,10 @@ func New(o Options, e Events) (*Server, error) {
 		events:  e,
 		path:    []byte(strings.TrimSuffix(filled.Path, "/")),
 		frames:  wsframe.Limits{Message: filled.MaxPayload, Fragments: filled.MaxFragments},
+		limits: httpparse.Limits{
+			RequestLine: filled.MaxRequestLine, HeaderBytes: filled.MaxHeaderBytes, HeaderCount: filled.MaxHeaders,
+		},
+		handshakes: peers.NewRates(filled.HandshakeRate),
 	}
 	s.debug = newDebug(filled.Debug)
 	if !filled.NoTrailingSlash {
@@ -80,7 +91,11 @@ func New(o Options, e Events) (*Server, error) {
 
 // LoopOptions are those that the server's loops have under Serve, for who makes
 // loops for Bind.
-func (s *Server) LoopOptions() loop.Options { return s.options.loop() }
+func (s *Server) LoopOptions() loop.Options {
+	o := s.options.loop()
+	o.Refused = s.refused
+	return o
+}
 
 // Bind makes loops the server's own, for who drives them without Serve, such
 // as looptest's World. It is called once, before the first connection.
@@ -92,6 +107,10 @@ func (s *Server) Bind(loops []*loop.Loop) {
 
 func (s *Server) bind(loops []*loop.Loop) {
 	s.queueShare = max(s.options.QueueBudget/int64(len(loops)), 1)
+	s.bodyShare = max(s.options.BodyBudget/int64(len(loops)), int64(s.options.MaxPayload))
+	// Rounded up: the sums may exceed the limits by less than the number of loops.
+	s.pollShare = (s.options.MaxPolls + len(loops) - 1) / len(loops)
+	s.upgradeShare = (s.options.MaxUpgrades + len(loops) - 1) / len(loops)
 	s.shards = make([]*shard, len(loops))
 	for _, l := range loops {
 		s.shards[l.Index()] = &shard{loop: l}
@@ -161,7 +180,7 @@ func (s *Server) start() (*loop.Reactor, error) {
 	if s.reactor != nil || s.shards != nil {
 		return nil, errors.New("engine: a Server serves once")
 	}
-	reactor, err := loop.Open(s.options.loop(), s.Accept)
+	reactor, err := loop.Open(s.LoopOptions(), s.Accept)
 	if err != nil {
 		return nil, fmt.Errorf("engine: open event loops: %w", err)
 	}
@@ -272,6 +291,13 @@ type Stats struct {
 	Conns      int
 	Queued     int64 // bytes that wait for clients, as Options.QueueBudget counts them
 	Overflowed int64 // sessions closed for ReasonOverflow, since the start
+
+	// Limits is how often each limit was met since the start:
+	//
+	//	for limit, n := range stats.Limits {
+	//		export(engine.Limit(limit).String(), n)
+	//	}
+	Limits [NumLimits]int64
 }
 
 // Stats counts what is open.
@@ -281,6 +307,9 @@ func (s *Server) Stats() (total Stats) {
 		total.Conns += shard.loop.Conns()
 		total.Queued += shard.queued.Load() + shard.loop.Unsent()
 		total.Overflowed += shard.overflowed.Load()
+	}
+	for limit := range total.Limits {
+		total.Limits[limit] = s.meter.counts[limit].Load()
 	}
 	return total
 }

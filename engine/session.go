@@ -21,6 +21,7 @@ import (
 //	| open    | heartbeat in the wrong direction  | closed  | transport error
 //	| open    | ping due (rev 4)                  | open    | ping; deadline = due + PingTimeout
 //	| open    | deadline passed                   | closed  | ping timeout
+//	| open    | no request in time after a handshake by polling | closed | ping timeout
 //	| open    | transport closed, failed, unreadable | closed | transport close, transport error, parse error
 //	| open    | Session.Close                     | closing | queue drains, then transport closes
 //	| closing | drained / CloseTimeout            | closed  | forced close

@@ -27,7 +27,10 @@ type shard struct {
 	batch   []outgoing        // what is on its way from an outbox to a transport
 	packets []packet.Packet   // the same, for a payload
 
-	parked     int // exchanges that wait for a Verdict
+	parked     int   // exchanges that wait for a Verdict
+	polls      int   // those that wait for something to send
+	upgrades   int   // under way
+	bodies     int64 // bytes of unfinished bodies
 	encoder    encoder
 	compressor wsframe.Compressor
 	inflater   wsframe.Decompressor
@@ -62,6 +65,9 @@ func (s *Server) lookup(home *loop.Loop, id sid) *Session {
 	}
 	session := (*Session)(a)
 	if !session.secret.equal(id.secret) {
+		return nil
+	}
+	if session.unheard(home.Now()) {
 		return nil
 	}
 	if session.overdue() {

@@ -16,6 +16,7 @@ import (
 //
 //	| state           | event                                           | next    | does
 //	| idle            | WebSocket with this sid, polling, upgrades allowed | probing | 101, arm UpgradeTimeout
+//	| idle            | the same, more than MaxUpgrades under way       | idle    | 503
 //	| idle, done      | WebSocket with this sid, not allowed            | same    | close that WebSocket
 //	| probing, probed | another WebSocket with this sid                 | same    | close that WebSocket
 //	| probing, probed | ping "probe" on it                              | probed  | pong "probe"; a waiting GET gets noop
@@ -64,6 +65,8 @@ func (s *Session) offer(conn *loop.Conn, q query, deflate wsframe.DeflateParams,
 		u.takeover = wsframe.NewTakeover(deflate)
 	}
 	s.upgrade = u
+	s.server.shard(s.loop).upgrades++
+	s.transport.(*polling).heardBy = 0
 	s.arm()
 	conn.SetHandler(u)
 	if len(rest) > 0 {
@@ -85,6 +88,7 @@ func (u *upgrade) Data(p []byte) {
 		case errors.Is(err, wsframe.ErrIncomplete):
 			return
 		case err != nil:
+			u.session.server.metFault(closeCode(err), u.session.loop)
 			u.giveUp(closeCode(err))
 			return
 		case m.OpCode == ws.OpClose:
@@ -139,6 +143,7 @@ func (u *upgrade) handOver(rest []byte) {
 		s.rare().takeover = u.takeover
 	}
 	s.upgrade, s.base64, s.upgraded = nil, u.base64, true
+	s.server.shard(s.loop).upgrades--
 	s.setTransport(t)
 	t.conn.SetHandler(t)
 	old.closed(0) // the session goes on
@@ -160,14 +165,19 @@ func (u *upgrade) giveUp(code ws.StatusCode) {
 	}
 	u.become(upgradeOver)
 	u.session.upgrade = nil
-	u.session.server.shard(u.session.loop).inflater.Done()
+	shard := u.session.server.shard(u.session.loop)
+	shard.upgrades--
+	shard.inflater.Done()
 	u.bye(code, false)
 	if u.takeover != nil {
 		u.takeover.Release()
 	}
 }
 
-func (u *upgrade) expired() { u.abandon() }
+func (u *upgrade) expired() {
+	u.session.server.met(LimitUpgradeTimeout, u.session.loop)
+	u.abandon()
+}
 
 func (u *upgrade) Drained() {}
 

@@ -214,6 +214,7 @@ func (t *websocket) message(m wsframe.Message) {
 
 // fault ends a connection that broke the rules of the WebSocket protocol.
 func (t *websocket) fault(err error) {
+	t.session.server.metFault(closeCode(err), t.session.loop)
 	t.leave(closeCode(err), false)
 	t.session.close(ReasonTransportError, err)
 }

@@ -1,0 +1,239 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"net/netip"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"turbine/httpparse"
+	"turbine/internal/peers"
+	"turbine/loop"
+
+	"github.com/gobwas/ws"
+)
+
+// Limit is one of the limits of Options, as Stats.Limits counts how often it
+// was met. docs/security.md says what the client sees of each.
+type Limit uint8
+
+// The limits, each named after its option.
+const (
+	LimitConns               Limit = iota // a connection was closed when it was accepted
+	LimitConnsPerIP                       // the same
+	LimitConnRate                         // the same
+	LimitHandshakeRate                    // a handshake was refused
+	LimitRequestLine                      // a request was refused
+	LimitHeaderBytes                      // the same; trailers of a chunked body, too
+	LimitHeaders                          // the same
+	LimitHeaderTimeout                    // a connection was closed inside a head
+	LimitBodyTimeout                      // the same, inside a body
+	LimitIdleTimeout                      // a connection was closed that had nothing to do
+	LimitPayload                          // a body was refused, or a WebSocket closed
+	LimitPayloadPackets                   // a session was closed
+	LimitFragments                        // a WebSocket was closed
+	LimitPipelined                        // a connection was aborted
+	LimitBodyBudget                       // a session was closed inside a body
+	LimitPolls                            // a session was closed at its poll
+	LimitUpgrades                         // an upgrade was refused
+	LimitUpgradeTimeout                   // an upgrade was given up
+	LimitAdmitting                        // a handshake was refused
+	LimitAdmitTimeout                     // the same
+	LimitFirstRequestTimeout              // a session was closed that was never heard of
+	LimitQueue                            // a session was closed, or a message dropped
+	LimitQueuePackets                     // the same
+	LimitQueueBudget                      // the same
+	LimitCloseTimeout                     // a closing session was cut off
+
+	NumLimits = int(LimitCloseTimeout) + 1
+)
+
+// String is the limit's name in logs and metrics.
+func (l Limit) String() string {
+	if int(l) < NumLimits {
+		return limitNames[l]
+	}
+	return "unknown"
+}
+
+var limitNames = [NumLimits]string{
+	LimitConns:               "conns",
+	LimitConnsPerIP:          "conns_per_ip",
+	LimitConnRate:            "conn_rate",
+	LimitHandshakeRate:       "handshake_rate",
+	LimitRequestLine:         "request_line",
+	LimitHeaderBytes:         "header_bytes",
+	LimitHeaders:             "headers",
+	LimitHeaderTimeout:       "header_timeout",
+	LimitBodyTimeout:         "body_timeout",
+	LimitIdleTimeout:         "idle_timeout",
+	LimitPayload:             "payload",
+	LimitPayloadPackets:      "payload_packets",
+	LimitFragments:           "fragments",
+	LimitPipelined:           "pipelined",
+	LimitBodyBudget:          "body_budget",
+	LimitPolls:               "polls",
+	LimitUpgrades:            "upgrades",
+	LimitUpgradeTimeout:      "upgrade_timeout",
+	LimitAdmitting:           "admitting",
+	LimitAdmitTimeout:        "admit_timeout",
+	LimitFirstRequestTimeout: "first_request_timeout",
+	LimitQueue:               "queue",
+	LimitQueuePackets:        "queue_packets",
+	LimitQueueBudget:         "queue_budget",
+	LimitCloseTimeout:        "close_timeout",
+}
+
+// Errors that tell Events.Close which limit ended a session.
+var (
+	ErrTooManyPackets = errors.New("engine: too many packets in one payload")
+	ErrTooManyPolls   = errors.New("engine: too many polls wait")
+	ErrNeverHeard     = errors.New("engine: client was not heard of after its handshake")
+)
+
+// limitMeter counts what meets a limit and tells the log. Its methods are safe
+// from any goroutine.
+type limitMeter struct {
+	counts [NumLimits]atomic.Int64
+
+	mu   sync.Mutex
+	next time.Duration    // when the next record may go; guarded by mu
+	said [NumLimits]int64 // what the last one had counted; guarded by mu
+}
+
+// limitInterval is the least time between two records: what clients can cause
+// at will must not fill a disk.
+const limitInterval = time.Second
+
+// tell writes a record with what was counted since the last one, at most one in
+// limitInterval.
+func (m *limitMeter) tell(logger *slog.Logger, now time.Duration) {
+	if !m.mu.TryLock() {
+		return // another loop does so
+	}
+	defer m.mu.Unlock()
+	if now < m.next {
+		return
+	}
+	var attrs []slog.Attr
+	for i := range m.counts {
+		if n := m.counts[i].Load(); n > m.said[i] {
+			attrs = append(attrs, slog.Int64(limitNames[i], n-m.said[i]))
+			m.said[i] = n
+		}
+	}
+	if len(attrs) == 0 {
+		return
+	}
+	m.next = now + limitInterval
+	logger.LogAttrs(context.Background(), slog.LevelWarn, "limits were met", attrs...)
+}
+
+// count counts that limit was met, for who is not on a loop: the next record
+// says so. Safe from any goroutine.
+func (s *Server) count(limit Limit) { s.meter.counts[limit].Add(1) }
+
+// met counts that limit was met, on the loop l, and logs it. A connection that
+// was idle for too long is no news.
+func (s *Server) met(limit Limit, l *loop.Loop) {
+	s.count(limit)
+	if limit != LimitIdleTimeout {
+		s.meter.tell(s.options.Logger, l.Now())
+	}
+}
+
+// refused is told of connections that were closed when they were accepted, on
+// loop 0.
+func (s *Server) refused(why loop.Refusal) {
+	limit := LimitConns
+	switch why {
+	case loop.RefusedMaxConns:
+	case loop.RefusedConnsPerIP:
+		limit = LimitConnsPerIP
+	case loop.RefusedConnRate:
+		limit = LimitConnRate
+	}
+	s.met(limit, s.shards[0].loop)
+}
+
+// mayShake holds a request that would begin a session against
+// Options.HandshakeRate, and refuses it if need be.
+func (h *httpConn) mayShake(r *httpparse.Request, upgrade bool) bool {
+	s, on := h.server, h.conn.Loop()
+	address := h.conn.RemoteAddr().Addr()
+	if peers.Networks(s.options.Exempt).Contain(address) {
+		return true
+	}
+	wait, ok := s.handshakes.Take(peers.KeyOf(address), on.Now())
+	if ok {
+		return true
+	}
+	s.met(LimitHandshakeRate, on)
+	x := &h.x
+	x.keepAlive = x.keepAlive && !r.HasBody()
+	x.headers = httpparse.AppendHeaderInt(x.headers, "Retry-After", int64(math.Ceil(wait.Seconds())))
+	if upgrade {
+		h.refuseUpgrade(429, "Too Many Requests", false)
+	} else {
+		x.answer(on, 429, typeText, "Too Many Requests")
+	}
+	return false
+}
+
+// limitOf tells which limit a request that cannot be parsed has met.
+func limitOf(e *httpparse.Error) (limit Limit, ok bool) {
+	switch {
+	case e == httpparse.ErrHeaderCount:
+		return LimitHeaders, true
+	case e.Status == 431:
+		return LimitHeaderBytes, true
+	case e.Status == 414:
+		return LimitRequestLine, true
+	case e == errTooLarge:
+		return LimitPayload, true
+	case e == errBodyBudget:
+		return LimitBodyBudget, true
+	}
+	return 0, false
+}
+
+// metFault counts the limit, if any, that a WebSocket has met which is closed
+// with that code.
+func (s *Server) metFault(code ws.StatusCode, l *loop.Loop) {
+	if code == ws.StatusMessageTooBig {
+		s.met(LimitPayload, l)
+	}
+	if code == ws.StatusPolicyViolation {
+		s.met(LimitFragments, l)
+	}
+}
+
+// maxDefaultBodies is the default of Options.BodyBudget where memory allows.
+const maxDefaultBodies = 256 << 20
+
+func defaultBodyBudget() int64 {
+	limit := debug.SetMemoryLimit(-1) // asks only
+	if limit == math.MaxInt64 {
+		return maxDefaultBodies
+	}
+	return max(min(limit/16, maxDefaultBodies), 1)
+}
+
+// checkNetworks finds what Options.Exempt cannot mean.
+func checkNetworks(networks []netip.Prefix) (text string, ok bool) {
+	for i, p := range networks {
+		switch {
+		case !p.IsValid():
+			return "network " + strconv.Itoa(i) + " is none", false
+		case p.Addr().Is4In6():
+			return p.String() + " is to be written as an IPv4 network", false
+		}
+	}
+	return "", true
+}

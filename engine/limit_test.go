@@ -1,0 +1,417 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// warnings is a slog.Handler that keeps what is logged of limits.
+type warnings struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (w *warnings) Enabled(context.Context, slog.Level) bool { return true }
+func (w *warnings) WithAttrs([]slog.Attr) slog.Handler       { return w }
+func (w *warnings) WithGroup(string) slog.Handler            { return w }
+
+func (w *warnings) Handle(_ context.Context, r slog.Record) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	line := r.Level.String() + " " + r.Message
+	r.Attrs(func(a slog.Attr) bool { line += " " + a.String(); return true })
+	w.lines = append(w.lines, line)
+	return nil
+}
+
+func (w *warnings) take() (lines []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	lines, w.lines = w.lines, nil
+	return lines
+}
+
+// nobody is exempt.
+var nobody = []netip.Prefix{}
+
+// fragments is a text message of three frames.
+const fragments = "raw w hex 01810000000034008000000000008000000000"
+
+func post(sid, body string, length int) string {
+	return fmt.Sprintf(`"POST /engine.io/?EIO=4&transport=polling&sid=%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"`, sid, length, body)
+}
+
+// TestLimits has a row for every limit: it is met, the client sees what the
+// documentation says, it is counted and logged, and nothing else is.
+func TestLimits(t *testing.T) {
+	type row struct {
+		options  Options
+		later    bool     // the application takes its time to admit
+		commands []string // the last one prints what is expected
+		prints   string   // joined with |
+		events   string   // of the last command
+		shared   bool     // each loop has its share: for one loop only
+		sockets  bool     // needs a real listener: TestConnLimits
+	}
+	rows := map[Limit]row{
+		LimitConns:      {sockets: true},
+		LimitConnsPerIP: {sockets: true},
+		LimitConnRate:   {sockets: true},
+		LimitHandshakeRate: {options: Options{HandshakeRate: 1, Exempt: nobody},
+			commands: append(strings.Split(strings.Repeat(hsPolling+"|", 10), "|")[:10], hsPolling+" show=Retry-After"),
+			prints:   "429 [Retry-After: 1] Too Many Requests"},
+		LimitRequestLine: {options: Options{MaxRequestLine: 100},
+			commands: []string{`raw a "repeat=GET /engine.io/?EIO=4&transport=polling&x=,60,a"`}, prints: "a: 414|a: closed"},
+		LimitHeaderBytes: {options: Options{MaxRequestLine: 100, MaxHeaderBytes: 100},
+			commands: []string{`raw a "GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n"`, `raw a "repeat=A: ,200,a"`}, prints: "a: 431|a: closed"},
+		LimitHeaders: {options: Options{MaxHeaders: 2},
+			commands: []string{`raw a "GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nA: b\r\nC: d\r\n\r\n"`}, prints: "a: 431|a: closed"},
+		LimitHeaderTimeout: {commands: []string{`raw a "GET /engine.io/"`, "advance 10s"}, prints: "a: 408|a: closed"},
+		LimitBodyTimeout: {commands: []string{hsPolling, "raw b " + post("A", "4hel", 6), "advance 30s"},
+			prints: "b: 408|b: closed", events: `close A "transport error" data request connection closed prematurely`},
+		LimitIdleTimeout: {commands: []string{"dial n", "advance 60s"}, prints: "n: closed"},
+		LimitPayload: {options: Options{MaxPayload: 10},
+			commands: []string{hsPolling, "post sid=A 4aaaaaaaaaaa"}, prints: "413|closed"},
+		LimitPayloadPackets: {options: Options{MaxPayloadPackets: 2},
+			commands: []string{hsPolling, `post sid=A "4a\x1e4b"`, `post sid=A "4a\x1e4b\x1e4c"`}, prints: "400",
+			events: `message A "a"; message A "b"; close A "parse error" engine: too many packets in one payload`},
+		LimitFragments: {options: Options{MaxFragments: 2}, commands: []string{hsWebSocket, fragments},
+			prints: "w: close 1008|w: closed", events: `close A "transport error" wsframe: close 1008: too many fragments`},
+		LimitPipelined: {options: Options{MaxPipelined: 100}, commands: []string{hsPolling, "get sid=A conn=r", "raw r repeat=,100,b", "raw r b"},
+			prints: "r: aborted", events: `close A "transport error" poll connection closed prematurely`},
+		LimitBodyBudget: {options: Options{BodyBudget: 1, MaxPayload: 10}, shared: true,
+			commands: []string{hsPolling, hsPolling, "raw a " + post("A", "4aaaa", 10), "raw b " + post("B", "4bbbbb", 10)},
+			prints:   "b: 503|b: closed", events: `close B "transport error" data request connection closed prematurely`},
+		LimitPolls: {options: Options{MaxPolls: 1}, shared: true,
+			commands: []string{hsPolling, hsPolling, "get sid=A conn=a", "get sid=B conn=b show=Retry-After"},
+			prints:   "b: 503 [Retry-After: 1]", events: `close B "transport error" engine: too many polls wait`},
+		LimitUpgrades: {options: Options{MaxUpgrades: 1}, shared: true,
+			commands: []string{hsPolling, hsPolling, "ws sid=A conn=a", "ws sid=B conn=b"}, prints: "b: 503 Service Unavailable|b: closed"},
+		LimitUpgradeTimeout: {commands: []string{hsPolling, "ws sid=A conn=w", "advance 10s"}, prints: "w: close|w: closed"},
+		LimitAdmitting: {options: Options{MaxAdmitting: 1}, later: true, shared: true,
+			commands: []string{hsPolling + " conn=a", hsPolling + " conn=b"}, prints: "b: 503 Service Unavailable"},
+		LimitAdmitTimeout: {later: true, commands: []string{hsPolling + " conn=a", "advance 10s"}, prints: "a: 503 Service Unavailable"},
+		LimitFirstRequestTimeout: {options: Options{FirstRequestTimeout: 30 * time.Second}, commands: []string{hsPolling, "advance 30s"},
+			events: `close A "ping timeout" engine: client was not heard of after its handshake`},
+		LimitQueue: {options: Options{MaxQueue: 300}, commands: []string{hsPolling, "send A a b c"},
+			prints: "engine: session queue full", events: `close A "queue overflow" engine: session queue full`},
+		LimitQueuePackets: {options: Options{MaxQueuePackets: 2}, commands: []string{hsPolling, "send A a b c"},
+			prints: "engine: session queue full", events: `close A "queue overflow" engine: session queue full`},
+		LimitQueueBudget: {options: Options{QueueBudget: 300}, commands: []string{hsPolling, "send A a b c"}, shared: true,
+			prints: "engine: budget of all queues is used up", events: `close A "queue overflow" engine: budget of all queues is used up`},
+		LimitCloseTimeout: {commands: []string{hsPolling, "send A x", "close-session A", "advance 30s"},
+			events: `close A "forced close" engine: client did not take what was queued in time`},
+	}
+	names := map[string]bool{}
+	for i := range NumLimits {
+		limit := Limit(i)
+		c, ok := rows[limit]
+		require.True(t, ok, "no row for %v", limit)
+		require.False(t, names[limit.String()] || limit.String() == "", "names differ")
+		names[limit.String()] = true
+		for _, loops := range []int{1, -3} {
+			if c.sockets || c.shared && loops != 1 {
+				continue
+			}
+			t.Run(fmt.Sprintf("%v/%d loops", limit, max(loops, -loops)), func(t *testing.T) {
+				log := new(warnings)
+				c.options.Logger = slog.New(log)
+				b := newSpec(t, loops, c.options, nil)
+				if c.later {
+					b.server.events.Admit = func(r *Request) error { r.Later(); return nil }
+				}
+				last := len(c.commands) - 1
+				b.play(c.commands[:last]...)
+				b.events()
+				require.Equal(t, [NumLimits]int64{}, b.server.Stats().Limits, "too early")
+				require.Empty(t, log.take())
+				require.Equal(t, c.prints, strings.Join(b.play(c.commands[last]), "|"))
+				require.Equal(t, c.events, b.events())
+				var want [NumLimits]int64
+				want[limit] = 1
+				require.Equal(t, want, b.server.Stats().Limits)
+				if limit == LimitIdleTimeout {
+					require.Empty(t, log.take(), "that is no news")
+				} else {
+					require.Equal(t, []string{"WARN limits were met " + limit.String() + "=1"}, log.take())
+				}
+				b.finish()
+			})
+		}
+	}
+	require.Equal(t, "unknown", Limit(NumLimits).String())
+}
+
+// The limits of connections, as a server on real sockets counts them.
+func TestConnLimits(t *testing.T) {
+	for _, c := range []struct {
+		limit   Limit
+		options Options
+		most    int // connections that are let in
+	}{
+		{LimitConns, Options{MaxConns: 3}, 3},
+		{LimitConnsPerIP, Options{MaxConnsPerIP: 3, Exempt: nobody}, 3},
+		{LimitConnRate, Options{ConnRate: 1, Exempt: nobody}, 1000}, // at least 10, more if this machine is slow
+	} {
+		t.Run(c.limit.String(), func(t *testing.T) {
+			log := new(warnings)
+			c.options.Loops, c.options.Logger = 2, slog.New(log)
+			server, err := New(c.options, Events{})
+			require.NoError(t, err)
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			served := make(chan error, 1)
+			go func() { served <- server.Serve(listener) }()
+
+			let := 0
+			for ; let <= c.most; let++ {
+				conn, err := net.Dial("tcp", listener.Addr().String())
+				require.NoError(t, err)
+				defer conn.Close()
+				require.NoError(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
+				if _, err = io.WriteString(conn, "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+					break
+				}
+				if _, err := io.ReadFull(conn, make([]byte, 12)); err != nil {
+					break
+				}
+			}
+			require.LessOrEqual(t, let, c.most)
+			require.GreaterOrEqual(t, let, min(c.most, 10))
+			var want [NumLimits]int64
+			want[c.limit] = 1
+			require.Equal(t, want, server.Stats().Limits)
+			require.Equal(t, []string{"WARN limits were met " + c.limit.String() + "=1"}, log.take())
+
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			_ = server.Shutdown(ctx) // cuts the connections off
+			require.ErrorIs(t, <-served, ErrServerClosed)
+		})
+	}
+}
+
+// However much is met, there is one record a second for the whole server, with
+// what came together since the last.
+func TestLimitsAreLoggedOnceASecond(t *testing.T) {
+	log := new(warnings)
+	b := newSpec(t, -3, Options{MaxPayload: 10, MaxHeaders: 2, Logger: slog.New(log)}, nil)
+	b.play(hsPolling)
+	for range 5 {
+		b.play("post sid=A 4aaaaaaaaaaa", `raw x "GET / HTTP/1.1\r\nHost: x\r\nA: b\r\nC: d\r\n\r\n"`)
+		b.clients = nil
+	}
+	require.Equal(t, []string{"WARN limits were met payload=1"}, log.take())
+	b.play("advance 999ms", "post sid=A 4aaaaaaaaaaa")
+	require.Empty(t, log.take())
+	b.play("advance 1ms", "post sid=A 4aaaaaaaaaaa")
+	require.Equal(t, []string{"WARN limits were met headers=5 payload=6"}, log.take())
+	b.play("advance 10s")
+	require.Empty(t, log.take(), "nothing new")
+	limits := b.server.Stats().Limits
+	require.EqualValues(t, 7, limits[LimitPayload])
+	require.EqualValues(t, 5, limits[LimitHeaders])
+	b.finish()
+}
+
+// A refused handshake says when to come again, costs nothing of the rate, and
+// is refused before the 101 and before middlewares and admission are asked.
+func TestHandshakeRate(t *testing.T) {
+	everywhere(t, func(t *testing.T, loops int) {
+		asked, seen := 0, 0
+		b := newSpec(t, loops, Options{HandshakeRate: 2, Exempt: nobody, CORS: &CORS{Origins: []string{"*"}},
+			Middleware: []func(http.Handler) http.Handler{func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { seen++; next.ServeHTTP(w, r) })
+			}},
+		}, func(_ *bench, e *Events) {
+			e.Admit = func(*Request) error { asked++; return nil }
+		})
+		for range 20 {
+			b.play(hsPolling)
+		}
+		for range 100 {
+			require.Equal(t, []string{"429 [retry-after: 1] [Access-Control-Allow-Origin: *] Too Many Requests"},
+				b.play(hsPolling+" show=retry-after,Access-Control-Allow-Origin header=Origin:http://x"))
+			require.Equal(t, []string{"w: 429 [retry-after: 1] Too Many Requests", "w: closed"}, b.play(hsWebSocket+" show=retry-after"))
+			b.clients = nil
+		}
+		require.Equal(t, 20, asked)
+		require.Equal(t, 20, seen)
+		require.EqualValues(t, 200, b.server.Stats().Limits[LimitHandshakeRate])
+		b.events()
+		b.play("post sid=A 4hello", "get path=/other")
+		require.Equal(t, `message A "hello"`, b.events(), "sessions go on")
+		b.play("advance 500ms")
+		require.Equal(t, "101", strings.TrimPrefix(b.play(hsWebSocket)[0], "w: "))
+		require.Equal(t, []string{"429 Too Many Requests"}, b.play(hsPolling))
+		b.play("advance 10s")
+		for range 20 {
+			require.Contains(t, b.play(hsPolling)[0], "200 ")
+		}
+		require.Equal(t, []string{"429 Too Many Requests"}, b.play(hsPolling))
+		b.finish()
+	})
+}
+
+// The connection goes on after a 429, unless a body is behind the request.
+func TestHandshakeRateKeepsTheConnection(t *testing.T) {
+	b := newSpec(t, 1, Options{HandshakeRate: 1, Exempt: nobody}, nil)
+	for range 10 {
+		b.play(hsPolling)
+	}
+	require.Equal(t, []string{"c: 429 Too Many Requests"}, b.play(hsPolling+" conn=c"))
+	require.Equal(t, []string{"c: 429 Too Many Requests"}, b.play(hsPolling+" conn=c"))
+	require.Equal(t, []string{"c: 429 Too Many Requests", "c: closed"}, b.play(hsPolling+" conn=c body"))
+	b.finish()
+}
+
+// Whoever polls, posts, or begins an upgrade after the handshake has been heard
+// of, on any loop; so no honest client meets this limit.
+func TestFirstRequestTimeout(t *testing.T) {
+	for _, first := range []string{"get sid=A conn=p", "post sid=A 4x", "ws sid=A conn=w"} {
+		for _, revision := range []string{"4", "3"} {
+			everywhere(t, func(t *testing.T, loops int) {
+				b := newSpec(t, loops, Options{FirstRequestTimeout: 5 * time.Second}, nil)
+				b.play("get EIO="+revision+"&transport=polling", "advance 4999ms")
+				if revision == "3" && strings.HasPrefix(first, "post") {
+					first = "post sid=A 2:4x"
+				}
+				b.play(first, "advance 20s")
+				require.Equal(t, StateOpen, b.session("A").State(), first)
+				require.Zero(t, b.server.Stats().Limits[LimitFirstRequestTimeout])
+				b.finish()
+			})
+		}
+	}
+	// A session on WebSocket from its beginning has nothing to say.
+	b := newSpec(t, 1, Options{FirstRequestTimeout: 5 * time.Second}, nil)
+	b.play(hsWebSocket, "advance 44999ms")
+	require.Equal(t, StateOpen, b.session("A").State())
+	b.play("advance 1ms")
+	require.Equal(t, `open A; close A "ping timeout"`, b.events())
+	b.finish()
+}
+
+// Too late is too late, be the alarm late or not.
+func TestFirstRequestTooLate(t *testing.T) {
+	everywhere(t, func(t *testing.T, loops int) {
+		b := newSpec(t, loops, Options{FirstRequestTimeout: 5 * time.Second}, nil)
+		b.play(hsPolling)
+		b.events()
+		s := b.session("A")
+		s.loop.Disarm(s.slot)
+		b.play("advance 5s")
+		require.Equal(t, StateOpen, s.State())
+		require.Equal(t, []string{`400 {"code":1,"message":"Session ID unknown"}`}, b.play("get sid=A"))
+		require.Equal(t, `close A "ping timeout" engine: client was not heard of after its handshake`, b.events())
+		require.EqualValues(t, 1, b.server.Stats().Limits[LimitFirstRequestTimeout])
+		b.finish()
+	})
+}
+
+// Bytes of bodies count while they are waited for, on the loop of their
+// connection, and no longer: however they end.
+func TestBodyBudget(t *testing.T) {
+	for _, end := range []string{"complete", "reset a", "fin a", "advance 30s", "shutdown", "close-session A; advance 30s"} {
+		t.Run(end, func(t *testing.T) {
+			b := newSpec(t, 3, Options{BodyBudget: 1, MaxPayload: 100}, nil)
+			b.play(hsPolling, hsPolling) // A and B, on loops 0 and 1
+			away := b.server.shards[2]
+			dial := func(name string) {
+				b.clients = append(b.clients, &client{name: name, peer: b.world.DialLoop(2)})
+			}
+			dial("a")
+			dial("b")
+			dial("c")
+			b.play("raw a " + post("A", "4"+strings.Repeat("a", 89), 100))
+			require.EqualValues(t, 90, away.bodies)
+			require.Equal(t, []string{"b: 503", "b: closed"}, b.play("raw b "+post("B", "4bbbbbbbbbb", 20)))
+			require.EqualValues(t, 90, away.bodies)
+			require.EqualValues(t, 1, b.server.Stats().Limits[LimitBodyBudget])
+			if end == "complete" {
+				require.Equal(t, []string{"a: 200 ok"}, b.play("raw a aaaaaaaaaa"))
+			} else {
+				b.play(strings.Split(end, "; ")...)
+			}
+			if end == "shutdown" {
+				b.play("advance 31s")
+			}
+			require.Zero(t, away.bodies)
+			b.finish()
+		})
+	}
+	// Whole bodies do not wait, and chunked ones count by what has come.
+	b := newSpec(t, 1, Options{BodyBudget: 1, MaxPayload: 20}, nil)
+	b.play(hsPolling, hsPolling, `raw a "POST /engine.io/?EIO=4&transport=polling&sid=A HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n4aaa"`)
+	require.EqualValues(t, 4, b.server.shards[0].bodies)
+	require.Equal(t, []string{"200 ok"}, b.play("post sid=B 4bbbbbbbbbbbbbbbbbbb"))
+	require.Equal(t, []string{"b: 503", "b: closed"}, b.play("raw b "+post("B", "4bbbbbbbbbbbbbbbbb", 20)))
+	b.finish()
+}
+
+// A poll that something waits for needs no place among those that wait, and
+// gives back the one it had.
+func TestMaxPolls(t *testing.T) {
+	b := newSpec(t, 1, Options{MaxPolls: 1}, nil)
+	b.play(hsPolling, hsPolling, "get sid=A conn=a", "send B x")
+	require.Equal(t, []string{"200 4x"}, b.play("get sid=B"))
+	for _, end := range []func(){
+		func() { require.Equal(t, []string{"a: 200 4y"}, b.play("send A y")) },
+		func() { b.play("reset a") },
+	} {
+		end()
+		require.Zero(t, b.server.shards[0].polls)
+		require.Empty(t, b.play("get sid=B conn=b"))
+		require.Equal(t, []string{"b: 200 4z"}, b.play("send B z"))
+		b.clients = nil
+		if b.session("A").State() == StateOpen {
+			require.Empty(t, b.play("get sid=A conn=a"))
+		}
+	}
+	require.Zero(t, b.server.Stats().Limits[LimitPolls])
+	b.finish()
+}
+
+// An upgrade gives its place back however it ends.
+func TestMaxUpgrades(t *testing.T) {
+	for _, end := range []string{"frame a text 5", "frame a text 4x", "reset a", "fin a", "close a", "advance 10s", "close-session A; get sid=A"} {
+		b := newSpec(t, 1, Options{MaxUpgrades: 1}, nil)
+		b.play(hsPolling, hsPolling, "ws sid=A conn=a")
+		require.Equal(t, []string{"b: 503 Service Unavailable", "b: closed"}, b.play("ws sid=B conn=b"))
+		require.Equal(t, StateOpen, b.session("B").State(), "it stays on polling")
+		b.play(strings.Split(end, "; ")...)
+		require.Equal(t, []string{"c: 101"}, b.play("ws sid=B conn=c"), end)
+		b.finish()
+	}
+}
+
+// A message that is dropped counts, too; asking whether it would be taken does
+// not.
+func TestDroppedMessagesCount(t *testing.T) {
+	log := new(warnings)
+	b := newSpec(t, 1, Options{MaxQueue: 300, Overflow: OverflowDrop, Logger: slog.New(log)}, func(b *bench, e *Events) {
+		e.PacketCreate = func(*Session, Packet) {}
+	})
+	b.play(hsPolling)
+	s := b.session("A")
+	var err error
+	for range 5 {
+		err = errors.Join(err, s.Send(Message{Data: []byte("x")}))
+	}
+	require.ErrorIs(t, err, ErrQueueFull)
+	require.EqualValues(t, 3, b.server.Stats().Limits[LimitQueue])
+	require.Empty(t, log.take(), "the caller of Send knows")
+	b.finish()
+}
