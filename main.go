@@ -52,6 +52,8 @@ type flags struct {
 	DrainTimeout    time.Duration    `default:"8s" help:"How long sessions may take to end after SIGINT or SIGTERM."`
 	LogLevel        slog.Level       `default:"info" help:"Least level of what is logged: debug, info, warn, error."`
 	Version         kong.VersionFlag `env:"-" help:"Print the version and exit."`
+
+	limitFlags `group:"Limits:"`
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -107,6 +109,9 @@ func newServer(f *flags, debug func(string) *slog.Logger) (*engine.Server, error
 		Compression:    engine.Compression{Off: !f.Compression},
 		Debug:          debug,
 	}
+	if err := f.apply(&o); err != nil {
+		return nil, err
+	}
 	if len(f.CORSOrigin) > 0 {
 		o.CORS = &engine.CORS{Origins: f.CORSOrigin, Credentials: f.CORSCredentials}
 	}
@@ -152,6 +157,9 @@ func serve(server *engine.Server, f *flags, stdout io.Writer) error {
 	}
 	if sessions < 1 {
 		return fmt.Errorf("the descriptor limit of %d leaves no room for sessions; raise it (ulimit -n)", limit)
+	}
+	if f.MaxConns > 0 {
+		sessions = min(sessions, f.MaxConns)
 	}
 	listener, err := engine.Listen(f.Addr)
 	if err != nil {

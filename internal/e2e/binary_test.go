@@ -18,6 +18,9 @@ import (
 var options = []string{
 	"addr", "path", "ping-interval", "ping-timeout", "upgrade-timeout", "max-payload",
 	"transports", "revisions", "loops", "app", "drain-timeout", "log-level",
+	"max-conns", "max-conns-per-ip", "conn-rate", "handshake-rate", "exempt", "max-request-line", "max-header-bytes",
+	"max-headers", "header-timeout", "body-timeout", "idle-timeout", "body-budget", "max-payload-packets", "max-pipelined",
+	"max-fragments", "max-polls", "max-upgrades", "first-request-timeout", "max-queue-packets", "close-timeout",
 }
 
 // run runs the binary to its end, which has to come by itself.
@@ -80,6 +83,8 @@ func TestBadFlag(t *testing.T) {
 		{[]string{"--revisions", "4,9"}, "9"},
 		{[]string{"--loops", "-1"}, "loops"},
 		{[]string{"--app", "tango"}, "app"},
+		{[]string{"--max-conns-per-ip=-1"}, "MaxConnsPerIP"},
+		{[]string{"--exempt", "10.0.0.0/8,here"}, "here"},
 		{[]string{"--log-level", "loud"}, "log-level"},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
@@ -185,6 +190,22 @@ func TestMaxPayloadFlag(t *testing.T) {
 	ws.send(full + "x")
 	ws.closes(1009)
 	session.gone()
+}
+
+// What is on by default for addresses of the internet is for loopback, too, if
+// the flags say so.
+func TestLimitFlags(t *testing.T) {
+	s := serve(t, "--exempt", "none", "--handshake-rate", "1", "--max-headers", "5")
+	p := s.dial(t)
+	let := 0
+	for ; let < 1000 && p.get("EIO=4&transport=polling").status == http.StatusOK; let++ {
+	}
+	require.GreaterOrEqual(t, let, 10, "ten seconds' worth")
+	require.Less(t, let, 1000)
+	require.Equal(t, http.StatusTooManyRequests, p.get("EIO=4&transport=polling").status)
+	q := s.dial(t)
+	q.write("GET / HTTP/1.1\r\nHost: x\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5\r\n\r\n")
+	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, q.reply("GET").status)
 }
 
 // Whoever sends: everybody gets it, over any transport and revision.

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"io"
+	"net/netip"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"turbine/engine"
+
+	"github.com/alecthomas/kong"
+	"github.com/stretchr/testify/require"
+)
+
+// parsed are the flags of a command line.
+func parsed(t *testing.T, args ...string) (f flags) {
+	t.Helper()
+	parser, err := kong.New(&f, kong.Name("turbine"), kong.Vars{"version": ""}, kong.Writers(io.Discard, io.Discard))
+	require.NoError(t, err)
+	_, err = parser.Parse(args)
+	require.NoError(t, err)
+	return f
+}
+
+// The table of docs/security.md has each limit, with its option, its flag, the
+// default of that, and its counter.
+func TestLimitsTable(t *testing.T) {
+	text, err := os.ReadFile("docs/security.md")
+	require.NoError(t, err)
+	_, section, found := strings.Cut(string(text), "\n## Limits\n")
+	require.True(t, found)
+	section, _, _ = strings.Cut(section, "\n## ")
+	f := parsed(t)
+	parser, err := kong.New(&f, kong.Vars{"version": ""})
+	require.NoError(t, err)
+	defaults := map[string]string{}
+	for _, flag := range parser.Model.Flags {
+		defaults["--"+flag.Name] = flag.Default
+	}
+
+	rows := map[string]bool{}
+	for line := range strings.Lines(section) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), " | ")
+		if len(cells) != 6 || !strings.HasPrefix(line, "| ") || strings.TrimSpace(cells[0]) == "what" {
+			continue
+		}
+		for i := range cells {
+			cells[i] = strings.Trim(strings.TrimSpace(cells[i]), "`")
+		}
+		option, flag, value, counter := cells[1], cells[2], cells[3], cells[5]
+		require.False(t, rows[counter], "twice: %s", counter)
+		rows[counter] = true
+		_, ok := reflect.TypeFor[engine.Options]().FieldByName(option)
+		require.True(t, ok, "option %s", option)
+		if flag == "-" {
+			continue
+		}
+		given, ok := defaults[flag]
+		require.True(t, ok, "flag %s", flag)
+		if given != "0" {
+			require.Equal(t, value, given, "default of %s", flag)
+		}
+	}
+	for limit := range engine.NumLimits {
+		require.True(t, rows[engine.Limit(limit).String()], "no row for %v", engine.Limit(limit))
+	}
+	require.Len(t, rows, engine.NumLimits)
+}
+
+// Each flag reaches the option of its name, and its default is the option's.
+func TestLimitFlagsReachOptions(t *testing.T) {
+	kind := reflect.TypeFor[limitFlags]()
+	for i := range kind.NumField() {
+		field := kind.Field(i)
+		if field.Name == "Exempt" {
+			continue
+		}
+		var f limitFlags
+		value := reflect.ValueOf(&f).Elem().Field(i)
+		value.SetInt(7_000_000)
+		var o engine.Options
+		require.NoError(t, f.apply(&o))
+		for j := range reflect.TypeFor[engine.Options]().NumField() {
+			name := reflect.TypeFor[engine.Options]().Field(j).Name
+			got := reflect.ValueOf(o).Field(j)
+			require.Equal(t, name == field.Name, !got.IsZero(), "flag %s, option %s", field.Name, name)
+		}
+		require.Equal(t, value.Interface(), reflect.ValueOf(o).FieldByName(field.Name).Interface())
+	}
+}
+
+func TestExemptFlag(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want []netip.Prefix
+	}{
+		{nil, nil},
+		{[]string{"--exempt", "none"}, []netip.Prefix{}},
+		{[]string{"--exempt", "10.0.0.0/8,2001:db8::/32"}, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}},
+		{[]string{"--exempt", "203.0.113.7", "--exempt", "::1"}, []netip.Prefix{netip.MustParsePrefix("203.0.113.7/32"), netip.MustParsePrefix("::1/128")}},
+	} {
+		var o engine.Options
+		f := parsed(t, c.args...)
+		require.NoError(t, f.apply(&o))
+		require.Equal(t, c.want, o.Exempt, "%q", c.args)
+	}
+	for _, bad := range []string{"here", "10.0.0.0/33", "none,10.0.0.0/8", "fe80::1%eth0"} {
+		f := parsed(t, "--exempt", bad)
+		require.ErrorContains(t, f.apply(new(engine.Options)), "--exempt", bad)
+	}
+}
