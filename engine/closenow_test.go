@@ -37,7 +37,7 @@ func TestFind(t *testing.T) {
 		b.world.Run()
 		require.Same(t, b.session(name), found)
 	}
-	for _, id := range []string{"", "nobody", "AAAAAAAAAAAAAAAAAAAA", "____________________"} {
+	for _, id := range []string{"", "nobody", strings.Repeat("A", sidLength), strings.Repeat("_", sidLength-1) + "8"} {
 		found, called := b.session("A"), false
 		require.NoError(t, b.server.Find(id, func(s *Session) { found, called = s, true }))
 		b.world.Run()

@@ -39,7 +39,7 @@ func ExampleServer() {
 
 	url := "http://" + listener.Addr().String() + "/engine.io/?EIO=4&transport=polling"
 	_, sid, _ := strings.Cut(fetch(http.Get(url)), `"sid":"`)
-	url += "&sid=" + sid[:20]
+	url += "&sid=" + sid[:27]
 	fmt.Println(fetch(http.Post(url, "text/plain", strings.NewReader("4hello"))))
 	fmt.Println(fetch(http.Get(url)))
 	fmt.Println(fetch(http.Post(url, "text/plain", strings.NewReader("1"))))

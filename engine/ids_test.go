@@ -23,7 +23,7 @@ import (
 var weirdIDs = []string{
 	"plain", "__proto__", "constructor", "a b", "a+b", "100%", "%41", "%zz", "a&sid=b", "a=b", "a#b", "a?b", "a/b/../c",
 	`quo"te\`, "<script>", "ünïcödé 🙂", "tab\tnewline\r\n", "\x00\x01", "\u2028", strings.Repeat("x", 64), strings.Repeat("é ", 150),
-	strings.Repeat("A", 20), "AAAAAAAAAAAAAAAAAAAB", "-",
+	strings.Repeat("A", sidLength), strings.Repeat("A", sidLength-1) + "E", "-",
 }
 
 // openSID is the id that the client of r is told.
@@ -155,7 +155,7 @@ func TestOwnIDsBesideOthers(t *testing.T) {
 		})
 		b.echo = true
 		b.play(hsPolling, hsPolling+"&id=own", hsPolling)
-		require.Regexp(t, "^[A-Za-z0-9_-]{20}$", b.session("A").ID())
+		require.Regexp(t, "^[A-Za-z0-9_-]{27}$", b.session("A").ID())
 		require.Equal(t, "own", b.session("B").ID())
 		for _, name := range []string{"A", "B", "C"} {
 			require.Equal(t, []string{"200 ok", "200 4" + name}, b.play("post sid="+name+" 4"+name, "get sid="+name))

@@ -127,7 +127,7 @@ type Options struct {
 	// borrowed. It must be hard to guess, not empty and not in use, or the
 	// client is refused with error 3, as it is when an error is returned. It
 	// must not block; who has to ask elsewhere uses Events.Admit with
-	// Request.Later and Verdict.SetID. Nil means 88 random bits.
+	// Request.Later and Verdict.SetID. Nil means 128 random bits.
 	GenerateID func(r *Request) (string, error)
 	// AdmitTimeout is how long a client waits for a Verdict before it is told
 	// 503. Zero means 10 seconds.

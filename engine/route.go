@@ -154,12 +154,12 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 // from then on all is local. It reports whether it did, and borrows p.
 func (h *httpConn) goHome(p []byte) bool {
 	q, on := &h.x.query, h.conn.Loop()
-	if !q.hasSID || !q.known || q.sid.loop >= len(h.server.shards) || q.sid.loop == on.Index() {
+	if !q.hasSID || !q.known || q.sid.home() >= len(h.server.shards) || q.sid.home() == on.Index() {
 		return false
 	}
 	on.Release(h.slot)
 	h.slot, h.state = 0, exchangeHead
-	h.conn.MoveTo(h.server.shards[q.sid.loop].loop, p)
+	h.conn.MoveTo(h.server.shards[q.sid.home()].loop, p)
 	return true
 }
 
@@ -217,7 +217,7 @@ func (s *Server) verify(x *exchange, r *httpparse.Request, upgrade bool) (*refus
 	switch {
 	case !s.options.allows(q.transport):
 		return refusedTransport, refusedTransport.because("", param("transport"), "")
-	case q.hasSID && (!q.known || q.sid.loop >= len(s.shards)):
+	case q.hasSID && (!q.known || q.sid.home() >= len(s.shards)):
 		return refusedSID, refusedSID.because("", param("sid"), "")
 	case q.hasSID:
 		if tell && !upgrade {
@@ -235,7 +235,7 @@ func (s *Server) verify(x *exchange, r *httpparse.Request, upgrade bool) (*refus
 // sessionRequest hands a poll or post to the loop where its session lives.
 func (h *httpConn) sessionRequest(r *httpparse.Request, p []byte, n int) int {
 	x := &h.x
-	x.home = h.server.shards[x.query.sid.loop].loop
+	x.home = h.server.shards[x.query.sid.home()].loop
 	switch {
 	case x.method != methodPOST:
 		x.keepAlive = x.keepAlive && !r.HasBody()

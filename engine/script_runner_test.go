@@ -57,7 +57,7 @@ func dialInTurn(b *bench, _ string) *looptest.Peer { return b.world.Dial() }
 func dialAway(b *bench, id string) *looptest.Peer {
 	home := 0
 	if decoded, ok := parseSID([]byte(id)); ok {
-		home = decoded.loop
+		home = decoded.home()
 	}
 	if id == "" {
 		return b.world.Dial()

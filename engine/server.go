@@ -264,10 +264,10 @@ func (s *Server) Find(id string, found func(*Session)) error {
 		return ErrServerClosed
 	}
 	where, ok := s.findSID([]byte(url.QueryEscape(id)))
-	if !ok || where.loop >= len(shards) {
+	if !ok || where.home() >= len(shards) {
 		where = sid{}
 	}
-	home := shards[where.loop].loop
+	home := shards[where.home()].loop
 	err := home.Post(loop.Func(func() { found(s.lookup(home, where)) }))
 	if err != nil {
 		return ErrServerClosed

@@ -107,7 +107,7 @@ func (s *Session) rare() *extra {
 	return s.extra
 }
 
-// ID is the session's id: 20 characters, or what Options.GenerateID or
+// ID is the session's id: 27 characters, or what Options.GenerateID or
 // Request.SetID said. It may be made anew on each call. Safe from any goroutine.
 func (s *Session) ID() string {
 	if s.ownID != nil {
@@ -117,7 +117,7 @@ func (s *Session) ID() string {
 }
 
 func (s *Session) home() sid {
-	return sid{loop: s.loop.Index(), slot: s.slot, secret: s.secret}
+	return sid{loop: uint8(s.loop.Index()), slot: s.slot, secret: s.secret}
 }
 
 // Transport is what carries the session at present.

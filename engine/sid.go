@@ -8,33 +8,40 @@ import (
 	"turbine/loop"
 )
 
-// A session id is base64url of 15 bytes, 20 characters as the reference
-// server's: where the session lives, and 88 bits that cannot be guessed.
+// A session id is base64url of 20 bytes, 27 characters: where the session
+// lives, and 128 bits that cannot be guessed.
 //
-//	loop (1) | slot (3) | secret (11)
+//	loop (1) | slot (3) | secret (16)
 //
 // A lookup is two table accesses and a comparison in constant time: no map, no
 // lock, and nothing for the garbage collector to follow in hash order.
 const (
-	sidBytes   = 15
-	sidLength  = 20
-	secretSize = 11
+	sidBytes   = 20
+	sidLength  = 27
+	secretSize = 16
 	maxSlot    = 1<<24 - 1
 )
 
+// sidEncoding is strict: the last character has two bits too many, and an id
+// has one spelling.
+var sidEncoding = base64.RawURLEncoding.Strict()
+
 type secret [secretSize]byte
 
-// sid is a session id, decoded.
+// sid is a session id, decoded. Every connection that polls has one.
 type sid struct {
-	loop   int
 	slot   loop.Slot
 	secret secret
+	loop   uint8
 }
 
+// home is the index of the session's loop.
+func (id sid) home() int { return int(id.loop) }
+
 func appendSID(dst []byte, id sid) []byte {
-	raw := [sidBytes]byte{byte(id.loop), byte(id.slot >> 16), byte(id.slot >> 8), byte(id.slot)}
+	raw := [sidBytes]byte{id.loop, byte(id.slot >> 16), byte(id.slot >> 8), byte(id.slot)}
 	copy(raw[4:], id.secret[:])
-	return base64.RawURLEncoding.AppendEncode(dst, raw[:])
+	return sidEncoding.AppendEncode(dst, raw[:])
 }
 
 // parseSID reports false for what appendSID cannot have made.
@@ -43,10 +50,10 @@ func parseSID(p []byte) (id sid, ok bool) {
 		return sid{}, false
 	}
 	var raw [sidBytes]byte
-	if n, err := base64.RawURLEncoding.Decode(raw[:], p); err != nil || n != sidBytes {
+	if n, err := sidEncoding.Decode(raw[:], p); err != nil || n != sidBytes {
 		return sid{}, false
 	}
-	id.loop = int(raw[0])
+	id.loop = raw[0]
 	id.slot = loop.Slot(raw[1])<<16 | loop.Slot(raw[2])<<8 | loop.Slot(raw[3])
 	copy(id.secret[:], raw[4:])
 	return id, true

@@ -23,7 +23,7 @@ func TestSpecConnectionError(t *testing.T) {
 		{"T019", "ws EIO=4&transport=__proto__ conn=w", "0|Transport unknown||__proto__|"},
 		{"T020", "get EIO=4&transport=polling&sid=test", "1|Session ID unknown||test|"},
 		{"T020", "ws EIO=4&transport=websocket&sid=test conn=w", "1|Session ID unknown||test|"},
-		{"T020", "get EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAA", "1|Session ID unknown||AAAAAAAAAAAAAAAAAAAA|"},
+		{"T020", "get EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAAAAAAAAA", "1|Session ID unknown||AAAAAAAAAAAAAAAAAAAAAAAAAAA|"},
 		{"T022", "get EIO=4&transport=polling&reject=1", "4|Forbidden||Thou shall not pass|"},
 		{"T023", "ws EIO=4&transport=websocket&reject=1 conn=w", "4|Forbidden||Thou shall not pass|"},
 		{"T029", "get method=OPTIONS EIO=4&transport=polling", "2|Bad handshake method||OPTIONS|"},

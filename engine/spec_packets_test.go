@@ -45,7 +45,7 @@ func TestSpecInitialPacket(t *testing.T) {
 	body, err := io.ReadAll(r.Body)
 	require.NoError(t, err)
 	require.Equal(t, "application/octet-stream", r.Header.Get("Content-Type"))
-	require.Equal(t, "00010108ff30", hex.EncodeToString(body[:6]))
+	require.Equal(t, "00010205ff30", hex.EncodeToString(body[:6]))
 	require.True(t, bytes.HasSuffix(body, []byte("\x01\x05\xff\x04\x01\x02\x03\x04")))
 	b.finish()
 }

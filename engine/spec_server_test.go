@@ -116,7 +116,7 @@ func TestSpecRequest(t *testing.T) {
 	b.finish()
 }
 
-// T074: ids are 20 characters of base64url, each another.
+// T074: ids are 27 characters of base64url, each another.
 func TestSpecSessionIDs(t *testing.T) {
 	b := newSpec(t, 2, Options{}, nil)
 	ids := map[string]bool{}
@@ -124,7 +124,7 @@ func TestSpecSessionIDs(t *testing.T) {
 		b.play(hsPolling)
 	}
 	for _, s := range b.sessions {
-		require.Regexp(t, "^[A-Za-z0-9_-]{20}$", s.ID())
+		require.Regexp(t, "^[A-Za-z0-9_-]{27}$", s.ID())
 		ids[s.ID()] = true
 	}
 	require.Len(t, ids, 500)
@@ -192,7 +192,7 @@ func (w *wire) open() (sid string) {
 	text, err := io.ReadAll(r.Body)
 	require.NoError(w.t, err)
 	_, sid, _ = strings.Cut(string(text), `"sid":"`)
-	return sid[:20]
+	return sid[:sidLength]
 }
 
 // T004: a listener is all that a server needs. T087: when it was shut down,

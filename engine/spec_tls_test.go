@@ -124,7 +124,7 @@ func pollOverTLS(t *testing.T, origin string, config *tls.Config) {
 	open := read(client.Get(url))
 	_, rest, ok := strings.Cut(open, `{"sid":"`)
 	require.True(t, ok, open)
-	url += "&sid=" + rest[:20]
+	url += "&sid=" + rest[:27]
 	require.Equal(t, "ok", read(client.Post(url, "text/plain", strings.NewReader("4hello"))))
 	require.Equal(t, "4hello", read(client.Get(url)))
 	require.Equal(t, "ok", read(client.Post(url, "text/plain", strings.NewReader("1"))))

@@ -115,7 +115,7 @@ func (s *stress) victim() string {
 	for session := range s.live {
 		return session.ID()
 	}
-	return "AAAAAAAAAAAAAAAAAAAA"
+	return strings.Repeat("A", 27)
 }
 
 func (s *stress) client(address string, r *rand.Rand) {

@@ -129,7 +129,7 @@ func TestEnvironment(t *testing.T) {
 
 func TestDefaults(t *testing.T) {
 	o := serve(t).poll4(t).open
-	require.Regexp(t, `^[A-Za-z0-9_-]{20}$`, o.Sid)
+	require.Regexp(t, `^[A-Za-z0-9_-]{27}$`, o.Sid)
 	o.Sid = ""
 	require.Equal(t, open{"", []string{"websocket"}, 25000, 20000, maxPayload}, o)
 }
