@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 
@@ -42,7 +43,10 @@ type flags struct {
 	Transports      []string         `default:"polling,websocket" enum:"polling,websocket" help:"Transports that clients may use."`
 	Revisions       []int            `default:"4,3" help:"Protocol revisions that clients may speak: 4, 3."`
 	Loops           int              `default:"0" help:"Number of event loops; 0 means one for each CPU."`
-	CORSOrigin      []string         `name:"cors-origin" placeholder:"ORIGIN" help:"Origins whose pages may connect from elsewhere; * for any. None by default."`
+	Origin          []string         `placeholder:"ORIGIN" help:"Origins whose pages may connect beside the server's own, such as https://example.com. Pages of others are refused. None by default."`
+	AnyOrigin       bool             `help:"Let pages of every origin connect, with the cookies of who looks at them."`
+	BindIP          bool             `name:"bind-ip" help:"Take each request of a session only from the IP address that it began on; with IPv6 from its /64."`
+	CORSOrigin      []string         `name:"cors-origin" placeholder:"ORIGIN" help:"Origins whose pages may connect and poll from elsewhere; * for any, which is --any-origin, too. None by default."`
 	CORSCredentials bool             `name:"cors-credentials" help:"Let those pages send cookies."`
 	Cookie          string           `placeholder:"NAME" help:"Set a cookie of this name with the session id, for load balancers. None by default."`
 	Compression     bool             `default:"true" negatable:"" help:"Compress responses to polls of 1,024 bytes and more."`
@@ -107,10 +111,15 @@ func newServer(f *flags, debug func(string) *slog.Logger) (*engine.Server, error
 		QueueBudget:    f.QueueBudget,
 		Loops:          f.Loops,
 		Compression:    engine.Compression{Off: !f.Compression},
+		Origins:        f.Origin,
+		AnyOrigin:      f.AnyOrigin,
 		Debug:          debug,
 	}
 	if err := f.apply(&o); err != nil {
 		return nil, err
+	}
+	if f.BindIP {
+		o.Bind = engine.BindIP
 	}
 	if len(f.CORSOrigin) > 0 {
 		o.CORS = &engine.CORS{Origins: f.CORSOrigin, Credentials: f.CORSCredentials}
@@ -170,6 +179,9 @@ func serve(server *engine.Server, f *flags, stdout io.Writer) error {
 	defer signal.Stop(signals)
 
 	served := make(chan error, 1)
+	if f.AnyOrigin || slices.Contains(f.CORSOrigin, "*") {
+		slog.Warn("pages of every origin may connect, with the cookies of who looks at them")
+	}
 	ready := readyLine(listener, f.Loops, limit, sessions)
 	go func() { served <- server.Serve(listener) }()
 	fmt.Fprintln(stdout, ready)

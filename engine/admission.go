@@ -21,6 +21,7 @@ type admission struct {
 	value   any         // for Session.Value
 	id      string      // instead of a generated one
 	verdict *Verdict    // not nil when it comes later
+	binding binding     // with Options.Bind
 }
 
 // ResponseHeader is for header fields to add to the response that begins the

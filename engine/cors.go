@@ -8,20 +8,22 @@ import (
 	"turbine/httpparse"
 )
 
-// CORS says which pages of other origins a browser lets talk to the server, by
-// polling: WebSockets are not subject to it, so it is no access control. Refuse
-// origins with Events.Admit where that matters. Without a CORS no page of
-// another origin may.
+// CORS says which pages of other origins a browser lets talk to the server by
+// polling. The server lets the same pages use WebSockets, to which a browser
+// does not apply it: what CORS allows need not be in Options.Origins, too.
+// Without a CORS no page of another origin may poll.
 //
 // Origins, Patterns and Allow are asked in this order, and where one of them
 // matches the request's Origin is echoed. A CORS without any of them, and
 // without AnyOrigin, allows no origin. A request without Origin is not from a
-// page of another origin and is never refused.
+// page of another origin.
 type CORS struct {
 	// Origins are those allowed, compared as they are: "https://example.com",
 	// with a port unless it is the scheme's own, without a path. "*" alone
 	// stands for any and is answered with "*", which lets no page send
-	// cookies.
+	// cookies when it polls. A WebSocket brings them nevertheless: "*" switches
+	// the check of Origin off, as Options.AnyOrigin does, and every page on the
+	// Web may then open a session with the cookies of who looks at it.
 	Origins []string
 	// Patterns allow the origins they match. They match anywhere unless
 	// anchored: write ^https://[a-z]+\.example\.com$, since what is left open
@@ -31,9 +33,10 @@ type CORS struct {
 	// loop of the connection, for several connections at the same time, and
 	// must not block. Nil allows none.
 	Allow func(origin string) bool
-	// AnyOrigin echoes whatever origin asks. With Credentials every page on
-	// the Web then acts with the cookies of who looks at it: only for servers
-	// to which a cookie means nothing.
+	// AnyOrigin echoes whatever origin asks. It switches the check of Origin
+	// off, as Options.AnyOrigin does: every page on the Web may then open a
+	// WebSocket with the cookies of who looks at it, and with Credentials poll
+	// with them, too. Only for servers to which a cookie means nothing.
 	AnyOrigin bool
 	// Methods are what pages may use. Empty means GET, HEAD, PUT, PATCH, POST
 	// and DELETE; the protocol needs GET and POST.
@@ -111,13 +114,13 @@ func (c *CORS) preflightStatus() int {
 }
 
 // appendHeaders appends the header fields of any response to r but a
-// preflight's: errors and the 101 have them, too. It borrows r. c has been
-// checked; nil appends nothing.
-func (c *CORS) appendHeaders(dst []byte, r *httpparse.Request) []byte {
+// preflight's: errors and the 101 have them, too. allowed is what allowsPage
+// said about r. It borrows r. c has been checked; nil appends nothing.
+func (c *CORS) appendHeaders(dst []byte, r *httpparse.Request, allowed bool) []byte {
 	if c == nil {
 		return dst
 	}
-	dst = c.appendOrigin(dst, r)
+	dst = c.appendOrigin(dst, r, allowed)
 	if !c.any() {
 		dst = append(dst, "Vary: Origin\r\n"...)
 	}
@@ -125,14 +128,14 @@ func (c *CORS) appendHeaders(dst []byte, r *httpparse.Request) []byte {
 }
 
 // appendPreflight appends the header fields of the response to r, a request
-// with the method OPTIONS. It borrows r. c has been checked; nil appends
-// nothing.
-func (c *CORS) appendPreflight(dst []byte, r *httpparse.Request) []byte {
+// with the method OPTIONS. allowed is what allowsPage said about r. It borrows
+// r. c has been checked; nil appends nothing.
+func (c *CORS) appendPreflight(dst []byte, r *httpparse.Request, allowed bool) []byte {
 	if c == nil {
 		return dst
 	}
 	echo := len(c.Headers) == 0
-	dst = c.appendOrigin(dst, r)
+	dst = c.appendOrigin(dst, r, allowed)
 	switch {
 	case c.any():
 	case echo:
@@ -166,14 +169,27 @@ func (c *CORS) appendPreflight(dst []byte, r *httpparse.Request) []byte {
 // any says that the response is the same for all origins.
 func (c *CORS) any() bool { return len(c.Origins) == 1 && c.Origins[0] == "*" }
 
-func (c *CORS) appendOrigin(dst []byte, r *httpparse.Request) []byte {
+func (c *CORS) appendOrigin(dst []byte, r *httpparse.Request, allowed bool) []byte {
 	if c.any() {
 		return append(dst, "Access-Control-Allow-Origin: *\r\n"...)
 	}
-	if origin := r.Header("Origin"); len(origin) > 0 && c.allows(origin) {
-		dst = httpparse.AppendHeaderBytes(dst, "Access-Control-Allow-Origin", origin)
+	if allowed {
+		dst = httpparse.AppendHeaderBytes(dst, "Access-Control-Allow-Origin", r.Header("Origin"))
 	}
 	return dst
+}
+
+// opensToAll says that pages of every origin are allowed. A nil CORS is none.
+func (c *CORS) opensToAll() bool { return c != nil && (c.AnyOrigin || c.any()) }
+
+// allowsPage reports whether r has an Origin that is allowed. It is asked once a
+// request, since Allow may be dear. It borrows r; a nil CORS allows none.
+func (c *CORS) allowsPage(r *httpparse.Request) bool {
+	if c == nil || c.any() {
+		return false
+	}
+	origin := r.Header("Origin")
+	return len(origin) > 0 && c.allows(origin)
 }
 
 // allows borrows origin, which is not empty. Only Allow costs an allocation.

@@ -102,16 +102,18 @@ func TestCORSHeaders(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			require.NoError(t, c.cors.check())
 			r := corsRequest(c.request)
-			require.Equal(t, strings.TrimSuffix("x\n"+c.actual, "\n"), lines(c.cors.appendHeaders([]byte("x\r\n"), r)))
-			require.Equal(t, strings.TrimSuffix("x\n"+c.preflight, "\n"), lines(c.cors.appendPreflight([]byte("x\r\n"), r)))
+			allowed := c.cors.allowsPage(r)
+			require.Equal(t, strings.TrimSuffix("x\n"+c.actual, "\n"), lines(c.cors.appendHeaders([]byte("x\r\n"), r, allowed)))
+			require.Equal(t, strings.TrimSuffix("x\n"+c.preflight, "\n"), lines(c.cors.appendPreflight([]byte("x\r\n"), r, allowed)))
 		})
 	}
 	require.Equal(t, 204, (&CORS{}).preflightStatus())
 	require.Equal(t, 200, (&CORS{PreflightStatus: 200}).preflightStatus())
 	var none *CORS
 	require.NoError(t, none.check())
-	require.Nil(t, none.appendHeaders(nil, corsRequest("Origin: a")))
-	require.Nil(t, none.appendPreflight(nil, corsRequest("Origin: a")))
+	require.Nil(t, none.appendHeaders(nil, corsRequest("Origin: a"), false))
+	require.False(t, none.allowsPage(corsRequest("Origin: a")))
+	require.Nil(t, none.appendPreflight(nil, corsRequest("Origin: a"), false))
 }
 
 func TestCORSCheck(t *testing.T) {
@@ -182,6 +184,6 @@ func TestCORSAllocs(t *testing.T) {
 	r := corsRequest("Origin: https://a\nAccess-Control-Request-Headers: x")
 	dst := make([]byte, 0, 512)
 	require.Zero(t, testing.AllocsPerRun(100, func() {
-		dst = c.appendPreflight(c.appendHeaders(dst[:0], r), r)
+		dst = c.appendPreflight(c.appendHeaders(dst[:0], r, c.allowsPage(r)), r, true)
 	}))
 }

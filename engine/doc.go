@@ -31,6 +31,8 @@
 //     Events.HighWater and LowWater tell; beyond MaxQueue, MaxQueuePackets or
 //     QueueBudget, Send returns an error and the session is closed, or the
 //     message dropped, as Options.Overflow says.
+//   - Pages of other origins are refused unless Options.Origins, CORS or AnyOrigin
+//     let them in; Options.Bind ties a session to who opened it.
 //   - Prepare encodes a message once for many: Server.Broadcast gives it to
 //     all, Server.Publish to a group that sessions Join and Leave.
 //   - A panic in a callback costs its session, or its request, and is logged.

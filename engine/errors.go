@@ -99,11 +99,13 @@ type HandshakeError struct {
 	Message string // the protocol's own words for the code
 	// Name tells apart what shares code 3: MIDDLEWARE_FAILURE,
 	// TRANSPORT_MISMATCH, PROTOCOL_MISMATCH, ID_GENERATION_ERROR,
-	// TRANSPORT_HANDSHAKE_ERROR.
+	// TRANSPORT_HANDSHAKE_ERROR, or code 4: FOREIGN_ORIGIN, BINDING_MISMATCH,
+	// or nothing where Events.Admit refused.
 	Name string
 	// Detail is what was wrong: the transport (code 0 and TRANSPORT_MISMATCH),
 	// the sid (1), the method (2), the text that the client was told (4), the
-	// revision (5 and PROTOCOL_MISMATCH) or the cause of a failed callback.
+	// Origin (FOREIGN_ORIGIN), the revision (5 and PROTOCOL_MISMATCH) or the
+	// cause of a failed callback.
 	Detail string
 	// Previous is the session's own transport or revision in a mismatch.
 	Previous string
@@ -137,7 +139,8 @@ func (s *Server) tellConnectionError(on *loop.Loop, r *Request, e *HandshakeErro
 	s.events.ConnectionError(r, e)
 }
 
-// status of the answer over plain HTTP; over WebSocket it is always 400.
+// status of the answer over plain HTTP; over WebSocket it is 400, unless the
+// request was forbidden for where it comes from.
 func (r *refusal) status() int {
 	if r.code == refusedForbidden.code {
 		return 403

@@ -309,6 +309,43 @@ func ExampleCORS() {
 	// 204 ""
 }
 
+// Pages of other origins are refused unless they are listed. What is no browser
+// sends no Origin.
+func ExampleOptions_origins() {
+	url, stop := serve(engine.New(engine.Options{
+		Origins: []string{"https://example.com"}, // the server's public name, behind a proxy that changes Host
+	}, engine.Events{}))
+	defer stop()
+
+	for _, origin := range []string{"https://example.com", "https://example.org"} {
+		fmt.Println(ask(http.MethodGet, url, "Origin", origin).StatusCode)
+	}
+	fmt.Println(ask(http.MethodGet, url).StatusCode)
+	// Output:
+	// 200
+	// 403
+	// 200
+}
+
+// A session id alone is of no use here: each request of the session has to come
+// from the same address, with the same login.
+func ExampleOptions_bind() {
+	login := engine.BindCookie("login")
+	url, stop := serve(engine.New(engine.Options{
+		Bind: func(r *engine.Request) string { return engine.BindIP(r) + " " + login(r) },
+	}, engine.Events{
+		Open: func(s *engine.Session, _ *engine.Request) { _ = s.Send(engine.Message{Data: []byte("hello")}) },
+	}))
+	defer stop()
+
+	session := join(url) // without that cookie
+	fmt.Println(ask(http.MethodGet, session, "Cookie", "login=ada").StatusCode)
+	fmt.Println(ask(http.MethodGet, session).StatusCode)
+	// Output:
+	// 403
+	// 200
+}
+
 // A load balancer can keep a session on its server by a cookie.
 func ExampleCookie() {
 	url, stop := serve(engine.New(engine.Options{

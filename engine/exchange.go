@@ -20,6 +20,7 @@ type exchange struct {
 	home *loop.Loop // where the session lives
 
 	query     query
+	binding   binding // with Options.Bind
 	method    method
 	minor     int
 	keepAlive bool

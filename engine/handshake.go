@@ -52,6 +52,13 @@ func (h *httpConn) admitted(r *httpparse.Request, a *admission) {
 		refuse(refusedRevision, refusedRevision.because("", newRequest(r, h.conn).Query("EIO"), ""))
 		return
 	}
+	if s.options.Bind != nil {
+		var ok bool
+		if a.binding, ok = h.bind(r); !ok {
+			refuse(refusedForbidden, refusedForbidden.because("BINDING_MISMATCH", ErrCallbackPanic.Error(), ""))
+			return
+		}
+	}
 	if a.id == "" && s.options.GenerateID != nil {
 		id, err := h.generateID(r)
 		if err != nil {

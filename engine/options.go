@@ -110,8 +110,31 @@ type Options struct {
 	ForeignUpgradeTimeout time.Duration
 	// KeepForeignUpgrades leaves such requests open for IdleTimeout.
 	KeepForeignUpgrades bool
-	// CORS answers pages from other origins. Nil means that browsers keep
-	// them away.
+	// Origins are those whose pages may talk to the server beside its own and
+	// those that CORS allows: "https://example.com", with a port unless it is
+	// the scheme's own, without a path, in lower case. All other pages are
+	// refused with 403, be it WebSocket or polling: a request whose Origin has
+	// another host or port than its Host. A proxy in front has to pass Host on,
+	// or the public origin has to be here. "null", the Origin of sandboxed
+	// pages, is another origin. A request without Origin is from no browser and
+	// is let in, unless its Sec-Fetch-Site says otherwise.
+	//
+	// To poll, a page from elsewhere needs CORS, too: for it that is enough.
+	Origins []string
+	// AnyOrigin lets pages of every origin in. Every page on the Web may then
+	// open a session with the cookies of who looks at it and act in the name of
+	// that person: only for servers to which a cookie means nothing.
+	AnyOrigin bool
+	// Bind says, for each request of a session, polls, posts and the upgrade,
+	// what must be as it was at the handshake: credentials, an address; else
+	// the request is refused with 403, and the session stays as it is. So an id
+	// that was stolen is of no use alone. BindIP, BindHeader and BindCookie are
+	// ready to use; for more than one, join what they return. r is borrowed. It
+	// runs on the loop of the connection, for several at the same time, and
+	// must not block. Nil asks for nothing but the id.
+	Bind func(r *Request) string
+	// CORS answers pages from other origins, and lets them in. Nil means that
+	// browsers keep them from polling.
 	CORS *CORS
 	// Cookie carries the session id, for load balancers that keep clients with
 	// their server. Nil means none.
@@ -318,7 +341,7 @@ func (o Options) withDefaults() (Options, error) {
 // own copies what the caller could change after it was checked.
 func (o *Options) own() {
 	o.Transports, o.Revisions = slices.Clone(o.Transports), slices.Clone(o.Revisions)
-	o.Middleware = slices.Clone(o.Middleware)
+	o.Middleware, o.Origins = slices.Clone(o.Middleware), slices.Clone(o.Origins)
 	o.Exempt = append([]netip.Prefix{}, o.Exempt...) // an empty list stays one
 	if o.Cookie != nil {
 		c := *o.Cookie
@@ -404,6 +427,9 @@ func (o Options) check() error {
 	}
 	if d := o.PerMessageDeflate; d != nil && d.Threshold < 0 {
 		return bad("PerMessageDeflate.Threshold of %d is negative", d.Threshold)
+	}
+	if err := checkOrigins(o.Origins); err != nil {
+		return err
 	}
 	if o.CORS != nil {
 		if err := o.CORS.check(); err != nil {

@@ -110,20 +110,28 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 	if upgrade && h.goHome(p) {
 		return len(p)
 	}
-	switch cors := s.options.CORS; {
+	cors := s.options.CORS
+	allowed := cors.allowsPage(r)
+	switch {
 	case cors == nil:
 	case string(r.Method) != "OPTIONS":
-		x.headers = cors.appendHeaders(nil, r)
+		x.headers = cors.appendHeaders(nil, r, allowed)
 	case cors.PreflightContinue:
-		x.headers = cors.appendPreflight(nil, r)
+		x.headers = cors.appendPreflight(nil, r, allowed)
 	default:
-		h.preflight(cors, r)
+		// It is answered whoever asks: without Allow-Origin a browser goes no
+		// further.
+		h.preflight(cors, r, allowed)
 		return n
 	}
 	if x.method == methodGET && !x.query.hasSID && !h.mayShake(r, upgrade) {
 		return h.ended(p, n)
 	}
 	if s.middleware != nil && !h.runMiddleware(r) {
+		return h.ended(p, n)
+	}
+	if !s.originAllowed(r, allowed) {
+		h.forbid(r, upgrade, "FOREIGN_ORIGIN", string(r.Header("Origin")))
 		return h.ended(p, n)
 	}
 	if upgrade {
@@ -144,6 +152,13 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 		x.keepAlive = x.keepAlive && !r.HasBody()
 		h.handshakeRequest(r, p[:n], false)
 		return h.ended(p, n)
+	}
+	if s.options.Bind != nil {
+		var ok bool
+		if x.binding, ok = h.bind(r); !ok {
+			h.forbid(r, false, "BINDING_MISMATCH", ErrCallbackPanic.Error())
+			return n
+		}
 	}
 	h.tellHeaders(r)
 	return h.sessionRequest(r, p, n)
@@ -196,10 +211,10 @@ func (h *httpConn) foreign(r *httpparse.Request) {
 }
 
 // preflight answers an OPTIONS request (Fetch standard, CORS protocol).
-func (h *httpConn) preflight(cors *CORS, r *httpparse.Request) {
+func (h *httpConn) preflight(cors *CORS, r *httpparse.Request, allowed bool) {
 	x := &h.x
 	x.keepAlive = x.keepAlive && !r.HasBody()
-	x.headers = cors.appendPreflight(nil, r)
+	x.headers = cors.appendPreflight(nil, r, allowed)
 	x.answer(h.conn.Loop(), cors.preflightStatus(), "", "")
 }
 
@@ -279,6 +294,8 @@ func (h *httpConn) upgradeRequest(r *httpparse.Request, p []byte, n int) int {
 	switch {
 	case session == nil:
 		h.refuseHandshake(r, refusedSID, refusedSID.because("", newRequest(r, h.conn).Query("sid"), ""))
+	case !h.boundTo(session, r):
+		h.forbid(r, true, "BINDING_MISMATCH", "")
 	case x.query.revision != session.revision:
 		h.refuseHandshake(r, refusedRequest, refusedRequest.because("PROTOCOL_MISMATCH", revisionText(x.query.revision), revisionText(session.revision)))
 	case x.query.transport != WebSocket:

@@ -798,6 +798,8 @@ func setOptions(words []string) (o Options, echo bool, reject string, err error)
 			*p = value
 		case *Overflow:
 			*p = map[string]Overflow{"close": OverflowClose, "drop": OverflowDrop}[value]
+		case *[]string:
+			*p = strings.Split(value, ",")
 		case *[]Transport:
 			for _, name := range strings.Split(value, ",") {
 				*p = append(*p, parseTransport([]byte(name)))

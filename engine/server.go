@@ -38,6 +38,7 @@ type Server struct {
 	handshakes *peers.Rates // by address, of all loops
 	debug      debugLoggers
 
+	anyOrigin         bool         // pages from everywhere are let in
 	middleware        http.Handler // the chain of Options.Middleware; nil without
 	compressThreshold int          // of poll responses, bytes
 	deflateThreshold  int          // of WebSocket messages, bytes
@@ -67,6 +68,7 @@ func New(o Options, e Events) (*Server, error) {
 		handshakes: peers.NewRates(filled.HandshakeRate),
 	}
 	s.debug = newDebug(filled.Debug)
+	s.anyOrigin = filled.AnyOrigin || filled.CORS.opensToAll()
 	if !filled.NoTrailingSlash {
 		s.path = append(s.path, '/')
 	}
@@ -291,6 +293,7 @@ type Stats struct {
 	Conns      int
 	Queued     int64 // bytes that wait for clients, as Options.QueueBudget counts them
 	Overflowed int64 // sessions closed for ReasonOverflow, since the start
+	Forbidden  int64 // requests refused for their Origin or by Options.Bind, since the start
 
 	// Limits is how often each limit was met since the start:
 	//
@@ -307,6 +310,7 @@ func (s *Server) Stats() (total Stats) {
 		total.Conns += shard.loop.Conns()
 		total.Queued += shard.queued.Load() + shard.loop.Unsent()
 		total.Overflowed += shard.overflowed.Load()
+		total.Forbidden += shard.forbidden.Load()
 	}
 	for limit := range total.Limits {
 		total.Limits[limit] = s.meter.counts[limit].Load()

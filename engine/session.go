@@ -98,6 +98,7 @@ type extra struct {
 	sent     []func()          // to be called when the connection has drained
 	takeover *wsframe.Takeover // compression with context takeover
 	groups   []membership
+	binding  binding // of the handshake; with Options.Bind
 }
 
 func (s *Session) rare() *extra {

@@ -19,6 +19,7 @@ type shard struct {
 	sessions   atomic.Int64
 	queued     atomic.Int64      // bytes in all outboxes
 	overflowed atomic.Int64      // sessions closed for ReasonOverflow
+	forbidden  atomic.Int64      // requests refused for where they come from
 	groups     map[string]*group // nil when there are none
 	entropy    entropy
 
@@ -89,6 +90,9 @@ func (s *Server) register(l *loop.Loop, q query, a *admission) (*Session, bool) 
 	}
 	shard := s.shard(l)
 	session.secret = shard.entropy.secret()
+	if s.options.Bind != nil {
+		session.rare().binding = a.binding
+	}
 	if a.id != "" {
 		if !s.ownIDs.add(a.id, session.home()) {
 			l.Release(session.slot)
@@ -120,6 +124,9 @@ func (s *Server) arrived(x *exchange) (receiving bool) {
 	switch {
 	case session == nil:
 		x.reject(refusedSID, "", "", "")
+	case !session.boundTo(x.binding):
+		s.shard(home).forbidden.Add(1)
+		x.reject(refusedForbidden, "BINDING_MISMATCH", "", "")
 	case x.query.transport != Polling || session.Transport() != Polling:
 		x.reject(refusedRequest, "TRANSPORT_MISMATCH", x.query.transport.String(), session.Transport().String())
 	case x.query.revision != session.revision:

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -32,43 +33,10 @@ func TestBrowser(t *testing.T) {
 	defer pages.Close()
 	// A drain timeout over our patience: the sessions end because they are closed.
 	s := serve(t, "--cors-origin", pages.URL, "--ping-interval", "500ms", "--drain-timeout", "1m")
-	require.DirExists(t, "clients/node_modules", "engine.io-client is not installed: run make setup")
-	require.DirExists(t, "browser/node_modules", "playwright-core is not installed: run make setup")
-
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", "browser.js",
-		"--chromium", chromium(t),
-		"--page", pages.URL+"/?server="+url.QueryEscape("http://"+s.addr),
-		"--screenshot", filepath.Join(artifacts(t), "browser.png"))
-	cmd.Dir = "browser"
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it then ends the browser
-	cmd.WaitDelay = patience
-	var errs output
-	cmd.Stderr = &errs
-	stdout, err := cmd.StdoutPipe()
+	got, err := browse(t, pages.URL+"/?server="+url.QueryEscape("http://"+s.addr), "browser.png", func() {
+		_ = s.cmd.Process.Signal(syscall.SIGTERM) // an error says that it has ended, which the page tells
+	})
 	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-
-	got := map[string][]row{}
-	lines := bufio.NewScanner(stdout)
-	for lines.Scan() {
-		t.Logf("%s", lines.Text())
-		var line struct {
-			row
-			Ready bool
-		}
-		if json.Unmarshal(lines.Bytes(), &line) != nil {
-			continue
-		}
-		if line.Ready {
-			_ = s.cmd.Process.Signal(syscall.SIGTERM) // an error says that it has ended, which the page tells
-		}
-		if line.Session != "" {
-			got[line.Session] = append(got[line.Session], line.row)
-		}
-	}
-	require.NoError(t, cmd.Wait(), errs.String())
 	require.Equal(t, map[string][]row{
 		"upgrade": {
 			{"upgrade", "open", "polling"},
@@ -93,6 +61,82 @@ func TestBrowser(t *testing.T) {
 		},
 	}, got)
 	require.True(t, s.ends(stopPatience), "still running")
+}
+
+// A page of an origin that the server does not know gets nowhere, by WebSocket
+// or by polling; the same page is served when its origin is listed, by WebSocket
+// at least, which needs no CORS.
+func TestBrowserForeign(t *testing.T) {
+	pages := httptest.NewServer(browserPages())
+	defer pages.Close()
+	for _, listed := range []bool{false, true} {
+		var args []string
+		if listed {
+			args = []string{"--origin", pages.URL, "--ping-interval", "500ms"}
+		}
+		s := serve(t, args...)
+		got, err := browse(t, pages.URL+"/?foreign&server="+url.QueryEscape("http://"+s.addr), "foreign.png", func() {})
+		require.Error(t, err, "the session that polls cannot be served")
+		failed := map[string]bool{}
+		opened := map[string]bool{}
+		for session, rows := range got {
+			for _, r := range rows {
+				failed[session] = failed[session] || r.Step == "failed"
+				opened[session] = opened[session] || r.Step == "open"
+			}
+		}
+		require.True(t, failed["polling"], "%v", got)
+		require.False(t, opened["polling"], "%v", got)
+		require.Equal(t, !listed, failed["websocket"], "%v", got)
+		require.Equal(t, listed, opened["websocket"], "%v", got)
+	}
+}
+
+// browse shows a page in the browser and returns its rows by session. ready is
+// called when the page waits for the server to close its sessions. The error
+// says that a session failed.
+func browse(t *testing.T, page, screenshot string, ready func()) (map[string][]row, error) {
+	t.Helper()
+	require.DirExists(t, "clients/node_modules", "engine.io-client is not installed: run make setup")
+	require.DirExists(t, "browser/node_modules", "playwright-core is not installed: run make setup")
+
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "node", "browser.js",
+		"--chromium", chromium(t),
+		"--page", page,
+		"--screenshot", filepath.Join(artifacts(t), screenshot))
+	cmd.Dir = "browser"
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it then ends the browser
+	cmd.WaitDelay = patience
+	var errs output
+	cmd.Stderr = &errs
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+
+	got := map[string][]row{}
+	lines := bufio.NewScanner(stdout)
+	for lines.Scan() {
+		t.Logf("%s", lines.Text())
+		var line struct {
+			row
+			Ready bool
+		}
+		if json.Unmarshal(lines.Bytes(), &line) != nil {
+			continue
+		}
+		if line.Ready {
+			ready()
+		}
+		if line.Session != "" {
+			got[line.Session] = append(got[line.Session], line.row)
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		return got, fmt.Errorf("%w\n%s", err, errs.String())
+	}
+	return got, nil
 }
 
 // browserPages serves the page and the browser build of engine.io-client.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"compress/flate"
 	"compress/gzip"
@@ -10,11 +11,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -201,7 +204,7 @@ func TestFeaturesCORS(t *testing.T) {
 	p.isError(r, 1)
 	allowed(r)
 	r = getFrom(p, "EIO=4&transport=polling", theirs)
-	require.Equal(t, http.StatusOK, r.status)
+	p.isError(r, 4)
 	require.Empty(t, r.header.Values("Access-Control-Allow-Origin"))
 	allowed(s.dial(t).upgradeWith("EIO=4&transport=websocket", "Origin: "+ours+"\r\n"))
 
@@ -215,11 +218,86 @@ func TestFeaturesCORS(t *testing.T) {
 	t.Run("none", func(t *testing.T) {
 		p := serve(t).dial(t)
 		r := preflight(p, "EIO=4&transport=polling", ours)
-		p.isError(r, 2)
+		p.isError(r, 4)
 		require.Empty(t, r.header.Values("Access-Control-Allow-Origin"))
 		require.Empty(t, getFrom(p, "EIO=4&transport=polling", ours).header.Values("Access-Control-Allow-Origin"))
 	})
 	allClients(t, func(t *testing.T, client, transport string) { features(t, s, client, transport) })
+}
+
+// Pages may connect from the server's own origin and from those that are listed,
+// by WebSocket as by polling. Who is no browser always may.
+func TestFeaturesOrigin(t *testing.T) {
+	const ours, more, theirs = "https://app.example.com", "http://localhost:8080", "https://evil.example.com"
+	handshakes := func(t *testing.T, s *server, origin string) (polling, websocket int) {
+		t.Helper()
+		p := s.dial(t)
+		p.write(s.head("GET", "EIO=4&transport=polling") + "Origin: " + origin + "\r\n\r\n")
+		polling = p.reply("GET").status
+		p = s.dial(t)
+		p.write(s.head("GET", "EIO=4&transport=websocket") + wsHeaders + "Origin: " + origin + "\r\n\r\n")
+		return polling, p.reply("GET").status
+	}
+	for _, c := range []struct {
+		name    string
+		args    []string
+		allowed []string
+	}{
+		{"none", nil, nil},
+		{"a list", []string{"--origin", ours + "," + more}, []string{ours, more}},
+		{"one by one", []string{"--origin", ours, "--origin", more}, []string{ours, more}},
+		{"with CORS", []string{"--cors-origin", ours}, []string{ours}},
+		{"any", []string{"--any-origin"}, []string{ours, more, theirs, "null"}},
+		{"any by CORS", []string{"--cors-origin", "*"}, []string{ours, more, theirs, "null"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := serve(t, append([]string{"--loops", "2"}, c.args...)...)
+			for _, origin := range []string{"http://" + s.addr, "https://" + s.addr, ours, more, theirs, "null", "http://127.0.0.1"} {
+				polling, websocket := handshakes(t, s, origin)
+				if strings.HasSuffix(origin, "://"+s.addr) || slices.Contains(c.allowed, origin) || c.name[:3] == "any" {
+					require.Equal(t, []int{200, 101}, []int{polling, websocket}, origin)
+				} else {
+					require.Equal(t, []int{403, 403}, []int{polling, websocket}, origin)
+				}
+			}
+			s.goesOn(t)
+			require.Equal(t, c.name[:3] == "any", strings.Contains(s.stderr.String(), "pages of every origin"), s.stderr.String())
+		})
+	}
+}
+
+// With --bind-ip a session id is of no use from another address.
+func TestFeaturesBindIP(t *testing.T) {
+	elsewhere := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}, Timeout: patience}
+	for _, bound := range []bool{true, false} {
+		s := serve(t, fmt.Sprintf("--bind-ip=%v", bound))
+		mine := s.poll4(t)
+		mine.echoes()
+		for _, c := range []struct {
+			method, request string
+			otherwise       int
+		}{
+			{"POST", s.postRequest(mine.query(), "4hello"), http.StatusOK},
+			{"GET", s.getRequest(mine.query()), http.StatusOK},
+			{"GET", s.upgradeRequest(mine.with("websocket")), http.StatusSwitchingProtocols},
+		} {
+			conn, err := elsewhere.Dial("tcp", s.addr)
+			if err != nil {
+				t.Skipf("this system has no second address of its own: %v", err)
+			}
+			t.Cleanup(func() { conn.Close() })
+			p := &peer{t: t, s: s, conn: conn, r: bufio.NewReader(conn)}
+			p.write(c.request)
+			want := c.otherwise
+			if bound {
+				want = http.StatusForbidden
+			}
+			require.Equal(t, want, p.reply(c.method).status, c.request)
+		}
+		if bound {
+			mine.echoes()
+		}
+	}
 }
 
 // The initial packet is the first message of every session, with its handshake.

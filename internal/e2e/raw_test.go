@@ -156,7 +156,11 @@ func (p *peer) post(query, body string) reply {
 // isError checks for an Engine.IO error as plain HTTP requests get it.
 func (p *peer) isError(r reply, code int) {
 	p.t.Helper()
-	require.Equal(p.t, http.StatusBadRequest, r.status, "%v", r)
+	status := http.StatusBadRequest
+	if code == 4 {
+		status = http.StatusForbidden
+	}
+	require.Equal(p.t, status, r.status, "%v", r)
 	require.Equal(p.t, "application/json", r.header.Get("Content-Type"))
 	require.Equal(p.t, fmt.Sprintf(`{"code":%d,"message":"%s"}`, code, errorMessages[code]), r.body)
 }
@@ -166,6 +170,7 @@ var errorMessages = map[int]string{
 	1: "Session ID unknown",
 	2: "Bad handshake method",
 	3: "Bad request",
+	4: "Forbidden",
 	5: "Unsupported protocol version",
 }
 

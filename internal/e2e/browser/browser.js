@@ -36,8 +36,11 @@ async function main() {
       print({ pageerror: err.message });
       process.exitCode = 1;
     });
-    const websockets = { upgrade: 0, polling: 0 };
-    page.on('websocket', (ws) => websockets[new URL(ws.url()).searchParams.get('session')]++);
+    const websockets = {};
+    page.on('websocket', (ws) => {
+      const session = new URL(ws.url()).searchParams.get('session');
+      websockets[session] = (websockets[session] || 0) + 1;
+    });
 
     await page.goto(options.page);
     try {
@@ -48,8 +51,8 @@ async function main() {
       await fail(page);
     } finally {
       for (const row of await page.evaluate(() => window.rows)) print(row);
-      for (const session in websockets) {
-        print({ session, step: 'websockets', result: String(websockets[session]) });
+      for (const session of await page.evaluate(() => Object.keys(window.sessions))) {
+        print({ session, step: 'websockets', result: String(websockets[session] || 0) });
       }
       await page.screenshot({ path: options.screenshot, fullPage: true });
     }

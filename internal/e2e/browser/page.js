@@ -1,9 +1,12 @@
 // Runs two sessions of the browser build of engine.io-client against the server
 // of ?server=, one that upgrades and one that only polls, and shows each step as
-// a row. Both then stay open until the server closes them.
+// a row. Both then stay open until the server closes them. With &foreign the
+// sessions are one by WebSocket alone and one that polls, which end at once when
+// the server does not want this page.
 'use strict';
 
-const server = new URLSearchParams(location.search).get('server');
+const parameters = new URLSearchParams(location.search);
+const server = parameters.get('server');
 
 // What browser.js waits for and reads.
 window.sessions = {};
@@ -131,7 +134,10 @@ function same(want, got) {
 
 document.querySelector('#where').textContent = `Page from ${location.origin}, server at ${server}`;
 document.querySelector('#agent').textContent = navigator.userAgent;
-for (const [name, transports] of [['upgrade', ['polling', 'websocket']], ['polling', ['polling']]]) {
+const sessions = parameters.has('foreign')
+  ? [['websocket', ['websocket']], ['polling', ['polling']]]
+  : [['upgrade', ['polling', 'websocket']], ['polling', ['polling']]];
+for (const [name, transports] of sessions) {
   window.sessions[name] = new Session(name, { transports });
   window.sessions[name].run();
 }

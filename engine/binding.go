@@ -1,0 +1,74 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net/http"
+
+	"turbine/httpparse"
+)
+
+// A binding is what Options.Bind said about a request, as a hash: short, and of
+// no use to who reads it, since what was said may be a password.
+type binding [8]byte
+
+// bind asks Options.Bind about r, which it borrows. It reports false after a
+// panic there.
+func (h *httpConn) bind(r *httpparse.Request) (b binding, ok bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.server.shard(h.conn.Loop()).logPanic(h.server.options.Logger, "panic in Bind; the client is refused", p)
+		}
+	}()
+	sum := sha256.Sum256([]byte(h.server.options.Bind(newRequest(r, h.conn))))
+	copy(b[:], sum[:])
+	return b, true
+}
+
+// boundTo reports whether a request with the binding b may come to the session.
+func (s *Session) boundTo(b binding) bool {
+	return s.server.options.Bind == nil || subtle.ConstantTimeCompare(s.extra.binding[:], b[:]) == 1
+}
+
+// boundTo is Session.boundTo for a WebSocket handshake, which is at the session's
+// loop already. It borrows r.
+func (h *httpConn) boundTo(s *Session, r *httpparse.Request) bool {
+	if h.server.options.Bind == nil {
+		return true
+	}
+	b, ok := h.bind(r)
+	return ok && s.boundTo(b)
+}
+
+// BindIP binds a session to the client's IP address, and with IPv6 to its /64:
+// the rest a client changes by itself (RFC 8981). Behind a proxy all clients
+// have the proxy's; bind to what it says of them instead, such as
+// BindHeader("X-Real-IP") where it replaces that field. Clients whose address
+// changes, as that of a phone between networks does, lose their session.
+func BindIP(r *Request) string {
+	ip := r.RemoteAddr().Addr().Unmap()
+	if ip.Is6() && !ip.IsLinkLocalUnicast() {
+		if network, err := ip.Prefix(64); err == nil {
+			return network.String()
+		}
+	}
+	return ip.String()
+}
+
+// BindHeader binds a session to the value of a header field, such as
+// Authorization: who has none at first must not have one later.
+func BindHeader(name string) func(*Request) string {
+	return func(r *Request) string { return r.Header(name) }
+}
+
+// BindCookie binds a session to the value of a cookie, such as the one of the
+// application's own login.
+func BindCookie(name string) func(*Request) string {
+	return func(r *Request) string {
+		cookies := http.Request{Header: http.Header{"Cookie": {r.Header("Cookie")}}}
+		if c, err := cookies.Cookie(name); err == nil {
+			return c.Value
+		}
+		return ""
+	}
+}

@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"bytes"
+	"strings"
+
+	"turbine/httpparse"
+)
+
+// originAllowed reports whether the page that made r, if one did, may talk to
+// the server: a page of the server's own origin, of Options.Origins, or of CORS,
+// which the caller has asked. It borrows r.
+//
+// A browser says Origin with each WebSocket handshake, and with each poll and
+// post of a page from elsewhere, and no page can keep it from that. A script
+// element, as JSONP uses them, is the exception: it has no Origin, but from
+// newer browsers, over TLS or to localhost, a Sec-Fetch-Site.
+func (s *Server) originAllowed(r *httpparse.Request, byCORS bool) bool {
+	if s.anyOrigin || byCORS {
+		return true
+	}
+	origin := r.Header("Origin")
+	if origin == nil {
+		switch string(r.Header("Sec-Fetch-Site")) {
+		case "cross-site", "same-site":
+			return false
+		}
+		return true
+	}
+	if sameOrigin(origin, r.Header("Host")) {
+		return true
+	}
+	for _, allowed := range s.options.Origins {
+		if allowed == string(origin) {
+			return true
+		}
+	}
+	return false
+}
+
+// sameOrigin compares host and port. Whether the client came over TLS only the
+// proxy in front knows, if there is one, and it may have added either scheme's
+// port to Host: so these two and none are the same here.
+func sameOrigin(origin, host []byte) bool {
+	scheme, authority, ok := bytes.Cut(origin, schemeEnd)
+	if !ok || string(scheme) != "https" && string(scheme) != "http" {
+		return false // "null", or an app with a page of its own
+	}
+	name, port := splitHost(authority)
+	hostName, hostPort := splitHost(host)
+	return len(name) > 0 && bytes.EqualFold(name, hostName) &&
+		(string(port) == string(hostPort) || defaultPort(port) && defaultPort(hostPort))
+}
+
+var schemeEnd = []byte("://")
+
+// splitHost cuts the port off, which is empty without one. The brackets around
+// an IPv6 address stay.
+func splitHost(p []byte) (name, port []byte) {
+	colon := bytes.LastIndexByte(p, ':')
+	if colon < 0 || bytes.IndexByte(p[colon:], ']') >= 0 {
+		return p, nil
+	}
+	return p[:colon], p[colon+1:]
+}
+
+func defaultPort(p []byte) bool { return len(p) == 0 || string(p) == "80" || string(p) == "443" }
+
+// checkOrigins is for Options.Origins.
+func checkOrigins(origins []string) error {
+	for _, origin := range origins {
+		switch {
+		case origin == "*":
+			return badOption("Origins: for pages from anywhere set AnyOrigin instead of \"*\"")
+		case !isOrigin(origin) || strings.ToLower(origin) != origin:
+			return badOption("Origins: %q is not an origin like https://example.com, in lower case, without a path or slash at its end", origin)
+		}
+	}
+	return nil
+}
+
+// forbid refuses a request because of where it comes from, whatever it asks for.
+// It borrows r.
+func (h *httpConn) forbid(r *httpparse.Request, upgrade bool, name, detail string) {
+	s, on := h.server, h.conn.Loop()
+	s.shard(on).forbidden.Add(1)
+	s.report(r, h.conn, refusedForbidden.because(name, detail, ""))
+	if upgrade {
+		h.refuseUpgrade(403, refusedForbidden.message, false)
+		return
+	}
+	h.x.keepAlive = h.x.keepAlive && !r.HasBody()
+	h.x.refuse(on, refusedForbidden, "")
+}
