@@ -117,7 +117,9 @@ type Options struct {
 	// another host or port than its Host. A proxy in front has to pass Host on,
 	// or the public origin has to be here. "null", the Origin of sandboxed
 	// pages, is another origin. A request without Origin is from no browser and
-	// is let in, unless its Sec-Fetch-Site says otherwise.
+	// is let in, or from a script element: those of pages from elsewhere, also
+	// listed ones, are refused where the browser says so by Sec-Fetch-Site,
+	// over TLS and to localhost.
 	//
 	// To poll, a page from elsewhere needs CORS, too: for it that is enough.
 	Origins []string

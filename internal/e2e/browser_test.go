@@ -63,32 +63,43 @@ func TestBrowser(t *testing.T) {
 	require.True(t, s.ends(stopPatience), "still running")
 }
 
-// A page of an origin that the server does not know gets nowhere, by WebSocket
-// or by polling; the same page is served when its origin is listed, by WebSocket
-// at least, which needs no CORS.
+// A page of an origin that the server does not know gets nowhere: by WebSocket,
+// by polling, or by a script element, which sends no Origin. When its origin is
+// listed it gets a WebSocket; to poll it would need CORS, and a script element
+// does not say whose it is. With --any-origin that one is served, too.
 func TestBrowserForeign(t *testing.T) {
 	pages := httptest.NewServer(browserPages())
 	defer pages.Close()
-	for _, listed := range []bool{false, true} {
-		var args []string
-		if listed {
-			args = []string{"--origin", pages.URL, "--ping-interval", "500ms"}
-		}
-		s := serve(t, args...)
-		got, err := browse(t, pages.URL+"/?foreign&server="+url.QueryEscape("http://"+s.addr), "foreign.png", func() {})
-		require.Error(t, err, "the session that polls cannot be served")
-		failed := map[string]bool{}
-		opened := map[string]bool{}
-		for session, rows := range got {
-			for _, r := range rows {
-				failed[session] = failed[session] || r.Step == "failed"
-				opened[session] = opened[session] || r.Step == "open"
+	for _, c := range []struct {
+		name, flag string
+		websocket  bool
+		script     string
+	}{
+		{"unknown", "--origin=https://example.com", false, "refused"},
+		{"listed", "--origin=" + pages.URL, true, "refused"},
+		{"any", "--any-origin", true, "read"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := serve(t, c.flag, "--ping-interval", "500ms")
+			got, err := browse(t, pages.URL+"/?foreign&server="+url.QueryEscape("http://"+s.addr), "foreign-"+c.name+".png", func() {})
+			require.Error(t, err, "the session that polls cannot be served")
+			steps := map[string]string{}
+			for session, rows := range got {
+				for _, r := range rows {
+					steps[session+" "+r.Step] = r.Result
+				}
 			}
-		}
-		require.True(t, failed["polling"], "%v", got)
-		require.False(t, opened["polling"], "%v", got)
-		require.Equal(t, !listed, failed["websocket"], "%v", got)
-		require.Equal(t, listed, opened["websocket"], "%v", got)
+			require.NotContains(t, steps, "polling open")
+			require.Contains(t, steps, "polling failed")
+			require.Equal(t, c.script, steps["script jsonp"])
+			if c.websocket {
+				require.Equal(t, "websocket", steps["websocket open"])
+				require.NotContains(t, steps, "websocket failed")
+			} else {
+				require.NotContains(t, steps, "websocket open")
+				require.Contains(t, steps, "websocket failed")
+			}
+		})
 	}
 }
 

@@ -2,7 +2,7 @@
 // of ?server=, one that upgrades and one that only polls, and shows each step as
 // a row. Both then stay open until the server closes them. With &foreign the
 // sessions are one by WebSocket alone and one that polls, which end at once when
-// the server does not want this page.
+// the server does not want this page, and a script element asks for a third.
 'use strict';
 
 const parameters = new URLSearchParams(location.search);
@@ -67,7 +67,7 @@ class Session {
       await this.echoed('sent over websocket');
     } else {
       this.send();
-      await this.echoed('sent over polling');
+      await this.echoed(`sent over ${this.socket.transport.name}`);
     }
     await this.until(() => this.pings >= 3);
     this.row('pinged', '3 times');
@@ -140,4 +140,21 @@ const sessions = parameters.has('foreign')
 for (const [name, transports] of sessions) {
   window.sessions[name] = new Session(name, { transports });
   window.sessions[name].run();
+}
+
+// JSONP: the answer to a script element is a call of ___eio[0].
+if (parameters.has('foreign')) {
+  const session = { name: 'script', ready: false, closed: false, failure: '' };
+  window.sessions.script = session;
+  const end = (result) => {
+    if (session.ready) return;
+    session.ready = session.closed = true;
+    window.rows.push({ session: 'script', step: 'jsonp', result, note: '', failed: false });
+  };
+  window.___eio = [() => end('read')];
+  const script = document.createElement('script');
+  script.onload = () => end('not called');
+  script.onerror = () => end('refused');
+  script.src = `${server}/engine.io/?EIO=4&transport=polling&j=0`;
+  document.head.append(script);
 }
