@@ -101,7 +101,9 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 		octets:    string(r.Header("Content-Type")) == typeOctets,
 	}
 	x := &h.x
-	if !bytes.HasPrefix(r.Target, s.path) {
+	// The path, not the target: RFC 9112, 3.2.2 has us take absolute-form, too,
+	// which some proxies pass on.
+	if !bytes.HasPrefix(r.Path, s.path) {
 		h.foreign(r)
 		return n
 	}
@@ -191,7 +193,9 @@ func (h *httpConn) ended(p []byte, n int) int {
 func (h *httpConn) foreign(r *httpparse.Request) {
 	x, o := &h.x, &h.server.options
 	if !r.Upgrade {
-		x.keepAlive = x.keepAlive && !r.HasBody()
+		// Who asks for a tunnel may send what is meant for its far end before the
+		// answer has come; we would take that for requests.
+		x.keepAlive = x.keepAlive && !r.HasBody() && string(r.Method) != "CONNECT"
 		x.answer(h.conn.Loop(), 501, typeText, "Not Implemented")
 		return
 	}
@@ -280,6 +284,12 @@ func (h *httpConn) upgradeRequest(r *httpparse.Request, p []byte, n int) int {
 		h.refuseHandshake(r, refused, e)
 		return len(p)
 	}
+	// RFC 9110, 7.8: the new protocol begins behind the whole request. A proxy
+	// may pass on a body that we would take for frames.
+	if r.HasBody() {
+		h.refuseHandshake(r, refusedRequest, refusedRequest.because("TRANSPORT_HANDSHAKE_ERROR", "", ""))
+		return len(p)
+	}
 	if !x.query.hasSID {
 		if x.query.transport != WebSocket {
 			h.acceptUpgrade(r, rejectWebSocket)
@@ -315,8 +325,8 @@ func (h *httpConn) upgradeRequest(r *httpparse.Request, p []byte, n int) int {
 // open. It borrows r.
 func (h *httpConn) acceptUpgrade(r *httpparse.Request, open func(*loop.Conn)) {
 	handshake := wsframe.Handshake{
-		Method: r.Method, Upgrade: r.Header("Upgrade"), Key: r.Header("Sec-WebSocket-Key"),
-		Version: r.Header("Sec-WebSocket-Version"), Protocol: r.Header("Sec-WebSocket-Protocol"),
+		Method: r.Method, Upgrade: onlyHeader(r, "Upgrade"), Key: onlyHeader(r, "Sec-WebSocket-Key"),
+		Version: onlyHeader(r, "Sec-WebSocket-Version"), Protocol: r.Header("Sec-WebSocket-Protocol"),
 		Extensions: r.Header("Sec-WebSocket-Extensions"),
 	}
 	if err := handshake.Check(); err != nil {
@@ -334,6 +344,21 @@ func (h *httpConn) acceptUpgrade(r *httpparse.Request, open func(*loop.Conn)) {
 	conn := h.conn
 	h.finish()
 	open(conn)
+}
+
+// onlyHeader is r.Header for a field that is sent once, RFC 6455, 11.3: nil when
+// it is repeated, because a proxy may have looked at the other one.
+func onlyHeader(r *httpparse.Request, name string) (value []byte) {
+	for _, h := range r.Headers {
+		if !bytes.EqualFold(h.Name, []byte(name)) {
+			continue
+		}
+		if value != nil {
+			return nil
+		}
+		value = h.Value
+	}
+	return value
 }
 
 // refuseHandshake answers a WebSocket handshake with one of the protocol's
