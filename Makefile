@@ -6,10 +6,13 @@ CLIENTS := internal/e2e/clients
 BROWSER := internal/e2e/browser
 CHROMIUM ?= chromium
 export CHROMIUM
+NGINX ?= nginx
+HAPROXY ?= haproxy
+export NGINX HAPROXY
 # What the event loop compiles for (package loop is the only one that cares).
 TARGETS := linux/amd64 linux/arm64 linux/386 darwin/arm64 darwin/amd64 freebsd/amd64
 
-.PHONY: check chromium build run setup test fmt vet cross unit race e2e lint fuzz bench bench-quick bench-sim bench-million bench-micro pgo cover clean
+.PHONY: check chromium proxies build run setup test fmt vet cross unit race e2e lint fuzz bench bench-quick bench-sim bench-million bench-micro pgo cover clean
 
 check: lint test
 
@@ -20,8 +23,8 @@ build:
 run: build
 	./turbine $(ARGS)
 
-# All that the tests need: Go modules, the official clients and a browser.
-setup: $(CLIENTS)/node_modules/.package-lock.json $(BROWSER)/node_modules/.package-lock.json chromium
+# All that the tests need: Go modules, the official clients, a browser and proxies.
+setup: $(CLIENTS)/node_modules/.package-lock.json $(BROWSER)/node_modules/.package-lock.json chromium proxies
 	go mod download
 
 $(BROWSER)/node_modules/.package-lock.json: $(BROWSER)/package-lock.json
@@ -34,6 +37,13 @@ chromium:
 		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 		apt-get update && apt-get install -y --no-install-recommends chromium fonts-dejavu-core; \
 	} || echo "no browser: install chromium or set CHROMIUM"
+
+# Where they cannot be installed, TestProxy... say what to do.
+proxies:
+	@{ PATH="$$PATH:/usr/sbin"; command -v "$(NGINX)" && command -v "$(HAPROXY)"; } >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		apt-get update && apt-get install -y --no-install-recommends nginx-light haproxy; \
+	} || echo "no proxies: install nginx and haproxy or set NGINX and HAPROXY"
 
 $(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package-lock.json
 	cd $(CLIENTS) && npm ci --no-audit --no-fund

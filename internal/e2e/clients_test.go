@@ -39,13 +39,14 @@ func TestClientHeartbeats(t *testing.T) {
 	}
 }
 
-func scenario(t *testing.T, s *server, client, transport, name string) {
+func scenario(t *testing.T, s *server, client, transport, name string, more ...string) {
 	t.Helper()
 	require.DirExists(t, "clients/node_modules", "the clients are not installed: run make setup")
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", "scenario.js", "--url", "http://"+s.addr,
-		"--client", client, "--transport", transport, "--scenario", name, "--timeout", "60")
+	args := []string{"scenario.js", "--url", "http://" + s.addr, "--client", client,
+		"--transport", transport, "--scenario", name, "--timeout", "60"}
+	cmd := exec.CommandContext(ctx, "node", append(args, more...)...)
 	cmd.Dir = "clients"
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()

@@ -1,6 +1,6 @@
 // Package e2e tests the turbine binary from outside: it builds it, starts it
 // on a free port and talks to it over real sockets. It imports nothing of the
-// project, so that it sees only what a peer sees.
+// project but a table of requests, so that it sees only what a peer sees.
 //
 //   - clients_test.go runs the official Engine.IO clients of three generations,
 //     installed in clients/ by a lock file (`make e2e-setup`).
@@ -12,6 +12,9 @@
 //     an initial packet, admission (testapp) and another path, and JSONP by hand.
 //   - browser_test.go has a real browser load a page from another origin; see
 //     browser/.
+//   - proxied_test.go, habits_test.go and smuggling_test.go put nginx and haproxy
+//     in front of two instances, with the recipes of docs/deploy.md: the clients
+//     again, many on shared connections, and the table of internal/requests.
 //   - binary_test.go checks the command line, the environment and the signals.
 //
 // The binary is built with the tags and the race detector of the test run:

@@ -5,6 +5,7 @@
 //     --transport polling|websocket|upgrade
 //     --scenario text|binary|mixed|large|during-upgrade|fifty|heartbeat|all
 //     [--timeout 60]
+//     [--cookie name=value]  sent with every request
 //
 // A scenario passes when every message came back once, in order and unchanged,
 // the transport was the one asked for, and the session ended by our own close.
@@ -104,11 +105,12 @@ class Run {
     this.client = options.client;
     this.transport = options.transport;
     this.library = require(clients[options.client]);
+    this.extra = options.cookie ? { extraHeaders: { Cookie: options.cookie } } : {};
     this.sessions = [];
   }
 
   open(extra) {
-    const s = new Session(this.library, this.url, this.transport, extra);
+    const s = new Session(this.library, this.url, this.transport, { ...this.extra, ...extra });
     this.sessions.push(s);
     return s.opened();
   }

@@ -1,0 +1,314 @@
+package e2e
+
+import (
+	"bytes"
+	"cmp"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var proxyKinds = []string{"nginx", "nginx unbuffered", "haproxy"}
+
+// A proxy is nginx or haproxy with the recipe of docs/deploy.md, in front of two
+// instances, with a tap before each.
+type proxy struct {
+	*server          // what clients see of it
+	kind      string // "nginx" or "haproxy"
+	instances [2]*server
+	taps      [2]*tap // in front of the instances
+	log       func() string
+}
+
+// behind starts two instances and a proxy in front of them, and ends them with
+// the test. change edits the proxy's configuration; nil leaves it.
+func behind(t *testing.T, kind string, change func(config string) string) *proxy {
+	t.Helper()
+	kind, unbuffered, _ := strings.Cut(kind, " ")
+	p := &proxy{kind: kind}
+	config := recipe(t, kind)
+	if unbuffered != "" { // requests and responses are passed on while they come
+		const buffered = "        client_max_body_size"
+		require.Contains(t, config, buffered)
+		config = strings.Replace(config, buffered, "proxy_request_buffering off;\nproxy_buffering off;\n"+buffered, 1)
+	}
+	for i, port := range []string{"127.0.0.1:3001", "127.0.0.1:3002"} {
+		p.instances[i] = serve(t, "--cookie", "io")
+		p.taps[i] = newTap(t, p.instances[i].addr)
+		config = strings.ReplaceAll(config, port, p.taps[i].addr)
+	}
+	if change != nil {
+		config = change(config)
+	}
+	addr := freeAddr(t)
+	p.server = &server{addr: addr, path: "/engine.io/", exited: make(chan struct{})}
+	dir := t.TempDir()
+	file := filepath.Join(dir, kind+".conf")
+	var stdout output
+	switch kind {
+	case "nginx":
+		p.cmd = exec.Command(find(t, "NGINX", "nginx", "nginx-light"), "-e", filepath.Join(dir, "error.log"), "-p", dir, "-c", file)
+		config = nginxConfig(dir, strings.Replace(config, "listen 80;", "listen "+addr+";", 1))
+		p.log = func() string {
+			text, err := os.ReadFile(filepath.Join(dir, "access.log"))
+			require.NoError(t, err)
+			return string(text)
+		}
+	case "haproxy":
+		p.cmd = exec.Command(find(t, "HAPROXY", "haproxy", "haproxy"), "-db", "-f", file)
+		config = haproxyConfig(strings.Replace(config, "bind :80", "bind "+addr, 1))
+		p.log = stdout.String
+	}
+	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
+	p.cmd.Stdout, p.cmd.Stderr = &stdout, &p.stderr
+	require.NoError(t, p.cmd.Start())
+	go func() {
+		defer close(p.exited)
+		_ = p.cmd.Wait()
+	}()
+	t.Cleanup(func() { p.end(t) })
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil || p.ends(0)
+	}, patience, 5*time.Millisecond, "%s does not listen", kind)
+	require.False(t, p.ends(0), "%s ended: %s", kind, p.stderr.String())
+	return p
+}
+
+// end stops the proxy.
+func (p *proxy) end(t *testing.T) {
+	if t.Failed() {
+		t.Logf("stderr of %s:\n%s", p.kind, p.stderr.String())
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	if !p.ends(stopPatience) {
+		_ = p.cmd.Process.Kill()
+		<-p.exited
+		t.Errorf("%s was still running %v after SIGTERM", p.kind, stopPatience)
+	}
+}
+
+// find returns the program to use: what the variable says, or what Debian's
+// package installs, where a user's PATH may not reach.
+func find(t *testing.T, variable, name, debian string) string {
+	t.Helper()
+	name = cmp.Or(os.Getenv(variable), name)
+	path, err := exec.LookPath(name)
+	if err != nil {
+		path, err = exec.LookPath("/usr/sbin/" + name)
+	}
+	require.NoError(t, err, "run `apt-get install %s` as root, or set %s to the path of the program", debian, variable)
+	return path
+}
+
+// recipe returns the block of docs/deploy.md in that language.
+func recipe(t *testing.T, kind string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/deploy.md")
+	require.NoError(t, err)
+	_, block, ok := strings.Cut(string(text), "```"+kind+"\n")
+	require.True(t, ok, "docs/deploy.md has no recipe for %s", kind)
+	block, _, ok = strings.Cut(block, "```")
+	require.True(t, ok)
+	return block
+}
+
+// nginxConfig is a configuration for one process in the foreground, which
+// writes a line for each request: the client's port, the instances it was given
+// to, status, line.
+func nginxConfig(dir, recipe string) string {
+	return strings.NewReplacer("$DIR", dir, "$RECIPE", recipe).Replace(`
+daemon off;
+master_process off;
+pid $DIR/nginx.pid;
+events { worker_connections 1024; }
+http {
+	log_format given '$remote_port|$upstream_addr|$status|$request';
+	access_log $DIR/access.log given;
+	client_body_temp_path $DIR/body;
+	proxy_temp_path $DIR/proxy;
+	fastcgi_temp_path $DIR/fastcgi;
+	uwsgi_temp_path $DIR/uwsgi;
+	scgi_temp_path $DIR/scgi;
+	client_header_timeout 5s;
+	client_body_timeout 5s;
+$RECIPE
+}
+`)
+}
+
+// haproxyConfig is a configuration for one thread, which writes the same.
+func haproxyConfig(recipe string) string {
+	return "global\n    nbthread 1\n    maxconn 2000\n    log stdout format raw local0\n" +
+		strings.Replace(recipe, "defaults\n", "defaults\n    log global\n    log-format \"%cp|%s|%ST|%HM %HU\"\n", 1)
+}
+
+// given is how many requests of the client at that port, or of all if there is
+// none, the proxy says in this part of its log that it has given to an
+// instance; one that it gave to two counts twice.
+func given(log, port string) (n int64) {
+	for line := range strings.Lines(log) {
+		client, rest, _ := strings.Cut(line, "|")
+		instance, _, ok := strings.Cut(rest, "|")
+		if ok && (port == "" || client == port) && instance != "-" && instance != "<NOSRV>" {
+			n += 1 + int64(strings.Count(instance, ","))
+		}
+	}
+	return n
+}
+
+// answers is how many responses the instances have sent.
+func (p *proxy) answers() int64 { return p.taps[0].answers.Load() + p.taps[1].answers.Load() }
+
+// conns is how many connections the proxy has opened to the instances.
+func (p *proxy) conns() int64 { return p.taps[0].conns.Load() + p.taps[1].conns.Load() }
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// A tap stands in front of an instance, passes all bytes on and counts.
+type tap struct {
+	addr    string
+	to      string
+	conns   atomic.Int64
+	answers atomic.Int64 // status lines, without those of interim responses
+	end     func()       // listens no more, and waits for the connections to end
+
+	mu   sync.Mutex
+	last []byte // of what the proxy has sent, for the message of a failure
+}
+
+func newTap(t *testing.T, to string) *tap {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	tp := &tap{addr: l.Addr().String(), to: to}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			tp.conns.Add(1)
+			running.Go(func() { tp.pass(conn) })
+		}
+	})
+	tp.end = sync.OnceFunc(func() {
+		l.Close()
+		running.Wait()
+	})
+	t.Cleanup(tp.end) // the proxy, started later, has ended by now
+	return tp
+}
+
+// pass passes on in both directions until both have ended.
+func (tp *tap) pass(from net.Conn) {
+	defer from.Close()
+	to, err := net.Dial("tcp", tp.to)
+	if err != nil {
+		return
+	}
+	defer to.Close()
+	var requests sync.WaitGroup
+	requests.Go(func() { stream(to, io.TeeReader(from, (*heard)(tp))) })
+	stream(from, io.TeeReader(to, &counter{n: &tp.answers}))
+	requests.Wait()
+}
+
+// stream copies to the end and hands that on, too. A connection that cannot
+// take more is reset, so that the other direction ends as well.
+func stream(to net.Conn, from io.Reader) {
+	if _, err := io.Copy(to, from); err != nil {
+		to.Close()
+		return
+	}
+	_ = to.(*net.TCPConn).CloseWrite()
+}
+
+const heardSize = 4096
+
+// heard is a tap as the keeper of what the proxy has sent.
+type heard tap
+
+func (h *heard) Write(p []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.last = append(h.last, p...)
+	h.last = h.last[max(0, len(h.last)-heardSize):]
+	return len(p), nil
+}
+
+// lately returns the end of what the proxy has sent to either instance.
+func (p *proxy) lately() (text []string) {
+	for _, tp := range p.taps {
+		tp.mu.Lock()
+		text = append(text, string(tp.last))
+		tp.mu.Unlock()
+	}
+	return text
+}
+
+// counter counts status lines in what an instance sends, however it is cut.
+type counter struct {
+	n     *atomic.Int64
+	carry []byte
+}
+
+const statusLine = "HTTP/1.1 200"
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.carry = append(c.carry, p...)
+	rest := c.carry
+	for {
+		i := bytes.Index(rest, []byte(statusLine[:len("HTTP/1.1 ")]))
+		if i < 0 || i+len(statusLine) > len(rest) {
+			break
+		}
+		if rest[i+len("HTTP/1.1 ")] != '1' || string(rest[i:i+len(statusLine)]) == "HTTP/1.1 101" {
+			c.n.Add(1)
+		}
+		rest = rest[i+len(statusLine):]
+	}
+	c.carry = append(c.carry[:0], rest[max(0, len(rest)-len(statusLine)+1):]...)
+	return len(p), nil
+}
+
+// What the tests of proxies rest on.
+func TestTapCounts(t *testing.T) {
+	s := serve(t)
+	tp := newTap(t, s.addr)
+	p := (&server{addr: tp.addr, path: s.path}).dial(t)
+	p.write(s.getRequest("EIO=4") + s.getRequest("EIO=4&transport=polling") + s.head("HEAD", "") + "\r\n")
+	require.Equal(t, 400, p.reply("GET").status)
+	require.Equal(t, 200, p.reply("GET").status)
+	require.Equal(t, 400, p.reply("HEAD").status)
+	require.EqualValues(t, 3, tp.answers.Load())
+	require.EqualValues(t, 1, tp.conns.Load())
+	p.conn.Close()
+
+	var n atomic.Int64
+	c := counter{n: &n}
+	for _, b := range []byte("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nHTTP/1.1 HTTP/1.1 101 Switching\r\n\r\nHTTP/1.1 4") {
+		_, _ = c.Write([]byte{b})
+	}
+	require.EqualValues(t, 2, n.Load())
+}
