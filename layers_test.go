@@ -38,6 +38,9 @@ const (
 	klauspostFlate = "github.com/klauspost/compress/flate"
 	klauspostGzip  = "github.com/klauspost/compress/gzip"
 	memLimit       = "github.com/KimMachineGun/automemlimit/memlimit"
+	sdActivation   = "github.com/coreos/go-systemd/v22/activation"
+	sdDaemon       = "github.com/coreos/go-systemd/v22/daemon"
+	tableFlip      = "github.com/cloudflare/tableflip"
 	klauspostZlib  = "github.com/klauspost/compress/zlib"
 	kongFlags      = "github.com/alecthomas/kong"
 	testify        = "github.com/stretchr/testify/require"
@@ -46,7 +49,7 @@ const (
 
 // layers is the picture. A package that is not in it has no place in the house.
 var layers = map[string]layer{
-	".":                    {[]string{"engine"}, []string{kongFlags, memLimit}},
+	".":                    {[]string{"engine"}, []string{kongFlags, memLimit, sdActivation, sdDaemon, tableFlip}},
 	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/invariants", "internal/peers"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib}},
 	"engine/packet":        {},
 	"httpparse":            {},
@@ -59,6 +62,7 @@ var layers = map[string]layer{
 	"internal/requests":    {}, // a table for tests
 	"internal/e2e":         {}, // starts the binary
 	"internal/e2e/testapp": {[]string{"engine"}, nil},
+	"internal/e2e/feeder":  {[]string{"engine"}, nil},
 	"internal/e2e/target":  {[]string{"engine", "loop", "httpparse", "wsframe", "pool"}, []string{gobwas, kongFlags}},
 	"bench":                {[]string{"bench/compare", "bench/load", "bench/million", "bench/peer", "bench/report", "bench/sim"}, []string{kongFlags}},
 	"bench/compare":        {[]string{"bench/load", "bench/peer", "bench/report", "bench/usage"}, []string{procfs, sysUnix}},
@@ -135,7 +139,7 @@ func TestLayersHaveOneOwner(t *testing.T) {
 		bytebufferpool: {"pool"},
 		gnetErrors:     {"loop"},
 		gnetNetpoll:    {"loop"},
-		"engine":       {".", "bench/sim", "internal/e2e/target", "internal/e2e/testapp"},
+		"engine":       {".", "bench/sim", "internal/e2e/feeder", "internal/e2e/target", "internal/e2e/testapp"},
 	}
 	for path, want := range owners {
 		var got []string

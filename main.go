@@ -20,6 +20,7 @@ import (
 	"turbine/engine"
 
 	"github.com/alecthomas/kong"
+	"github.com/coreos/go-systemd/v22/daemon"
 )
 
 // version is set by the linker for releases: -ldflags "-X main.version=1.2.3".
@@ -53,7 +54,11 @@ type flags struct {
 	Deflate         bool             `help:"Compress WebSocket messages of 1,024 bytes and more (permessage-deflate)."`
 	InitialPacket   string           `placeholder:"TEXT" help:"Message that every session gets with its handshake."`
 	App             string           `default:"echo" enum:"echo,broadcast" help:"What to do with a message: echo sends it back as it came, broadcast sends it to every session."`
-	DrainTimeout    time.Duration    `default:"8s" help:"How long sessions may take to end after SIGINT or SIGTERM."`
+	HealthPath      string           `placeholder:"PATH" help:"Answer health checks: PATH says 200, or 503 while draining; PATH/live says 200. None by default."`
+	DrainDelay      time.Duration    `default:"0s" help:"How long after SIGINT or SIGTERM the first session is closed; health checks and new clients are told 503 meanwhile."`
+	DrainPeriod     time.Duration    `default:"0s" help:"How long it then takes to close the sessions, each at a random moment; 0 means a second for every 10,000."`
+	DrainTimeout    time.Duration    `default:"8s" help:"How long sessions may take to end after SIGINT or SIGTERM, delay and period included."`
+	PidFile         string           `placeholder:"FILE" help:"Write the process id there when ready, as that of each process that takes over."`
 	LogLevel        slog.Level       `default:"info" help:"Least level of what is logged: debug, info, warn, error."`
 	Version         kong.VersionFlag `env:"-" help:"Print the version and exit."`
 
@@ -110,6 +115,9 @@ func newServer(f *flags, debug func(string) *slog.Logger) (*engine.Server, error
 		MaxQueue:       f.MaxQueue,
 		QueueBudget:    f.QueueBudget,
 		Loops:          f.Loops,
+		HealthPath:     f.HealthPath,
+		DrainDelay:     f.DrainDelay,
+		DrainPeriod:    f.DrainPeriod,
 		Compression:    engine.Compression{Off: !f.Compression},
 		Origins:        f.Origin,
 		AnyOrigin:      f.AnyOrigin,
@@ -123,6 +131,9 @@ func newServer(f *flags, debug func(string) *slog.Logger) (*engine.Server, error
 	}
 	if len(f.CORSOrigin) > 0 {
 		o.CORS = &engine.CORS{Origins: f.CORSOrigin, Credentials: f.CORSCredentials}
+	}
+	if f.DrainDelay+f.DrainPeriod > f.DrainTimeout {
+		return nil, fmt.Errorf("--drain-timeout: %v is not enough for a delay of %v and a period of %v", f.DrainTimeout, f.DrainDelay, f.DrainPeriod)
 	}
 	if f.Cookie != "" {
 		o.Cookie = &engine.Cookie{Name: f.Cookie}
@@ -170,10 +181,11 @@ func serve(server *engine.Server, f *flags, stdout io.Writer) error {
 	if f.MaxConns > 0 {
 		sessions = min(sessions, f.MaxConns)
 	}
-	listener, err := engine.Listen(f.Addr)
+	process, err := newProcess(f.Addr, f.PidFile)
 	if err != nil {
-		return fmt.Errorf("cannot listen on %s: %w", f.Addr, errors.Unwrap(err))
+		return err
 	}
+	defer process.stop()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
@@ -182,14 +194,19 @@ func serve(server *engine.Server, f *flags, stdout io.Writer) error {
 	if f.AnyOrigin || slices.Contains(f.CORSOrigin, "*") {
 		slog.Warn("pages of every origin may connect, with the cookies of who looks at them")
 	}
-	ready := readyLine(listener, f.Loops, limit, sessions)
-	go func() { served <- server.Serve(listener) }()
+	ready := readyLine(process.listener, f.Loops, limit, sessions)
+	go func() { served <- server.Serve(process.listener) }()
 	fmt.Fprintln(stdout, ready)
+	process.ready()
 
 	select {
 	case err := <-served:
 		return err
+	case <-process.replaced():
+		handOver(server, signals)
 	case <-signals:
+		process.stop()
+		notify(daemon.SdNotifyStopping)
 	}
 	return drain(server, f.DrainTimeout, signals, served)
 }

@@ -124,7 +124,7 @@ func (t *verdictTask) Run() {
 		return // lost, or out of time
 	}
 	h.verdict = nil
-	if h.server.closing.Load() { // CloseSessions may have been past a session made now
+	if h.server.phase.draining() { // the drain may have been past a session made now
 		h.unavailable(v.admission.upgrade)
 		return
 	}
@@ -228,8 +228,14 @@ func (v *Verdict) waitedFor() bool {
 	return h.conn.Loop() == v.loop && h.verdict == v && h.state == exchangeWaiting
 }
 
-// unavailable answers 503: the server is closing or has too much to do.
+// unavailable answers 503: the server is draining or has too much to do. While
+// it drains the connection ends, too: the next try may reach another server.
 func (h *httpConn) unavailable(upgrade bool) {
+	wait := h.server.shard(h.conn.Loop()).retryAfter()
+	h.x.headers = httpparse.AppendHeaderInt(h.x.headers, "Retry-After", int64(wait/time.Second))
+	if h.server.phase.draining() {
+		h.x.keepAlive = false
+	}
 	if upgrade {
 		h.refuseUpgrade(503, "Service Unavailable", false)
 		return

@@ -233,7 +233,7 @@ func TestShutdownOutOfTime(t *testing.T) {
 	require.ErrorIs(t, <-served, ErrServerClosed)
 	require.Zero(t, server.Stats().Sessions)
 	for range 3 {
-		require.Equal(t, "polling: forced close, context canceled", <-closed)
+		require.Equal(t, "polling: server shutting down, context canceled", <-closed)
 	}
 	require.Empty(t, closed)
 }

@@ -22,12 +22,17 @@ const (
 	ReasonPingTimeout
 	// ReasonParseError: the client sent what is no packet.
 	ReasonParseError
-	// ReasonForcedClose: Session.Close or Server.Shutdown was called.
+	// ReasonForcedClose: Session.Close, CloseNow or Server.CloseSessions was
+	// called.
 	ReasonForcedClose
 	// ReasonOverflow: more was sent to the client than Options.MaxQueue,
 	// MaxQueuePackets or QueueBudget let wait for it. The reference server has
 	// no such limit.
 	ReasonOverflow
+	// ReasonShutdown: Server.Shutdown was called. The reference server has
+	// "forced close" here; the words are Socket.IO's. Clients see no
+	// difference.
+	ReasonShutdown
 )
 
 // String is the reason in the reference server's words.
@@ -45,6 +50,8 @@ func (r Reason) String() string {
 		return "forced close"
 	case ReasonOverflow:
 		return "queue overflow"
+	case ReasonShutdown:
+		return "server shutting down"
 	}
 	return "unknown"
 }

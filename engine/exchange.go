@@ -73,7 +73,7 @@ const (
 // head begins a response with a body of length bytes, to be appended to the
 // result's Tail. contentType may be empty. It is called on the loop on.
 func (x *exchange) head(on *loop.Loop, status int, contentType string, length int) *pool.Buf {
-	if x.http.server.closing.Load() {
+	if x.http.server.phase.ending() {
 		x.keepAlive = false
 	}
 	b := pool.Payloads.Get(headSize + len(x.headers) + len(x.okay) + length)

@@ -13,7 +13,7 @@ import (
 // handshakeRequest begins a session, on the connection's own loop. It borrows
 // r and its bytes, head.
 func (h *httpConn) handshakeRequest(r *httpparse.Request, head []byte, upgrade bool) {
-	if h.server.closing.Load() {
+	if h.server.phase.draining() {
 		h.unavailable(upgrade)
 		return
 	}

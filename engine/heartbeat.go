@@ -61,11 +61,14 @@ func (s *Session) rang() {
 	now := s.loop.Now()
 	if s.state == sessionClosing && now >= s.closeBy {
 		s.server.met(LimitCloseTimeout, s.loop)
-		s.close(ReasonForcedClose, ErrCloseTimeout)
+		s.close(s.endReason(), ErrCloseTimeout)
 		return
 	}
 	if s.unheard(now) {
 		return
+	}
+	if at, ok := s.drainAt(); ok && now >= at {
+		s.retire()
 	}
 	if s.upgrade != nil && now >= s.upgrade.deadline {
 		s.upgrade.expired()
@@ -117,6 +120,9 @@ func (s *Session) arm() {
 	}
 	if p, ok := s.transport.(*polling); ok && p.heardBy != 0 {
 		at = min(at, p.heardBy)
+	}
+	if turn, ok := s.drainAt(); ok {
+		at = min(at, turn)
 	}
 	s.loop.Arm(s.slot, at)
 }

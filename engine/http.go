@@ -55,8 +55,8 @@ func newHTTPConn(s *Server, c *loop.Conn) *httpConn {
 	h.x.http = h
 	h.slot = c.Loop().Claim((*httpAlarm)(h))
 	timeout := s.options.IdleTimeout
-	if s.closing.Load() { // accepted just before the end
-		timeout = min(timeout, s.options.HeaderTimeout)
+	if s.phase.ending() { // accepted just before the end
+		timeout = min(timeout, firstRequest)
 	}
 	h.expect(timeout)
 	return h
@@ -396,14 +396,27 @@ func (a *httpAlarm) Alarm() {
 
 var errTimeout = &httpparse.Error{Status: 408, Reason: "request too slow"}
 
+// refuseWaiting answers a request that waits for a verdict on its session: there
+// will be no new sessions.
+func (h *httpConn) refuseWaiting() {
+	if v := h.verdict; v != nil {
+		h.verdict = nil
+		h.unavailable(v.admission.upgrade)
+	}
+}
+
+// firstRequest is how long, at the server's end, a connection on which nothing
+// has come yet may take: its first request may be on its way.
+const firstRequest = time.Second
+
 // closeIdle closes the connection if it is between two requests, or waits for
 // what will not be wanted any more.
 func (h *httpConn) closeIdle() {
 	switch {
 	case h.verdict != nil:
-		upgrade := h.verdict.admission.upgrade
-		h.verdict = nil
-		h.unavailable(upgrade)
+		h.refuseWaiting()
+	case h.state == exchangeHead && !h.begun && !h.x.keepAlive:
+		h.expect(firstRequest)
 	case h.unserved, h.state == exchangeHead && !h.begun:
 		h.finish()
 		h.conn.Close()

@@ -51,6 +51,7 @@ type modelRun struct {
 	server   *engine.Server
 	sessions []*modelSession
 	opening  *modelSession
+	draining bool
 	messages int
 }
 
@@ -169,7 +170,27 @@ func (r *modelRun) run() {
 		r.operate(r.sessions[r.random.IntN(len(r.sessions))])
 		r.settle(1 + r.random.IntN(3))
 	}
+	if r.random.IntN(2) == 0 {
+		r.drain()
+	}
 	r.finish()
+}
+
+// drain closes all sessions, each in its turn, while everything goes on.
+func (r *modelRun) drain() {
+	const steps, step = 200, 10 * time.Millisecond
+	r.draining = true
+	engine.BeginDrain(r.server, time.Duration(r.random.IntN(steps/4))*step, time.Duration(r.random.IntN(steps/2))*step)
+	for range steps {
+		r.operate(r.sessions[r.random.IntN(len(r.sessions))])
+		r.settle(1 + r.random.IntN(3))
+		r.world.Advance(step)
+	}
+	for i, m := range r.sessions {
+		if m.session.State() == engine.StateOpen {
+			r.t.Errorf("session %d was not asked to end", i)
+		}
+	}
 }
 
 // open begins a session and waits until it is there.
@@ -226,7 +247,7 @@ func (r *modelRun) operate(m *modelSession) {
 		m.client.websocket.peer.Reset() // the probe is lost
 		m.client.lostWS()
 	}
-	if m.closed && len(r.sessions) < 8*modelClients && r.random.IntN(4) == 0 {
+	if m.closed && !r.draining && len(r.sessions) < 8*modelClients && r.random.IntN(4) == 0 {
 		r.open()
 	}
 }
@@ -285,7 +306,7 @@ func (r *modelRun) compare(i int, m *modelSession) {
 	if c.vanished {
 		return
 	}
-	orderly := m.closed && m.reason == engine.ReasonForcedClose && m.err == nil
+	orderly := m.closed && (m.reason == engine.ReasonForcedClose || m.reason == engine.ReasonShutdown) && m.err == nil
 	if (!m.closed || orderly) && c.received != m.accepted {
 		r.t.Errorf("%s: %d messages arrived at the client, all of %d should have", name, c.received, m.accepted)
 	}

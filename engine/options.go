@@ -194,6 +194,19 @@ type Options struct {
 	// CloseTimeout is how long a closing session waits for the client to take
 	// what is queued for it. Zero means 30 seconds.
 	CloseTimeout time.Duration
+	// DrainDelay is how long Shutdown waits, from when health checks and new
+	// clients are told 503 on, before it closes the first session: time for
+	// load balancers to notice. Zero means none.
+	DrainDelay time.Duration
+	// DrainPeriod is how long Shutdown takes, after DrainDelay, to close the
+	// sessions, each at a random moment of it: so their clients do not come
+	// back all at once. Zero means a second for every 10,000 sessions.
+	DrainPeriod time.Duration
+	// HealthPath is a path with answers for load balancers and supervisors, not
+	// below Path: HealthPath itself says whether clients may be sent here, 200,
+	// or 503 from Shutdown on; HealthPath with "/live" behind it says 200 as
+	// long as the server runs. Empty means none.
+	HealthPath string
 	// Loops is the number of event loops, at most 256. Zero means one for each
 	// CPU that Go may use.
 	Loops int
@@ -417,6 +430,15 @@ func (o Options) check() error {
 	}
 	if o.HighWater < 1 || o.LowWater < 0 || o.LowWater >= o.HighWater {
 		return bad("LowWater of %d and HighWater of %d: 0 <= LowWater < HighWater is needed", o.LowWater, o.HighWater)
+	}
+	if o.DrainDelay < 0 {
+		return bad("DrainDelay of %v is negative", o.DrainDelay)
+	}
+	if o.DrainPeriod < 0 {
+		return bad("DrainPeriod of %v is negative", o.DrainPeriod)
+	}
+	if p := o.HealthPath; p != "" && (p[0] != '/' || strings.HasSuffix(p, "/") || strings.HasPrefix(p, o.Path)) {
+		return bad("HealthPath %q does not begin with a slash, ends with one, or is below Path", p)
 	}
 	if o.Loops < 0 || o.Loops > 256 {
 		return bad("Loops of %d is not within 0 and 256", o.Loops)

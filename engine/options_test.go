@@ -62,6 +62,9 @@ func TestOptions(t *testing.T) {
 		"BodyTimeout":   {30 * time.Second, []any{time.Millisecond, time.Hour}, durations},
 		"IdleTimeout":   {60 * time.Second, []any{time.Millisecond, time.Hour}, durations},
 		"CloseTimeout":  {30 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"DrainDelay":    {time.Duration(0), []any{time.Nanosecond, time.Hour}, []any{-time.Second}},
+		"DrainPeriod":   {time.Duration(0), []any{time.Nanosecond, time.Hour}, []any{-time.Second}},
+		"HealthPath":    {"", []any{"/healthz", "/a/b"}, []any{"healthz", "/healthz/", "/", "/engine.io/healthz"}},
 		"Loops":         {0, []any{1, 256}, []any{-1, 257}},
 		"MaxConns":      {0, []any{1, 1 << 30}, []any{-1}},
 
@@ -157,13 +160,15 @@ func TestTick(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	for want, got := range map[string]string{
-		"transport close": ReasonTransportClose.String(),
-		"transport error": ReasonTransportError.String(),
-		"ping timeout":    ReasonPingTimeout.String(),
-		"parse error":     ReasonParseError.String(),
-		"forced close":    ReasonForcedClose.String(),
-		"polling":         Polling.String(),
-		"websocket":       WebSocket.String(),
+		"transport close":      ReasonTransportClose.String(),
+		"transport error":      ReasonTransportError.String(),
+		"ping timeout":         ReasonPingTimeout.String(),
+		"parse error":          ReasonParseError.String(),
+		"forced close":         ReasonForcedClose.String(),
+		"queue overflow":       ReasonOverflow.String(),
+		"server shutting down": ReasonShutdown.String(),
+		"polling":              Polling.String(),
+		"websocket":            WebSocket.String(),
 	} {
 		require.Equal(t, want, got)
 	}

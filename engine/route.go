@@ -192,6 +192,9 @@ func (h *httpConn) ended(p []byte, n int) int {
 // foreign handles a request for a path that is not ours.
 func (h *httpConn) foreign(r *httpparse.Request) {
 	x, o := &h.x, &h.server.options
+	if h.healthCheck(r) {
+		return
+	}
 	if !r.Upgrade {
 		// Who asks for a tunnel may send what is meant for its far end before the
 		// answer has come; we would take that for requests.
@@ -201,7 +204,7 @@ func (h *httpConn) foreign(r *httpparse.Request) {
 	}
 	// Somebody else's upgrade gets no answer and ends a little later, as
 	// behind the reference server.
-	if h.server.closing.Load() {
+	if h.server.phase.ending() {
 		h.finish()
 		h.conn.Close()
 		return

@@ -583,6 +583,20 @@ func (b *bench) command(verb string, args []string, lines *[]string) error {
 		b.log = nil
 	case "shutdown":
 		b.server.CloseSessions()
+	case "drain": // drain DELAY PERIOD
+		delay, err := time.ParseDuration(args[0])
+		if err != nil {
+			return err
+		}
+		over, err := time.ParseDuration(args[1])
+		if err != nil {
+			return err
+		}
+		b.server.beginDrain(delay, over)
+	case "stop-accepting":
+		b.server.StopAccepting()
+	case "end-connections":
+		b.server.endConnections()
 	default:
 		return fmt.Errorf("unknown command %q", verb)
 	}

@@ -158,7 +158,7 @@ func (s *Session) run() {
 	s.mu.Unlock()
 	switch {
 	case cut == cutByCall:
-		s.ended()
+		s.close(ReasonForcedClose, nil)
 		return
 	case cut != cutNot:
 		s.server.meter.tell(s.server.options.Logger, s.loop.Now())

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"turbine/httpparse"
 	"turbine/internal/peers"
@@ -24,6 +23,7 @@ type Server struct {
 	options Options
 	events  Events
 	path    []byte // with a slash at its end
+	health  []byte // Options.HealthPath
 	limits  httpparse.Limits
 	frames  wsframe.Limits
 	meter   limitMeter
@@ -43,8 +43,9 @@ type Server struct {
 	compressThreshold int          // of poll responses, bytes
 	deflateThreshold  int          // of WebSocket messages, bytes
 
-	shards  []*shard // by loop; written before the loops run, read by others under mu
-	closing atomic.Bool
+	shards     []*shard // by loop; written before the loops run, read by others under mu
+	phase      phase
+	handedOver atomic.Bool // StopAccepting was called
 
 	mu      sync.Mutex
 	reactor *loop.Reactor // guarded by mu; nil before Serve
@@ -61,6 +62,7 @@ func New(o Options, e Events) (*Server, error) {
 		options: filled,
 		events:  e,
 		path:    []byte(strings.TrimSuffix(filled.Path, "/")),
+		health:  []byte(filled.HealthPath),
 		frames:  wsframe.Limits{Message: filled.MaxPayload, Fragments: filled.MaxFragments},
 		limits: httpparse.Limits{
 			RequestLine: filled.MaxRequestLine, HeaderBytes: filled.MaxHeaderBytes, HeaderCount: filled.MaxHeaders,
@@ -162,7 +164,7 @@ func (s *Server) Serve(l net.Listener) error {
 	defer close(s.done)
 	if err := reactor.Listen(l); err != nil {
 		reactor.Stop()
-		if errors.Is(err, loop.ErrStopped) && s.closing.Load() {
+		if errors.Is(err, loop.ErrStopped) && s.phase.draining() {
 			err = ErrServerClosed
 		}
 		return err
@@ -176,7 +178,7 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) start() (*loop.Reactor, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing.Load() {
+	if s.phase.draining() {
 		return nil, ErrServerClosed
 	}
 	if s.reactor != nil || s.shards != nil {
@@ -189,72 +191,6 @@ func (s *Server) start() (*loop.Reactor, error) {
 	s.bind(reactor.Loops())
 	s.reactor, s.done = reactor, make(chan struct{})
 	return reactor, nil
-}
-
-// Shutdown ends the server in good order: it stops accepting, closes every
-// session as Session.Close does, closes idle connections, waits until all are
-// gone, and makes Serve return. When ctx ends first, the rest is cut off and
-// its error is returned. It waits for the loops, so it must not be called in a
-// callback; start a goroutine there.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.closing.Store(true)
-	s.mu.Lock()
-	reactor, done := s.reactor, s.done
-	s.mu.Unlock()
-	if reactor == nil {
-		return nil
-	}
-	reactor.StopAccepting()
-	s.CloseSessions()
-	err := s.drain(ctx)
-	if err != nil {
-		s.cutSessions(err)
-	}
-	reactor.Stop()
-	<-done
-	return err
-}
-
-// drainStep is how often Shutdown looks whether all are gone.
-const drainStep = 10 * time.Millisecond
-
-func (s *Server) drain(ctx context.Context) error {
-	ticker := time.NewTicker(drainStep)
-	defer ticker.Stop()
-	for {
-		conns := 0
-		for _, shard := range s.bound() {
-			conns += shard.loop.Conns()
-		}
-		if conns == 0 && s.Stats().Sessions == 0 {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-ticker.C:
-		}
-	}
-}
-
-// CloseSessions refuses new sessions from now on and closes all there are, as
-// Session.Close does. It returns at once.
-func (s *Server) CloseSessions() {
-	s.closing.Store(true)
-	s.each(func(owner loop.Alarm) {
-		switch o := owner.(type) {
-		case *alarm:
-			(*Session)(o).Close()
-		case *httpAlarm:
-			(*httpConn)(o).closeIdle()
-		}
-	})
-}
-
-// cutSessions ends all sessions there are at once. The loops do not see to that
-// when they stop: a polling session need not have a connection.
-func (s *Server) cutSessions(err error) {
-	s.Each(func(session *Session) { session.close(ReasonForcedClose, err) })
 }
 
 // Find calls found on the loop of the session with that id, with the session,

@@ -23,8 +23,8 @@ import (
 //	| open    | deadline passed                   | closed  | ping timeout
 //	| open    | no request in time after a handshake by polling | closed | ping timeout
 //	| open    | transport closed, failed, unreadable | closed | transport close, transport error, parse error
-//	| open    | Session.Close                     | closing | queue drains, then transport closes
-//	| closing | drained / CloseTimeout            | closed  | forced close
+//	| open    | Session.Close, its turn in the drain | closing | queue drains, then transport closes
+//	| closing | drained / CloseTimeout            | closed  | forced close; server shutting down after the drain's turn
 //	| closed  | anything                          | closed  | nothing; Send returns ErrClosed; Events.Close ran once
 //
 // A closing session keeps its heartbeat; messages that still arrive are
@@ -90,6 +90,7 @@ type Session struct {
 	stalled   bool          // the client has fallen behind: Drain is owed
 	high      bool          // Events.HighWater was called: LowWater is owed
 	upgraded  bool          // it began on polling
+	leaving   bool          // it closes because the server shuts down
 	public    atomic.Uint32 // what other goroutines may ask: transport, state, upgraded
 }
 
@@ -287,7 +288,15 @@ func (s *Session) setTransport(t transport) {
 }
 
 // ended tells that the orderly end, which Close asked for, is complete.
-func (s *Session) ended() { s.close(ReasonForcedClose, nil) }
+func (s *Session) ended() { s.close(s.endReason(), nil) }
+
+// endReason is why an orderly end was asked for.
+func (s *Session) endReason() Reason {
+	if s.leaving {
+		return ReasonShutdown
+	}
+	return ReasonForcedClose
+}
 
 // close ends the session, once. The client is told as the transport can.
 func (s *Session) close(reason Reason, err error) {

@@ -28,6 +28,8 @@ type shard struct {
 	batch   []outgoing        // what is on its way from an outbox to a transport
 	packets []packet.Packet   // the same, for a payload
 
+	drain *drainPlan // nil until the drain begins
+
 	parked     int   // exchanges that wait for a Verdict
 	polls      int   // those that wait for something to send
 	upgrades   int   // under way

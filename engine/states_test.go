@@ -504,6 +504,7 @@ func TestSessionStates(t *testing.T) {
 			{"ping due", "advance 25s"},
 			{"deadline passed", "advance 45s"},
 			{"Close", "close-session A"},
+			{"drain", "drain 0s 0s"},
 			{"Send", "send A out"},
 			{"drained", "drained A"},
 			{"30 s", "advance 30s"},
@@ -519,6 +520,7 @@ open polling 3      | unreadable          | closed  | 400; close A "parse error"
 open polling 3      | ping due            | open    | -
 open polling 3      | deadline passed     | closed  | close A "ping timeout"
 open polling 3      | Close               | closing | -
+open polling 3      | drain               | closing | -
 open polling 3      | Send                | open    | -
 open polling 3      | drained             | open    | -
 open polling 3      | 30 s                | open    | -
@@ -532,6 +534,7 @@ closing polling 3   | unreadable          | closed  | 400; close A "parse error"
 closing polling 3   | ping due            | closing | -
 closing polling 3   | deadline passed     | closed  | close A "forced close" engine: client did not take what was queued in time
 closing polling 3   | Close               | closing | -
+closing polling 3   | drain               | closing | -
 closing polling 3   | Send                | closing | engine: session closed
 closing polling 3   | drained             | closed  | 200 2:4x; 200 1:61:1; drain A; close A "forced close"
 closing polling 3   | 30 s                | closed  | close A "forced close" engine: client did not take what was queued in time
@@ -545,6 +548,7 @@ closed polling 3    | unreadable          | closed  | 400 {"code":1,"message":"S
 closed polling 3    | ping due            | closed  | -
 closed polling 3    | deadline passed     | closed  | -
 closed polling 3    | Close               | closed  | -
+closed polling 3    | drain               | closed  | -
 closed polling 3    | Send                | closed  | engine: session closed
 closed polling 3    | drained             | closed  | -
 closed polling 3    | 30 s                | closed  | -
@@ -558,6 +562,7 @@ open websocket 3    | unreadable          | closed  | w: close; w: closed; close
 open websocket 3    | ping due            | open    | -
 open websocket 3    | deadline passed     | closed  | w: close; w: closed; close A "ping timeout"
 open websocket 3    | Close               | closed  | w: close; w: closed; close A "forced close"
+open websocket 3    | drain               | closed  | w: close; w: closed; close A "server shutting down"
 open websocket 3    | Send                | open    | w: text "4out"
 open websocket 3    | drained             | open    | -
 open websocket 3    | 30 s                | open    | -
@@ -571,6 +576,7 @@ closing websocket 3 | unreadable          | closed  | close A "parse error" pack
 closing websocket 3 | ping due            | closing | -
 closing websocket 3 | deadline passed     | closed  | close A "forced close" engine: client did not take what was queued in time
 closing websocket 3 | Close               | closing | -
+closing websocket 3 | drain               | closing | -
 closing websocket 3 | Send                | closing | engine: session closed
 closing websocket 3 | drained             | closed  | w: text "4a{x70000}"; w: text "4b"; w: close; w: closed; drain A; close A "forced close"
 closing websocket 3 | 30 s                | closed  | close A "forced close" engine: client did not take what was queued in time
@@ -584,6 +590,7 @@ closed websocket 3  | unreadable          | closed  | -
 closed websocket 3  | ping due            | closed  | -
 closed websocket 3  | deadline passed     | closed  | -
 closed websocket 3  | Close               | closed  | -
+closed websocket 3  | drain               | closed  | -
 closed websocket 3  | Send                | closed  | engine: session closed
 closed websocket 3  | drained             | closed  | -
 closed websocket 3  | 30 s                | closed  | -
@@ -597,6 +604,7 @@ open polling 4      | unreadable          | closed  | 400; close A "parse error"
 open polling 4      | ping due            | open    | -
 open polling 4      | deadline passed     | closed  | close A "ping timeout"
 open polling 4      | Close               | closing | -
+open polling 4      | drain               | closing | -
 open polling 4      | Send                | open    | -
 open polling 4      | drained             | open    | -
 open polling 4      | 30 s                | open    | -
@@ -610,6 +618,7 @@ closing polling 4   | unreadable          | closed  | 400; close A "parse error"
 closing polling 4   | ping due            | closing | -
 closing polling 4   | deadline passed     | closed  | close A "forced close" engine: client did not take what was queued in time
 closing polling 4   | Close               | closing | -
+closing polling 4   | drain               | closing | -
 closing polling 4   | Send                | closing | engine: session closed
 closing polling 4   | drained             | closed  | 200 4x; 200 6\x1e1; drain A; close A "forced close"
 closing polling 4   | 30 s                | closed  | close A "forced close" engine: client did not take what was queued in time
@@ -623,6 +632,7 @@ closed polling 4    | unreadable          | closed  | 400 {"code":1,"message":"S
 closed polling 4    | ping due            | closed  | -
 closed polling 4    | deadline passed     | closed  | -
 closed polling 4    | Close               | closed  | -
+closed polling 4    | drain               | closed  | -
 closed polling 4    | Send                | closed  | engine: session closed
 closed polling 4    | drained             | closed  | -
 closed polling 4    | 30 s                | closed  | -
@@ -636,6 +646,7 @@ pinged polling 4    | unreadable          | closed  | 400; close A "parse error"
 pinged polling 4    | ping due            | closed  | close A "ping timeout"
 pinged polling 4    | deadline passed     | closed  | close A "ping timeout"
 pinged polling 4    | Close               | closing | -
+pinged polling 4    | drain               | closing | -
 pinged polling 4    | Send                | open    | -
 pinged polling 4    | drained             | open    | 200 2; drain A
 pinged polling 4    | 30 s                | closed  | close A "ping timeout"
@@ -649,6 +660,7 @@ open websocket 4    | unreadable          | closed  | w: close; w: closed; close
 open websocket 4    | ping due            | open    | w: text "2"
 open websocket 4    | deadline passed     | closed  | w: text "2"; w: close; w: closed; close A "ping timeout"
 open websocket 4    | Close               | closed  | w: close; w: closed; close A "forced close"
+open websocket 4    | drain               | closed  | w: close; w: closed; close A "server shutting down"
 open websocket 4    | Send                | open    | w: text "4out"
 open websocket 4    | drained             | open    | -
 open websocket 4    | 30 s                | open    | w: text "2"
@@ -662,6 +674,7 @@ closing websocket 4 | unreadable          | closed  | close A "parse error" pack
 closing websocket 4 | ping due            | closing | -
 closing websocket 4 | deadline passed     | closed  | close A "forced close" engine: client did not take what was queued in time
 closing websocket 4 | Close               | closing | -
+closing websocket 4 | drain               | closing | -
 closing websocket 4 | Send                | closing | engine: session closed
 closing websocket 4 | drained             | closed  | w: text "4a{x70000}"; w: text "4b"; w: close; w: closed; drain A; close A "forced close"
 closing websocket 4 | 30 s                | closed  | close A "forced close" engine: client did not take what was queued in time
@@ -675,6 +688,7 @@ closed websocket 4  | unreadable          | closed  | -
 closed websocket 4  | ping due            | closed  | -
 closed websocket 4  | deadline passed     | closed  | -
 closed websocket 4  | Close               | closed  | -
+closed websocket 4  | drain               | closed  | -
 closed websocket 4  | Send                | closed  | engine: session closed
 closed websocket 4  | drained             | closed  | -
 closed websocket 4  | 30 s                | closed  | -
@@ -688,6 +702,7 @@ pinged websocket 4  | unreadable          | closed  | w: close; w: closed; close
 pinged websocket 4  | ping due            | closed  | w: close; w: closed; close A "ping timeout"
 pinged websocket 4  | deadline passed     | closed  | w: close; w: closed; close A "ping timeout"
 pinged websocket 4  | Close               | closed  | w: close; w: closed; close A "forced close"
+pinged websocket 4  | drain               | closed  | w: close; w: closed; close A "server shutting down"
 pinged websocket 4  | Send                | open    | w: text "4out"
 pinged websocket 4  | drained             | open    | -
 pinged websocket 4  | 30 s                | closed  | w: close; w: closed; close A "ping timeout"

@@ -21,6 +21,7 @@ var options = []string{
 	"max-conns", "max-conns-per-ip", "conn-rate", "handshake-rate", "exempt", "max-request-line", "max-header-bytes",
 	"max-headers", "header-timeout", "body-timeout", "idle-timeout", "body-budget", "max-payload-packets", "max-pipelined",
 	"max-fragments", "max-polls", "max-upgrades", "first-request-timeout", "max-queue-packets", "close-timeout",
+	"health-path", "drain-delay", "drain-period", "pid-file",
 }
 
 // run runs the binary to its end, which has to come by itself.
@@ -86,6 +87,8 @@ func TestBadFlag(t *testing.T) {
 		{[]string{"--max-conns-per-ip=-1"}, "MaxConnsPerIP"},
 		{[]string{"--exempt", "10.0.0.0/8,here"}, "here"},
 		{[]string{"--log-level", "loud"}, "log-level"},
+		{[]string{"--health-path", "healthz"}, "HealthPath"},
+		{[]string{"--drain-delay", "5s", "--drain-period", "5s"}, "--drain-timeout"},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
 			// The free port is for the case that the fault is not seen.
@@ -252,6 +255,32 @@ func TestSignal(t *testing.T) {
 			require.Error(t, err, "the port is still open")
 		})
 	}
+}
+
+// Health checks and new clients are told 503 from the signal on, while a session
+// goes on over new connections until the delay is over.
+func TestHealthPathAndDrainDelay(t *testing.T) {
+	s := serve(t, "--health-path", "/healthz", "--drain-delay", "40s", "--drain-timeout", "1m")
+	health := func(path string) string {
+		p := s.dial(t)
+		p.write("GET " + path + " HTTP/1.1\r\nHost: " + s.addr + "\r\n\r\n")
+		return p.reply("GET").String()
+	}
+	require.Equal(t, `200 "ok\n"`, health("/healthz"))
+	session := s.poll4(t)
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
+	for end := time.Now().Add(patience); health("/healthz") != `503 "draining\n"`; time.Sleep(time.Millisecond) {
+		require.True(t, time.Now().Before(end), "still ready")
+	}
+	require.Equal(t, `200 "ok\n"`, health("/healthz/live"))
+	r := s.dial(t).get("EIO=4&transport=polling")
+	require.Equal(t, http.StatusServiceUnavailable, r.status)
+	require.Equal(t, "1", r.header.Get("Retry-After"))
+	require.True(t, r.close)
+	session.peer = s.dial(t)
+	session.echoes()
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM)) // enough
+	require.True(t, s.ends(stopPatience), "still running")
 }
 
 // A session that does not fetch its close holds the end up, but no longer than the drain timeout: T114.

@@ -16,6 +16,10 @@
 //     in front of two instances, with the recipes of docs/deploy.md: the clients
 //     again, many on shared connections, and the table of internal/requests.
 //   - binary_test.go checks the command line, the environment and the signals.
+//   - drain_test.go shuts a server down (feeder) under a crowd of 5,000 sessions and
+//     some of the official clients, and counts their messages.
+//   - restart_test.go replaces the process under clients that connect without
+//     pause.
 //
 // The binary is built with the tags and the race detector of the test run:
 // `go test -race -tags invariants ./internal/e2e` tests such a binary.

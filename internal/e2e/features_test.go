@@ -8,15 +8,12 @@ import (
 	"compress/zlib"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"os/exec"
-	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -545,25 +542,9 @@ func features(t *testing.T, s *server, client, transport string, args ...string)
 	require.NoError(t, err)
 }
 
-// testappExecutable builds testapp once, as the binary is built, and returns
-// its path.
+// testappExecutable builds testapp once and returns its path.
 var testappExecutable = sync.OnceValues(func() (string, error) {
-	if err := inputs(); err != nil {
-		return "", err
-	}
-	path := filepath.Join(tempDir, "testapp")
-	args := []string{"build", "-o", path}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "-tags" || s.Key == "-race" {
-				args = append(args, s.Key+"="+s.Value)
-			}
-		}
-	}
-	if out, err := exec.Command("go", append(args, "turbine/internal/e2e/testapp")...).CombinedOutput(); err != nil {
-		return "", errors.New("go build: " + err.Error() + "\n" + string(out))
-	}
-	return path, nil
+	return buildProgram("testapp", "turbine/internal/e2e/testapp")
 })
 
 // testapp returns the program in testapp/, to be started.

@@ -67,11 +67,15 @@ func inputs() error {
 }
 
 // executable builds turbine once and returns its path.
-var executable = sync.OnceValues(func() (string, error) {
+var executable = sync.OnceValues(func() (string, error) { return buildProgram("turbine", "turbine") })
+
+// buildProgram builds a program of ours with the tags and the race detector of
+// the test run, and returns its path.
+func buildProgram(name, importPath string) (string, error) {
 	if err := inputs(); err != nil {
 		return "", err
 	}
-	path := filepath.Join(tempDir, "turbine")
+	path := filepath.Join(tempDir, name)
 	args := []string{"build", "-o", path}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
@@ -80,12 +84,12 @@ var executable = sync.OnceValues(func() (string, error) {
 			}
 		}
 	}
-	out, err := exec.Command("go", append(args, "turbine")...).CombinedOutput()
+	out, err := exec.Command("go", append(args, importPath)...).CombinedOutput()
 	if err != nil {
 		return "", errors.New("go build: " + err.Error() + "\n" + string(out))
 	}
 	return path, nil
-})
+}
 
 // command returns the binary with arguments, without the TURBINE_ variables of our own environment.
 func command(ctx context.Context, t *testing.T, args ...string) *exec.Cmd {

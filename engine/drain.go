@@ -1,0 +1,244 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"turbine/loop"
+)
+
+// phase is how far the server is on the way to its end. It only goes up. Safe
+// from any goroutine.
+//
+//	| phase    | new sessions      | sessions                | connections
+//	| serving  | made              | served                  | accepted, kept alive
+//	| draining | 503, Retry-After  | served until their turn | the same
+//	| ending   | 503, Retry-After  | closing                 | each ends with its response, idle ones at once
+type phase struct{ reached atomic.Uint32 }
+
+const (
+	phaseServing uint32 = iota
+	phaseDraining
+	phaseEnding
+)
+
+func (p *phase) draining() bool { return p.reached.Load() >= phaseDraining }
+func (p *phase) ending() bool   { return p.reached.Load() >= phaseEnding }
+
+// reach is the only place that changes the phase.
+func (p *phase) reach(next uint32) {
+	for {
+		now := p.reached.Load()
+		if now >= next || p.reached.CompareAndSwap(now, next) {
+			return
+		}
+	}
+}
+
+// drainPlan is when a loop's sessions are closed.
+type drainPlan struct {
+	from time.Duration // the loop's time
+	over time.Duration
+}
+
+// drainRate is how many sessions a second are closed where Options.DrainPeriod
+// is not given. Half of what one acceptor takes: so their clients can come back
+// to one other process at that rate.
+const drainRate = 10_000
+
+// Shutdown ends the server in good order. At once health checks and new
+// sessions are told 503; those there are go on, also over new connections.
+// After Options.DrainDelay each session is closed, as Session.Close does, at a
+// moment of its own in Options.DrainPeriod. When all are gone it stops
+// accepting, closes idle connections, waits until all connections have ended,
+// and makes Serve return.
+//
+// When ctx ends first, the rest is cut off and its error is returned. If ctx has
+// a deadline the delay and the period are cut to three quarters of the time left,
+// so that the last session has the fourth quarter to take what was queued for
+// it.
+//
+// It waits for the loops, so it must not be called in a callback; start a
+// goroutine there.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.phase.reach(phaseDraining)
+	s.mu.Lock()
+	reactor, done := s.reactor, s.done
+	s.mu.Unlock()
+	if reactor == nil {
+		return nil
+	}
+	delay, over := s.pace(ctx)
+	start := time.Now()
+	s.beginDrain(delay, over)
+	err := wait(ctx, done, func() bool { return s.Stats().Sessions == 0 && time.Since(start) >= delay })
+	reactor.StopAccepting()
+	s.endConnections()
+	if err == nil {
+		err = wait(ctx, done, func() bool { now := s.Stats(); return now.Sessions == 0 && now.Conns == 0 })
+	}
+	if err != nil {
+		s.cutSessions(err)
+	}
+	reactor.Stop()
+	<-done
+	return err
+}
+
+// pace is how long Shutdown waits before it closes the first session, and over
+// how long it closes all.
+func (s *Server) pace(ctx context.Context) (delay, over time.Duration) {
+	delay, over = s.options.DrainDelay, s.options.DrainPeriod
+	if over == 0 {
+		over = time.Duration(s.Stats().Sessions) * time.Second / drainRate
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		room := max(time.Until(deadline)*3/4, 0)
+		delay = min(delay, room)
+		over = min(over, room-delay)
+	}
+	return delay, over
+}
+
+// drainStep is how often Shutdown looks whether all are gone.
+const drainStep = 10 * time.Millisecond
+
+// wait waits until gone, ctx's end, or the end of the loops.
+func wait(ctx context.Context, done <-chan struct{}, gone func() bool) error {
+	ticker := time.NewTicker(drainStep)
+	defer ticker.Stop()
+	for !gone() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-done:
+			return nil
+		case <-ticker.C:
+		}
+	}
+	return nil
+}
+
+// StopAccepting closes the server's listener, for when another process accepts
+// connections on the same socket from now on. Sessions go on, and new ones can
+// begin on connections that are open. Polls on new connections reach the other
+// process; so Shutdown, which comes next, first closes sessions whose clients do
+// not keep connections alive.
+func (s *Server) StopAccepting() {
+	s.handedOver.Store(true)
+	s.mu.Lock()
+	reactor := s.reactor
+	s.mu.Unlock()
+	if reactor != nil {
+		reactor.StopAccepting()
+	}
+}
+
+// CloseSessions refuses new sessions from now on and closes all there are, as
+// Session.Close does, and connections as soon as they are idle. It returns at
+// once.
+func (s *Server) CloseSessions() {
+	s.phase.reach(phaseEnding)
+	s.each(func(owner loop.Alarm) {
+		switch o := owner.(type) {
+		case *alarm:
+			(*Session)(o).Close()
+		case *httpAlarm:
+			(*httpConn)(o).closeIdle()
+		}
+	})
+}
+
+// beginDrain refuses new sessions from now on and gives each session there is
+// its turn to be closed. A second call changes nothing.
+func (s *Server) beginDrain(delay, over time.Duration) {
+	s.phase.reach(phaseDraining)
+	for _, sh := range s.bound() {
+		_ = sh.loop.Post(loop.Func(func() { // a stopped loop has closed them all
+			if sh.drain == nil {
+				sh.drain = &drainPlan{from: sh.loop.Now() + delay, over: over}
+				(&walk{loop: sh.loop, visit: drainOwner}).Run()
+			}
+		}))
+	}
+}
+
+func drainOwner(owner loop.Alarm) {
+	switch o := owner.(type) {
+	case *alarm:
+		(*Session)(o).drain()
+	case *httpAlarm:
+		(*httpConn)(o).refuseWaiting()
+	}
+}
+
+// endConnections closes connections that no session needs any more.
+func (s *Server) endConnections() {
+	s.phase.reach(phaseEnding)
+	s.each(func(owner loop.Alarm) {
+		if h, ok := owner.(*httpAlarm); ok {
+			(*httpConn)(h).closeIdle()
+		}
+	})
+}
+
+// cutSessions ends all sessions there are at once. The loops do not see to that
+// when they stop: a polling session need not have a connection.
+func (s *Server) cutSessions(err error) {
+	s.Each(func(session *Session) { session.close(ReasonShutdown, err) })
+}
+
+// retryAfter is how long a client is told to wait before it tries again: a whole
+// number of seconds, at random, so that clients come back spread over the
+// drain's period.
+func (sh *shard) retryAfter() time.Duration {
+	seconds := int64(1)
+	if sh.drain != nil {
+		seconds += int64(sh.drain.over / time.Second)
+	}
+	return time.Duration(1+rand.Int64N(seconds)) * time.Second
+}
+
+// drain begins the wait for the session's turn, unless it has come.
+func (s *Session) drain() {
+	at, ok := s.drainAt()
+	switch {
+	case !ok:
+	case s.loop.Now() >= at, s.strays():
+		s.retire()
+	default:
+		s.arm()
+	}
+}
+
+// strays reports whether the client's next poll will not come here: it is on a
+// connection of its own, and another process accepts that.
+func (s *Session) strays() bool {
+	p, ok := s.transport.(*polling)
+	return ok && p.poll != nil && !p.poll.keepAlive && s.server.handedOver.Load()
+}
+
+// drainAt is when the session is closed by the drain, false where it is not. Its
+// secret is as good as any random number to choose the moment by, and costs no
+// memory.
+func (s *Session) drainAt() (at time.Duration, ok bool) {
+	plan := s.server.shard(s.loop).drain
+	if plan == nil || s.state != sessionOpen || s.leaving {
+		return 0, false
+	}
+	return plan.from + s.secret.share(plan.over), true
+}
+
+// share is a part of d, from nothing to almost all, by the secret's bytes.
+func (s secret) share(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * float64(binary.BigEndian.Uint32(s[:])) / (1 << 32))
+}
+
+// retire ends the session in good order because the server shuts down.
+func (s *Session) retire() {
+	s.leaving = !s.sealed.Load() // else the application was first
+	s.Close()
+}
