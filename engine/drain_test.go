@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -194,17 +195,24 @@ func TestShutdownServesNewConnections(t *testing.T) {
 	require.NoError(t, err)
 	address := listener.Addr().String()
 	server, ended := served(t, Options{Loops: 2, HealthPath: "/healthz"}, listener)
-	session := dialWire(t, address).open()
-	require.Equal(t, 200, dialWire(t, address).get("/healthz").StatusCode)
+	once := func(target string) *http.Response { // on a connection of its own
+		w := dialWire(t, address)
+		defer w.conn.Close()
+		return w.get(target)
+	}
+	first := dialWire(t, address)
+	session := first.open()
+	require.NoError(t, first.conn.Close())
+	require.Equal(t, 200, once("/healthz").StatusCode)
 
 	down := make(chan error, 1)
 	go func() { down <- server.Shutdown(t.Context()) }()
-	until(t, "not ready", func() bool { return dialWire(t, address).get("/healthz").StatusCode == 503 })
-	require.Equal(t, 200, dialWire(t, address).get("/healthz/live").StatusCode)
-	refused := dialWire(t, address).request("EIO=4&transport=polling")
+	until(t, "not ready", func() bool { return once("/healthz").StatusCode == 503 })
+	require.Equal(t, 200, once("/healthz/live").StatusCode)
+	refused := once("/engine.io/?EIO=4&transport=polling")
 	require.Equal(t, 503, refused.StatusCode)
 	require.Equal(t, "1", refused.Header.Get("Retry-After"))
-	r := dialWire(t, address).request("EIO=4&transport=polling&sid=" + session)
+	r := once("/engine.io/?EIO=4&transport=polling&sid=" + session)
 	require.Equal(t, 200, r.StatusCode)
 	body, err := io.ReadAll(r.Body)
 	require.NoError(t, err)
@@ -293,6 +301,9 @@ func (w *wire) get(target string) *http.Response {
 	require.NoError(w.t, err)
 	r, err := http.ReadResponse(w.in, nil)
 	require.NoError(w.t, err)
+	body, err := io.ReadAll(r.Body)
+	require.NoError(w.t, err)
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	return r
 }
 

@@ -183,7 +183,10 @@ func TestTakeover(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, strconv.Itoa(pid), string(text))
 		ended += residents.end()
-		s.goesOn(t)
+		p := s.poll4(t)
+		p.echoes()
+		p.ok(p.post("1"))
+		p.conn.Close()
 	}
 	passing.end(t)
 	require.Zero(t, passing.unavailable.Load())
@@ -211,12 +214,14 @@ func (s *server) settle(t *testing.T) *residents {
 	t.Helper()
 	r := &residents{t: t}
 	for i := range 20 {
-		w, _ := s.websocket(t, 4)
+		w, unused := s.websocket(t, 4)
+		unused.conn.Close() // the server would wait for it at its end
 		w.echoes()
 		r.websockets = append(r.websockets, w)
 		p := s.poll4(t)
 		p.echoes()
 		if i%2 == 0 {
+			p.conn.Close()
 			p.peer = s.dial(t) // it will have no connection for its next poll
 			p.write(s.head("GET", p.query()) + "Connection: close\r\n\r\n")
 		} else {
