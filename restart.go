@@ -46,7 +46,7 @@ func newProcess(addr, pidFile string) (*process, error) {
 }
 
 func (p *process) listen(addr string) (net.Listener, error) {
-	inherited, err := p.Fds.Listener("tcp", addr)
+	inherited, err := p.Listener("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("cannot inherit the listener from the process before: %w", err)
 	}
@@ -64,7 +64,7 @@ func (p *process) listen(addr string) (net.Listener, error) {
 		}
 		l = fresh.(*net.TCPListener)
 	}
-	if err := p.Fds.AddListener("tcp", addr, l); err != nil {
+	if err := p.AddListener("tcp", addr, l); err != nil {
 		_ = l.Close()
 		return nil, fmt.Errorf("cannot keep the listener for the next process: %w", err)
 	}
