@@ -27,6 +27,7 @@ var options = []string{
 // run runs the binary to its end, which has to come by itself.
 func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	_ = command(context.Background(), t, args...) // building it may take longer than it may run
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cmd := command(ctx, t, args...)
