@@ -3,7 +3,6 @@ package loop
 import (
 	"net/netip"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"turbine/pool"
@@ -61,6 +60,7 @@ type Conn struct {
 	port      uint16
 	state     connState
 	watched   Interest
+	resting   Interest // not watched for a while, for want of memory
 	is4       bool
 	eof       bool
 	paused    bool
@@ -221,7 +221,7 @@ func (c *Conn) rewatch() {
 	if c.blocked {
 		want |= Writable
 	}
-	c.watch(want)
+	c.watch(want &^ c.resting)
 }
 
 // read takes what one system call gives.
@@ -234,7 +234,9 @@ func (l *Loop) read(c *Conn) {
 	case n > 0: // draining: dropped
 	case err == nil:
 		l.sawEOF(c)
-	case err != syscall.EAGAIN && err != syscall.EINTR:
+	case shortage(err):
+		l.rest(c, Readable)
+	case !later(err):
 		c.fail(err)
 	}
 }
@@ -262,7 +264,7 @@ func (l *Loop) flush(c *Conn) {
 	}
 	if c.out != nil {
 		taken, err := c.out.send(l, int(c.fd), c.state == connDraining)
-		if err != nil && err != syscall.EAGAIN {
+		if err != nil && !later(err) {
 			c.fail(err)
 			return
 		}
@@ -272,7 +274,11 @@ func (l *Loop) flush(c *Conn) {
 				c.armLinger(l.options.Linger)
 			}
 			c.blocked, c.pressured = true, true
-			c.rewatch()
+			if shortage(err) {
+				l.rest(c, Writable)
+			} else {
+				c.rewatch()
+			}
 			return
 		}
 		l.giveBack(c.out)

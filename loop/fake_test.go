@@ -18,13 +18,23 @@ type fakeKernel struct {
 	awake  atomic.Int64
 	shift  int   // what Watch adds to a number that it stops watching, as on kqueue
 	refuse error // of Watch
+	fails  error // of Read and Write
+	watch  Interest
 	ticks  bool
 }
 
-func (k *fakeKernel) Read(int, []byte) (int, error) { return 0, syscall.EAGAIN }
+func (k *fakeKernel) Read(int, []byte) (int, error) {
+	if k.fails != nil {
+		return 0, k.fails
+	}
+	return 0, syscall.EAGAIN
+}
 
 func (k *fakeKernel) Write(_ int, p []byte, _ bool) (int, error) {
 	k.calls++
+	if k.fails != nil {
+		return 0, k.fails
+	}
 	n := min(len(p), k.room)
 	if n == 0 {
 		return 0, syscall.EAGAIN
@@ -54,6 +64,9 @@ func (k *fakeKernel) Writev(fd int, v [][]byte, more bool) (total int, err error
 func (k *fakeKernel) Watch(fd int, from, to Interest) (int, error) {
 	if from&^to&Readable != 0 {
 		fd += k.shift
+	}
+	if k.refuse == nil {
+		k.watch = to
 	}
 	return fd, k.refuse
 }

@@ -12,9 +12,11 @@ const (
 // Kernel is what a Loop needs of the operating system. There are two: the real
 // one on gnet's poller, and the simulated one of package looptest.
 //
-// Errors are syscall.Errno values; EAGAIN means "not now". All methods but
-// Wake are called on the loop's goroutine, and Close also by who tried to Adopt
-// on a loop that had stopped.
+// Errors are syscall.Errno values. EAGAIN and EINTR of Read and Write mean "not
+// now", and ENOBUFS and ENOMEM "not for a while"; any other error ends the
+// connection, and so does any error of Watch. All methods but Wake are called on
+// the loop's goroutine, and Close also by who tried to Adopt on a loop that had
+// stopped.
 type Kernel interface {
 	// Read reads once, without blocking. 0 and nil is the end of the stream.
 	Read(fd int, p []byte) (int, error)

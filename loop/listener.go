@@ -103,6 +103,11 @@ func (s *listener) accept() (int, netip.AddrPort, error) {
 	if s.closed {
 		return -1, netip.AddrPort{}, net.ErrClosed
 	}
+	if f := s.acceptor.reactor.options.Faults; f != nil {
+		if err := f.Accept(); err != nil {
+			return -1, netip.AddrPort{}, err
+		}
+	}
 	return accept(int(s.fd.Load()))
 }
 

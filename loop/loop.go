@@ -40,6 +40,10 @@ type Loop struct {
 	leaving []move       // asked to change loops in this turn
 	ended   []ending     // Closed is due
 	closing []int        // descriptors to close after the next look at the sockets
+
+	resting  []*Conn       // for want of memory
+	restSlot Slot          // 0 when nobody rests
+	restBy   time.Duration // when the rests end
 }
 
 // An ending is a connection that is over, and why.

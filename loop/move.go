@@ -87,7 +87,7 @@ func (m *move) release() {
 func (m *move) Run() {
 	l, c := m.to, m.conn
 	defer m.release()
-	c.state = connOpen
+	c.state, c.resting = connOpen, 0
 	if !l.conns.set(int(c.fd), c) {
 		c.fail(ErrTooManyConns)
 		return

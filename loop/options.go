@@ -72,6 +72,9 @@ type Options struct {
 	// Logger hears of panics in handlers and of failing accepts, at most
 	// once a second. Nil means slog.Default.
 	Logger *slog.Logger
+	// Faults makes system calls fail, in tests. Nil means that they do as
+	// they please.
+	Faults Faults
 }
 
 func (o Options) withDefaults() Options {

@@ -68,7 +68,7 @@ func Open(o Options, accept func(*Conn) Handler) (*Reactor, error) {
 			return nil, err
 		}
 		r.kernels = append(r.kernels, k)
-		r.loops = append(r.loops, New(i, k, clock, table, o, accept))
+		r.loops = append(r.loops, New(i, o.kernel(i, k), clock, table, o, accept))
 	}
 	r.acceptor.open(r)
 	return r, nil

@@ -19,6 +19,12 @@ import (
 
 func TestContractOnSockets(t *testing.T) { looptest.TestReactor(t, startReactor) }
 
+func TestContractOnFaultySockets(t *testing.T) {
+	looptest.TestReactor(t, looptest.OnFaults(startReactor, looptest.Rates{
+		Short: 1000, NotNow: 1000, Interrupted: 500, Shortage: 30,
+	}), "07 Drained comes after pressure")
+}
+
 // reactorMachine is a Reactor with real sockets as a looptest.Machine.
 type reactorMachine struct {
 	*loop.Reactor

@@ -34,7 +34,11 @@ func NewWorld(n int, o loop.Options, accept func(*loop.Conn) loop.Handler) *Worl
 	for i := range n {
 		k := &kernel{world: w, index: i}
 		w.kernels = append(w.kernels, k)
-		w.loops = append(w.loops, loop.New(i, k, w.Now, table, o, accept))
+		used := loop.Kernel(k)
+		if o.Faults != nil {
+			used = o.Faults.Kernel(i, k)
+		}
+		w.loops = append(w.loops, loop.New(i, used, w.Now, table, o, accept))
 	}
 	w.sockets = make([]*socket, 3) // 0 to 2 are taken, as in a process
 	return w
@@ -106,6 +110,18 @@ func (w *World) Advance(d time.Duration) {
 				}
 			}
 		}
+	}
+}
+
+// Jump moves the clock by d and lets no loop run meanwhile, as when the process
+// is stopped for that time.
+func (w *World) Jump(d time.Duration) { w.now += d }
+
+// Mislead reports to every loop that fd is ready for all, be it true or not, be
+// it a connection of that loop or of none.
+func (w *World) Mislead(fd int) {
+	for _, l := range w.loops {
+		l.Ready(fd, loop.Readable|loop.Writable)
 	}
 }
 
