@@ -143,7 +143,8 @@ func (a *acceptor) drain(s *listener) {
 	for range acceptBatch {
 		fd, address, err := s.accept()
 		if err != nil {
-			if err == syscall.EAGAIN || !a.goOn(s, err) {
+			// Closed: an event from before StopAccepting.
+			if err == syscall.EAGAIN || err == net.ErrClosed || !a.goOn(s, err) {
 				break
 			}
 			continue
@@ -221,8 +222,6 @@ func (a *acceptor) goOn(s *listener, err error) bool {
 		syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH,
 		syscall.ENOPROTOOPT, syscall.EOPNOTSUPP, syscall.ETIMEDOUT:
 		return true // accept(2): an error of that one connection
-	case net.ErrClosed:
-		return false
 	}
 	s.rest() // ENOBUFS, ENOMEM, or nothing left to shed with
 	return false

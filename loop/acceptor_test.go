@@ -23,7 +23,12 @@ type accepting struct {
 
 func startAccepting(t *testing.T) *accepting {
 	t.Helper()
-	o := Options{Loops: 1, Tick: tick, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	return startOnFaults(t, nil)
+}
+
+func startOnFaults(t *testing.T, faults Faults) *accepting {
+	t.Helper()
+	o := Options{Loops: 1, Tick: tick, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Faults: faults}
 	r, err := Open(o, func(c *Conn) Handler {
 		c.Write([]byte("hello"))
 		c.Close()
@@ -107,6 +112,14 @@ func TestStopAcceptingDuringARest(t *testing.T) {
 		<-time.After(10 * time.Millisecond)
 	}
 	require.Fail(t, "the slot is not given back")
+}
+
+// An event may come after the listener it is of was closed.
+func TestStopAcceptingIsNoFailure(t *testing.T) {
+	a := startAccepting(t)
+	a.StopAccepting()
+	a.on0(func() { a.acceptor.drain(a.listener) })
+	require.Zero(t, a.Stats().AcceptErrors)
 }
 
 func TestListenTakesSocketsOnly(t *testing.T) {
