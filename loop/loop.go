@@ -21,6 +21,7 @@ type Loop struct {
 	kernel  Kernel
 	clock   func() time.Duration
 	now     time.Duration
+	lost    time.Duration // that the clock is ahead of now: the process did not run
 	options Options
 	accept  func(*Conn) Handler
 	conns   *Table
@@ -80,7 +81,10 @@ func New(index int, kernel Kernel, clock func() time.Duration, table *Table, o O
 func (l *Loop) Index() int { return l.index }
 
 // Now is the time since a fixed moment, as of the event that is being handled.
-// It never goes back.
+// It never goes back, and the time in which the loop could not run is not in
+// it: a process that was stopped for minutes finds every deadline as far away
+// as it was, so that it reads what waits in the sockets before it finds anybody
+// late.
 func (l *Loop) Now() time.Duration { return l.now }
 
 // Conns is the number of the loop's connections, from Adopt until their
@@ -92,11 +96,24 @@ func (l *Loop) Conns() int { return int(l.count.Load()) }
 // loop's connections. Safe from any goroutine.
 func (l *Loop) Unsent() int64 { return l.unsent.Load() }
 
+// maxGap is the number of ticks that the clock may go on between two turns of a
+// loop that ticks. If it is more, the process was stopped, or starved.
+const maxGap = 20
+
 // enter begins a turn.
 func (l *Loop) enter() {
-	if now := l.clock(); now > l.now {
-		l.now = now
+	now := l.clock() - l.lost
+	gap := now - l.now
+	if gap <= 0 {
+		return
 	}
+	if tick := l.options.Tick; l.ticks && gap > maxGap*tick {
+		// Whole ticks, to keep step with the kernel's.
+		lost := (gap/tick - 1) * tick
+		l.lost += lost
+		now -= lost
+	}
+	l.now = now
 }
 
 // maxRounds bounds how often one turn may write, hear that all was written,

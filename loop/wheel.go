@@ -115,8 +115,8 @@ func (l *Loop) Disarm(slot Slot) { l.wheel.silent[slot] = true }
 func (l *Loop) ring() {
 	w := &l.wheel
 	now := uint32(l.now / w.tick)
-	if int32(now-w.last) >= buckets { // the process was suspended: one round
-		w.last = now - buckets // is enough, every bucket comes by once
+	if int32(now-w.last) >= buckets { // no tick had its turn for long: one
+		w.last = now - buckets // round is enough, every bucket comes by once
 	}
 	for int32(now-w.last) > 0 {
 		w.last++

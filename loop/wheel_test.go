@@ -166,8 +166,37 @@ func TestWheelSlotReuse(t *testing.T) {
 	require.Empty(t, b.rang)
 }
 
+// The time in which a process is stopped does not bring its deadlines nearer.
 func TestWheelSuspendedProcess(t *testing.T) {
-	for _, gap := range []time.Duration{buckets * tick, 10 * buckets * tick, 24 * time.Hour} {
+	for _, gap := range []time.Duration{(maxGap + 1) * tick, buckets*tick + 1, time.Hour + 7, 300 * 24 * time.Hour} {
+		w := newClocked(time.Hour)
+		b := w.bell()
+		w.Arm(b.slot, w.now+5*tick)
+		w.to(w.now + 2*tick)
+		before := w.Now()
+		w.now += gap
+		w.enter()
+		w.ring()
+		require.Empty(t, b.rang, "%v", gap)
+		require.Less(t, w.Now()-before, 2*tick, "%v", gap)
+		require.Positive(t, w.Now()-before, "it goes on")
+		require.Zero(t, (w.now-w.Now())%tick, "in step with the kernel's ticks")
+		w.to(w.now + 10*tick)
+		require.Equal(t, []time.Duration{time.Hour + 5*tick}, b.rang)
+	}
+}
+
+// A loop without alarms does not tick: it has slept, but nobody stopped it.
+func TestIdleLoopLosesNoTime(t *testing.T) {
+	w := newClocked(time.Hour)
+	w.now += time.Hour
+	w.enter()
+	require.Equal(t, w.now, w.Now())
+}
+
+// Sockets may keep a loop so busy that its ticks have no turn.
+func TestWheelThatFellBehind(t *testing.T) {
+	for _, gap := range []time.Duration{buckets * tick, 3 * buckets * tick} {
 		w := newClocked(time.Hour)
 		var all []*bell
 		for i := range 100 {
@@ -175,11 +204,12 @@ func TestWheelSuspendedProcess(t *testing.T) {
 			w.Arm(b.slot, w.now+time.Duration(i*10)*tick)
 			all = append(all, b)
 		}
-		w.now += gap
-		w.enter()
+		for end := w.now + gap; w.now < end; w.enter() {
+			w.now += maxGap * tick / 2
+		}
 		w.ring()
 		for _, b := range all {
-			require.Equal(t, []time.Duration{w.now}, b.rang, "once, at once")
+			require.Equal(t, []time.Duration{w.Now()}, b.rang, "once, at once")
 		}
 		b := all[0]
 		b.rang = nil
