@@ -8,23 +8,50 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"time"
 
 	"turbine/engine"
 	"turbine/engine/packet"
-	"turbine/loop/looptest"
 	"turbine/wsframe"
 
 	"github.com/gobwas/ws"
 )
 
-// modelClient is a small Engine.IO client on a World, faithful to what the
-// official one does (spec, appendix A): one poll and one post at a time; after
-// the pong to its probe it stops polling, waits for both to end, and only then
-// sends the upgrade packet.
+// modelNet is where clients and server meet: a World, or sockets.
+type modelNet interface {
+	Dial() modelPeer
+	// Between lets the server work between two pieces of what a client sends.
+	Between()
+	// Settle lets the server work between two steps of the clients.
+	Settle()
+	// Pass lets some time pass.
+	Pass()
+	Now() time.Duration
+}
+
+// modelPeer is a client's end of a connection. Nothing of it blocks.
+type modelPeer interface {
+	Write(p []byte)
+	Read() []byte
+	// EOF reports whether nothing more will come.
+	EOF() bool
+	// Closed reports whether the connection cannot be used any more.
+	Closed() bool
+	// SetWindow bounds what is taken before it is read.
+	SetWindow(n int)
+	CloseWrite()
+	Reset()
+}
+
+// modelClient is a small Engine.IO client, faithful to what the official one
+// does (spec, appendix A): one poll and one post at a time; after the pong to
+// its probe it stops polling, waits for both to end, and only then sends the
+// upgrade packet.
 type modelClient struct {
-	world    *looptest.World
+	net      modelNet
 	random   *rand.Rand
 	revision engine.Revision
+	name     int // which session it wants to be
 	fail     func(format string, args ...any)
 
 	sid       string
@@ -35,7 +62,11 @@ type modelClient struct {
 	paused    bool // the probe was answered: no new polls
 	upgraded  bool
 	over      bool
-	vanished  bool // broke its connections, which the server may not know
+	gone      bool          // and has hung up
+	vanished  bool          // broke its connections, which the server may not know
+	goodbye   bool          // the server's close has come, behind all messages
+	owed      string        // a ping or pong to send
+	nextPing  time.Duration // in revision 3
 
 	queue    [][]byte // messages to send, oldest first
 	sent     int      // messages given to a transport
@@ -45,19 +76,19 @@ type modelClient struct {
 
 // modelHTTP is one kept-alive connection.
 type modelHTTP struct {
-	peer   *looptest.Peer
+	peer   modelPeer
 	buffer []byte
 	busy   bool
 }
 
 type modelWS struct {
-	peer   *looptest.Peer
+	peer   modelPeer
 	buffer []byte
 	open   bool // the 101 has come
 }
 
-func (c *modelClient) dial() *looptest.Peer {
-	p := c.world.Dial()
+func (c *modelClient) dial() modelPeer {
+	p := c.net.Dial()
 	if c.random.IntN(4) == 0 {
 		p.SetWindow(1 + c.random.IntN(4096)) // a slow reader
 	}
@@ -69,7 +100,7 @@ func (c *modelClient) message() { c.queue = append(c.queue, numbered(c.random, c
 
 // numbered is the text or bytes of message n: its number and some ballast.
 func numbered(r *rand.Rand, n int) []byte {
-	size := 4 + r.IntN(60)
+	size := 8 + r.IntN(60)
 	if r.IntN(20) == 0 {
 		size += r.IntN(20_000)
 	}
@@ -78,17 +109,23 @@ func numbered(r *rand.Rand, n int) []byte {
 	return p
 }
 
+// number is the number of a message, -1 for what is none.
 func number(p []byte) (n int) {
-	_, _ = fmt.Sscanf(string(p), "%d ", &n)
-	return n
+	for _, digit := range p {
+		if digit == ' ' {
+			return n
+		}
+		n = 10*n + int(digit-'0')
+	}
+	return -1
 }
 
 func (c *modelClient) query(transport string) string {
 	q := fmt.Sprintf("/engine.io/?EIO=%d&transport=%s", c.revision, transport)
 	if c.sid != "" {
-		q += "&sid=" + c.sid
+		return q + "&sid=" + c.sid
 	}
-	return q
+	return fmt.Sprintf("%s&name=%d", q, c.name)
 }
 
 // step lets the client do what is to be done, and is called until all rest.
@@ -101,6 +138,9 @@ func (c *modelClient) step() {
 	c.readWS()
 	if c.over || c.sid == "" {
 		return
+	}
+	if c.revision == engine.Revision3 && c.net.Now() >= c.nextPing {
+		c.owed, c.nextPing = "2", c.net.Now()+modelPing
 	}
 	if c.upgraded {
 		c.flushWS()
@@ -118,7 +158,11 @@ func (c *modelClient) step() {
 	}
 }
 
+// modelPing is how often a client of revision 3 pings.
+const modelPing = 5 * time.Second
+
 func (c *modelClient) connect(transport string) {
+	c.nextPing = c.net.Now() + modelPing
 	c.poll, c.post = &modelHTTP{}, &modelHTTP{}
 	if transport == "websocket" {
 		c.upgraded = true
@@ -146,11 +190,11 @@ func (c *modelClient) request(h *modelHTTP, method string, body []byte) {
 }
 
 // write sends p in some pieces, with the server's turns between them.
-func (c *modelClient) write(p *looptest.Peer, b []byte) {
+func (c *modelClient) write(p modelPeer, b []byte) {
 	for len(b) > 0 && c.random.IntN(8) == 0 {
 		n := 1 + c.random.IntN(len(b))
 		p.Write(b[:n])
-		c.world.Run()
+		c.net.Between()
 		b = b[n:]
 	}
 	p.Write(b)
@@ -163,11 +207,15 @@ func (c *modelClient) startPoll() {
 }
 
 func (c *modelClient) startPost() {
-	if c.post.busy || len(c.queue) == 0 {
+	if c.post.busy || len(c.queue) == 0 && c.owed == "" {
 		return
 	}
-	n := 1 + c.random.IntN(len(c.queue))
+	n := min(len(c.queue), 1+c.random.IntN(1+len(c.queue)))
 	var packets []packet.Packet
+	if c.owed != "" {
+		packets = append(packets, packet.Packet{Type: packet.Type(c.owed[0] - '0')})
+		c.owed = ""
+	}
 	for _, m := range c.queue[:n] {
 		packets = append(packets, packet.Packet{Type: packet.Message, Data: m})
 	}
@@ -181,6 +229,10 @@ func (c *modelClient) readHTTP(h *modelHTTP, done func(body []byte)) {
 		return
 	}
 	h.buffer = append(h.buffer, h.peer.Read()...)
+	if len(h.buffer) == 0 {
+		c.over = c.over || h.peer.EOF()
+		return
+	}
 	reader := bufio.NewReader(bytes.NewReader(h.buffer))
 	response, err := http.ReadResponse(reader, nil)
 	if err != nil {
@@ -236,10 +288,10 @@ func (c *modelClient) packet(p packet.Packet) {
 		c.sid = open.SID
 	case packet.Close:
 		if !c.upgraded {
-			c.over = true
+			c.over, c.goodbye = true, true
 		}
 	case packet.Ping:
-		c.control("3")
+		c.owed = "3"
 	case packet.Message:
 		if n := number(p.Data); n != c.received {
 			c.fail("got message %d, want %d", n, c.received)
@@ -295,6 +347,10 @@ func (c *modelClient) flushWS() {
 	if c.websocket == nil || !c.websocket.open {
 		return
 	}
+	if c.owed != "" {
+		c.frame(ws.OpText, []byte(c.owed))
+		c.owed = ""
+	}
 	for _, m := range c.queue {
 		frame, _ := c.revision.AppendFrame(nil, packet.Packet{Type: packet.Message, Data: m}, false)
 		c.frame(ws.OpText, frame)
@@ -342,6 +398,7 @@ func (c *modelClient) readWS() {
 // serverMessage handles one frame of the server.
 func (c *modelClient) serverMessage(h ws.Header, payload []byte) {
 	if h.OpCode == ws.OpClose {
+		c.goodbye = c.upgraded
 		c.lostWS()
 		return
 	}
@@ -376,10 +433,7 @@ func serverFrame(p []byte) (h ws.Header, n int, ok bool) {
 
 // vanish breaks one of the client's connections, and with it the client.
 func (c *modelClient) vanish() {
-	for _, p := range []*looptest.Peer{peerOf(c.poll), peerOf(c.post), wsPeer(c.websocket)} {
-		if p == nil {
-			continue
-		}
+	for _, p := range c.peers() {
 		if c.random.IntN(2) == 0 {
 			p.Reset()
 		} else {
@@ -389,16 +443,25 @@ func (c *modelClient) vanish() {
 	c.over, c.vanished = true, true
 }
 
-func peerOf(h *modelHTTP) *looptest.Peer {
-	if h == nil {
-		return nil
+// hangUp ends the connections of a client that is over.
+func (c *modelClient) hangUp() {
+	if !c.gone {
+		c.gone = true
+		for _, p := range c.peers() {
+			p.CloseWrite()
+		}
 	}
-	return h.peer
 }
 
-func wsPeer(w *modelWS) *looptest.Peer {
-	if w == nil {
-		return nil
+// peers are the client's connections.
+func (c *modelClient) peers() (all []modelPeer) {
+	for _, h := range []*modelHTTP{c.poll, c.post} {
+		if h != nil && h.peer != nil {
+			all = append(all, h.peer)
+		}
 	}
-	return w.peer
+	if c.websocket != nil {
+		all = append(all, c.websocket.peer)
+	}
+	return all
 }

@@ -7,6 +7,9 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,73 +29,158 @@ var (
 
 // A model's clients all have one address, and meet limits all the time.
 var (
-	modelExempt = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	modelExempt = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("127.0.0.0/8")}
 	modelLog    = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 )
 
 // modelSession is what the model knows of one session: what was sent from
 // either side and what arrived.
 type modelSession struct {
-	client   *modelClient
-	session  *engine.Session
-	accepted int // messages that Send accepted
-	refused  int // messages that Send refused for a full queue
-	arrived  int // messages that came from the client
+	client *modelClient
+
+	mu       sync.Mutex
+	random   *rand.Rand      // of the server's side
+	session  *engine.Session // nil before it is open
+	accepted int             // messages that Send accepted
+	arrived  int             // messages that came from the client
 	closed   bool
 	reason   engine.Reason
 	err      error
 }
 
-// modelRun is one World with some sessions under random operations.
+// modelRun is one server and its sessions under random operations.
 type modelRun struct {
-	t        *testing.T
-	random   *rand.Rand
-	world    *looptest.World
-	server   *engine.Server
-	sessions []*modelSession
-	opening  *modelSession
-	draining bool
-	messages int
+	t      *testing.T
+	seed   uint64
+	server *engine.Server
+	faulty bool // connections break without anybody's doing
+	counts *modelCounts
+
+	mu       sync.Mutex
+	sessions []*modelSession // by name
+}
+
+// modelCounts are the figures of some runs together.
+type modelCounts struct {
+	messages, sessions, upgraded, violations atomic.Int64
+	runs                                     int
+
+	mu     sync.Mutex
+	ends   map[string]int   // of sessions, by reason
+	faults map[string]int64 // by kind
+}
+
+func (c *modelCounts) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return fmt.Sprintf("%d messages, %d sessions (%d on WebSocket at their end), %d runs, %d violations, ends: %v, faults: %v",
+		c.messages.Load(), c.sessions.Load(), c.upgraded.Load(), c.runs, c.violations.Load(), c.ends, c.faults)
+}
+
+// modelSeeds calls run with one seed after another until go on says no.
+func modelSeeds(t *testing.T, counts *modelCounts, goOn func() bool, run func(seed uint64)) {
+	t.Helper()
+	counts.mu.Lock()
+	counts.ends, counts.faults = map[string]int{}, map[string]int64{}
+	counts.mu.Unlock()
+	seed := *modelSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	first := seed
+	for ; counts.runs == 0 || goOn(); seed++ {
+		run(seed)
+		counts.runs++
+		if t.Failed() {
+			t.Fatalf("seed: -model.seed=%d", seed)
+		}
+	}
+	t.Logf("%v, seeds from %d", counts, first)
 }
 
 // TestModelDeliversOnceInOrder checks against a model that fits in a line:
 // every message arrives once and in order, or the session has closed and what
 // arrived is a beginning of what was sent.
 func TestModelDeliversOnceInOrder(t *testing.T) {
-	seed := *modelSeed
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
-	}
-	target := *modelMessages
+	target := int64(*modelMessages)
 	if testing.Short() {
 		target /= 10
 	}
-	total, sessions, runs, upgraded := 0, 0, 0, 0
-	reasons := map[string]int{}
-	for ; total < target; seed++ {
-		r := newModelRun(t, seed)
-		r.run()
-		total += r.messages
-		sessions += len(r.sessions)
-		runs++
-		for _, s := range r.sessions {
-			if s.client.upgraded {
-				upgraded++
-			}
-			reasons[s.reason.String()]++
-		}
-		if t.Failed() {
-			t.Fatalf("run with -model.seed=%d", seed)
-		}
-	}
-	t.Logf("%d messages, %d sessions (%d on WebSocket at their end), %d runs, last seed %d, ends: %v",
-		total, sessions, upgraded, runs, seed-1, reasons)
+	var counts modelCounts
+	modelSeeds(t, &counts, func() bool { return counts.messages.Load() < target }, func(seed uint64) {
+		runModelInWorld(t, seed, nil, &counts)
+	})
 }
 
-func newModelRun(t *testing.T, seed uint64) *modelRun {
-	r := &modelRun{t: t, random: rand.New(rand.NewPCG(seed, 1))}
-	options := engine.Options{MaxQueue: 256 << 10, Overflow: engine.OverflowDrop, Logger: modelLog, Exempt: modelExempt}
-	switch r.random.IntN(4) {
+// runModelInWorld is one run in memory. It goes the same way for the same seed.
+func runModelInWorld(t *testing.T, seed uint64, faults *looptest.Faulty, counts *modelCounts) {
+	r := newModelRun(t, seed, counts)
+	random := rand.New(rand.NewPCG(seed, 1))
+	o := loop.Options{HighWater: 8 << 10}
+	if faults != nil {
+		r.faulty, o.Faults = true, faults
+	}
+	world := looptest.NewWorld(1+random.IntN(3), o, r.server.Accept)
+	r.server.Bind(world.Loops())
+	net := &worldNet{World: world, random: random, faulty: r.faulty}
+	d := &modelDriver{run: r, net: net, random: random, steps: 1500}
+	d.drive()
+	if random.IntN(2) == 0 {
+		d.drain(world)
+	}
+	if faults != nil {
+		faults.Heal()
+	}
+	for range 400 {
+		d.catchUp()
+		d.settle(1)
+	}
+	r.compare()
+	r.server.CloseSessions()
+	for range 50 {
+		d.settle(1)
+	}
+	world.Advance(2 * time.Minute)
+	require.Zero(t, r.server.Stats().Sessions)
+	world.Close()
+	require.Zero(t, world.Sockets())
+	require.Zero(t, r.server.Stats().Queued)
+	if invariants.Enabled {
+		require.Zero(t, pool.Outstanding())
+	}
+	r.count(faults)
+}
+
+// worldNet is a World as a modelNet.
+type worldNet struct {
+	*looptest.World
+	random *rand.Rand
+	faulty bool
+}
+
+func (n *worldNet) Dial() modelPeer { return n.World.Dial() }
+func (n *worldNet) Between()        { n.Run() }
+func (n *worldNet) Pass()           { n.Advance(time.Duration(n.random.IntN(50)) * time.Millisecond) }
+
+// Settle lets rests end, too, and misleads the loops, where there are faults.
+func (n *worldNet) Settle() {
+	n.Run()
+	if !n.faulty {
+		return
+	}
+	n.Mislead(n.random.IntN(64))
+	if n.random.IntN(8) == 0 {
+		n.Pass()
+	}
+}
+
+func newModelRun(t *testing.T, seed uint64, counts *modelCounts) *modelRun {
+	r := &modelRun{t: t, seed: seed, counts: counts}
+	options := engine.Options{
+		Loops: 4, PingInterval: 10 * time.Second, PingTimeout: 10 * time.Second, CloseTimeout: 2 * time.Second,
+		MaxQueue: 256 << 10, Overflow: engine.OverflowDrop, Logger: modelLog, Exempt: modelExempt,
+	}
+	switch rand.New(rand.NewPCG(seed, 2)).IntN(4) {
 	case 0:
 		options.Overflow, options.MaxQueue = engine.OverflowClose, 16<<10
 	case 1:
@@ -107,210 +195,132 @@ func newModelRun(t *testing.T, seed uint64) *modelRun {
 	})
 	require.NoError(t, err)
 	r.server = server
-	r.world = looptest.NewWorld(1+r.random.IntN(3), loop.Options{HighWater: 8 << 10}, server.Accept)
-	server.Bind(r.world.Loops())
 	return r
 }
 
-func (r *modelRun) onOpen(s *engine.Session, _ *engine.Request) {
-	r.opening.session = s
-	s.SetValue(r.opening)
+// violation is what must never happen.
+func (r *modelRun) violation(format string, args ...any) {
+	r.counts.violations.Add(1)
+	r.t.Errorf(format, args...)
 }
 
-func (r *modelRun) onMessage(s *engine.Session, m engine.Message) {
-	model := s.Value().(*modelSession)
-	if n := number(m.Data); n != model.arrived {
-		r.t.Errorf("server got message %d of %s, want %d", n, s.ID(), model.arrived)
+func (r *modelRun) onOpen(s *engine.Session, request *engine.Request) {
+	name, _ := strconv.Atoi(request.Query("name"))
+	r.mu.Lock()
+	m := r.sessions[name]
+	r.mu.Unlock()
+	m.mu.Lock()
+	m.session = s
+	m.mu.Unlock()
+	s.SetValue(m)
+}
+
+func (r *modelRun) onMessage(s *engine.Session, message engine.Message) {
+	m := s.Value().(*modelSession)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if n := number(message.Data); n != m.arrived {
+		r.violation("server got message %d of %s, want %d", n, s.ID(), m.arrived)
 	}
-	model.arrived++
-	r.messages++
-	if r.random.IntN(4) == 0 {
-		r.send(model)
+	m.arrived++
+	r.counts.messages.Add(1)
+	if m.random.IntN(4) == 0 {
+		m.send()
 	}
 }
 
 func (r *modelRun) onClose(s *engine.Session, reason engine.Reason, err error) {
-	model := s.Value().(*modelSession)
-	if model.closed {
-		r.t.Errorf("session %s closed twice", s.ID())
+	m := s.Value().(*modelSession)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		r.violation("session %s closed twice", s.ID())
 	}
-	model.closed, model.reason, model.err = true, reason, err
+	m.closed, m.reason, m.err = true, reason, err
+	r.counts.mu.Lock()
+	r.counts.ends[reason.String()]++
+	r.counts.mu.Unlock()
 }
 
-func (r *modelRun) send(model *modelSession) {
-	if model.session == nil {
+// send sends the next message to the client. m.mu is held.
+func (m *modelSession) send() {
+	if m.session == nil {
 		return
 	}
-	p := numbered(r.random, model.accepted)
-	m := engine.Message{Data: p, Binary: r.random.IntN(3) == 0}
+	message := engine.Message{Data: numbered(m.random, m.accepted), Binary: m.random.IntN(3) == 0}
 	var err error
-	if r.random.IntN(4) == 0 {
-		err = model.session.SendPrepared(engine.Prepare(m))
+	if m.random.IntN(4) == 0 {
+		err = m.session.SendPrepared(engine.Prepare(message))
 	} else {
-		err = model.session.Send(m)
+		err = m.session.Send(message)
 	}
-	switch err {
-	case nil:
-		model.accepted++
-	case engine.ErrQueueFull, engine.ErrBudget:
-		model.refused++
+	if err == nil {
+		m.accepted++
 	}
 }
 
-const (
-	modelClients = 6
-	modelSteps   = 1500
-)
-
-func (r *modelRun) run() {
-	for range modelClients {
-		r.open()
-	}
-	for range modelSteps {
-		r.operate(r.sessions[r.random.IntN(len(r.sessions))])
-		r.settle(1 + r.random.IntN(3))
-	}
-	if r.random.IntN(2) == 0 {
-		r.drain()
-	}
-	r.finish()
-}
-
-// drain closes all sessions, each in its turn, while everything goes on.
-func (r *modelRun) drain() {
-	const steps, step = 200, 10 * time.Millisecond
-	r.draining = true
-	engine.BeginDrain(r.server, time.Duration(r.random.IntN(steps/4))*step, time.Duration(r.random.IntN(steps/2))*step)
-	for range steps {
-		r.operate(r.sessions[r.random.IntN(len(r.sessions))])
-		r.settle(1 + r.random.IntN(3))
-		r.world.Advance(step)
-	}
-	for i, m := range r.sessions {
-		if m.session.State() == engine.StateOpen {
-			r.t.Errorf("session %d was not asked to end", i)
-		}
-	}
-}
-
-// open begins a session and waits until it is there.
-func (r *modelRun) open() {
-	revision := engine.Revision4
-	if r.random.IntN(2) == 0 {
-		revision = engine.Revision3
-	}
-	model := &modelSession{}
-	model.client = &modelClient{world: r.world, random: r.random, revision: revision, fail: func(format string, args ...any) {
-		r.t.Errorf("client: "+format, args...)
+// add makes a session to be.
+func (r *modelRun) add(net modelNet, random *rand.Rand) *modelSession {
+	m := &modelSession{random: rand.New(rand.NewPCG(random.Uint64(), 3))}
+	m.client = &modelClient{net: net, random: random, revision: engine.Revision4, fail: func(format string, args ...any) {
+		r.violation("client: "+format, args...)
 	}}
-	r.sessions = append(r.sessions, model)
-	r.opening = model
-	transport := "polling"
-	if r.random.IntN(4) == 0 {
-		transport = "websocket"
+	if random.IntN(2) == 0 {
+		m.client.revision = engine.Revision3
 	}
-	model.client.connect(transport)
-	for range 5000 {
-		r.settle(1)
-		if model.client.sid != "" {
-			return
-		}
-	}
-	r.t.Fatalf("no session: %+v", model.client)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m.client.name = len(r.sessions)
+	r.sessions = append(r.sessions, m)
+	return m
 }
 
-func (r *modelRun) operate(m *modelSession) {
-	switch n := r.random.IntN(1000); {
-	case n < 400:
-		for range 1 + r.random.IntN(4) {
-			m.client.message()
-		}
-	case n < 800:
-		for range 1 + r.random.IntN(6) {
-			r.send(m)
-		}
-	case n < 850:
-		m.client.startUpgrade()
-	case n < 870:
-		if w := wsPeer(m.client.websocket); w != nil {
-			w.SetWindow(1 + r.random.IntN(2000))
-		}
-	case n < 880:
-		r.world.Advance(time.Duration(r.random.IntN(50)) * time.Millisecond)
-	case n < 884:
-		m.session.Close()
-	case n < 887:
-		m.client.control(closePacket(m.client.revision))
-	case n < 890:
-		m.client.vanish()
-	case n < 900 && m.client.websocket != nil && !m.client.upgraded:
-		m.client.websocket.peer.Reset() // the probe is lost
-		m.client.lostWS()
-	}
-	if m.closed && !r.draining && len(r.sessions) < 8*modelClients && r.random.IntN(4) == 0 {
-		r.open()
+// compare is for when all is at rest.
+func (r *modelRun) compare() {
+	for _, m := range r.sessions {
+		r.compareOne(m)
 	}
 }
 
-func closePacket(engine.Revision) string { return "1" }
-
-// settle lets both sides work for some rounds.
-func (r *modelRun) settle(rounds int) {
-	for range rounds {
-		r.world.Run()
-		for _, m := range r.sessions {
-			m.client.step()
-		}
-	}
-}
-
-// finish lets all slow readers catch up, and compares.
-func (r *modelRun) finish() {
-	for range 400 {
-		for _, m := range r.sessions {
-			for _, p := range []*looptest.Peer{peerOf(m.client.poll), peerOf(m.client.post), wsPeer(m.client.websocket)} {
-				if p != nil {
-					p.SetWindow(1 << 20)
-				}
-			}
-		}
-		r.settle(1)
-	}
-	for i, m := range r.sessions {
-		r.compare(i, m)
-	}
-	r.server.CloseSessions()
-	for range 50 {
-		r.settle(1)
-	}
-	r.world.Advance(2 * time.Minute)
-	require.Zero(r.t, r.server.Stats().Sessions)
-	r.world.Close()
-	require.Zero(r.t, r.world.Sockets())
-	require.Zero(r.t, r.server.Stats().Queued)
-	if invariants.Enabled {
-		require.Zero(r.t, pool.Outstanding())
-	}
-}
-
-func (r *modelRun) compare(i int, m *modelSession) {
+func (r *modelRun) compareOne(m *modelSession) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	c := m.client
-	r.messages += c.received
-	name := fmt.Sprintf("session %d (revision %d, upgraded %v, closed %v %v %v)", i, c.revision, c.upgraded, m.closed, m.reason, m.err)
+	name := fmt.Sprintf("session %d (revision %d, upgraded %v, closed %v %v %v)", c.name, c.revision, c.upgraded, m.closed, m.reason, m.err)
 	if m.arrived > c.sent {
-		r.t.Errorf("%s: %d messages arrived at the server of %d sent", name, m.arrived, c.sent)
+		r.violation("%s: %d messages arrived at the server of %d sent", name, m.arrived, c.sent)
 	}
 	if c.received > m.accepted {
-		r.t.Errorf("%s: %d messages arrived at the client of %d accepted", name, c.received, m.accepted)
+		r.violation("%s: %d messages arrived at the client of %d accepted", name, c.received, m.accepted)
 	}
-	if c.vanished {
-		return
+	if c.vanished || r.faulty && c.over && !(c.goodbye && m.closed) {
+		return // a connection was lost: the session is over, whether the server knows yet or not
 	}
 	orderly := m.closed && (m.reason == engine.ReasonForcedClose || m.reason == engine.ReasonShutdown) && m.err == nil
 	if (!m.closed || orderly) && c.received != m.accepted {
-		r.t.Errorf("%s: %d messages arrived at the client, all of %d should have", name, c.received, m.accepted)
+		r.violation("%s: %d messages arrived at the client, all of %d should have", name, c.received, m.accepted)
 	}
 	if !m.closed && (c.over || m.arrived != c.next || len(c.queue) > 0) {
-		r.t.Errorf("%s: %d messages arrived at the server of %d, client over %v", name, m.arrived, c.next, c.over)
+		r.violation("%s: %d messages arrived at the server of %d, client over %v", name, m.arrived, c.next, c.over)
+	}
+}
+
+// count adds the run to the figures.
+func (r *modelRun) count(faults *looptest.Faulty) {
+	if faults != nil {
+		r.counts.mu.Lock()
+		for kind, n := range faults.Counts() {
+			r.counts.faults[kind] += n
+		}
+		r.counts.mu.Unlock()
+	}
+	for _, m := range r.sessions {
+		r.counts.messages.Add(int64(m.client.received))
+		if m.session != nil {
+			r.counts.sessions.Add(1)
+		}
+		if m.client.upgraded {
+			r.counts.upgraded.Add(1)
+		}
 	}
 }
