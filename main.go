@@ -80,11 +80,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "turbine: %v (see turbine --help)\n", err)
 		return exitUsage
 	}
-	slog.SetDefault(slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: f.LogLevel})))
+	logs := newLogWriter(stderr)
+	defer logs.flush()
+	slog.SetDefault(slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: f.LogLevel})))
 	if err := limitMemory(); err != nil {
 		slog.Warn("no memory limit is set", "error", err)
 	}
-	debug := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	debug := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 
 	server, err := newServer(&f, debugScopes(os.Getenv("DEBUG"), debug))
 	if err != nil {
@@ -189,6 +191,7 @@ func serve(server *engine.Server, f *flags, stdout io.Writer) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
+	signal.Ignore(syscall.SIGPIPE) // a collector of logs that ends must not end the server
 
 	served := make(chan error, 1)
 	if f.AnyOrigin || slices.Contains(f.CORSOrigin, "*") {
