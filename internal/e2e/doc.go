@@ -15,6 +15,8 @@
 //   - proxied_test.go, habits_test.go and smuggling_test.go put nginx and haproxy
 //     in front of two instances, with the recipes of docs/deploy.md: the clients
 //     again, many on shared connections, and the table of internal/requests.
+//   - faults_test.go and sigterm_test.go take from the process what it needs:
+//     descriptors, memory, its logs, its time, and its life.
 //   - binary_test.go checks the command line, the environment and the signals.
 //   - drain_test.go shuts a server down (feeder) under a crowd of 5,000 sessions and
 //     some of the official clients, and counts their messages.

@@ -118,6 +118,7 @@ type server struct {
 	path string // where sessions are served
 
 	cmd    *exec.Cmd // nil when external
+	stdout output
 	stderr output
 	exited chan struct{} // closed when the process has ended
 }
@@ -150,7 +151,9 @@ func serveOneLoop(t *testing.T) *server {
 func start(t *testing.T, cmd *exec.Cmd) *server {
 	t.Helper()
 	s := &server{path: "/engine.io/", cmd: cmd, exited: make(chan struct{})}
-	cmd.Stderr = &s.stderr
+	if cmd.Stderr == nil {
+		cmd.Stderr = &s.stderr
+	}
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
@@ -160,6 +163,7 @@ func start(t *testing.T, cmd *exec.Cmd) *server {
 		defer close(s.exited)
 		lines := bufio.NewScanner(stdout)
 		for lines.Scan() {
+			_, _ = s.stdout.Write(append(lines.Bytes(), '\n'))
 			if m := ready.FindStringSubmatch(lines.Text()); m != nil {
 				select {
 				case addr <- m[1]:

@@ -9,6 +9,9 @@
 //	| other  | refused at once: "wrong token"
 //
 // It prints the address that it listens on, and ends with code 0 after SIGTERM.
+// Sessions then have as long as its one argument says, 200ms without. Its last
+// line is how many messages Send has accepted for sessions that began on
+// WebSocket.
 package main
 
 import (
@@ -19,6 +22,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,15 +33,27 @@ import (
 const drainTimeout = 200 * time.Millisecond
 
 func main() {
-	if err := run(); err != nil {
+	drain := drainTimeout
+	if len(os.Args) > 1 {
+		var err error
+		if drain, err = time.ParseDuration(os.Args[1]); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if err := run(drain); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run() error {
+func run(drain time.Duration) error {
+	var accepted atomic.Int64
 	server, err := engine.New(engine.Options{}, engine.Events{
-		Admit:   admit,
-		Message: func(s *engine.Session, m engine.Message) { _ = s.Send(m) },
+		Admit: admit,
+		Message: func(s *engine.Session, m engine.Message) {
+			if err := s.Send(m); err == nil && s.Transport() == engine.WebSocket && !s.Upgraded() {
+				accepted.Add(1)
+			}
+		},
 	})
 	if err != nil {
 		return err
@@ -57,12 +73,13 @@ func run() error {
 		return err
 	case <-ctx.Done():
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
 	_ = server.Shutdown(ctx) // an error says that it had to cut sessions off
 	if err := <-served; !errors.Is(err, engine.ErrServerClosed) {
 		return err
 	}
+	fmt.Println("testapp: accepted", accepted.Load())
 	return nil
 }
 
