@@ -59,7 +59,7 @@ func (t *websocket) compress(p wsframe.DeflateParams) {
 // sendDeflated writes o as one compressed frame.
 func (t *websocket) sendDeflated(o *outgoing) {
 	s := t.session
-	if o.prepared != nil && !t.deflate.ServerTakeover && !(o.binary && s.base64) {
+	if o.prepared != nil && !t.deflate.ServerTakeover && !(o.binary && s.base64) && t.deflate.Fits(1+len(o.prepared.data)) {
 		t.conn.WriteBuf(o.prepared.deflated(s.revision, &s.server.shard(s.loop).compressor))
 		return
 	}
@@ -70,7 +70,7 @@ func (t *websocket) sendDeflated(o *outgoing) {
 	if t.deflate.ServerTakeover {
 		packed.SetTail(s.takeover().Compress(packed.Tail(), plain.Bytes()))
 	} else {
-		packed.SetTail(s.server.shard(s.loop).compressor.Compress(packed.Tail(), plain.Bytes()))
+		packed.SetTail(s.server.shard(s.loop).compressor.CompressFor(t.deflate, packed.Tail(), plain.Bytes()))
 	}
 	wsframe.PutCompressedHeader(packed, opcode(binary))
 	t.conn.WriteBuf(packed)

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"compress/flate"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -95,18 +96,23 @@ const offerDeflate = ` "header=Sec-WebSocket-Extensions: permessage-deflate" sho
 // speak opens a session on a compressed WebSocket and throws the open packet
 // away, unless that is the window.
 func (b *bench) speak(t *testing.T, command string, k *unpacker) {
+	b.speakAs(t, "w", "client_max_window_bits", command, k)
+}
+
+// speakAs is speak with the name of the client and what it offers.
+func (b *bench) speakAs(t *testing.T, name, offer, command string, k *unpacker) {
 	command, query, _ := strings.Cut(command, " ")
-	peer := b.client("w", "").peer
-	r := request{method: "GET", target: "/engine.io/?" + query, headers: append([]string{"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"}, upgradeHeaders...)}
+	peer := b.client(name, "").peer
+	r := request{method: "GET", target: "/engine.io/?" + query, headers: append([]string{"Sec-WebSocket-Extensions: permessage-deflate; " + offer}, upgradeHeaders...)}
 	peer.Write(r.bytes())
 	b.world.Run()
 	in := peer.Read()
 	end := bytes.Index(in, []byte("\r\n\r\n")) + 4
 	require.Contains(t, string(in[:end]), "permessage-deflate")
-	c := b.client("w", "")
+	c := b.client(name, "")
 	c.ws, c.in = true, bytes.Clone(in[end:])
 	if command == "ws" {
-		require.Len(t, b.take(t, "w", k), 1, "the open packet")
+		require.Len(t, b.take(t, name, k), 1, "the open packet")
 	}
 }
 
@@ -131,8 +137,9 @@ func TestDeflateNegotiation(t *testing.T) {
 		{&PerMessageDeflate{}, "", no},
 		{&PerMessageDeflate{}, "x-other", no},
 		{&PerMessageDeflate{}, "permessage-deflate", both},
-		{&PerMessageDeflate{}, "permessage-deflate; server_max_window_bits=10", no},
-		{&PerMessageDeflate{}, "permessage-deflate; server_max_window_bits=10, permessage-deflate", both},
+		{&PerMessageDeflate{}, "permessage-deflate; server_max_window_bits=10", both[:len(both)-1] + "; server_max_window_bits=10]"},
+		{&PerMessageDeflate{}, "permessage-deflate; server_max_window_bits=16", no},
+		{&PerMessageDeflate{}, "permessage-deflate; server_max_window_bits=16, permessage-deflate", both},
 		{&PerMessageDeflate{ContextTakeover: true}, "permessage-deflate", "[Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover]"},
 		{&PerMessageDeflate{ClientContextTakeover: true}, "permessage-deflate", "[Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover]"},
 		{&PerMessageDeflate{ContextTakeover: true, ClientContextTakeover: true}, "permessage-deflate", "[Sec-WebSocket-Extensions: permessage-deflate]"},
@@ -327,6 +334,43 @@ func TestDeflateBroadcast(t *testing.T) {
 			b.finish()
 		}
 	})
+}
+
+// A client with a small window is not sent what looks further back, be it a
+// message for many or for one.
+func TestDeflateSmallWindow(t *testing.T) {
+	far := make([]byte, 600) // of noise, twice: only who looks back 600 bytes sees it
+	for i := range far {
+		far[i] = byte(sha256.Sum256([]byte{byte(i), byte(i >> 8)})[0])
+	}
+	far = append(far, far...)
+	for _, takeover := range []bool{false, true} {
+		b := newSpec(t, 1, Options{PerMessageDeflate: &PerMessageDeflate{Threshold: 1, ContextTakeover: takeover}}, nil)
+		out := map[string]*unpacker{"full": {takeover: takeover}, "small": {takeover: takeover}}
+		b.speakAs(t, "full", "client_max_window_bits", "ws EIO=4&transport=websocket", out["full"])
+		b.speakAs(t, "small", "server_max_window_bits=9", "ws EIO=4&transport=websocket", out["small"])
+		take := func(name, want string) (size int) {
+			got := b.take(t, name, out[name])
+			require.Len(t, got, 1)
+			require.Equal(t, want, got[0].text)
+			return got[0].size
+		}
+		b.server.Broadcast(Prepare(Message{Binary: true, Data: far}))
+		require.Less(t, take("full", string(far)), 700)
+		require.Greater(t, take("small", string(far)), 1200)
+		for _, s := range b.sessions {
+			require.NoError(t, s.Send(Message{Binary: true, Data: far}))
+		}
+		require.Less(t, take("full", string(far)), 700)
+		require.Greater(t, take("small", string(far)), 1200)
+
+		p := Prepare(Message{Data: []byte(text(500))})
+		b.server.Broadcast(p)
+		take("full", "4"+text(500))
+		take("small", "4"+text(500))
+		require.Equal(t, !takeover, p.packed4 != nil, "what fits is compressed once for both")
+		b.finish()
+	}
 }
 
 // With context takeover a prepared message is compressed for each, in its

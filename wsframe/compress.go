@@ -14,20 +14,36 @@ const syncMarker = "\x00\x00\xff\xff"
 // A Compressor deflates messages for the connections of one loop that have no
 // context takeover: nothing of one message is left for the next, which may
 // belong to somebody else. The zero value is ready; from the first message on
-// it holds about 0.8 MB.
+// it holds about 0.8 MB, and 1 MB more for each size of window below 15 bits
+// that a large message was compressed for.
 type Compressor struct {
 	deflater *deflater
+	narrow   [maxBits - minBits]*deflater // by the bits of their window, less minBits
 }
 
 // Compress appends the payload of a compressed message (RFC 7692, 7.2.1). It
 // borrows p. What does not compress grows by 5 bytes and 5 more for every 64 KB;
 // the caller may send it as it is instead, without RSV1.
 func (c *Compressor) Compress(dst, p []byte) []byte {
-	if c.deflater == nil {
-		c.deflater = newDeflater()
+	return compressWith(&c.deflater, maxBits, dst, p)
+}
+
+// CompressFor is Compress for a client that may have asked for a smaller window
+// (RFC 7692, 7.1.2.1): no reference goes further back than that.
+func (c *Compressor) CompressFor(to DeflateParams, dst, p []byte) []byte {
+	if to.Fits(len(p)) {
+		return c.Compress(dst, p)
 	}
-	c.deflater.reset()
-	return c.deflater.append(dst, p)
+	return compressWith(&c.narrow[to.bits()-minBits], to.bits(), dst, p)
+}
+
+// compressWith makes the deflater of that many bits when it is first needed.
+func compressWith(at **deflater, bits int, dst, p []byte) []byte {
+	if *at == nil {
+		*at = newDeflater(bits)
+	}
+	(*at).reset()
+	return (*at).append(dst, p)
 }
 
 // deflater is a flate.Writer that appends to a slice.
@@ -36,11 +52,16 @@ type deflater struct {
 	dst    []byte // while append runs
 }
 
-func newDeflater() *deflater {
+// newDeflater makes one with a window of that many bits, minBits to maxBits.
+func newDeflater(bits int) *deflater {
 	f := new(deflater)
-	writer, err := flate.NewWriter(f, flate.BestSpeed)
-	invariants.Check(err == nil, "level refused: %v", err)
-	f.writer = writer
+	var err error
+	if bits == maxBits {
+		f.writer, err = flate.NewWriter(f, flate.BestSpeed)
+	} else {
+		f.writer, err = flate.NewWriterWindow(f, 1<<bits)
+	}
+	invariants.Check(err == nil, "level or window refused: %v", err)
 	return f
 }
 

@@ -10,8 +10,12 @@ import (
 )
 
 const (
+	// RFC 7692, 7.1.2: the base-2 logarithms of a window's size in bytes.
+	minBits = 8
+	maxBits = 15
+
 	// windowSize is how far back in bytes a deflate stream refers: RFC 1951, 3.2.5.
-	windowSize = 32 << 10
+	windowSize = 1 << maxBits
 
 	// messageEnd goes behind a message: the marker that the sender took off,
 	// and an empty final block, which makes the inflater say that it is at the

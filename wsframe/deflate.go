@@ -2,6 +2,7 @@ package wsframe
 
 import (
 	"bytes"
+	"strconv"
 
 	"github.com/gobwas/ws/wsflate"
 )
@@ -11,7 +12,7 @@ import (
 // either direction, so that a connection costs no memory for it: the Compressor
 // and the Decompressor belong to the loop.
 //
-// Windows always have 15 bits, the only ones that the compressor makes.
+// The server's window has the 15 bits of RFC 1951, or what the client asks for.
 type Deflate struct {
 	// ContextTakeover lets the server refer to its earlier messages. It saves
 	// most on small messages that resemble each other, and costs a compressor
@@ -30,7 +31,19 @@ type DeflateParams struct {
 	ServerTakeover bool // the server keeps its context: Compress with a Takeover
 	ClientTakeover bool // the client keeps its: Decompress with a Takeover
 
-	window15 bool // the client asked for server_max_window_bits=15 and is to hear of it
+	serverBits uint8 // the window that the client asked us to keep to, 8 to 15; 0 when it did not
+}
+
+// Fits reports whether a message of n bytes may be compressed without a thought
+// of the client's window: it is a full one, or holds all of the message.
+func (p DeflateParams) Fits(n int) bool { return p.bits() == maxBits || n <= 1<<p.bits() }
+
+// bits is the size of the client's window for our messages.
+func (p DeflateParams) bits() int {
+	if p.serverBits == 0 {
+		return maxBits
+	}
+	return int(p.serverBits)
 }
 
 // Negotiate chooses from the client's offers, the value of
@@ -60,10 +73,11 @@ func (d *Deflate) Negotiate(extensions []byte) (DeflateParams, error) {
 }
 
 // accept judges one offer by its parameters. It declines those with one that is
-// unknown, comes twice or has a wrong value (RFC 7692, 7), and those that demand
-// what the compressor cannot do. validExtensions has seen to the grammar.
+// unknown, comes twice or has a wrong value (RFC 7692, 7). validExtensions has
+// seen to the grammar.
 func (d *Deflate) accept(parameters []byte) (p DeflateParams, ok bool) {
-	var serverNo, clientNo, serverBits, clientBits bool
+	var serverNo, clientNo, serverSeen, clientSeen bool
+	var serverBits int
 	for rest := skipSpace(parameters); len(rest) > 0; rest = skipSpace(rest) {
 		var name, value []byte
 		name, rest = cutToken(skipSpace(rest[1:])) // behind the semicolon
@@ -79,12 +93,12 @@ func (d *Deflate) accept(parameters []byte) (p DeflateParams, ok bool) {
 		case "client_no_context_takeover":
 			seen, ok = &clientNo, value == nil
 		case "server_max_window_bits":
-			// RFC 7692, 7.1.2.1: who cannot keep to a smaller window declines.
-			seen, ok = &serverBits, windowBits(value) == 15
+			serverBits = windowBits(value)
+			seen, ok = &serverSeen, serverBits != 0
 		case "client_max_window_bits":
 			// RFC 7692, 7.1.2.2: the client's own limit, or its readiness to be
 			// given one. It needs no answer: the inflater has room for any.
-			seen, ok = &clientBits, value == nil || windowBits(value) != 0
+			seen, ok = &clientSeen, value == nil || windowBits(value) != 0
 		}
 		if seen == nil || *seen || !ok {
 			return p, false
@@ -97,7 +111,7 @@ func (d *Deflate) accept(parameters []byte) (p DeflateParams, ok bool) {
 		// RFC 7692, 7.1.1.2: in an offer it is a promise, so there is nothing
 		// to keep a window for.
 		ClientTakeover: d.ClientContextTakeover && !clientNo,
-		window15:       serverBits,
+		serverBits:     uint8(serverBits),
 	}, true
 }
 
@@ -113,7 +127,7 @@ func windowBits(value []byte) (bits int) {
 			bits = 10*bits + int(c-'0')
 		}
 	}
-	if bits < 8 || bits > 15 {
+	if bits < minBits || bits > maxBits {
 		return 0
 	}
 	return bits
@@ -132,8 +146,8 @@ func (p DeflateParams) AppendHeader(dst []byte) []byte {
 	if !p.ClientTakeover {
 		dst = append(dst, "; client_no_context_takeover"...)
 	}
-	if p.window15 {
-		dst = append(dst, "; server_max_window_bits=15"...)
+	if p.serverBits != 0 { // RFC 7692, 7.1.2.1: the client is to hear that we keep to it
+		dst = strconv.AppendInt(append(dst, "; server_max_window_bits="...), int64(p.serverBits), 10)
 	}
 	return append(dst, "\r\n"...)
 }

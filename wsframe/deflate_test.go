@@ -18,6 +18,7 @@ func TestNegotiate(t *testing.T) {
 		serverNo = "permessage-deflate; server_no_context_takeover"
 		clientNo = "permessage-deflate; client_no_context_takeover"
 		bits15   = "; server_max_window_bits=15"
+		bits9    = "; server_max_window_bits=9"
 	)
 	for _, c := range []struct {
 		name, offers string
@@ -42,14 +43,16 @@ func TestNegotiate(t *testing.T) {
 		{"server bits 15 quoted", `permessage-deflate; server_max_window_bits="15"`, bothNo + bits15, both + bits15},
 		{"all four", "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=15; client_max_window_bits=9", bothNo + bits15, bothNo + bits15},
 
-		{"server bits 14", "permessage-deflate; server_max_window_bits=14", "", ""},
-		{"server bits 8", "permessage-deflate; server_max_window_bits=8", "", ""},
+		{"server bits 14", "permessage-deflate; server_max_window_bits=14", bothNo + "; server_max_window_bits=14", both + "; server_max_window_bits=14"},
+		{"server bits 9", "permessage-deflate; server_max_window_bits=9; client_max_window_bits=10", bothNo + bits9, both + bits9},
+		{"server bits 8", "permessage-deflate; server_max_window_bits=8", bothNo + "; server_max_window_bits=8", both + "; server_max_window_bits=8"},
 		{"server bits 7", "permessage-deflate; server_max_window_bits=7", "", ""},
 		{"server bits 16", "permessage-deflate; server_max_window_bits=16", "", ""},
 		{"server bits bare", "permessage-deflate; server_max_window_bits", "", ""},
 		{"server bits 015", "permessage-deflate; server_max_window_bits=015", "", ""},
 		{"server bits escaped", `permessage-deflate; server_max_window_bits="1\5"`, bothNo + bits15, both + bits15},
-		{"server bits escaped 14", `permessage-deflate; server_max_window_bits="\1\4"`, "", ""},
+		{"server bits escaped 14", `permessage-deflate; server_max_window_bits="\1\4"`, bothNo + "; server_max_window_bits=14", both + "; server_max_window_bits=14"},
+		{"server bits escaped 7", `permessage-deflate; server_max_window_bits="\7"`, "", ""},
 		{"client bits escaped", `permessage-deflate; client_max_window_bits="8\x"`, "", ""},
 		{"client bits 7", "permessage-deflate; client_max_window_bits=7", "", ""},
 		{"client bits 16", "permessage-deflate; client_max_window_bits=16", "", ""},
@@ -73,7 +76,8 @@ func TestNegotiate(t *testing.T) {
 		{"another first", "x-webkit-deflate-frame; no_context_takeover, permessage-deflate", bothNo, both},
 		{"another only", "x-webkit-deflate-frame", "", ""},
 		{"the first wins", "permessage-deflate; client_no_context_takeover, permessage-deflate", bothNo, clientNo},
-		{"the second, the first demands 10 bits", "permessage-deflate; server_max_window_bits=10, permessage-deflate; client_max_window_bits", bothNo, both},
+		{"the first wins, with its 9 bits", "permessage-deflate; server_max_window_bits=9, permessage-deflate; client_max_window_bits", bothNo + bits9, both + bits9},
+		{"the second, the first demands 7 bits", "permessage-deflate; server_max_window_bits=7, permessage-deflate; client_max_window_bits", bothNo, both},
 		{"the third, two are invalid", "permessage-deflate; x=1,permessage-deflate; server_max_window_bits,permessage-deflate", bothNo, both},
 		{"the 400th", strings.Repeat("permessage-deflate; x,", 399) + "permessage-deflate", bothNo, both},
 
@@ -171,5 +175,6 @@ func FuzzNegotiate(f *testing.F) {
 		require.NoError(t, params.Parse(ours[0]))
 		require.Equal(t, p.ServerTakeover, !params.ServerNoContextTakeover)
 		require.Equal(t, p.ClientTakeover, !params.ClientNoContextTakeover)
+		require.Equal(t, p.serverBits, uint8(params.ServerMaxWindowBits))
 	})
 }

@@ -16,9 +16,9 @@ type Takeover struct {
 	window   window
 }
 
-// deflaters recycles compressors: one is dear to allocate, and a connection
-// that ends leaves it for the next.
-var deflaters = sync.Pool{New: func() any { return newDeflater() }}
+// deflaters recycles compressors, by the bits of their window less minBits: one
+// is dear to allocate, and a connection that ends leaves it for the next.
+var deflaters [maxBits - minBits + 1]sync.Pool
 
 // NewTakeover returns the state for a connection with p. Whoever closes the
 // connection calls Release.
@@ -33,7 +33,10 @@ func NewTakeover(p DeflateParams) *Takeover {
 func (t *Takeover) Compress(dst, p []byte) []byte {
 	invariants.Check(t.params.ServerTakeover, "the client keeps no context of the server's messages")
 	if t.deflater == nil {
-		t.deflater = deflaters.Get().(*deflater)
+		bits := t.params.bits()
+		if t.deflater, _ = deflaters[bits-minBits].Get().(*deflater); t.deflater == nil {
+			t.deflater = newDeflater(bits)
+		}
 		t.deflater.reset()
 	}
 	return t.deflater.append(dst, p)
@@ -53,7 +56,7 @@ func (t *Takeover) Decompress(d *Decompressor, p []byte, limit int) ([]byte, err
 // Release, which does nothing.
 func (t *Takeover) Release() {
 	if t.deflater != nil {
-		deflaters.Put(t.deflater)
+		deflaters[t.params.bits()-minBits].Put(t.deflater)
 	}
 	*t = Takeover{}
 }

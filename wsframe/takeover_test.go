@@ -115,12 +115,19 @@ func TestTakeoverPrice(t *testing.T) {
 	require.Less(t, allocated(func() { w = NewTakeover(bothTakeover) }), uint64(256), "until the first message")
 	require.Less(t, allocated(func() { w.Decompress(&d, z, 0) }), uint64(33<<10))
 	price := allocated(func() {
-		f := newDeflater()
+		f := newDeflater(maxBits)
 		f.reset()
 		f.append(nil, []byte("x"))
 	})
 	require.Greater(t, price, uint64(600<<10))
 	require.Less(t, price, uint64(900<<10))
+	price = allocated(func() {
+		f := newDeflater(minBits)
+		f.reset()
+		f.append(nil, []byte("x"))
+	})
+	require.Greater(t, price, uint64(700<<10))
+	require.Less(t, price, uint64(1200<<10))
 }
 
 func TestTakeoverMisuse(t *testing.T) {
