@@ -341,7 +341,7 @@ func TestDeflateBroadcast(t *testing.T) {
 func TestDeflateSmallWindow(t *testing.T) {
 	far := make([]byte, 600) // of noise, twice: only who looks back 600 bytes sees it
 	for i := range far {
-		far[i] = byte(sha256.Sum256([]byte{byte(i), byte(i >> 8)})[0])
+		far[i] = sha256.Sum256([]byte{byte(i), byte(i >> 8)})[0]
 	}
 	far = append(far, far...)
 	for _, takeover := range []bool{false, true} {

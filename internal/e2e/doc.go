@@ -17,6 +17,8 @@
 //     again, many on shared connections, and the table of internal/requests.
 //   - faults_test.go and sigterm_test.go take from the process what it needs:
 //     descriptors, memory, its logs, its time, and its life.
+//   - autobahn_test.go has the Autobahn|Testsuite fuzz the WebSocket echo of
+//     target, the code of the WebSocket transport; see autobahn/.
 //   - binary_test.go checks the command line, the environment and the signals.
 //   - drain_test.go shuts a server down (feeder) under a crowd of 5,000 sessions and
 //     some of the official clients, and counts their messages.

@@ -39,6 +39,7 @@ type flags struct {
 	Path         string        `default:"/engine.io/" help:"Path that Engine.IO is served under."`
 	MaxMessage   int           `default:"16777216" help:"Limit of a message at /ws, in bytes."`
 	MaxFragments int           `default:"65536" help:"Limit of fragments of a message at /ws."`
+	Deflate      string        `default:"off" enum:"off,on,takeover" help:"permessage-deflate at /ws: off, on, or takeover, with contexts kept in both directions."`
 	MaxBody      int           `default:"16777216" help:"Limit of a request body outside Engine.IO, in bytes."`
 	PingInterval time.Duration `default:"25s" help:"How often an Engine.IO client is pinged."`
 	PingTimeout  time.Duration `default:"20s" help:"How long the answer to a ping may take."`
@@ -77,7 +78,15 @@ type target struct {
 	path    []byte           // of Engine.IO, with a slash at its end
 	heads   httpparse.Limits // the defaults, as the engine's
 	frames  wsframe.Limits
+	deflate *wsframe.Deflate // nil without compression
+	workers []worker         // one for each loop, by its index
 	maxBody int
+}
+
+// A worker is what the WebSockets of one loop share.
+type worker struct {
+	compressor wsframe.Compressor
+	inflater   wsframe.Decompressor
 }
 
 // tick is exact enough for the short heartbeats that suites ask for, 200 ms.
@@ -108,10 +117,14 @@ func open(f *flags) (*loop.Reactor, error) {
 		frames:  wsframe.Limits{Message: f.MaxMessage, Fragments: f.MaxFragments},
 		maxBody: f.MaxBody,
 	}
+	if takeover := f.Deflate == "takeover"; takeover || f.Deflate == "on" {
+		t.deflate = &wsframe.Deflate{ContextTakeover: takeover, ClientContextTakeover: takeover}
+	}
 	reactor, err := loop.Open(loop.Options{Loops: f.Loops, Tick: tick}, t.accept)
 	if err != nil {
 		return nil, err
 	}
+	t.workers = make([]worker, len(reactor.Loops()))
 	server.Bind(reactor.Loops())
 	return reactor, nil
 }

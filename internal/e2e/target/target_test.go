@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"compress/flate"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -401,6 +402,89 @@ func TestWebSocketClose(t *testing.T) {
 		require.Equal(t, ws.OpClose, op, c.name)
 		require.Equal(t, c.want, payload, c.name)
 		p.ended()
+	}
+}
+
+// deflated is a masked frame with RSV1, the payload compressed with w, which
+// appends to b.
+func deflated(t *testing.T, op ws.OpCode, w *flate.Writer, b *bytes.Buffer, payload string) string {
+	t.Helper()
+	b.Reset()
+	_, err := io.WriteString(w, payload)
+	require.NoError(t, err)
+	require.NoError(t, w.Flush())
+	f := []byte(masked(op, true, strings.TrimSuffix(b.String(), "\x00\x00\xff\xff")))
+	f[0] |= 0x40
+	return string(f)
+}
+
+// Compressed there and back, in each mode; what comes uncompressed is taken, too.
+func TestWebSocketDeflate(t *testing.T) {
+	const offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
+	for mode, want := range map[string]string{
+		"off":      "",
+		"on":       "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
+		"takeover": "permessage-deflate",
+	} {
+		t.Run(mode, func(t *testing.T) {
+			f := small
+			f.Deflate = mode
+			address := start(t, f)
+			p := dial(t, address)
+			p.write(request("GET", "/ws", upgradeHeaders+offer, ""))
+			response, err := http.ReadResponse(p.r, nil)
+			require.NoError(t, err)
+			require.Equal(t, 101, response.StatusCode)
+			require.Equal(t, want, response.Header.Get("Sec-WebSocket-Extensions"))
+
+			var b bytes.Buffer
+			w, err := flate.NewWriter(&b, 6)
+			require.NoError(t, err)
+			if mode == "off" {
+				p.write(deflated(t, ws.OpText, w, &b, "x"))
+				_, payload := p.frame()
+				require.Equal(t, closePayload(1002, "RSV bit without extension"), payload)
+				p.ended()
+				return
+			}
+			var in bytes.Buffer
+			reader := flate.NewReader(&in)
+			for i, message := range []string{"héllo", strings.Repeat("so ", 100_000), "", "héllo"} {
+				if mode == "on" {
+					w.Reset(&b)
+					in.Reset()
+					require.NoError(t, reader.(flate.Resetter).Reset(&in, nil))
+				}
+				op := []ws.OpCode{ws.OpText, ws.OpBinary}[i%2]
+				p.write(deflated(t, op, w, &b, message))
+				h, err := ws.ReadHeader(p.r)
+				require.NoError(t, err)
+				require.True(t, h.Rsv1())
+				require.Equal(t, op, h.OpCode)
+				_, err = io.CopyN(&in, p.r, h.Length)
+				require.NoError(t, err)
+				in.WriteString("\x00\x00\xff\xff")
+				got := make([]byte, len(message))
+				_, err = io.ReadFull(reader, got)
+				require.NoError(t, err)
+				require.True(t, message == string(got), "message %d", i)
+			}
+			p.write(masked(ws.OpPing, true, "plain"))
+			op, payload := p.frame()
+			require.Equal(t, ws.OpPong, op)
+			require.Equal(t, "plain", payload)
+			w.Reset(&b)
+			p.write(deflated(t, ws.OpText, w, &b, "no UTF-8: \xff"))
+			op, payload = p.frame()
+			require.Equal(t, ws.OpClose, op)
+			require.Equal(t, closePayload(1007, "invalid UTF-8 in text message"), payload)
+			p.ended()
+
+			p = dialWebSocket(t, address) // offers nothing
+			p.write(masked(ws.OpText, true, "plain"))
+			_, payload = p.frame()
+			require.Equal(t, "plain", payload)
+		})
 	}
 }
 

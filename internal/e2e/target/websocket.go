@@ -34,8 +34,15 @@ func acceptWebSocket(t *target, c *loop.Conn, r *httpparse.Request, rest []byte)
 		c.Close()
 		return
 	}
-	c.Write(httpparse.AppendEnd(handshake.AppendResponse(nil)))
-	w := &wsConn{conn: c, limits: t.frames}
+	w := &wsConn{conn: c, limits: t.frames, worker: &t.workers[c.Loop().Index()]}
+	if t.deflate != nil {
+		w.deflate, _ = t.deflate.Negotiate(handshake.Extensions) // Check has seen to the grammar
+		w.limits.Compressed = w.deflate.Accepted
+	}
+	if w.deflate.ServerTakeover || w.deflate.ClientTakeover {
+		w.takeover = wsframe.NewTakeover(w.deflate)
+	}
+	c.Write(httpparse.AppendEnd(w.deflate.AppendHeader(handshake.AppendResponse(nil))))
 	c.SetHandler(w)
 	w.Data(rest)
 }
@@ -57,6 +64,10 @@ type wsConn struct {
 	limits wsframe.Limits
 	reader wsframe.Reader
 	spill  *pool.Buf // bytes that wait for a client that does not take its echoes
+
+	worker   *worker
+	deflate  wsframe.DeflateParams
+	takeover *wsframe.Takeover // nil without context takeover
 }
 
 // Data borrows p.
@@ -73,6 +84,9 @@ func (w *wsConn) Data(p []byte) {
 func (w *wsConn) consume(p []byte) {
 	for w.conn.Ready() {
 		m, rest, err := w.reader.Next(p, w.limits)
+		if err == nil && m.Compressed {
+			m.Payload, err = w.inflate(m)
+		}
 		if errors.Is(err, wsframe.ErrIncomplete) {
 			return
 		}
@@ -115,10 +129,34 @@ func (w *wsConn) message(m wsframe.Message) {
 	}
 }
 
+// inflate returns the payload of a compressed message, borrowed from the worker.
+func (w *wsConn) inflate(m wsframe.Message) (p []byte, err error) {
+	if w.takeover != nil {
+		p, err = w.takeover.Decompress(&w.worker.inflater, m.Payload, w.limits.Message)
+	} else {
+		p, err = w.worker.inflater.Decompress(m.Payload, w.limits.Message)
+	}
+	if err == nil && m.OpCode == ws.OpText {
+		err = wsframe.CheckText(p)
+	}
+	return p, err
+}
+
+// send sends a message or a pong, messages compressed if the client takes that.
 func (w *wsConn) send(op ws.OpCode, payload []byte) {
 	b := pool.Frames.Get(len(payload))
-	b.Append(payload)
-	wsframe.PutHeader(b, op)
+	switch {
+	case !w.deflate.Accepted || op.IsControl():
+		b.Append(payload)
+		wsframe.PutHeader(b, op)
+	case w.deflate.ServerTakeover:
+		b.SetTail(w.takeover.Compress(b.Tail(), payload))
+		wsframe.PutCompressedHeader(b, op)
+	default:
+		b.SetTail(w.worker.compressor.CompressFor(w.deflate, b.Tail(), payload))
+		wsframe.PutCompressedHeader(b, op)
+	}
+	w.worker.inflater.Done()
 	w.conn.WriteBuf(b)
 	b.Release()
 }
@@ -151,6 +189,9 @@ func (w *wsConn) Closed(error) { w.free() }
 // free gives back what the connection holds.
 func (w *wsConn) free() {
 	w.reader.Release()
+	if w.takeover != nil {
+		w.takeover.Release()
+	}
 	if w.spill != nil {
 		w.spill.Release()
 		w.spill = nil
