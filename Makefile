@@ -3,8 +3,11 @@
 FUZZTIME ?= 30s
 SOAKTIME ?= 20m
 GOLANGCI_LINT_VERSION := v2.15.0
+GOVULNCHECK_VERSION := v1.9.0
+VULNDB ?= https://vuln.go.dev
 CLIENTS := internal/e2e/clients
 BROWSER := internal/e2e/browser
+AUTOBAHN := internal/e2e/autobahn
 CHROMIUM ?= chromium
 export CHROMIUM
 NGINX ?= nginx
@@ -13,9 +16,9 @@ export NGINX HAPROXY
 # What the event loop compiles for (package loop is the only one that cares).
 TARGETS := linux/amd64 linux/arm64 linux/386 darwin/arm64 darwin/amd64 freebsd/amd64
 
-.PHONY: check chromium proxies build run setup test fmt vet cross unit race e2e lint fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo cover clean
+.PHONY: check chromium proxies build run setup test fmt vet cross unit race e2e conformance lint tidy vuln fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo cover clean
 
-check: lint test
+check: test
 
 build:
 	go build -o turbine .
@@ -24,8 +27,9 @@ build:
 run: build
 	./turbine $(ARGS)
 
-# All that the tests need: Go modules, the official clients, a browser and proxies.
-setup: $(CLIENTS)/node_modules/.package-lock.json $(BROWSER)/node_modules/.package-lock.json chromium proxies
+# All that the tests need: Go modules, the official clients, a browser, proxies
+# and the Autobahn|Testsuite.
+setup: $(CLIENTS)/node_modules/.package-lock.json $(BROWSER)/node_modules/.package-lock.json chromium proxies .tools/autobahn/requirements.txt
 	go mod download
 
 $(BROWSER)/node_modules/.package-lock.json: $(BROWSER)/package-lock.json
@@ -46,11 +50,15 @@ proxies:
 		apt-get update && apt-get install -y --no-install-recommends nginx-light haproxy; \
 	} || echo "no proxies: install nginx and haproxy or set NGINX and HAPROXY"
 
+# Where it cannot be installed, TestAutobahn says what to do.
+.tools/autobahn/requirements.txt: $(AUTOBAHN)/requirements.txt $(AUTOBAHN)/install.sh
+	@$(AUTOBAHN)/install.sh .tools/autobahn || echo "no Autobahn|Testsuite"
+
 $(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package-lock.json
 	cd $(CLIENTS) && npm ci --no-audit --no-fund
 	@touch $@
 
-test: setup fmt vet cross unit race e2e
+test: setup fmt tidy vet cross lint vuln unit race e2e
 
 fmt:
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt-ed:"; echo "$$unformatted"; exit 1; }
@@ -75,12 +83,35 @@ race:
 e2e: setup
 	go test -count=1 ./internal/e2e
 
+# All groups of the Autobahn|Testsuite, in an hour or so; `make test` runs those
+# that take seconds.
+conformance: setup
+	TURBINE_AUTOBAHN=all go test -v -count=1 -timeout 3h -run 'TestAutobahn|TestJudge' ./internal/e2e
+
 lint: .tools/golangci-lint-$(GOLANGCI_LINT_VERSION)
-	$< run ./...
+	$< run --allow-parallel-runners ./...
+
+# go.mod and go.sum of every module say what its code needs, no more and no less.
+tidy:
+	@git ls-files '*go.mod' | while read -r file; do \
+		(cd "$$(dirname "$$file")" && go mod tidy -diff) || { echo "$$file: run go mod tidy"; exit 1; }; \
+	done
+
+# Known vulnerabilities in what the code calls. Where the database cannot be had
+# nothing is known, which is no failure, but said.
+vuln: .tools/govulncheck-$(GOVULNCHECK_VERSION)
+	@$< -db $(VULNDB) ./... >.tools/vuln.txt 2>&1; code=$$?; cat .tools/vuln.txt; \
+	if test $$code -ne 0 && grep -q 'fetching vulnerabilities' .tools/vuln.txt; then \
+		echo "vuln: the database is out of reach, nothing was checked"; code=0; \
+	fi; exit $$code
 
 .tools/golangci-lint-$(GOLANGCI_LINT_VERSION):
 	GOBIN=$(CURDIR)/.tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
 	mv .tools/golangci-lint $@
+
+.tools/govulncheck-$(GOVULNCHECK_VERSION):
+	GOBIN=$(CURDIR)/.tools go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+	mv .tools/govulncheck $@
 
 # Each fuzz target for FUZZTIME.
 fuzz:

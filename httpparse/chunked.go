@@ -58,7 +58,7 @@ func (c *Chunked) Decode(p []byte) (body, rest []byte, done bool, err error) {
 			p = p[i:]
 			n := len(p)
 			if uint64(n) >= c.left {
-				n = int(c.left)
+				n = int(c.left) // #nosec G115 -- at most len(p)
 				c.state = chunkDataCR
 			}
 			c.left -= uint64(n)

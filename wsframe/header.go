@@ -69,7 +69,7 @@ func ParseHeader(p []byte) (h ws.Header, n int, err error) {
 			return h, 0, errLengthForm
 		}
 	default:
-		h.Length = int64(binary.BigEndian.Uint64(p[2:]))
+		h.Length = int64(binary.BigEndian.Uint64(p[2:])) // #nosec G115 -- the sign is looked at next
 		if h.Length < 0 {
 			return h, 0, errLengthSign
 		}
@@ -175,9 +175,9 @@ func AppendMaskedFrame(dst []byte, op ws.OpCode, fin bool, key [4]byte, payload 
 func appendLength(dst []byte, mask byte, length int) []byte {
 	switch {
 	case length <= lengthShort:
-		return append(dst, mask|byte(length))
+		return append(dst, mask|byte(length)) // #nosec G115 -- at most 125
 	case length <= 0xffff:
-		return append(dst, mask|length16, byte(length>>8), byte(length))
+		return append(dst, mask|length16, byte(length>>8), byte(length)) // #nosec G115 -- the two bytes of it
 	}
 	return binary.BigEndian.AppendUint64(append(dst, mask|length64), uint64(length))
 }

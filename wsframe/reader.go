@@ -253,7 +253,7 @@ func (s *partial) idle() bool { return s.opcode == 0 && !s.inFrame && s.headLen 
 // keepHeader borrows p, which ends within a header.
 func (s *partial) keepHeader(p []byte) {
 	invariants.Check(int(s.headLen)+len(p) < maxHeader, "a whole header kept as part of one")
-	s.headLen += uint8(copy(s.head[s.headLen:], p))
+	s.headLen += uint8(copy(s.head[s.headLen:], p)) // #nosec G115 -- at most maxHeader
 }
 
 // parseHeader is ParseHeader with the bytes kept before in front of p; n counts

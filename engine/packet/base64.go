@@ -32,12 +32,12 @@ func decodeBase64(p []byte) []byte {
 	n, i := 0, 0
 	for {
 		for ; i+4 <= len(p); i, n = i+4, n+3 {
-			a, b, c, d := sextets[p[i]], sextets[p[i+1]], sextets[p[i+2]], sextets[p[i+3]]
+			a, b, c, d := sextets[p[i]], sextets[p[i+1]], sextets[p[i+2]], sextets[p[i+3]] // #nosec G602 -- the loop's condition
 			if a|b|c|d > 63 {
 				break
 			}
 			// n+2 < i+4: the output never overtakes the input.
-			p[n], p[n+1], p[n+2] = a<<2|b>>4, b<<4|c>>2, c<<6|d
+			p[n], p[n+1], p[n+2] = a<<2|b>>4, b<<4|c>>2, c<<6|d // #nosec G602 -- see above
 		}
 		group, filled := uint32(0), 0
 		for ; filled < 4 && i < len(p); i++ {
