@@ -57,8 +57,15 @@ func dial(t *testing.T, address string) *peer {
 	conn, err := net.DialTimeout("tcp", address, patience)
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
-	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
-	return &peer{t: t, conn: conn, r: bufio.NewReaderSize(conn, 1<<20)}
+	p := &peer{t: t, conn: conn, r: bufio.NewReaderSize(conn, 1<<20)}
+	p.wait()
+	return p
+}
+
+// wait gives the next answer its time.
+func (p *peer) wait() {
+	p.t.Helper()
+	require.NoError(p.t, p.conn.SetDeadline(time.Now().Add(patience)))
 }
 
 func (p *peer) write(b string) {
@@ -75,7 +82,11 @@ type reply struct {
 	close  bool
 }
 
-func (p *peer) reply(method string) reply { return readReply(p.t, p.r, method) }
+func (p *peer) reply(method string) reply {
+	p.t.Helper()
+	p.wait()
+	return readReply(p.t, p.r, method)
+}
 
 func readReply(t *testing.T, r *bufio.Reader, method string) reply {
 	t.Helper()
@@ -336,6 +347,7 @@ func masked(op ws.OpCode, fin bool, payload string) string {
 
 func (p *peer) frame() (ws.OpCode, string) {
 	p.t.Helper()
+	p.wait()
 	h, err := ws.ReadHeader(p.r)
 	require.NoError(p.t, err)
 	require.True(p.t, h.Fin)
