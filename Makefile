@@ -93,7 +93,7 @@ lint: .tools/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
 # go.mod and go.sum of every module say what its code needs, no more and no less.
 tidy:
-	@git ls-files '*go.mod' | while read -r file; do \
+	@find . -name go.mod -not -path '*/node_modules/*' | while read -r file; do \
 		(cd "$$(dirname "$$file")" && go mod tidy -diff) || { echo "$$file: run go mod tidy"; exit 1; }; \
 	done
 
