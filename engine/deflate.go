@@ -16,7 +16,8 @@ const defaultThreshold = 1024
 
 // PerMessageDeflate switches compression of WebSocket messages on (RFC 7692).
 // The zero value is a good choice: each message is compressed by itself, with
-// one compressor a loop, about 0.8 MB each.
+// one compressor a loop, about 0.8 MB each, and 1 MB for each smaller size of
+// window (of seven) that clients have asked for.
 type PerMessageDeflate struct {
 	// Threshold is the size in bytes from which on messages are compressed.
 	// Zero means 1,024; 1 compresses all.

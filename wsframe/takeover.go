@@ -8,8 +8,8 @@ import (
 
 // Takeover is the compression state of one connection that negotiated context
 // takeover in at least one direction (RFC 7692, 7.1.1). Each direction gets its
-// memory with its first compressed message: about 0.8 MB to compress, 32 KB to
-// decompress.
+// memory with its first compressed message: about 0.8 MB to compress (1 MB for a
+// window below 15 bits), 32 KB to decompress.
 type Takeover struct {
 	params   DeflateParams
 	deflater *deflater
