@@ -122,7 +122,7 @@ func newPlot(title string) *plot.Plot {
 	for _, axis := range []*plot.Axis{&p.X, &p.Y} {
 		axis.Label.TextStyle.Font, axis.Label.TextStyle.Color = sans(9), colorText
 		axis.Tick.Label.Font, axis.Tick.Label.Color = sans(9), colorText
-		axis.Color, axis.Tick.LineStyle.Color = colorPeer, colorPeer
+		axis.Color, axis.Tick.Color = colorPeer, colorPeer
 	}
 	p.Legend.TextStyle.Font, p.Legend.TextStyle.Color = sans(9), colorText
 	p.Legend.Top, p.Legend.Left = true, true
