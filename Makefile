@@ -83,7 +83,7 @@ race:
 e2e: setup
 	go test -count=1 ./internal/e2e
 
-# All groups of the Autobahn|Testsuite, in an hour or so; `make test` runs those
+# All groups of the Autobahn|Testsuite, in some 15 minutes; `make test` runs those
 # that take seconds.
 conformance: setup
 	TURBINE_AUTOBAHN=all go test -v -count=1 -timeout 3h -run 'TestAutobahn|TestJudge' ./internal/e2e
