@@ -199,7 +199,7 @@ func (sh *shard) retryAfter() time.Duration {
 	if sh.drain != nil {
 		seconds += int64(sh.drain.over / time.Second)
 	}
-	return time.Duration(1+rand.Int64N(seconds)) * time.Second
+	return time.Duration(1+rand.Int64N(seconds)) * time.Second // #nosec G404 -- it spreads, and need not be secret
 }
 
 // drain begins the wait for the session's turn, unless it has come.

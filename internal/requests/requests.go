@@ -177,7 +177,7 @@ func unescape(text string) (string, error) {
 			if err != nil || rest != "" {
 				return "", fmt.Errorf("odd escape %q", text[:n])
 			}
-			out.WriteByte(byte(c))
+			out.WriteByte(byte(c)) // #nosec G115 -- the escapes of the table stand for bytes
 			text = text[n:]
 		case '{':
 			end := strings.IndexByte(text, '}')
