@@ -48,7 +48,7 @@ type Faulty struct {
 
 // NewFaulty makes a Faulty.
 func NewFaulty(seed uint64, rates Rates) *Faulty {
-	return &Faulty{seed: seed, rates: rates, random: rand.New(rand.NewPCG(seed, 1<<32))}
+	return &Faulty{seed: seed, rates: rates, random: rand.New(rand.NewPCG(seed, 1<<32))} // #nosec G404 -- a seed plays it again
 }
 
 // Heal ends the faults. Safe from any goroutine.
@@ -73,7 +73,7 @@ func OnFaults(start Start, rates Rates) Start {
 
 // Kernel puts the faults in front of k.
 func (f *Faulty) Kernel(index int, k loop.Kernel) loop.Kernel {
-	return &faultyKernel{Kernel: k, faults: f, random: rand.New(rand.NewPCG(f.seed, uint64(index)))}
+	return &faultyKernel{Kernel: k, faults: f, random: rand.New(rand.NewPCG(f.seed, uint64(index)))} // #nosec G404 -- the same
 }
 
 var (
