@@ -120,7 +120,6 @@ func (s *Session) overflow(err error) {
 		s.charge(-box.bytes)
 		box.free()
 	}
-	s.server.shard(s.loop).overflowed.Add(1)
 }
 
 // tellWater tells of the high and the low water mark; left is the number of

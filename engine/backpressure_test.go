@@ -42,12 +42,12 @@ func TestOverflow(t *testing.T) {
 					require.Zero(t, s.Buffered(), "memory comes back before the session's loop has its turn")
 					b.world.Run()
 					require.Equal(t, fmt.Sprintf("close A %q %s", "queue overflow", limit.err), b.events())
-					require.EqualValues(t, 1, b.server.Stats().Overflowed)
+					require.EqualValues(t, 1, b.server.Stats().Closed[ReasonOverflow])
 				} else {
 					require.Equal(t, []string{"200 " + strings.Repeat(`4x{x100}\x1e`, limit.fits-1) + "4x{x100}"},
 						b.play("get sid=A"))
 					require.NoError(t, s.Send(filler(100)))
-					require.Zero(t, b.server.Stats().Overflowed)
+					require.Zero(t, b.server.Stats().Closed[ReasonOverflow])
 				}
 				b.finish()
 			})

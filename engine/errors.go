@@ -33,6 +33,8 @@ const (
 	// "forced close" here; the words are Socket.IO's. Clients see no
 	// difference.
 	ReasonShutdown
+
+	reasons = iota + 1 // how many values there are, with zero, which is none
 )
 
 // String is the reason in the reference server's words.

@@ -45,6 +45,7 @@ type bench struct {
 	sessions []*Session
 	names    map[*Session]string
 	closes   map[*Session]int
+	ends     [reasons]int64 // Close events by reason
 	log      []string
 	conceal  *strings.Replacer // session ids -> names
 }
@@ -144,6 +145,7 @@ func (b *bench) messaged(s *Session, m Message) {
 
 func (b *bench) closed(s *Session, r Reason, err error) {
 	b.closes[s]++
+	b.ends[r]++
 	detail := strconv.Quote(r.String())
 	if err != nil {
 		detail += " " + err.Error()
@@ -186,6 +188,7 @@ func (b *bench) finish() {
 	require.Zero(b.t, b.world.Sockets(), "descriptors left open")
 	require.Zero(b.t, b.server.Stats().Sessions, "sessions left")
 	require.Zero(b.t, b.server.Stats().Queued, "bytes counted as queued")
+	require.Equal(b.t, b.ends, b.server.Stats().Closed, "sessions counted as closed, by reason")
 	for _, shard := range b.server.shards {
 		require.Empty(b.t, shard.groups, "groups left")
 		require.Zero(b.t, shard.polls, "polls counted")

@@ -225,11 +225,11 @@ func (s *Server) Each(visit func(*Session)) {
 
 // Stats are figures of this moment.
 type Stats struct {
-	Sessions   int
-	Conns      int
-	Queued     int64 // bytes that wait for clients, as Options.QueueBudget counts them
-	Overflowed int64 // sessions closed for ReasonOverflow, since the start
-	Forbidden  int64 // requests refused for their Origin or by Options.Bind, since the start
+	Sessions  int
+	Conns     int
+	Queued    int64          // bytes that wait for clients, as Options.QueueBudget counts them
+	Closed    [reasons]int64 // sessions that have ended since the start, by Reason
+	Forbidden int64          // requests refused for their Origin or by Options.Bind, since the start
 
 	// Limits is how often each limit was met since the start:
 	//
@@ -245,8 +245,10 @@ func (s *Server) Stats() (total Stats) {
 		total.Sessions += int(shard.sessions.Load())
 		total.Conns += shard.loop.Conns()
 		total.Queued += shard.queued.Load() + shard.loop.Unsent()
-		total.Overflowed += shard.overflowed.Load()
 		total.Forbidden += shard.forbidden.Load()
+		for reason := range total.Closed {
+			total.Closed[reason] += shard.closed[reason].Load()
+		}
 	}
 	for limit := range total.Limits {
 		total.Limits[limit] = s.meter.counts[limit].Load()

@@ -315,7 +315,7 @@ func (s *Session) close(reason Reason, err error) {
 	s.mu.Unlock()
 
 	s.leaveAll()
-	s.server.forget(s)
+	s.server.forget(s, reason)
 	if s.upgrade != nil {
 		s.upgrade.abandon()
 	}

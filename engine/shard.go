@@ -15,13 +15,13 @@ import (
 // A shard is what the server keeps for one loop. Its fields belong to that
 // loop, but for the counters.
 type shard struct {
-	loop       *loop.Loop
-	sessions   atomic.Int64
-	queued     atomic.Int64      // bytes in all outboxes
-	overflowed atomic.Int64      // sessions closed for ReasonOverflow
-	forbidden  atomic.Int64      // requests refused for where they come from
-	groups     map[string]*group // nil when there are none
-	entropy    entropy
+	loop      *loop.Loop
+	sessions  atomic.Int64
+	queued    atomic.Int64          // bytes in all outboxes
+	closed    [reasons]atomic.Int64 // sessions that have ended, by Reason
+	forbidden atomic.Int64          // requests refused for where they come from
+	groups    map[string]*group     // nil when there are none
+	entropy   entropy
 
 	request httpparse.Request // the request being handled
 	scratch []byte            // what is being built
@@ -108,13 +108,15 @@ func (s *Server) register(l *loop.Loop, q query, a *admission) (*Session, bool) 
 	return session, true
 }
 
-// forget takes a closed session out of its shard.
-func (s *Server) forget(session *Session) {
+// forget takes a session, closed for the reason, out of its shard.
+func (s *Server) forget(session *Session, reason Reason) {
 	session.loop.Release(session.slot)
 	if session.ownID != nil {
 		s.ownIDs.remove(*session.ownID)
 	}
-	s.shard(session.loop).sessions.Add(-1)
+	shard := s.shard(session.loop)
+	shard.closed[reason].Add(1)
+	shard.sessions.Add(-1)
 }
 
 // arrived is called on the session's home loop when x comes there, from this

@@ -244,6 +244,7 @@ func TestPollingStates(t *testing.T) {
 			{"poll's connection lost", "reset p"},
 			{"poll's end of stream", "fin p"},
 			{"data's connection lost", "reset d"},
+			{"data's end of stream", "fin d"},
 			{"another method", "get sid=A method=PUT"},
 		},
 		state: pollingState,
@@ -259,6 +260,7 @@ idle, idle         | body complete          | idle, idle         | -
 idle, idle         | poll's connection lost | idle, idle         | -
 idle, idle         | poll's end of stream   | idle, idle         | p: closed
 idle, idle         | data's connection lost | idle, idle         | -
+idle, idle         | data's end of stream   | idle, idle         | d: closed
 idle, idle         | another method         | idle, idle         | 500
 
 waiting, idle      | GET                    | gone, gone         | p: 200 1; 400; close A "transport error" overlap from client
@@ -272,6 +274,7 @@ waiting, idle      | body complete          | waiting, idle      | -
 waiting, idle      | poll's connection lost | gone, gone         | close A "transport error" poll connection closed prematurely
 waiting, idle      | poll's end of stream   | gone, gone         | p: closed; close A "transport error" poll connection closed prematurely
 waiting, idle      | data's connection lost | waiting, idle      | -
+waiting, idle      | data's end of stream   | waiting, idle      | d: closed
 waiting, idle      | another method         | waiting, idle      | 500
 
 idle, receiving    | GET                    | waiting, receiving | -
@@ -285,6 +288,7 @@ idle, receiving    | body complete          | idle, idle         | d: 200 ok; me
 idle, receiving    | poll's connection lost | idle, receiving    | -
 idle, receiving    | poll's end of stream   | idle, receiving    | p: closed
 idle, receiving    | data's connection lost | gone, gone         | close A "transport error" data request connection closed prematurely
+idle, receiving    | data's end of stream   | gone, gone         | d: closed; close A "transport error" data request connection closed prematurely
 idle, receiving    | another method         | idle, receiving    | 500
 
 waiting, receiving | GET                    | gone, gone         | p: 200 1; d: aborted; 400; close A "transport error" overlap from client
@@ -298,6 +302,7 @@ waiting, receiving | body complete          | waiting, idle      | d: 200 ok; me
 waiting, receiving | poll's connection lost | gone, gone         | d: aborted; close A "transport error" poll connection closed prematurely
 waiting, receiving | poll's end of stream   | gone, gone         | p: closed; d: aborted; close A "transport error" poll connection closed prematurely
 waiting, receiving | data's connection lost | gone, gone         | p: 200 1; close A "transport error" data request connection closed prematurely
+waiting, receiving | data's end of stream   | gone, gone         | p: 200 1; d: closed; close A "transport error" data request connection closed prematurely
 waiting, receiving | another method         | waiting, receiving | 500
 
 ending, idle       | GET                    | gone, gone         | 200 6\x1e1; close A "forced close"
@@ -311,6 +316,7 @@ ending, idle       | body complete          | ending, idle       | -
 ending, idle       | poll's connection lost | ending, idle       | -
 ending, idle       | poll's end of stream   | ending, idle       | p: closed
 ending, idle       | data's connection lost | ending, idle       | -
+ending, idle       | data's end of stream   | ending, idle       | d: closed
 ending, idle       | another method         | ending, idle       | 500
 
 ending, receiving  | GET                    | gone, gone         | d: aborted; 200 6\x1e1; close A "forced close"
@@ -324,6 +330,7 @@ ending, receiving  | body complete          | ending, idle       | d: 200 ok
 ending, receiving  | poll's connection lost | ending, receiving  | -
 ending, receiving  | poll's end of stream   | ending, receiving  | p: closed
 ending, receiving  | data's connection lost | gone, gone         | close A "transport error" data request connection closed prematurely
+ending, receiving  | data's end of stream   | gone, gone         | d: closed; close A "transport error" data request connection closed prematurely
 ending, receiving  | another method         | ending, receiving  | 500
 
 gone, gone         | GET                    | gone, gone         | 400 {"code":1,"message":"Session ID unknown"}
@@ -337,6 +344,7 @@ gone, gone         | body complete          | gone, gone         | -
 gone, gone         | poll's connection lost | gone, gone         | -
 gone, gone         | poll's end of stream   | gone, gone         | p: closed
 gone, gone         | data's connection lost | gone, gone         | -
+gone, gone         | data's end of stream   | gone, gone         | -
 gone, gone         | another method         | gone, gone         | 400 {"code":1,"message":"Session ID unknown"}
 `,
 	}.test(t)
@@ -369,6 +377,7 @@ func TestWebSocketStates(t *testing.T) {
 			{"open", "ws EIO=4&transport=websocket conn=w"},
 			{"inside a message", "ws EIO=4&transport=websocket conn=w\nraw w hex 0182 00000000 3461"},
 			{"stalled", "ws EIO=4&transport=websocket conn=w\nwindow w 0\nsend A repeat=,70000,a b"},
+			{"closing", "ws EIO=4&transport=websocket conn=w\nwindow w 0\nsend A repeat=,70000,a b\nclose-session A"},
 			{"closed", "ws EIO=4&transport=websocket conn=w\nclose-session A"},
 		},
 		events: []step{
@@ -447,6 +456,23 @@ stalled          | client reads     | open websocket    | w: text "4a{x70000}"; 
 stalled          | connection lost  | closed            | close A "transport close"
 stalled          | end of stream    | closed            | close A "transport close"
 stalled          | deadline         | open websocket    | -
+
+closing          | data message     | closing websocket | -
+closing          | end of a message | closed            | close A "transport error" wsframe: close 1002: unexpected continuation
+closing          | ping             | closing websocket | -
+closing          | pong             | closing websocket | -
+closing          | close frame      | closed            | close A "transport close"
+closing          | close packet     | closed            | close A "transport close"
+closing          | protocol fault   | closed            | close A "transport error" wsframe: close 1002: frame not masked
+closing          | too big          | closed            | close A "transport error" wsframe: close 1009: message too big
+closing          | bad UTF-8        | closed            | close A "transport error" wsframe: close 1007: invalid UTF-8 in text message
+closing          | no packet        | closed            | close A "parse error" packet: malformed packet
+closing          | packets to send  | closing websocket | engine: session closed
+closing          | session closes   | closing websocket | -
+closing          | client reads     | closed            | w: text "4a{x70000}"; w: text "4b"; w: close; w: closed; drain A; close A "forced close"
+closing          | connection lost  | closed            | close A "transport close"
+closing          | end of stream    | closed            | close A "transport close"
+closing          | deadline         | closed            | close A "forced close" engine: client did not take what was queued in time
 
 closed           | data message     | closed            | -
 closed           | end of a message | closed            | -
