@@ -65,6 +65,7 @@ func TestEveryKind(t *testing.T) {
 		"echo, large":       {Kind: Echo, Sessions: 3, InFlight: 4, Size: 70_000},
 		"echo, upgraded":    {Kind: Echo, Via: Upgraded, Sessions: 10, InFlight: 2, Size: 20},
 		"open loop":         {Kind: OpenLoop, Sessions: 7, Size: 64, Rate: 5000},
+		"open loop, sleeps": {Kind: OpenLoop, Sessions: 7, Size: 64, Rate: 2000, Sleeps: true},
 		"open loop, burst":  {Kind: OpenLoop, Via: Upgraded, Sessions: 2, Size: 64, Rate: 50_000},
 		"poll handshake":    {Kind: PollHandshake, InFlight: 4},
 		"... new":           {Kind: PollHandshakeNew, InFlight: 4},

@@ -64,7 +64,7 @@ func (r *runner) conclude() {
 	r.clock()
 	r.out.Elapsed = time.Duration(r.now - r.from)
 	r.out.ClientCPU = threadCPU() - r.cpu
-	r.out.busy = r.plan.Kind == OpenLoop
+	r.out.busy = r.spins()
 	before := r.server
 	if r.server, r.err = r.usage(); r.err != nil {
 		return

@@ -93,6 +93,7 @@ type Plan struct {
 	Size     int     // bytes of a message
 	Binary   bool    // messages are binary, not text
 	Rate     float64 // OpenLoop: messages a second
+	Sleeps   bool    // OpenLoop: between two messages it sleeps, for machines whose cores others need; latency includes its waking up
 	Slow     int     // SlowReaders: sessions that never read
 	SlowSize int     // SlowReaders: bytes of each of their messages
 

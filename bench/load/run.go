@@ -195,10 +195,11 @@ func (r *runner) turn() {
 	r.dead = r.dead[:0]
 }
 
-// wait is how long nothing is to be done. An open loop does not sleep: waking
-// would take longer than what it measures, and come late for what is due.
+// wait is how long nothing is to be done. An open loop does not sleep, unless
+// it is told to: waking would take longer than what it measures, and come late
+// for what is due.
 func (r *runner) wait() time.Duration {
-	if len(r.broken) > 0 || r.plan.Kind == OpenLoop && r.loaded() {
+	if len(r.broken) > 0 || r.spins() && r.loaded() {
 		return 0
 	}
 	at := r.now + int64(longest)
@@ -213,6 +214,8 @@ func (r *runner) wait() time.Duration {
 	}
 	return max(0, time.Duration(at)-time.Since(r.base))
 }
+
+func (r *runner) spins() bool { return r.plan.Kind == OpenLoop && !r.plan.Sleeps }
 
 // loaded reports whether the kind makes its load at present.
 func (r *runner) loaded() bool { return r.phase == warming || r.phase == measuring }
