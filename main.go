@@ -192,6 +192,7 @@ func serve(server *engine.Server, f *flags, stdout io.Writer) error {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
 	signal.Ignore(syscall.SIGPIPE) // a collector of logs that ends must not end the server
+	defer logFigures(server)()
 
 	served := make(chan error, 1)
 	if f.AnyOrigin || slices.Contains(f.CORSOrigin, "*") {

@@ -308,3 +308,51 @@ func TestSecondSignal(t *testing.T) {
 	require.True(t, s.ends(2*time.Second), "still running")
 	s.cmd = nil // how it ended is not asked for
 }
+
+// What a client owes has its time, by flag.
+func TestTimeoutFlags(t *testing.T) {
+	for _, c := range []struct {
+		flag string
+		slow func(s *server, p *peer)
+	}{
+		{"header-timeout", func(s *server, p *peer) {
+			p.write("GET " + s.path)
+			require.Equal(t, http.StatusRequestTimeout, p.reply("GET").status)
+			p.ended()
+		}},
+		{"body-timeout", func(s *server, p *peer) {
+			session := p.handshake(4)
+			p.write(s.head("POST", session.query()) + "Content-Length: 10\r\n\r\n4he")
+			require.Equal(t, http.StatusRequestTimeout, p.reply("POST").status)
+			p.ended()
+		}},
+		{"idle-timeout", func(_ *server, p *peer) { p.ended() }},
+	} {
+		t.Run(c.flag, func(t *testing.T) {
+			s := serve(t, "--"+c.flag, "200ms")
+			c.slow(s, s.dial(t))
+		})
+	}
+	t.Run("close-timeout", func(t *testing.T) {
+		s := start(t, command(context.Background(), t, "--addr", "127.0.0.1:0", "--drain-timeout", "1m", "--close-timeout", "200ms"))
+		s.poll4(t) // and never a poll, which would fetch the close
+		require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
+		require.True(t, s.ends(stopPatience), "still running")
+	})
+}
+
+// SIGUSR1 logs what the server holds.
+func TestFigures(t *testing.T) {
+	s := serve(t, "--loops", "1")
+	ws, _ := s.websocket(t, 4)
+	ws.echoes()
+	gone := s.poll4(t)
+	gone.ok(gone.post("1"))
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGUSR1))
+	require.Eventually(t, func() bool { return strings.Contains(s.stderr.String(), "msg=figures") }, patience, 10*time.Millisecond)
+	line := s.stderr.String()
+	for _, figure := range []string{"sessions=1", "queued=0", "closed.transport_close=1", "closed.ping_timeout=0", "closed.queue_overflow=0"} {
+		require.Contains(t, line, " "+figure)
+	}
+	ws.echoes()
+}
