@@ -16,7 +16,7 @@ export NGINX HAPROXY
 # What the event loop compiles for (package loop is the only one that cares).
 TARGETS := linux/amd64 linux/arm64 linux/386 darwin/arm64 darwin/amd64 freebsd/amd64
 
-.PHONY: check chromium proxies build run setup test fmt vet cross unit race e2e conformance lint tidy vuln fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo cover clean
+.PHONY: check chromium proxies build run setup test fmt vet cross unit race e2e conformance lint tidy vuln chaos fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo cover clean
 
 check: test
 
@@ -126,6 +126,12 @@ fuzz:
 # Again from a seed it has told: make soak ARGS="-model.seed=1"
 soak:
 	go test -count=1 -tags invariants -timeout 3h -v -run '^TestSoak$$' ./engine -soak $(SOAKTIME) $(ARGS)
+
+# Slow, deaf, vanished and broken clients, thousands at once, beside well-behaved
+# ones: some 7 minutes, into docs/chaos.md. As root it makes network namespaces.
+# ARGS are flags: make chaos ARGS="--phases heads,cuts --scale 0.1 --out -"
+chaos:
+	go run ./internal/chaos $(ARGS)
 
 # This server and its peers side by side: under 20 minutes, into bench/results.
 # ARGS are flags: make bench ARGS="--peers turbine,bun"

@@ -1,0 +1,146 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// settings are the flags of a run.
+type settings struct {
+	For    time.Duration `default:"15s" help:"How long each attack goes on before its clients are not replaced any more."`
+	Scale  float64       `default:"1" help:"Factor for the number of misbehaving clients."`
+	Phases []string      `placeholder:"NAME" help:"Phases to run: heads, bodies, frames, readers, cuts, vanished, mass. All by default."`
+	Out    string        `default:"docs/chaos.md" help:"File for the report; - for none."`
+}
+
+// choose returns the phases to run.
+func (s *settings) choose() ([]phase, error) {
+	var chosen []phase
+	for _, p := range phases {
+		if len(s.Phases) == 0 || slices.Contains(s.Phases, p.name) {
+			chosen = append(chosen, p.scaled(s.Scale))
+		}
+	}
+	if len(chosen) < len(s.Phases) || s.For < time.Second || s.Scale <= 0 {
+		return nil, errors.New("unknown phase, or a number that makes no sense: see --help")
+	}
+	return chosen, nil
+}
+
+// runCommand builds the server, and goes into a namespace where it can.
+type runCommand struct{ settings }
+
+func (r *runCommand) Run(ctx context.Context) error {
+	if _, err := r.choose(); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "turbine-chaos-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	binary := filepath.Join(dir, "turbine")
+	fmt.Fprintln(os.Stderr, "building the server")
+	if err := build(ctx, binary); err != nil {
+		return err
+	}
+	if err := canSeparate(); err != nil {
+		fmt.Fprintf(os.Stderr, "no network namespaces (%v): nobody will vanish\n", err)
+		inside := insideCommand{settings: r.settings, Binary: binary}
+		return inside.Run(ctx)
+	}
+	args := []string{"inside", "--binary", binary, "--separate", "--for", r.For.String(), "--scale", fmt.Sprint(r.Scale), "--out", r.Out}
+	for _, name := range r.Phases {
+		args = append(args, "--phases", name)
+	}
+	cmd := separately(self(ctx, args...))
+	cmd.Stdout = os.Stdout
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("something is wrong: %w", err)
+	}
+	return nil
+}
+
+// insideCommand runs the phases where it is.
+type insideCommand struct {
+	settings
+	Binary   string `required:""`
+	Separate bool   // it is in a namespace of its own
+}
+
+// Errors of a run.
+var errFacts = errors.New("the report lists what is wrong")
+
+func (i *insideCommand) Run(ctx context.Context) error {
+	chosen, err := i.choose()
+	if err != nil {
+		return err
+	}
+	host := "127.0.0.1"
+	if i.Separate {
+		host = "0.0.0.0" // of this namespace
+		if err := ip("link", "set", "lo", "up"); err != nil {
+			return err
+		}
+	}
+	s, err := start(i.Binary, host)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	r := runner{server: s, settings: &i.settings, separate: i.Separate}
+	if err := r.warm(ctx); err != nil {
+		return err
+	}
+	for _, p := range chosen {
+		row, err := r.phase(ctx, p)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		r.rows = append(r.rows, row)
+	}
+	return r.finish()
+}
+
+// finish writes the report, and says whether a fact is wrong.
+func (r *runner) finish() error {
+	text := r.report()
+	fmt.Print(text)
+	if r.settings.Out != "-" {
+		if err := os.WriteFile(r.settings.Out, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	for _, row := range r.rows {
+		if len(row.wrong) > 0 {
+			return errFacts
+		}
+	}
+	return nil
+}
+
+// machine is where the figures come from.
+func machine() string {
+	cpu := runtime.GOARCH
+	if f, err := os.Open("/proc/cpuinfo"); err == nil {
+		text, _ := io.ReadAll(f)
+		_ = f.Close()
+		for line := range strings.Lines(string(text)) {
+			if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == "model name" {
+				cpu = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	return fmt.Sprintf("%d cores (%s), %s", runtime.NumCPU(), cpu, runtime.Version())
+}

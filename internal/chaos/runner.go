@@ -1,0 +1,299 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"time"
+
+	"turbine/bench/load"
+)
+
+const (
+	goodSessions = 100
+	goodRate     = 2_000 // messages a second of all of them
+	goodSize     = 128   // bytes
+
+	alone     = 6 * time.Second  // how long they are measured without the others
+	aftermath = 10 * time.Second // and how long after the last new one of the others
+	rampRate  = 2_500            // clients that come in a second
+
+	// settlePatience bounds the time until nothing is left of an attack.
+	settlePatience = time.Minute
+	// tolerance is how much more memory the server may hold after an attack
+	// than at the start: what it keeps for the next time, tables above all.
+	tolerance = 16 << 20
+)
+
+// runner runs phases against one server.
+type runner struct {
+	server   *server
+	settings *settings
+	separate bool
+	start    figures // after the first well-behaved sessions
+	rows     []row
+}
+
+// A row is what a phase came to.
+type row struct {
+	phase         phase
+	skipped       string // why it was not run
+	alone, beside load.Outcome
+	clients       tally
+	closed        map[string]int64 // sessions that ended, by reason
+	expected      map[string]int64
+	peak          int64 // resident memory, bytes
+	after         figures
+	settled       time.Duration // from the end of the last client, or of its link, until nothing was left
+	vanished      time.Duration // from the link's end until no session was left; 0 for none
+	wrong         []string
+}
+
+func say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
+}
+
+// good runs the well-behaved sessions. ready is called when they are measured.
+func (r *runner) good(ctx context.Context, d time.Duration, ready func()) (load.Outcome, error) {
+	return load.Run(ctx, load.Plan{
+		Kind: load.OpenLoop, Addr: r.server.addr, Path: "/engine.io/",
+		Sessions: goodSessions, Size: goodSize, Rate: goodRate, Sleeps: true,
+		WarmUp: time.Second, Duration: d, Server: r.server.usage, Ready: ready,
+	})
+}
+
+// warm has the server do its work for the first time, so that the start is a
+// fair one to come back to.
+func (r *runner) warm(ctx context.Context) error {
+	say("warming up")
+	if _, err := r.good(ctx, time.Second, nil); err != nil {
+		return err
+	}
+	var err error
+	if _, err = r.settle(ctx); err == nil {
+		r.start, err = r.collected()
+	}
+	return err
+}
+
+// settle waits until the server holds nothing more of its clients.
+func (r *runner) settle(ctx context.Context) (figures, error) {
+	for end := time.Now().Add(settlePatience); ; {
+		f, err := r.server.figures(look)
+		if err != nil || f.sessions == 0 && f.conns == 0 && f.queued == 0 || time.Now().After(end) {
+			return f, err
+		}
+		if !pause(ctx, 250*time.Millisecond) {
+			return f, ctx.Err()
+		}
+	}
+}
+
+// collected are the figures when garbage is collected, for pools twice. By then
+// the last descriptors are closed, too, a turn after their connections' ends.
+func (r *runner) collected() (figures, error) {
+	if _, err := r.server.figures(collect); err != nil {
+		return figures{}, err
+	}
+	return r.server.figures(collect)
+}
+
+// phase measures the well-behaved alone, and beside the attack.
+func (r *runner) phase(ctx context.Context, p phase) (row, error) {
+	w := row{phase: p, clients: newTally()}
+	if p.vanish > 0 && !r.separate {
+		if len(p.crowds) == 0 {
+			w.skipped = "it takes root and iproute2, for a network namespace whose link can be taken down"
+			return w, nil
+		}
+		w.phase.vanish = 0
+	}
+	before, err := r.server.figures(look)
+	if err != nil {
+		return w, err
+	}
+	say("%s: the well-behaved alone", p.name)
+	if w.alone, err = r.good(ctx, alone, nil); err != nil {
+		return w, err
+	}
+	if err := r.server.resetPeak(); err != nil {
+		return w, err
+	}
+	if err := r.besideAttack(ctx, &w); err != nil {
+		return w, err
+	}
+	if w.peak, err = r.server.peak(); err != nil {
+		return w, err
+	}
+	if w.after, err = r.settle(ctx); err != nil {
+		return w, err
+	}
+	if w.after, err = r.collected(); err != nil {
+		return w, err
+	}
+	w.closed = w.after.since(before)
+	w.judge(r.start, r.server.trouble())
+	say("%s: p50 %d -> %d us, p99 %d -> %d us, %d clients, %s", p.name,
+		latency(&w.alone, 50), latency(&w.beside, 50), latency(&w.alone, 99), latency(&w.beside, 99), w.clients.Clients, w.verdict())
+	for _, wrong := range w.wrong {
+		say("%s: WRONG: %s", p.name, wrong)
+	}
+	return w, nil
+}
+
+// besideAttack measures the well-behaved from the first moment of the attack to
+// the end of its last clients.
+func (r *runner) besideAttack(ctx context.Context, w *row) error {
+	begun := make(chan struct{})
+	attacked := make(chan error, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-begun:
+			attacked <- r.attack(ctx, w)
+		case <-ctx.Done():
+			attacked <- ctx.Err()
+		}
+	}()
+	say("%s: the attack", w.phase.name)
+	beside, err := r.good(ctx, r.settings.For+aftermath, func() { close(begun) })
+	if err != nil {
+		cancel()
+		return errors.Join(err, <-attacked)
+	}
+	w.beside = beside
+	return <-attacked
+}
+
+// attack returns when the last client has come to its end, as the server sees
+// it.
+func (r *runner) attack(ctx context.Context, w *row) error {
+	tallies := make(chan tally)
+	failed := make(chan error)
+	for _, c := range w.phase.crowds {
+		go func() {
+			if t, err := r.crowd(ctx, c); err != nil {
+				failed <- fmt.Errorf("clients of kind %s: %w", c.kind, err)
+			} else {
+				tallies <- t
+			}
+		}()
+	}
+	var gone error
+	if w.phase.vanish > 0 {
+		gone = r.vanish(ctx, w)
+	}
+	for range w.phase.crowds {
+		select {
+		case t := <-tallies:
+			w.clients.add(t)
+		case err := <-failed:
+			gone = errors.Join(gone, err)
+		}
+	}
+	if gone != nil || w.phase.vanish > 0 {
+		return gone
+	}
+	began := time.Now()
+	err := r.rid(ctx, func(figures) {})
+	w.settled = time.Since(began)
+	return err
+}
+
+// rid waits, bounded, until none but the well-behaved are left, and shows seen
+// all that it sees on the way.
+func (r *runner) rid(ctx context.Context, seen func(figures)) error {
+	for end := time.Now().Add(settlePatience); time.Now().Before(end); {
+		f, err := r.server.figures(look)
+		if err != nil {
+			return err
+		}
+		if seen(f); f.sessions <= goodSessions && f.conns <= goodSessions {
+			return nil
+		}
+		if !pause(ctx, 100*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// crowd runs a process of clients.
+func (r *runner) crowd(ctx context.Context, c crowd) (tally, error) {
+	ramp := min(time.Duration(c.size)*time.Second/rampRate, r.settings.For/2)
+	cmd := modestly(ctx, "attack", c.kind, "--addr", r.server.addr, "--size", fmt.Sprint(c.size),
+		"--for", r.settings.For.String(), "--ramp", ramp.String())
+	out, err := cmd.Output()
+	if err != nil {
+		return tally{}, err
+	}
+	t := newTally()
+	return t, json.Unmarshal(out, &t)
+}
+
+// vanish runs the clients that vanish, and watches the server find out. Beside
+// other clients it cannot tell them apart, and waits for all.
+func (r *runner) vanish(ctx context.Context, w *row) error {
+	v, err := vanish(ctx, r.server, w.phase.vanish)
+	if err != nil {
+		return err
+	}
+	defer v.stop()
+	w.clients.add(v.total)
+	say("%s: %d clients have vanished", w.phase.name, v.total.Clients)
+	err = r.rid(ctx, func(f figures) {
+		if w.vanished == 0 && f.sessions <= goodSessions {
+			w.vanished = time.Since(v.since)
+		}
+	})
+	w.settled = time.Since(v.since)
+	return err
+}
+
+// judge compares what happened with what had to.
+func (w *row) judge(start figures, trouble []string) {
+	wrong := func(format string, args ...any) { w.wrong = append(w.wrong, fmt.Sprintf(format, args...)) }
+	for when, o := range map[string]*load.Outcome{"alone": &w.alone, "beside the attack": &w.beside} {
+		if o.Lost > 0 || o.Wrong > 0 || o.Retries > 0 || o.Opened != goodSessions {
+			wrong("well-behaved sessions, %s: %d of %d opened, %d lost, %d replies wrong or missing: %v", when, o.Opened, goodSessions, o.Lost, o.Wrong, o.Faults)
+		}
+	}
+	if w.clients.Wrong > 0 {
+		wrong("%d of %d clients were treated wrongly: %v", w.clients.Wrong, w.clients.Clients, w.clients.Faults)
+	}
+	// The load generator ends its sessions by a reset.
+	w.expected = map[string]int64{transportClose: int64(w.alone.Opened + w.beside.Opened)}
+	for reason, n := range w.clients.Reasons {
+		w.expected[reason] += int64(n)
+	}
+	if !maps.Equal(w.closed, w.expected) {
+		wrong("sessions ended %v instead of %v", w.closed, w.expected)
+	}
+	if f := w.after; f.sessions > 0 || f.conns > 0 || f.queued > 0 {
+		wrong("%v later there are %d sessions, %d connections and %d queued bytes", settlePatience, f.sessions, f.conns, f.queued)
+	}
+	if w.after.descriptors > start.descriptors {
+		wrong("%d descriptors instead of %d", w.after.descriptors, start.descriptors)
+	}
+	if w.after.rss > start.rss+tolerance {
+		wrong("%s of memory instead of %s", mib(w.after.rss), mib(start.rss))
+	}
+	for _, line := range trouble {
+		wrong("the server complained: %s", line)
+	}
+}
+
+func (w *row) verdict() string {
+	if len(w.wrong) == 0 {
+		return "all as it should be"
+	}
+	return fmt.Sprintf("%d things wrong", len(w.wrong))
+}
+
+func mib(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }

@@ -1,0 +1,238 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"turbine/bench/usage"
+
+	"github.com/prometheus/procfs"
+)
+
+// flags of the server: short timeouts, so that a phase need not take minutes,
+// and small queues. docs/chaos.md shows them.
+var flags = []string{
+	"--ping-interval", "6s", "--ping-timeout", "4s", "--upgrade-timeout", "3s",
+	"--header-timeout", "10s", "--body-timeout", "8s", "--idle-timeout", "5s", "--close-timeout", "5s",
+	"--max-queue", "131072", "--queue-budget", "67108864",
+}
+
+// build compiles the server in the module that this program is run in.
+func build(ctx context.Context, binary string) error {
+	out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "turbine").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("build the server (inside its module): %w: %s", err, out)
+	}
+	return nil
+}
+
+// server is the process under attack.
+type server struct {
+	cmd    *exec.Cmd
+	addr   string // on loopback
+	port   string
+	told   chan figures
+	exited chan struct{}
+
+	mu         sync.Mutex
+	complaints []string // lines of its log that report trouble
+}
+
+// figures are what the server holds.
+type figures struct {
+	sessions, conns int
+	queued, heap    int64 // bytes
+	closed          map[string]int64
+	rss             int64 // bytes
+	descriptors     int
+}
+
+var listening = regexp.MustCompile(`listening on (\S+) `)
+
+// start starts the binary. host is the address that it listens on.
+func start(binary, host string) (*server, error) {
+	s := &server{told: make(chan figures, 1), exited: make(chan struct{})}
+	s.cmd = exec.Command(binary, append([]string{"--addr", net.JoinHostPort(host, "0")}, flags...)...)
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	stdout, err := s.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	stderr, err := s.cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	ready := make(chan string, 1)
+	var readers sync.WaitGroup
+	readers.Go(func() {
+		defer close(ready)
+		for lines := bufio.NewScanner(stdout); lines.Scan(); {
+			if m := listening.FindStringSubmatch(lines.Text()); m != nil {
+				ready <- m[1]
+			}
+		}
+	})
+	readers.Go(func() { s.listen(stderr) })
+	go func() {
+		readers.Wait()
+		_ = s.cmd.Wait()
+		close(s.exited)
+	}()
+	select {
+	case addr := <-ready:
+		if _, s.port, err = net.SplitHostPort(addr); err == nil {
+			s.addr = net.JoinHostPort("127.0.0.1", s.port)
+			return s, nil
+		}
+	case <-time.After(patience):
+	}
+	s.stop()
+	return nil, fmt.Errorf("the server did not start: %v", s.trouble())
+}
+
+// listen reads the server's log.
+func (s *server) listen(log io.Reader) {
+	lines := bufio.NewScanner(log)
+	for lines.Scan() {
+		line := lines.Text()
+		if strings.Contains(line, "msg=figures") {
+			if f, err := parseFigures(line); err == nil {
+				s.told <- f
+				continue
+			}
+		}
+		if !strings.Contains(line, "level=INFO") {
+			s.mu.Lock()
+			if len(s.complaints) < 20 {
+				s.complaints = append(s.complaints, line)
+			}
+			s.mu.Unlock()
+		}
+	}
+}
+
+// trouble returns what the server has complained of since the last call.
+func (s *server) trouble() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lines := s.complaints
+	s.complaints = nil
+	return lines
+}
+
+// parseFigures reads a record of figures.
+func parseFigures(line string) (figures, error) {
+	f := figures{closed: map[string]int64{}}
+	numbers := map[string]int64{}
+	for _, field := range strings.Fields(line) {
+		key, value, _ := strings.Cut(field, "=")
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil {
+			continue // time, level, message
+		}
+		if reason, ok := strings.CutPrefix(key, "closed."); ok {
+			f.closed[strings.ReplaceAll(reason, "_", " ")] = n
+		}
+		numbers[key] = n
+	}
+	for _, key := range []string{"sessions", "conns", "queued", "heap"} {
+		if _, ok := numbers[key]; !ok {
+			return f, fmt.Errorf("no %s in %q", key, line)
+		}
+	}
+	f.sessions, f.conns = int(numbers["sessions"]), int(numbers["conns"])
+	f.queued, f.heap = numbers["queued"], numbers["heap"]
+	if len(f.closed) == 0 {
+		return f, fmt.Errorf("no reasons in %q", line)
+	}
+	return f, nil
+}
+
+var errGone = errors.New("the server has ended")
+
+// What figures may ask with.
+const (
+	look    = syscall.SIGUSR1
+	collect = syscall.SIGUSR2 // garbage is collected first
+)
+
+// figures asks the server.
+func (s *server) figures(signal syscall.Signal) (figures, error) {
+	if err := s.cmd.Process.Signal(signal); err != nil {
+		return figures{}, errGone
+	}
+	select {
+	case f := <-s.told:
+		u, err := s.usage()
+		if err != nil {
+			return f, err
+		}
+		p, err := procfs.NewProc(s.cmd.Process.Pid)
+		if err != nil {
+			return f, err
+		}
+		f.rss = u.RSS
+		f.descriptors, err = p.FileDescriptorsLen()
+		return f, err
+	case <-s.exited:
+		return figures{}, errGone
+	case <-time.After(patience):
+		return figures{}, errors.New("the server does not answer a signal")
+	}
+}
+
+func (s *server) usage() (usage.Usage, error) { return usage.Of(s.cmd.Process.Pid) }
+
+// resetPeak makes peak begin anew (proc(5), clear_refs).
+func (s *server) resetPeak() error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", s.cmd.Process.Pid), []byte("5"), 0)
+}
+
+// peak is the most resident memory since, in bytes.
+func (s *server) peak() (int64, error) {
+	p, err := procfs.NewProc(s.cmd.Process.Pid)
+	if err != nil {
+		return 0, err
+	}
+	status, err := p.NewStatus()
+	return int64(status.VmHWM), err
+}
+
+// stop ends the server, in good order if it can.
+func (s *server) stop() {
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-s.exited:
+	case <-time.After(10 * time.Second):
+		_ = s.cmd.Process.Kill()
+		<-s.exited
+	}
+}
+
+// since is how many sessions have ended for each reason from an earlier look on.
+func (f figures) since(before figures) map[string]int64 {
+	d := maps.Clone(f.closed)
+	for reason, n := range before.closed {
+		d[reason] -= n
+	}
+	maps.DeleteFunc(d, func(_ string, n int64) bool { return n == 0 })
+	return d
+}
