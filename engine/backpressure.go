@@ -3,6 +3,8 @@ package engine
 import (
 	"math"
 	"runtime/debug"
+
+	"turbine/loop"
 )
 
 // Overflow is what happens to a session that a message does not fit in, by
@@ -79,13 +81,61 @@ func (s *Session) refuses(size int) error {
 			return ErrQueueFull
 		}
 	}
-	if waiting < sparedQueue {
-		share += share / 8
+	shard := s.server.shard(s.loop)
+	used := shard.queued.Load() + s.loop.Unsent() + int64(size)
+	if used <= share {
+		return nil
 	}
-	if s.server.shard(s.loop).queued.Load()+s.loop.Unsent()+int64(size) > share {
-		return ErrBudget
+	shard.relieve(s.server)
+	if waiting < sparedQueue && used <= share+share/8 {
+		return nil
 	}
-	return nil
+	return ErrBudget
+}
+
+// relief is a Task that cuts connections which have much unsent, until the
+// budget is kept again: those of polling clients that do not take their
+// responses, and closing ones. These bytes have left their sessions, so that no
+// Send meets them; they would go with the connection, which may take minutes,
+// and others would pay meanwhile.
+type relief struct {
+	walk
+	server *Server
+	shard  *shard
+}
+
+// relieve starts a relief, unless one is under way. Safe from any goroutine.
+func (sh *shard) relieve(s *Server) {
+	if sh.relief.Load() || !sh.relief.CompareAndSwap(false, true) {
+		return
+	}
+	r := &relief{server: s, shard: sh}
+	r.walk = walk{loop: sh.loop, visit: r.visit}
+	_ = sh.loop.Post(r) // a stopped loop has closed them all
+}
+
+func (r *relief) Run() {
+	if r.step() {
+		_ = r.loop.Post(r)
+		return
+	}
+	r.shard.relief.Store(false)
+}
+
+func (r *relief) visit(owner loop.Alarm) {
+	c := loop.Closing(owner)
+	h, polls := owner.(*httpAlarm)
+	if polls {
+		c = h.conn
+	}
+	if c == nil || c.Unsent() < sparedQueue || r.shard.queued.Load()+r.loop.Unsent() <= r.server.queueShare {
+		return
+	}
+	r.shard.relieved.Add(1)
+	if polls {
+		(*httpConn)(h).lose()
+	}
+	c.Abort()
 }
 
 // countRefused counts that a message was refused with err. s.mu is held.

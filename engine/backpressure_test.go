@@ -127,6 +127,49 @@ func TestBudgetSparesWhoReads(t *testing.T) {
 	b.finish()
 }
 
+// What has left its session for a connection that does not take it counts, too.
+// When it uses the budget up it goes, where no Send would meet it any more.
+func TestBudgetIsRelievedOfWhatIsNotTaken(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		commands []string
+		packets  int // of 1,000 bytes
+		cut      bool
+	}{
+		{"response to a poll", []string{hsPolling, "window c 0", "send A %s", "get sid=A conn=c"}, 80, true},
+		{"small one", []string{hsPolling, "window c 0", "send A %s", "get sid=A conn=c"}, 10, false},
+		{"poll that closes", []string{hsPolling, "window c 0", "send A %s", `raw c "GET /engine.io/?EIO=4&transport=polling&sid=A HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"`}, 80, true},
+		{"WebSocket", []string{"ws EIO=4&transport=websocket conn=c", "window c 0", "send A %s"}, 80, false},
+		{"WebSocket that closes", []string{"ws EIO=4&transport=websocket conn=c", "window c 0", "send A %s", "close c 1000"}, 60, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newSpec(t, 1, Options{QueueBudget: 100_000, Compression: Compression{Off: true}}, nil)
+			for _, command := range c.commands {
+				if strings.Contains(command, "%s") {
+					command = fmt.Sprintf(command, strings.Repeat(strings.Repeat("x", 1000)+" ", c.packets))
+				}
+				b.play(command)
+			}
+			held := b.server.Stats().Queued
+			require.GreaterOrEqual(t, held, int64(1000*c.packets))
+			b.play(hsPolling, hsPolling, hsPolling, hsPolling, hsPolling, hsPolling, hsPolling)
+			for i := 1; b.server.Stats().Queued <= 100_000; i++ { // by many that have little waiting each
+				require.NoError(t, b.sessions[1+i%7].Send(filler(1000)))
+			}
+			b.world.Run()
+			require.Equal(t, c.cut, b.client("c", "").peer.Aborted())
+			if c.cut {
+				require.EqualValues(t, 1, b.server.Stats().Relieved)
+				require.LessOrEqual(t, b.server.Stats().Queued, 101_000+int64(packetSize)-held)
+			} else {
+				require.Zero(t, b.server.Stats().Relieved)
+			}
+			require.NoError(t, b.sessions[1].Send(filler(1000)))
+			b.finish()
+		})
+	}
+}
+
 // The marks are told once each, in turn, on the session's loop.
 func TestWaterMarks(t *testing.T) {
 	everywhere(t, func(t *testing.T, loops int) {

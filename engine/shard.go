@@ -22,6 +22,8 @@ type shard struct {
 	forbidden atomic.Int64          // requests refused for where they come from
 	groups    map[string]*group     // nil when there are none
 	entropy   entropy
+	relief    atomic.Bool  // a relief is under way
+	relieved  atomic.Int64 // connections that it has cut
 
 	request httpparse.Request // the request being handled
 	scratch []byte            // what is being built
@@ -180,6 +182,13 @@ const (
 )
 
 func (w *walk) Run() {
+	if w.step() {
+		_ = w.loop.Post(w) // a stopped loop has closed them all
+	}
+}
+
+// step goes one turn's way, and reports whether there is more.
+func (w *walk) step() bool {
 	visits := walkVisits
 	for end := min(w.next+walkSlots, w.loop.Slots()); w.next < end && visits > 0; w.next++ {
 		if owner := w.loop.Owner(w.next); owner != nil {
@@ -187,9 +196,7 @@ func (w *walk) Run() {
 			visits--
 		}
 	}
-	if w.next < w.loop.Slots() {
-		_ = w.loop.Post(w) // a stopped loop has closed them all
-	}
+	return w.next < w.loop.Slots()
 }
 
 // each visits the owners of all slots, on their loops. It returns at once.

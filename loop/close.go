@@ -100,6 +100,15 @@ func (a *lingerAlarm) Alarm() {
 	}
 }
 
+// Closing returns the connection that owns the slot of owner to see to its own
+// end, or nil where the owner is something else.
+func Closing(owner Alarm) *Conn {
+	if a, ok := owner.(*lingerAlarm); ok {
+		return (*Conn)(a)
+	}
+	return nil
+}
+
 // armLinger starts or restarts the deadline of a closing connection.
 func (c *Conn) armLinger(wait time.Duration) {
 	l := c.Loop()
