@@ -75,6 +75,20 @@ func TestJudge(t *testing.T) {
 		require.Len(t, w.wrong, 1, c.says)
 		require.Contains(t, w.wrong[0], c.says)
 	}
+	// Deaf clients may end for one of two reasons, in all as many as there were.
+	for _, c := range []struct {
+		timeouts, overflows int64
+		right               bool
+	}{{2, 9, true}, {11, 0, true}, {5, 6, true}, {1, 10, false}, {5, 5, false}, {12, 0, false}} {
+		w := good()
+		w.clients.Reasons[deafReason] = 9
+		w.closed[pingTimeout] = c.timeouts
+		if c.overflows > 0 {
+			w.closed[queueOverflow] = c.overflows
+		}
+		w.judge(start, nil)
+		require.Equal(t, c.right, len(w.wrong) == 0, "%+v: %v", c, w.wrong)
+	}
 	w := good()
 	w.judge(start, []string{"level=ERROR msg=panic"})
 	require.Equal(t, []string{"the server complained: level=ERROR msg=panic"}, w.wrong)

@@ -13,6 +13,8 @@ const (
 	shout     = 16 << 10              // bytes of a message of who does not read
 	shoutPace = 50 * time.Millisecond // between two of them
 	shoutMost = 64 << 20              // bytes in all
+	// deafness is more than the server's idle and close timeouts together.
+	deafness = 11 * time.Second
 )
 
 var (
@@ -36,7 +38,7 @@ func deafSocket(t target, n int) (outcome, error) {
 			return outcome{}, err
 		}
 		if err := p.write(message); broken(err) {
-			return outcome{"connection reset", queueOverflow}, nil
+			return outcome{"connection reset", deafReason}, nil
 		} else if err != nil {
 			return outcome{}, err
 		}
@@ -66,9 +68,12 @@ func deafPolls(t target, n int) (outcome, error) {
 	if err := shoutByPost(poll, posts, sid); err != nil {
 		return outcome{}, err
 	}
+	// What it goes on asking would keep the connection busy. That it was closed
+	// shows when it asks again.
+	time.Sleep(deafness)
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * shoutPace) {
 		if err := poll.get(sid); broken(err) {
-			return outcome{"session refused, connection reset", queueOverflow}, nil
+			return outcome{"session refused, connection reset", deafReason}, nil
 		} else if err != nil {
 			return outcome{}, err
 		}

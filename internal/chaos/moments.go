@@ -16,6 +16,10 @@ const (
 	transportError = "transport error"
 	pingTimeout    = "ping timeout"
 	queueOverflow  = "queue overflow"
+
+	// Who does not read answers no pings either: what comes first, the end of
+	// the queue or of the time, hangs on how fast this machine lets it send.
+	deafReason = queueOverflow + " or " + pingTimeout
 )
 
 // A moment is a point in the life of a client at which its connection can end.

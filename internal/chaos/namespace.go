@@ -14,13 +14,16 @@ import (
 	"time"
 )
 
-// The link between the server's namespace and that of the clients which
-// vanish. RFC 2544 sets 198.18.0.0/15 aside for tests; here it exists within the
-// two namespaces only.
-const (
-	nearLink, nearAddress = "chaos0", "198.18.0.1"
-	farLink, farAddress   = "chaos1", "198.18.0.2"
-)
+// A link is between the server's namespace and that of clients which vanish.
+// RFC 2544 sets 198.18.0.0/15 aside for tests; here it exists within these
+// namespaces only. Each link has another number, since the kernel takes its time
+// to take one away.
+type link int
+
+func (l link) near() string        { return fmt.Sprintf("near%d", l) }
+func (l link) far() string         { return fmt.Sprintf("far%d", l) }
+func (l link) nearAddress() string { return fmt.Sprintf("198.18.%d.1", l) }
+func (l link) farAddress() string  { return fmt.Sprintf("198.18.%d.2", l) }
 
 // self is this program, run again.
 func self(ctx context.Context, args ...string) *exec.Cmd {
@@ -83,28 +86,21 @@ func ip(args ...string) error {
 }
 
 // join links this namespace with that of the process.
-func join(pid int) error {
-	var err error
-	for range 50 { // the kernel takes its time to take an old link away
-		err = ip("link", "add", nearLink, "type", "veth", "peer", "name", farLink, "netns", strconv.Itoa(pid))
-		if err == nil {
-			break
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
+func (l link) join(pid int) error {
+	err := ip("link", "add", l.near(), "type", "veth", "peer", "name", l.far(), "netns", strconv.Itoa(pid))
 	if err != nil {
 		return err
 	}
-	if err := ip("addr", "add", nearAddress+"/30", "dev", nearLink); err != nil {
+	if err := ip("addr", "add", l.nearAddress()+"/30", "dev", l.near()); err != nil {
 		return err
 	}
-	return ip("link", "set", nearLink, "up")
+	return ip("link", "set", l.near(), "up")
 }
 
 // joined does the far side's part.
-func joined() error {
-	if err := ip("addr", "add", farAddress+"/30", "dev", farLink); err != nil {
+func (l link) joined() error {
+	if err := ip("addr", "add", l.farAddress()+"/30", "dev", l.far()); err != nil {
 		return err
 	}
-	return ip("link", "set", farLink, "up")
+	return ip("link", "set", l.far(), "up")
 }

@@ -37,6 +37,7 @@ type runner struct {
 	separate bool
 	start    figures // after the first well-behaved sessions
 	rows     []row
+	links    link // the number of the last one
 }
 
 // A row is what a phase came to.
@@ -240,7 +241,8 @@ func (r *runner) crowd(ctx context.Context, c crowd) (tally, error) {
 // vanish runs the clients that vanish, and watches the server find out. Beside
 // other clients it cannot tell them apart, and waits for all.
 func (r *runner) vanish(ctx context.Context, w *row) error {
-	v, err := vanish(ctx, r.server, w.phase.vanish)
+	r.links++
+	v, err := vanish(ctx, r.server, r.links, w.phase.vanish)
 	if err != nil {
 		return err
 	}
@@ -272,6 +274,12 @@ func (w *row) judge(start figures, trouble []string) {
 	for reason, n := range w.clients.Reasons {
 		w.expected[reason] += int64(n)
 	}
+	if deaf := w.expected[deafReason]; deaf > 0 {
+		late := min(max(w.closed[pingTimeout]-w.expected[pingTimeout], 0), deaf)
+		w.expected[pingTimeout] += late
+		w.expected[queueOverflow] += deaf - late
+	}
+	maps.DeleteFunc(w.expected, func(reason string, n int64) bool { return reason == deafReason || n == 0 })
 	if !maps.Equal(w.closed, w.expected) {
 		wrong("sessions ended %v instead of %v", w.closed, w.expected)
 	}

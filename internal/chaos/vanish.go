@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -18,7 +19,8 @@ import (
 // a line, connects, takes the link down, says what it has done, and holds its
 // connections, of which the server hears nothing any more, until its input ends.
 type vanishCommand struct {
-	Addr string `required:""`
+	Link int    `required:""` // number
+	Port string `required:""` // of the server
 	Size int    `required:""` // clients
 }
 
@@ -28,7 +30,8 @@ func (v *vanishCommand) Run() error {
 	if _, err := in.ReadString('\n'); err != nil {
 		return err
 	}
-	if err := joined(); err != nil {
+	l := link(v.Link)
+	if err := l.joined(); err != nil {
 		return err
 	}
 	scenes := make([]scene, v.Size)
@@ -38,7 +41,7 @@ func (v *vanishCommand) Run() error {
 	for i := range scenes {
 		all.Go(func() {
 			m := moments[i%len(moments)]
-			scenes[i] = scene{target: target(v.Addr), n: i}
+			scenes[i] = scene{target: target(net.JoinHostPort(l.nearAddress(), v.Port)), n: i}
 			err := m.reach(&scenes[i])
 			if err != nil {
 				err = fmt.Errorf("%s: %w", m.name, err)
@@ -50,7 +53,7 @@ func (v *vanishCommand) Run() error {
 	}
 	all.Wait()
 	total.Most = total.Clients
-	if err := ip("link", "set", farLink, "down"); err != nil {
+	if err := ip("link", "set", l.far(), "down"); err != nil {
 		return err
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(total); err != nil {
@@ -68,8 +71,8 @@ type vanishing struct {
 }
 
 // vanish starts such clients and returns when they have vanished.
-func vanish(ctx context.Context, s *server, size int) (v vanishing, err error) {
-	cmd := separately(modestly(ctx, "vanish", "--addr", nearAddress+":"+s.port, "--size", fmt.Sprint(size)))
+func vanish(ctx context.Context, s *server, l link, size int) (v vanishing, err error) {
+	cmd := separately(modestly(ctx, "vanish", "--link", fmt.Sprint(int(l)), "--port", s.port, "--size", fmt.Sprint(size)))
 	input, err := cmd.StdinPipe()
 	if err != nil {
 		return v, err
@@ -85,7 +88,7 @@ func vanish(ctx context.Context, s *server, size int) (v vanishing, err error) {
 		_ = input.Close()
 		_ = cmd.Wait()
 	}
-	err = join(cmd.Process.Pid)
+	err = l.join(cmd.Process.Pid)
 	if err == nil {
 		_, err = io.WriteString(input, "go\n")
 	}
