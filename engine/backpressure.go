@@ -64,7 +64,8 @@ func defaultBudget() int64 {
 }
 
 // sparedQueue is how many bytes a session may have waiting and still draw on
-// the reserve of the budget: it is not the one that has used it up.
+// the reserve of the budget, if its connection takes what it is given: it is not
+// the one that has used it up.
 const sparedQueue = 16 << 10
 
 // charge counts n bytes more in the outboxes of the session's loop.
@@ -87,7 +88,7 @@ func (s *Session) refuses(size int) error {
 		return nil
 	}
 	shard.relieve(s.server)
-	if waiting < sparedQueue && used <= share+share/8 {
+	if waiting < sparedQueue && !s.behind && used <= share+share/8 {
 		return nil
 	}
 	return ErrBudget

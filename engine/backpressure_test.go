@@ -127,6 +127,30 @@ func TestBudgetSparesWhoReads(t *testing.T) {
 	b.finish()
 }
 
+// Who has little waiting, but whose connection takes nothing, has no part in
+// the reserve until it reads again.
+func TestBudgetDoesNotSpareWhoDoesNotRead(t *testing.T) {
+	b := newSpec(t, 1, Options{QueueBudget: 100_000, Overflow: OverflowDrop}, nil)
+	b.play("ws EIO=4&transport=websocket conn=slow", "ws EIO=4&transport=websocket conn=good", hsPolling)
+	slow, good, full := b.session("A"), b.session("B"), b.session("C")
+	b.client("slow", "").peer.SetWindow(0)
+	require.NoError(t, slow.Send(filler(1000)))
+	b.world.Run()
+	require.Zero(t, slow.Buffered(), "its connection has it")
+	for full.Send(filler(1000)) == nil {
+	}
+	b.play("frame slow text 4x")
+	require.ErrorIs(t, slow.Send(filler(1000)), ErrBudget)
+	require.NoError(t, good.Send(filler(1000)))
+	b.world.Run()
+	require.Len(t, b.collectFrom(b.client("good", "")), 1)
+
+	b.client("slow", "").peer.SetWindow(1 << 20)
+	b.world.Run()
+	require.NoError(t, slow.Send(filler(1000)))
+	b.finish()
+}
+
 // What has left its session for a connection that does not take it counts, too.
 // When it uses the budget up it goes, where no Send would meet it any more.
 func TestBudgetIsRelievedOfWhatIsNotTaken(t *testing.T) {

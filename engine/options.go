@@ -87,11 +87,11 @@ type Options struct {
 	// QueueBudget is the limit in bytes of what all sessions together keep,
 	// counted as for MaxQueue, with what the operating system has not taken
 	// yet from connections. Each loop has an equal share. Beyond, Send returns
-	// ErrBudget, but for sessions with less than 16 KiB waiting, as long as an
-	// eighth more lasts: who reads is not disturbed by who does not. Then,
-	// too, connections of polling clients, and closing ones, with 16 KiB unsent
-	// are cut. Zero means 1 GiB, or a quarter of Go's memory limit (GOMEMLIMIT)
-	// if that is less.
+	// ErrBudget, but for sessions with less than 16 KiB waiting and a connection
+	// that takes what it is given, as long as an eighth more lasts: who reads is
+	// not disturbed by who does not. Then, too, connections of polling clients,
+	// and closing ones, are cut if 16 KiB are unsent. Zero means 1 GiB, or a
+	// quarter of Go's memory limit (GOMEMLIMIT) if that is less.
 	QueueBudget int64
 	// Overflow is what happens to a session that a message does not fit in.
 	// Zero means OverflowClose.

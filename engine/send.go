@@ -147,8 +147,12 @@ func (s *Session) post() { _ = s.loop.Post((*runTask)(s)) }
 func (s *Session) begin() {
 	s.mu.Lock()
 	s.scheduled = true
+	s.behind = s.blocked()
 	s.mu.Unlock()
 }
+
+// blocked reports whether the session's WebSocket takes nothing at present.
+func (s *Session) blocked() bool { return s.websocket.conn != nil && s.websocket.conn.Blocked() }
 
 // run gives the transport what it takes, and closes when that is all.
 func (s *Session) run() {
@@ -189,7 +193,7 @@ func (s *Session) flush() {
 	if s.state == sessionClosed { // the batch was the last one
 		return
 	}
-	left := s.Buffered()
+	left := s.left()
 	s.tellWater(left)
 	if s.state == sessionClosed { // by a panic
 		return
@@ -205,6 +209,17 @@ func (s *Session) flush() {
 	if s.state == sessionClosing && s.Buffered() == 0 {
 		s.transport.end()
 	}
+}
+
+// left is Buffered, and notes whether the client falls behind.
+func (s *Session) left() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.behind = s.blocked()
+	if s.outbox == nil {
+		return 0
+	}
+	return s.outbox.bytes
 }
 
 // deliver takes a batch, which is in the shard's room, and gives it to the

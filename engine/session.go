@@ -81,6 +81,7 @@ type Session struct {
 	sealed    atomic.Bool // Send is over; set under mu
 	scheduled bool        // run will come; guarded by mu
 	cut       cut         // it ends at once, by the next run; guarded by mu
+	behind    bool        // its WebSocket takes nothing at present; guarded by mu
 	secret    secret
 	state     sessionState
 	revision  Revision

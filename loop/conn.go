@@ -116,6 +116,10 @@ func (c *Conn) Unsent() int {
 // the same; the bytes wait in memory.
 func (c *Conn) Ready() bool { return c.state == connOpen && c.Unsent() < c.Loop().options.HighWater }
 
+// Blocked reports whether the kernel has refused bytes that were written, and
+// has not taken them since.
+func (c *Conn) Blocked() bool { return c.blocked }
+
 // WantDrained makes Drained come once all that was written is taken by the
 // kernel, also where the connection never ceased to be Ready.
 func (c *Conn) WantDrained() { c.pressured = true }
