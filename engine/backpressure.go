@@ -134,6 +134,7 @@ func (r *relief) visit(owner loop.Alarm) {
 	}
 	r.shard.relieved.Add(1)
 	if polls {
+		h.x.cut = true
 		(*httpConn)(h).lose()
 	}
 	c.Abort()

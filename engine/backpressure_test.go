@@ -159,12 +159,14 @@ func TestBudgetIsRelievedOfWhatIsNotTaken(t *testing.T) {
 		commands []string
 		packets  int // of 1,000 bytes
 		cut      bool
+		ends     bool // the session, too
 	}{
-		{"response to a poll", []string{hsPolling, "window c 0", "send A %s", "get sid=A conn=c"}, 80, true},
-		{"small one", []string{hsPolling, "window c 0", "send A %s", "get sid=A conn=c"}, 10, false},
-		{"poll that closes", []string{hsPolling, "window c 0", "send A %s", `raw c "GET /engine.io/?EIO=4&transport=polling&sid=A HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"`}, 80, true},
-		{"WebSocket", []string{"ws EIO=4&transport=websocket conn=c", "window c 0", "send A %s"}, 80, false},
-		{"WebSocket that closes", []string{"ws EIO=4&transport=websocket conn=c", "window c 0", "send A %s", "close c 1000"}, 60, true},
+		{"response to a poll", []string{hsPolling, "window c 0", "send A %s", "get sid=A conn=c"}, 80, true, false},
+		{"response with a poll behind it", []string{hsPolling, "window c 0", "send A %s", "get sid=A conn=c", `raw c "GET /engine.io/?EIO=4&transport=polling&sid=A HTTP/1.1\r\nHost: x\r\n\r\n"`}, 40, true, true},
+		{"small one", []string{hsPolling, "window c 0", "send A %s", "get sid=A conn=c"}, 10, false, false},
+		{"poll that closes", []string{hsPolling, "window c 0", "send A %s", `raw c "GET /engine.io/?EIO=4&transport=polling&sid=A HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"`}, 80, true, false},
+		{"WebSocket", []string{"ws EIO=4&transport=websocket conn=c", "window c 0", "send A %s"}, 80, false, false},
+		{"WebSocket that closes", []string{"ws EIO=4&transport=websocket conn=c", "window c 0", "send A %s", "close c 1000"}, 60, true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newSpec(t, 1, Options{QueueBudget: 100_000, Compression: Compression{Off: true}}, nil)
@@ -182,6 +184,7 @@ func TestBudgetIsRelievedOfWhatIsNotTaken(t *testing.T) {
 			}
 			b.world.Run()
 			require.Equal(t, c.cut, b.client("c", "").peer.Aborted())
+			require.Equal(t, c.ends, strings.Contains(b.events(), `close A "queue overflow" `+ErrBudget.Error()))
 			if c.cut {
 				require.EqualValues(t, 1, b.server.Stats().Relieved)
 				require.LessOrEqual(t, b.server.Stats().Queued, 101_000+int64(packetSize)-held)

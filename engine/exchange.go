@@ -27,6 +27,7 @@ type exchange struct {
 	octets    bool // the body is application/octet-stream
 	oldIE     bool // wants X-XSS-Protection: 0
 	foreign   bool // the answer is a middleware's own
+	cut       bool // the connection was lost to keep the budget
 	partial   bool // the body has not come to home yet: an answer closes the connection
 
 	encoding contentEncoding // that the client accepts for a poll's response

@@ -311,14 +311,19 @@ func (p *polling) closed(Reason) {
 
 // lost handles the loss of a connection that a request was waiting on.
 func (p *polling) lost(x *exchange) {
+	reason, err := ReasonTransportError, ErrPollLost
 	switch x {
 	case p.poll:
 		p.unpark()
-		p.session.close(ReasonTransportError, ErrPollLost)
 	case p.data:
-		p.data = nil
-		p.session.close(ReasonTransportError, ErrDataLost)
+		p.data, err = nil, ErrDataLost
+	default:
+		return
 	}
+	if x.cut {
+		reason, err = ReasonOverflow, ErrBudget
+	}
+	p.session.close(reason, err)
 }
 
 // exchangeLost is called on the home loop, for an exchange that the session

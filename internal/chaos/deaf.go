@@ -87,7 +87,8 @@ func shoutByPost(poll, posts *peer, sid string) error {
 		if err := posts.SetDeadline(time.Now().Add(patience)); err != nil {
 			return err
 		}
-		if err := poll.get(sid); err != nil {
+		// The connection may be cut before the session, to keep the budget.
+		if err := poll.get(sid); err != nil && !broken(err) {
 			return err
 		}
 		if err := posts.write(post(sid, loud)); err != nil {
