@@ -60,7 +60,7 @@ var layers = map[string]layer{
 	"internal/invariants":  {},
 	"internal/peers":       {},
 	"internal/requests":    {}, // a table for tests
-	"internal/chaos":       {[]string{"bench/load", "bench/usage", "wsframe"}, []string{gobwas, kongFlags, procfs}},
+	"internal/chaos":       {[]string{"bench/load", "bench/usage", "wsframe"}, []string{gobwas, hdrHistogram, kongFlags, procfs}},
 	"internal/e2e":         {}, // starts the binary
 	"internal/e2e/testapp": {[]string{"engine"}, nil},
 	"internal/e2e/feeder":  {[]string{"engine"}, nil},

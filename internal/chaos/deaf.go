@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	shout     = 16 << 10              // bytes of a message of who does not read
-	shoutPace = 50 * time.Millisecond // between two of them
-	shoutMost = 64 << 20              // bytes in all
+	shout     = 16 << 10               // bytes of a message of who does not read
+	shoutPace = 200 * time.Millisecond // between two of them
+	shoutMost = 64 << 20               // bytes in all
 	// deafness is more than the server's idle and close timeouts together.
 	deafness = 11 * time.Second
 )
@@ -71,7 +71,7 @@ func deafPolls(t target, n int) (outcome, error) {
 	// What it goes on asking would keep the connection busy. That it was closed
 	// shows when it asks again.
 	time.Sleep(deafness)
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * shoutPace) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * shoutPace) {
 		if err := poll.get(sid); broken(err) {
 			return outcome{"session refused, connection reset", deafReason}, nil
 		} else if err != nil {

@@ -20,7 +20,7 @@ const (
 	goodSize     = 128   // bytes
 
 	alone     = 6 * time.Second  // how long they are measured without the others
-	aftermath = 10 * time.Second // and how long after the last new one of the others
+	aftermath = 12 * time.Second // and how long after the last new one of the others
 	rampRate  = 2_500            // clients that come in a second
 
 	// settlePatience bounds the time until nothing is left of an attack.
@@ -45,6 +45,7 @@ type row struct {
 	phase         phase
 	skipped       string // why it was not run
 	alone, beside load.Outcome
+	naps          [2]int64 // how late a sleeper woke meanwhile, alone and beside, µs
 	clients       tally
 	closed        map[string]int64 // sessions that ended, by reason
 	expected      map[string]int64
@@ -119,7 +120,10 @@ func (r *runner) phase(ctx context.Context, p phase) (row, error) {
 		return w, err
 	}
 	say("%s: the well-behaved alone", p.name)
-	if w.alone, err = r.good(ctx, alone, nil); err != nil {
+	awake := sleeper()
+	w.alone, err = r.good(ctx, alone, nil)
+	w.naps[0] = awake()
+	if err != nil {
 		return w, err
 	}
 	if err := r.server.resetPeak(); err != nil {
@@ -139,8 +143,8 @@ func (r *runner) phase(ctx context.Context, p phase) (row, error) {
 	}
 	w.closed = w.after.since(before)
 	w.judge(r.start, r.server.trouble())
-	say("%s: p50 %d -> %d us, p99 %d -> %d us, %d clients, %s", p.name,
-		latency(&w.alone, 50), latency(&w.beside, 50), latency(&w.alone, 99), latency(&w.beside, 99), w.clients.Clients, w.verdict())
+	say("%s: p50 %d -> %d us, p99 %d -> %d us (a sleeper's %d -> %d), %d clients, %s", p.name,
+		latency(&w.alone, 50), latency(&w.beside, 50), latency(&w.alone, 99), latency(&w.beside, 99), w.naps[0], w.naps[1], w.clients.Clients, w.verdict())
 	for _, wrong := range w.wrong {
 		say("%s: WRONG: %s", p.name, wrong)
 	}
@@ -163,7 +167,9 @@ func (r *runner) besideAttack(ctx context.Context, w *row) error {
 		}
 	}()
 	say("%s: the attack", w.phase.name)
+	awake := sleeper()
 	beside, err := r.good(ctx, r.settings.For+aftermath, func() { close(begun) })
+	w.naps[1] = awake()
 	if err != nil {
 		cancel()
 		return errors.Join(err, <-attacked)

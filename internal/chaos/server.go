@@ -27,8 +27,8 @@ import (
 // flags of the server: short timeouts, so that a phase need not take minutes,
 // and small queues. docs/chaos.md shows them.
 var flags = []string{
-	"--ping-interval", "6s", "--ping-timeout", "4s", "--upgrade-timeout", "3s",
-	"--header-timeout", "10s", "--body-timeout", "8s", "--idle-timeout", "5s", "--close-timeout", "5s",
+	"--ping-interval", "8s", "--ping-timeout", "4s", "--upgrade-timeout", "3s",
+	"--header-timeout", "10s", "--body-timeout", "6s", "--idle-timeout", "5s", "--close-timeout", "5s",
 	"--max-queue", "131072", "--queue-budget", "67108864",
 }
 
