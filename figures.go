@@ -47,7 +47,7 @@ func figures(stats engine.Stats, heap uint64) []any {
 	}
 	return []any{
 		slog.Int("sessions", stats.Sessions), slog.Int("conns", stats.Conns),
-		slog.Int64("queued", stats.Queued), slog.Int64("relieved", stats.Relieved), slog.Uint64("heap", heap),
+		slog.Int64("queued", stats.Queued), slog.Uint64("heap", heap),
 		slog.Group("closed", closed...),
 	}
 }

@@ -132,7 +132,7 @@ func (r *relief) visit(owner loop.Alarm) {
 	if c == nil || c.Unsent() < sparedQueue || r.shard.queued.Load()+r.loop.Unsent() <= r.server.queueShare {
 		return
 	}
-	r.shard.relieved.Add(1)
+	r.server.met(LimitQueueBudget, r.loop)
 	if polls {
 		h.x.cut = true
 		(*httpConn)(h).lose()

@@ -186,10 +186,10 @@ func TestBudgetIsRelievedOfWhatIsNotTaken(t *testing.T) {
 			require.Equal(t, c.cut, b.client("c", "").peer.Aborted())
 			require.Equal(t, c.ends, strings.Contains(b.events(), `close A "queue overflow" `+ErrBudget.Error()))
 			if c.cut {
-				require.EqualValues(t, 1, b.server.Stats().Relieved)
+				require.EqualValues(t, 1, b.server.Stats().Limits[LimitQueueBudget])
 				require.LessOrEqual(t, b.server.Stats().Queued, 101_000+int64(packetSize)-held)
 			} else {
-				require.Zero(t, b.server.Stats().Relieved)
+				require.Zero(t, b.server.Stats().Limits[LimitQueueBudget])
 			}
 			require.NoError(t, b.sessions[1].Send(filler(1000)))
 			b.finish()

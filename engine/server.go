@@ -230,7 +230,6 @@ type Stats struct {
 	Queued    int64          // bytes that wait for clients, as Options.QueueBudget counts them
 	Closed    [reasons]int64 // sessions that have ended since the start, by Reason
 	Forbidden int64          // requests refused for their Origin or by Options.Bind, since the start
-	Relieved  int64          // polling or closing connections cut since the start, to keep QueueBudget
 
 	// Limits is how often each limit was met since the start:
 	//
@@ -247,7 +246,6 @@ func (s *Server) Stats() (total Stats) {
 		total.Conns += shard.loop.Conns()
 		total.Queued += shard.queued.Load() + shard.loop.Unsent()
 		total.Forbidden += shard.forbidden.Load()
-		total.Relieved += shard.relieved.Load()
 		for reason := range total.Closed {
 			total.Closed[reason] += shard.closed[reason].Load()
 		}

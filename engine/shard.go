@@ -22,8 +22,7 @@ type shard struct {
 	forbidden atomic.Int64          // requests refused for where they come from
 	groups    map[string]*group     // nil when there are none
 	entropy   entropy
-	relief    atomic.Bool  // a relief is under way
-	relieved  atomic.Int64 // connections that it has cut
+	relief    atomic.Bool // a relief is under way
 
 	request httpparse.Request // the request being handled
 	scratch []byte            // what is being built
