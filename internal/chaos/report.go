@@ -21,7 +21,7 @@ func (r *runner) report() string {
 	line("What clients that are slow, deaf, vanished or broken cost the others. `make chaos` starts the program, has %d well-behaved", goodSessions)
 	line("WebSocket sessions echo %d messages of %d bytes a second, each at its own time, and measures them alone and then beside each", goodRate, goodSize)
 	line("attack, from its first connection to the end of its last. Latency counts from when a message was due. The attackers are processes")
-	line("of lower priority on the same machine. Sessions have to end for the right reason, each of them; connections, descriptors and")
+	line("of lower priority on the same machine%s. Sessions have to end for the right reason, each of them; connections, descriptors and", r.preference())
 	line("memory have to come back to the start: if not, `make chaos` fails. Times are shown, not judged.")
 	line("")
 	line("This page is written by it. Machine: %s. The server, with short timeouts so that a phase need not take minutes:", machine())
@@ -44,6 +44,14 @@ func (r *runner) report() string {
 	line("")
 	r.reasons(line)
 	return b.String()
+}
+
+// preference says who else is kept from distorting the figures.
+func (r *runner) preference() string {
+	if r.separate {
+		return ", the server and the well-behaved of higher than all else there"
+	}
+	return ""
 }
 
 // latencies is what the well-behaved notice.

@@ -63,7 +63,7 @@ func (r *runCommand) Run(ctx context.Context) error {
 	for _, name := range r.Phases {
 		args = append(args, "--phases", name)
 	}
-	cmd := separately(self(ctx, args...))
+	cmd := separately(preferred(ctx, args...))
 	cmd.Stdout = os.Stdout
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("something is wrong: %w", err)
@@ -89,6 +89,7 @@ func (i *insideCommand) Run(ctx context.Context) error {
 	host := "127.0.0.1"
 	if i.Separate {
 		host = "0.0.0.0" // of this namespace
+		prefer()
 		if err := ip("link", "set", "lo", "up"); err != nil {
 			return err
 		}
