@@ -11,7 +11,7 @@ import (
 
 const (
 	shout     = 16 << 10               // bytes of a message of who does not read
-	shoutPace = 200 * time.Millisecond // between two of them
+	shoutPace = 150 * time.Millisecond // between two of them
 	shoutMost = 64 << 20               // bytes in all
 	// deafness is more than the server's idle and close timeouts together.
 	deafness = 11 * time.Second

@@ -61,6 +61,13 @@ func executable() string {
 	return os.Args[0]
 }
 
+// limitSendBuffers bounds what the kernel keeps for a connection, in this
+// namespace, as docs/tuning.md advises: the rest is what the server's own limits
+// are for.
+func limitSendBuffers() error {
+	return os.WriteFile("/proc/sys/net/ipv4/tcp_wmem", []byte("4096 16384 262144"), 0)
+}
+
 // canSeparate reports why no network namespaces can be made here, nil if they
 // can.
 func canSeparate() error {

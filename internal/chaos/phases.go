@@ -23,7 +23,7 @@ var phases = []phase{
 		crowds: []crowd{{"bodies", 10_000}}},
 	{name: "frames", what: "The same on WebSocket: half of them with one large frame, half with fragments of one byte. Neither can answer a ping meanwhile.",
 		crowds: []crowd{{"frames", 5_000}, {"fragments", 5_000}}},
-	{name: "readers", what: "Clients that send 80 KB a second and never read the echoes: half of them on WebSocket, half by POST and GET.",
+	{name: "readers", what: "Clients that send 100 KB a second and never read the echoes: half of them on WebSocket, half by POST and GET.",
 		crowds: []crowd{{"sockets", 500}, {"polls", 500}}},
 	{name: "cuts", what: "Resets, half-closes, and closes with unread data, at every moment in the life of a client.",
 		crowds: []crowd{{"cuts", 1_000}}},

@@ -21,8 +21,9 @@ func (r *runner) report() string {
 	line("What clients that are slow, deaf, vanished or broken cost the others. `make chaos` starts the program, has %d well-behaved", goodSessions)
 	line("WebSocket sessions echo %d messages of %d bytes a second, each at its own time, and measures them alone and then beside each", goodRate, goodSize)
 	line("attack, from its first connection to the end of its last. Latency counts from when a message was due. The attackers are processes")
-	line("of lower priority on the same machine%s. Sessions have to end for the right reason, each of them; connections, descriptors and", r.preference())
-	line("memory have to come back to the start: if not, `make chaos` fails. Times are shown, not judged.")
+	line("of lower priority on the same machine%s.", r.preference())
+	line("Sessions have to end for the right reason, each of them; connections, descriptors and memory have to come back to the start: if")
+	line("not, `make chaos` fails. Times are shown, not judged.")
 	line("")
 	line("This page is written by it. Machine: %s. The server, with short timeouts so that a phase need not take minutes:", machine())
 	line("")
@@ -49,7 +50,7 @@ func (r *runner) report() string {
 // preference says who else is kept from distorting the figures.
 func (r *runner) preference() string {
 	if r.separate {
-		return ", the server and the well-behaved of higher than all else there"
+		return ", the server and the well-behaved of\nhigher than all else there; the kernel keeps at most 256 KiB for a connection (`tcp_wmem`)"
 	}
 	return ""
 }
@@ -58,8 +59,8 @@ func (r *runner) preference() string {
 func (r *runner) latencies(line func(string, ...any)) {
 	line("## What the well-behaved notice")
 	line("")
-	line("The sleeper is a thread that does nothing but wake up every %v: how late it is, is the machine's doing, not the server's, and", nap)
-	line("the well-behaved cannot be earlier.")
+	line("The sleeper is a thread that does nothing but wake up every %v. How late it is is the machine's doing, not the server's, and the", nap)
+	line("well-behaved cannot be earlier.")
 	line("")
 	line("| phase | at a time | in all | p50 alone, µs | beside | ratio | p99 alone, µs | beside | ratio | sleeper's p99 alone, µs | beside | lost | server CPU alone | beside |")
 	line("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")

@@ -90,6 +90,9 @@ func (i *insideCommand) Run(ctx context.Context) error {
 	if i.Separate {
 		host = "0.0.0.0" // of this namespace
 		prefer()
+		if err := limitSendBuffers(); err != nil {
+			return err
+		}
 		if err := ip("link", "set", "lo", "up"); err != nil {
 			return err
 		}
