@@ -128,7 +128,7 @@ soak:
 	go test -count=1 -tags invariants -timeout 3h -v -run '^TestSoak$$' ./engine -soak $(SOAKTIME) $(ARGS)
 
 # Slow, deaf, vanished and broken clients, thousands at once, beside well-behaved
-# ones: some 7 minutes, into docs/chaos.md. As root it makes network namespaces.
+# ones: some 5 minutes, into docs/chaos.md. As root it makes network namespaces.
 # ARGS are flags: make chaos ARGS="--phases heads,cuts --scale 0.1 --out -"
 chaos:
 	go run ./internal/chaos $(ARGS)
