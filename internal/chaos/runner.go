@@ -86,7 +86,7 @@ func (r *runner) warm(ctx context.Context) error {
 // settle waits until the server holds nothing more of its clients.
 func (r *runner) settle(ctx context.Context) (figures, error) {
 	for end := time.Now().Add(settlePatience); ; {
-		f, err := r.server.figures(look)
+		f, err := r.server.figures()
 		if err != nil || f.sessions == 0 && f.conns == 0 && f.queued == 0 || time.Now().After(end) {
 			return f, err
 		}
@@ -96,13 +96,14 @@ func (r *runner) settle(ctx context.Context) (figures, error) {
 	}
 }
 
-// collected are the figures when garbage is collected, for pools twice. By then
-// the last descriptors are closed, too, a turn after their connections' ends.
+// collected are the figures of a server that nobody is connected to, with its
+// garbage collected twice, which pools need. By then the last descriptors are
+// closed, too, a turn after their connections' ends.
 func (r *runner) collected() (figures, error) {
-	if _, err := r.server.figures(collect); err != nil {
+	if _, err := r.server.figures(); err != nil {
 		return figures{}, err
 	}
-	return r.server.figures(collect)
+	return r.server.figures()
 }
 
 // phase measures the well-behaved alone, and beside the attack.
@@ -115,7 +116,7 @@ func (r *runner) phase(ctx context.Context, p phase) (row, error) {
 		}
 		w.phase.vanish = 0
 	}
-	before, err := r.server.figures(look)
+	before, err := r.server.figures()
 	if err != nil {
 		return w, err
 	}
@@ -217,7 +218,7 @@ func (r *runner) attack(ctx context.Context, w *row) error {
 // all that it sees on the way.
 func (r *runner) rid(ctx context.Context, seen func(figures)) error {
 	for end := time.Now().Add(settlePatience); time.Now().Before(end); {
-		f, err := r.server.figures(look)
+		f, err := r.server.figures()
 		if err != nil {
 			return err
 		}

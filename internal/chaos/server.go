@@ -169,15 +169,9 @@ func parseFigures(line string) (figures, error) {
 
 var errGone = errors.New("the server has ended")
 
-// What figures may ask with.
-const (
-	look    = syscall.SIGUSR1
-	collect = syscall.SIGUSR2 // garbage is collected first
-)
-
-// figures asks the server.
-func (s *server) figures(signal syscall.Signal) (figures, error) {
-	if err := s.cmd.Process.Signal(signal); err != nil {
+// figures asks the server, which collects its garbage when nobody is connected.
+func (s *server) figures() (figures, error) {
+	if err := s.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
 		return figures{}, errGone
 	}
 	select {
