@@ -74,14 +74,14 @@ cross:
 	done
 
 unit:
-	go test $$(go list ./... | grep -v /internal/e2e$$)
+	go test -timeout 30m $$(go list ./... | grep -v /internal/e2e$$)
 
 race:
-	go test -race -tags invariants $$(go list ./... | grep -v /internal/e2e$$)
+	go test -timeout 30m -race -tags invariants $$(go list ./... | grep -v /internal/e2e$$)
 
 # The binary against the official clients and against raw sockets.
 e2e: setup
-	go test -count=1 ./internal/e2e
+	go test -count=1 -timeout 30m ./internal/e2e
 
 # All groups of the Autobahn|Testsuite, in some 15 minutes; `make test` runs those
 # that take seconds.
