@@ -114,8 +114,8 @@ func (r *Reactor) Serve() error {
 	r.mu.Unlock()
 
 	failed := make([]error, len(r.loops))
-	var loops, ticker sync.WaitGroup
-	done := make(chan struct{})
+	var loops sync.WaitGroup
+	stopTicks := r.startTicks()
 	for i := range r.loops {
 		loops.Go(func() {
 			if err := r.poll(i); !r.stopping.Load() {
@@ -124,10 +124,8 @@ func (r *Reactor) Serve() error {
 			r.Stop() // one loop less is no reactor any more
 		})
 	}
-	ticker.Go(func() { r.tick(done) })
 	loops.Wait()
-	close(done)
-	ticker.Wait()
+	stopTicks()
 	r.close()
 	return errors.Join(failed...)
 }

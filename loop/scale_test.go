@@ -45,7 +45,7 @@ func TestManyConnectionsAreCheap(t *testing.T) {
 		fds = append(fds, fd)
 	}
 	eventually(t, "all are in", func() bool { return s.Stats().Conns == conns+1 })
-	require.Equal(t, goroutines, runtime.NumGoroutine())
+	require.LessOrEqual(t, runtime.NumGoroutine(), goroutines) // those of tests before may be ending
 	after := heap()
 	per := float64(after.HeapAlloc-before.HeapAlloc) / conns
 	objects := float64(after.HeapObjects-before.HeapObjects) / conns

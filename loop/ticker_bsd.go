@@ -3,6 +3,7 @@
 package loop
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -32,6 +33,17 @@ type tickTask struct {
 func (t *tickTask) Run() {
 	t.ticker.rung.Store(false)
 	t.loop.Tick()
+}
+
+// startTicks starts the goroutine that ticks; stop ends it and waits for it.
+func (r *Reactor) startTicks() (stop func()) {
+	var ticker sync.WaitGroup
+	done := make(chan struct{})
+	ticker.Go(func() { r.tick(done) })
+	return func() {
+		close(done)
+		ticker.Wait()
+	}
 }
 
 // tick posts ticks to the loops that want them until done is closed. It keeps

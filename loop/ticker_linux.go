@@ -55,5 +55,5 @@ func (k *pollKernel) closeTicker() {
 	}
 }
 
-// tick has nothing to do: each loop has a timer of its own.
-func (r *Reactor) tick(<-chan struct{}) {}
+// startTicks has nothing to do: each loop has a timer of its own.
+func (r *Reactor) startTicks() (stop func()) { return func() {} }
