@@ -15,7 +15,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -104,8 +103,7 @@ func (l *dyingLoad) endAtRandom(seed uint64, most int64, kinds map[string]func(*
 	case <-time.After(3 * patience):
 		l.t.Error("the moment does not come")
 	}
-	_ = l.server.cmd.Process.Signal(syscall.SIGTERM)
-	l.server.stop(l.t)
+	l.server.stop(l.t) // by one SIGTERM: a second one would end it at once
 	clients.Wait()
 }
 
@@ -289,12 +287,19 @@ func (c *dyingClient) poll() error {
 	return nil
 }
 
-// gone checks a refusal: only of a session that is over.
+// gone checks a refusal: only of a session that is over, which none is before
+// the moment. A WebSocket is refused in words.
 func (c *dyingClient) gone(response *http.Response, body []byte) error {
-	if response.StatusCode == http.StatusServiceUnavailable || bytes.Contains(body, []byte(`"code":1`)) {
-		return nil
+	unknown := bytes.Contains(body, []byte(`"code":1`)) || string(body) == "Session ID unknown"
+	if response.StatusCode != http.StatusServiceUnavailable && !unknown {
+		return fmt.Errorf("refused: %d %q", response.StatusCode, body)
 	}
-	return fmt.Errorf("refused: %d %q", response.StatusCode, body)
+	select {
+	case <-c.load.moment:
+		return nil
+	default:
+		return fmt.Errorf("refused before the end: %d %q", response.StatusCode, body)
+	}
 }
 
 func (c *dyingClient) onWebSocket() error {
