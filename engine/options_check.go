@@ -1,0 +1,249 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"turbine/internal/peers"
+	"turbine/loop"
+)
+
+// ErrOptions is wrapped by the error that New returns for options that make
+// no sense.
+var ErrOptions = errors.New("engine: bad options")
+
+// maxPayloadLimit bounds MaxPayload: lengths are kept in 32 bits.
+const maxPayloadLimit = 1 << 30
+
+// maxHeaderBytesLimit bounds MaxHeaderBytes: a head that comes line by line is
+// looked at from its beginning each time.
+const maxHeaderBytesLimit = 1 << 20
+
+// withDefaults fills in the defaults and checks the result.
+func (o Options) withDefaults() (Options, error) {
+	if o.Path == "" {
+		o.Path = "/engine.io/"
+	}
+	setDuration := func(d *time.Duration, value time.Duration) {
+		if *d == 0 {
+			*d = value
+		}
+	}
+	setDuration(&o.PingInterval, 25*time.Second)
+	setDuration(&o.PingTimeout, 20*time.Second)
+	setDuration(&o.UpgradeTimeout, 10*time.Second)
+	setDuration(&o.HeaderTimeout, 10*time.Second)
+	setDuration(&o.BodyTimeout, 30*time.Second)
+	setDuration(&o.IdleTimeout, 60*time.Second)
+	setDuration(&o.CloseTimeout, 30*time.Second)
+	setDuration(&o.ForeignUpgradeTimeout, time.Second)
+	setDuration(&o.AdmitTimeout, 10*time.Second)
+	setDuration(&o.FirstRequestTimeout, 30*time.Second)
+	setInt := func(n *int, value int) {
+		if *n == 0 {
+			*n = value
+		}
+	}
+	setInt(&o.MaxPayload, 1_000_000)
+	setInt(&o.MaxPayloadPackets, 16_384)
+	setInt(&o.MaxFragments, 16_384)
+	setInt(&o.MaxRequestLine, 8_192)
+	setInt(&o.MaxHeaderBytes, 16_384)
+	setInt(&o.MaxHeaders, 100)
+	setInt(&o.MaxPipelined, 64<<10)
+	setInt(&o.MaxConnsPerIP, loop.DefaultConnsPerIP)
+	setInt(&o.ConnRate, loop.DefaultConnRate)
+	setInt(&o.HandshakeRate, 100)
+	setInt(&o.MaxPolls, 100_000)
+	setInt(&o.MaxUpgrades, 10_000)
+	setInt(&o.MaxQueue, 8<<20)
+	setInt(&o.MaxQueuePackets, 16_384)
+	setInt(&o.HighWater, max(o.MaxQueue/4, 1))
+	setInt(&o.LowWater, o.HighWater/4)
+	if o.QueueBudget == 0 {
+		o.QueueBudget = defaultBudget()
+	}
+	if o.BodyBudget == 0 {
+		o.BodyBudget = defaultBodyBudget()
+	}
+	if o.Exempt == nil {
+		o.Exempt = peers.Shared()
+	}
+	if o.Overflow == 0 {
+		o.Overflow = OverflowClose
+	}
+	setInt(&o.MaxAdmitting, 10_000)
+	setInt(&o.Compression.Threshold, defaultThreshold)
+	if len(o.Transports) == 0 {
+		o.Transports = []Transport{Polling, WebSocket}
+	}
+	if len(o.Revisions) == 0 {
+		o.Revisions = []Revision{Revision4, Revision3}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if err := o.check(); err != nil {
+		return o, err
+	}
+	o.own()
+	return o, nil
+}
+
+// own copies what the caller could change after it was checked.
+func (o *Options) own() {
+	o.Transports, o.Revisions = slices.Clone(o.Transports), slices.Clone(o.Revisions)
+	o.Middleware, o.Origins = slices.Clone(o.Middleware), slices.Clone(o.Origins)
+	o.Exempt = append([]netip.Prefix{}, o.Exempt...) // an empty list stays one
+	if o.Cookie != nil {
+		c := *o.Cookie
+		o.Cookie = &c
+	}
+	if o.PerMessageDeflate != nil {
+		d := *o.PerMessageDeflate
+		o.PerMessageDeflate = &d
+	}
+	if o.CORS != nil {
+		c := *o.CORS
+		c.Origins, c.Patterns = slices.Clone(c.Origins), slices.Clone(c.Patterns)
+		c.Methods, c.Headers, c.ExposedHeaders = slices.Clone(c.Methods), slices.Clone(c.Headers), slices.Clone(c.ExposedHeaders)
+		o.CORS = &c
+	}
+}
+
+func (o Options) check() error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%w: %s", ErrOptions, fmt.Sprintf(format, args...))
+	}
+	if !strings.HasPrefix(o.Path, "/") {
+		return bad("Path %q does not begin with a slash", o.Path)
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"PingInterval", o.PingInterval}, {"PingTimeout", o.PingTimeout},
+		{"UpgradeTimeout", o.UpgradeTimeout}, {"HeaderTimeout", o.HeaderTimeout},
+		{"BodyTimeout", o.BodyTimeout}, {"IdleTimeout", o.IdleTimeout},
+		{"CloseTimeout", o.CloseTimeout}, {"ForeignUpgradeTimeout", o.ForeignUpgradeTimeout},
+		{"AdmitTimeout", o.AdmitTimeout}, {"FirstRequestTimeout", o.FirstRequestTimeout},
+	} {
+		if d.value < time.Millisecond {
+			return bad("%s of %v is below one millisecond", d.name, d.value)
+		}
+	}
+	if o.MaxPayload < 1 || o.MaxPayload > maxPayloadLimit {
+		return bad("MaxPayload of %d is not within 1 and %d bytes", o.MaxPayload, maxPayloadLimit)
+	}
+	for _, n := range []struct {
+		name  string
+		value int
+	}{
+		{"MaxPayloadPackets", o.MaxPayloadPackets}, {"MaxFragments", o.MaxFragments},
+		{"MaxRequestLine", o.MaxRequestLine}, {"MaxHeaderBytes", o.MaxHeaderBytes},
+		{"MaxHeaders", o.MaxHeaders}, {"MaxPipelined", o.MaxPipelined},
+		{"MaxQueue", o.MaxQueue}, {"MaxQueuePackets", o.MaxQueuePackets},
+		{"MaxConnsPerIP", o.MaxConnsPerIP}, {"ConnRate", o.ConnRate}, {"HandshakeRate", o.HandshakeRate},
+		{"MaxPolls", o.MaxPolls}, {"MaxUpgrades", o.MaxUpgrades}, {"MaxAdmitting", o.MaxAdmitting},
+	} {
+		if n.value < 1 {
+			return bad("%s of %d is below 1", n.name, n.value)
+		}
+	}
+	if o.MaxHeaderBytes > maxHeaderBytesLimit {
+		return bad("MaxHeaderBytes of %d is above %d", o.MaxHeaderBytes, maxHeaderBytesLimit)
+	}
+	if o.BodyBudget < 1 {
+		return bad("BodyBudget of %d is below 1 byte", o.BodyBudget)
+	}
+	if text, ok := checkNetworks(o.Exempt); !ok {
+		return bad("Exempt: %s", text)
+	}
+	if o.QueueBudget < 1 {
+		return bad("QueueBudget of %d is below 1 byte", o.QueueBudget)
+	}
+	if o.Overflow != OverflowClose && o.Overflow != OverflowDrop {
+		return bad("unknown Overflow %d", o.Overflow)
+	}
+	if o.HighWater < 1 || o.LowWater < 0 || o.LowWater >= o.HighWater {
+		return bad("LowWater of %d and HighWater of %d: 0 <= LowWater < HighWater is needed", o.LowWater, o.HighWater)
+	}
+	if o.DrainDelay < 0 {
+		return bad("DrainDelay of %v is negative", o.DrainDelay)
+	}
+	if o.DrainPeriod < 0 {
+		return bad("DrainPeriod of %v is negative", o.DrainPeriod)
+	}
+	if p := o.HealthPath; p != "" && (p[0] != '/' || strings.HasSuffix(p, "/") || strings.HasPrefix(p, o.Path)) {
+		return bad("HealthPath %q does not begin with a slash, ends with one, or is below Path", p)
+	}
+	if o.Loops < 0 || o.Loops > 256 {
+		return bad("Loops of %d is not within 0 and 256", o.Loops)
+	}
+	if o.MaxConns < 0 {
+		return bad("MaxConns of %d is negative", o.MaxConns)
+	}
+	if o.Compression.Threshold < 1 {
+		return bad("Compression.Threshold of %d is below 1 byte", o.Compression.Threshold)
+	}
+	if d := o.PerMessageDeflate; d != nil && d.Threshold < 0 {
+		return bad("PerMessageDeflate.Threshold of %d is negative", d.Threshold)
+	}
+	if err := checkOrigins(o.Origins); err != nil {
+		return err
+	}
+	if o.CORS != nil {
+		if err := o.CORS.check(); err != nil {
+			return bad("CORS: %v", err)
+		}
+	}
+	if o.Cookie != nil {
+		if err := o.Cookie.check(); err != nil {
+			return bad("Cookie: %v", err)
+		}
+	}
+	for _, t := range o.Transports {
+		if t != Polling && t != WebSocket {
+			return bad("unknown transport %d", t)
+		}
+	}
+	for _, r := range o.Revisions {
+		if r != Revision3 && r != Revision4 {
+			return bad("unknown protocol revision %d", r)
+		}
+	}
+	return nil
+}
+
+func (o *Options) allows(t Transport) bool        { return slices.Contains(o.Transports, t) }
+func (o *Options) allowsRevision(r Revision) bool { return slices.Contains(o.Revisions, r) }
+
+// maxTick is the longest step of the timing wheels. Pings leave within 100 ms of
+// when they are due, those that wait for others of the same step included.
+const maxTick = 50 * time.Millisecond
+
+// tick is the step of the timing wheels: a twentieth of the shortest timeout,
+// so that deadlines are met within 5 %, or 10 ms where that is more.
+func (o *Options) tick() time.Duration {
+	shortest := min(o.PingInterval, o.PingTimeout, o.UpgradeTimeout, o.HeaderTimeout, o.BodyTimeout, o.IdleTimeout, o.CloseTimeout, o.AdmitTimeout, o.FirstRequestTimeout)
+	// Nobody waits for the end of a foreign upgrade: that may be late by half.
+	return max(10*time.Millisecond, min(shortest/20, o.ForeignUpgradeTimeout/2, maxTick))
+}
+
+func (o *Options) loop() loop.Options {
+	return loop.Options{
+		Loops:         o.Loops,
+		Tick:          o.tick(),
+		Linger:        o.CloseTimeout,
+		MaxConns:      o.MaxConns,
+		MaxConnsPerIP: o.MaxConnsPerIP,
+		ConnRate:      o.ConnRate,
+		Exempt:        o.Exempt,
+		Logger:        o.Logger,
+	}
+}
