@@ -21,7 +21,7 @@ import (
 const (
 	// acceptBatch is the number of connections taken in one event; the rest
 	// of the backlog waits for its turn among the sockets.
-	acceptBatch = 64
+	acceptBatch = 8
 	// acceptRest is how long a listener rests when the system lacks memory.
 	acceptRest = 100 * time.Millisecond
 

@@ -81,7 +81,7 @@ func (c *Conn) end(err error) {
 	// next look at the sockets: what that reports of it, Ready ignores. Closing
 	// it ends the watch.
 	l.conns.clear(int(c.fd), c)
-	l.ended = append(l.ended, ending{conn: c, fd: int(c.fd), err: err})
+	l.ended.add(ending{conn: c, fd: int(c.fd), err: err})
 	l.wakeUp()
 }
 

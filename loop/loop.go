@@ -36,11 +36,11 @@ type Loop struct {
 
 	buffer  []byte // what the kernel read, lent to Handler.Data
 	vector  [MaxVector][]byte
-	queues  []*sendQueue // spare ones
-	dirty   []*Conn      // wrote in this turn
-	leaving []move       // asked to change loops in this turn
-	ended   []ending     // Closed is due
-	closing []int        // descriptors to close after the next look at the sockets
+	queues  []*sendQueue    // spare ones
+	dirty   []*Conn         // wrote in this turn
+	leaving []move          // asked to change loops in this turn
+	ended   backlog[ending] // Closed is due
+	closing backlog[int]    // descriptors to close after the next look at the sockets
 
 	resting  []*Conn       // for want of memory
 	restSlot Slot          // 0 when nobody rests
@@ -235,26 +235,32 @@ func (l *Loop) panicked(p any) {
 	}
 }
 
+// reapBatch is the number of descriptors closed, and of connections' ends told,
+// in one turn. A close costs as much as a write.
+const reapBatch = 8
+
 // reap tells the handlers of connections that ended, and closes the
-// descriptors of those that were told in the round before. In between the
+// descriptors of those that were told in a round before. In between the
 // driver has looked at the sockets afresh, so that no event of an old
 // connection can meet a new one with the same number.
 func (l *Loop) reap() {
-	for _, fd := range l.closing {
+	for range min(l.closing.len(), reapBatch) {
+		fd := l.closing.next()
+		l.closing.drop()
 		l.discard(fd)
 	}
-	l.closing = l.closing[:0]
-	for i := 0; i < len(l.ended); i++ { // a handler told may end others
-		e := l.ended[i]
-		l.closing = append(l.closing, e.fd)
+	for n := 0; n < reapBatch && l.ended.len() > 0; n++ { // a handler told may end others
+		e := l.ended.next()
+		l.ended.drop()
+		l.closing.add(e.fd)
 		l.tellClosed(e)
 	}
-	clear(l.ended)
-	l.ended = l.ended[:0]
 	l.leave()
 }
 
-func (l *Loop) reapable() bool { return len(l.ended) > 0 || len(l.closing) > 0 || len(l.dirty) > 0 }
+func (l *Loop) reapable() bool {
+	return l.ended.len() > 0 || l.closing.len() > 0 || len(l.dirty) > 0
+}
 
 func (l *Loop) tellClosed(e ending) {
 	handler := e.conn.handler

@@ -25,8 +25,14 @@ type mailbox struct {
 	tasks   []Task
 	awake   bool // a Wake is under way or Mail is running
 	stopped bool
-	spare   []Task // the loop's: the emptied slice of the turn before
+	batch   []Task // the loop's: taken from tasks
+	ran     int    // the loop's: how many of batch have run
+	spare   []Task // the loop's: an emptied slice, for tasks
 }
+
+// mailBatch is the number of tasks that run in one turn: what others post may
+// be more than the sockets can wait for.
+const mailBatch = 256
 
 // maxSpare is the number of tasks whose room a mailbox keeps after a burst.
 const maxSpare = 4096
@@ -52,38 +58,57 @@ func (l *Loop) Post(t Task) error {
 	return nil
 }
 
-// Mail runs one batch of the mailbox: the tasks found at its start, in order.
-// Then it flushes the connections they touched and closes what was marked
-// before. The driver calls it when Wake asked for it; when Mail returns true
-// there is more to do, and the driver calls it again after its next look at
-// the sockets, without another Wake.
+// Mail runs one batch of the mailbox, at most of the tasks found at its start,
+// in order, and goes on with alarms that are due. Then it flushes the
+// connections they touched and closes what was marked before. The driver calls
+// it when Wake asked for it; when Mail returns true there is more to do, and the
+// driver calls it again after its next look at the sockets, without another
+// Wake.
 func (l *Loop) Mail() (more bool) {
 	l.enter()
 	m := &l.mail
-	m.mu.Lock()
-	batch := m.tasks
-	m.tasks = m.spare[:0]
-	m.mu.Unlock()
-
-	for i, t := range batch {
-		batch[i] = nil
+	if m.ran == len(m.batch) {
+		l.takeMail()
+	}
+	for range min(mailBatch, len(m.batch)-m.ran) {
+		t := m.batch[m.ran]
+		m.batch[m.ran] = nil
+		m.ran++
 		l.runTask(t)
 	}
-	m.spare = batch
-	if cap(batch) > maxSpare {
-		m.spare = nil
+	if l.wheel.late {
+		l.ring()
 	}
 	l.leave()
 	l.reap()
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.tasks) > 0 || l.reapable() {
+	if l.busy() {
 		return true
 	}
 	l.kernel.Sleep()
 	m.awake = false
 	return false
+}
+
+// takeMail takes what was posted.
+func (l *Loop) takeMail() {
+	m := &l.mail
+	if cap(m.batch) <= maxSpare {
+		m.spare = m.batch[:0]
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.batch, m.ran = m.tasks, 0
+	m.tasks, m.spare = m.spare, nil
+}
+
+// busy reports whether Mail has more to do. It is called under the mailbox's
+// lock.
+func (l *Loop) busy() bool {
+	m := &l.mail
+	return len(m.tasks) > 0 || m.ran < len(m.batch) || l.reapable() || l.wheel.late
 }
 
 func (l *Loop) runTask(t Task) {
@@ -123,7 +148,7 @@ func (l *Loop) Close() {
 		l.leave()
 		l.Mail()
 		m.mu.Lock()
-		resting := len(m.tasks) == 0 && !l.reapable()
+		resting := !l.busy()
 		// Connections on their way to this loop are counted, too. Once it is
 		// stopped they do not arrive; the last ones had a round to be ended.
 		over := resting && (l.count.Load() == 0 || m.stopped && rested)

@@ -80,9 +80,50 @@ func TestMailboxForgetsTheRoomOfABurst(t *testing.T) {
 	for range 10 * maxSpare {
 		_ = l.Post(&c)
 	}
+	for l.Mail() {
+	}
+	require.Equal(t, 10*maxSpare, c.runs)
+	_ = l.Post(&c)
 	l.Mail()
+	_ = l.Post(&c)
 	l.Mail()
-	require.LessOrEqual(t, cap(l.mail.tasks)+cap(l.mail.spare), 2*maxSpare)
+	require.LessOrEqual(t, cap(l.mail.tasks)+cap(l.mail.batch)+cap(l.mail.spare), 2*maxSpare)
+}
+
+func TestManyTasksRunInBatches(t *testing.T) {
+	var now time.Duration
+	l, _ := newFake(&now, tick)
+	var order []int
+	for i := range 2*mailBatch + 1 {
+		_ = l.Post(Func(func() {
+			order = append(order, i)
+			if i == 0 {
+				_ = l.Post(Func(func() { order = append(order, -1) }))
+			}
+		}))
+	}
+	for _, want := range []int{mailBatch, 2 * mailBatch, 2*mailBatch + 1} {
+		require.True(t, l.Mail())
+		require.Len(t, order, want)
+	}
+	require.False(t, l.Mail())
+	require.Equal(t, -1, order[2*mailBatch+1], "behind those that were there before")
+	require.IsIncreasing(t, order[:2*mailBatch+1])
+}
+
+func TestManyEndsAreToldInBatches(t *testing.T) {
+	var now time.Duration
+	l, _ := newFake(&now, tick)
+	for fd := range 3 * reapBatch {
+		open(l, 7+fd).Abort()
+	}
+	turns := 1
+	for l.Mail() {
+		require.GreaterOrEqual(t, l.Conns(), (3-turns)*reapBatch, "a descriptor is closed a turn after its end was told")
+		turns++
+	}
+	require.Equal(t, 4, turns)
+	require.Zero(t, l.Conns())
 }
 
 func TestDescriptorsAreClosedARoundAfterClosed(t *testing.T) {

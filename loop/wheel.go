@@ -36,7 +36,10 @@ type wheel struct {
 	silent  []bool   // by slot: disarmed, but the entry is still there
 	free    []Slot
 	buckets [buckets][]Slot
-	entries int // in all buckets, stale ones too
+	entries int    // in all buckets, stale ones too
+	ringing []Slot // what is left of the bucket of tick last
+	bucket  []Slot // that bucket from its start, to be used again
+	late    bool   // a turn ended with alarms due
 }
 
 // Claim takes a free slot for owner.
@@ -111,35 +114,22 @@ func (l *Loop) Arm(slot Slot, at time.Duration) {
 // behind.
 func (l *Loop) Disarm(slot Slot) { l.wheel.silent[slot] = true }
 
-// ring rings every alarm whose tick has come.
+// alarmBatch is the number of alarms that ring in one turn. Each may write, and
+// thousands may be due at one tick: the sockets have their turn in between.
+const alarmBatch = 8
+
+// ring rings alarms whose tick has come, and sees to it that Mail goes on with
+// those for which there was no time.
 func (l *Loop) ring() {
 	w := &l.wheel
 	now := uint32(l.now / w.tick)
-	if int32(now-w.last) >= buckets { // no tick had its turn for long: one
-		w.last = now - buckets // round is enough, every bucket comes by once
-	}
-	for int32(now-w.last) > 0 {
-		w.last++
-		l.ringBucket(w.last)
-	}
-	if w.entries == 0 {
-		l.ticks = false
-		l.kernel.Ticks(false)
-	}
-}
-
-func (l *Loop) ringBucket(tick uint32) {
-	w := &l.wheel
-	bucket := w.buckets[tick%buckets]
-	if len(bucket) == 0 {
-		return
-	}
-	// Alarms armed meanwhile ring at a later tick, at most buckets-1 ahead,
-	// hence never into this bucket while it is walked.
-	w.buckets[tick%buckets] = nil
-	w.entries -= len(bucket)
-	for _, slot := range bucket {
-		if due := w.armed[slot]; due == 0 || int32(due-tick) > 0 {
+	for left := alarmBatch; left > 0; left-- {
+		if len(w.ringing) == 0 && !w.next(now) {
+			break
+		}
+		slot := w.ringing[0]
+		w.ringing = w.ringing[1:]
+		if due := w.armed[slot]; due == 0 || int32(due-w.last) > 0 {
 			continue
 		}
 		w.armed[slot] = 0
@@ -147,9 +137,46 @@ func (l *Loop) ringBucket(tick uint32) {
 			l.ringOne(w.owners[slot])
 		}
 	}
-	if cap(bucket) <= maxBucket {
-		w.buckets[tick%buckets] = bucket[:0]
+	if w.late = len(w.ringing) > 0 || w.entries > 0 && int32(now-w.last) > 0; w.late {
+		l.wakeUp()
+		return
 	}
+	if w.entries == 0 && l.ticks {
+		w.reuse()
+		l.ticks = false
+		l.kernel.Ticks(false)
+	}
+}
+
+// next goes to the next tick up to now that has entries, and reports whether
+// there is one.
+//
+// Alarms armed while a bucket rings ring at a later tick, at most buckets-1
+// ahead, hence never in this bucket.
+func (w *wheel) next(now uint32) bool {
+	w.reuse()
+	if int32(now-w.last) >= buckets { // no tick had its turn for long: one
+		w.last = now - buckets // round is enough, every bucket comes by once
+	}
+	for int32(now-w.last) > 0 {
+		w.last++
+		bucket := &w.buckets[w.last%buckets]
+		if len(*bucket) > 0 {
+			w.entries -= len(*bucket)
+			w.ringing, w.bucket = *bucket, *bucket
+			*bucket = nil
+			return true
+		}
+	}
+	return false
+}
+
+// reuse gives the bucket that has rung its room back.
+func (w *wheel) reuse() {
+	if w.bucket != nil && cap(w.bucket) <= maxBucket {
+		w.buckets[w.last%buckets] = w.bucket[:0]
+	}
+	w.ringing, w.bucket = nil, nil
 }
 
 func (l *Loop) ringOne(owner Alarm) {

@@ -28,6 +28,13 @@ func (c *clocked) to(at time.Duration) {
 	for c.now < at {
 		c.now = min((c.now/tick+1)*tick, at)
 		c.enter()
+		c.ringAll()
+	}
+}
+
+// ringAll rings as the turns after a tick do.
+func (c *clocked) ringAll() {
+	for c.ring(); c.wheel.late; {
 		c.ring()
 	}
 }
@@ -207,7 +214,7 @@ func TestWheelThatFellBehind(t *testing.T) {
 		for end := w.now + gap; w.now < end; w.enter() {
 			w.now += maxGap * tick / 2
 		}
-		w.ring()
+		w.ringAll()
 		for _, b := range all {
 			require.Equal(t, []time.Duration{w.Now()}, b.rang, "once, at once")
 		}
@@ -352,4 +359,49 @@ func BenchmarkRing(b *testing.B) {
 			w.ring()
 		}
 	}
+}
+
+// The sockets have their turn between the alarms of one tick, and what happens
+// there to alarms that are due holds.
+func TestAlarmsOfOneTickRingInBatches(t *testing.T) {
+	now := time.Hour
+	l, k := newFake(&now, tick)
+	var all []*bell
+	for range 3 * alarmBatch {
+		b := &bell{loop: l}
+		b.slot = l.Claim(b)
+		l.Arm(b.slot, now+tick)
+		all = append(all, b)
+	}
+	rang := func() (n int) {
+		for _, b := range all {
+			n += len(b.rang)
+		}
+		return n
+	}
+	now += tick
+	l.Tick()
+	require.Equal(t, alarmBatch, rang())
+	require.EqualValues(t, 1, k.awake.Load(), "the rest is not forgotten")
+	require.True(t, k.ticks)
+
+	silent, again, gone := all[alarmBatch], all[alarmBatch+1], all[alarmBatch+2]
+	l.Disarm(silent.slot)
+	l.Arm(again.slot, now+5*tick) // it rings at once, as armed before, and looks
+	l.Release(gone.slot)
+	heir := &bell{loop: l}
+	heir.slot = l.Claim(heir)
+	require.Equal(t, gone.slot, heir.slot)
+	l.Arm(heir.slot, now)
+
+	require.True(t, l.Mail())
+	require.False(t, l.Mail())
+	require.Equal(t, 3*alarmBatch-2, rang(), "all but the silent and the gone")
+	require.Len(t, again.rang, 1)
+	require.Empty(t, heir.rang, "not on its predecessor's account")
+	now += tick
+	l.Tick()
+	require.Len(t, heir.rang, 1)
+	require.Empty(t, silent.rang)
+	require.False(t, k.ticks)
 }
