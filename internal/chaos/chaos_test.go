@@ -89,6 +89,23 @@ func TestJudge(t *testing.T) {
 		w.judge(start, nil)
 		require.Equal(t, c.right, len(w.wrong) == 0, "%+v: %v", c, w.wrong)
 	}
+	// Those who had unread echoes may be ended for the deaf, but not without them.
+	for _, c := range []struct {
+		deaf, overflows, closes int64
+		right                   bool
+	}{{9, 9, 7, true}, {9, 12, 4, true}, {9, 16, 0, true}, {9, 17, 0, false}, {9, 12, 5, false}, {0, 0, 7, true}, {0, 1, 6, false}} {
+		w := good()
+		if c.deaf > 0 {
+			w.clients.Reasons[deafReason] = int(c.deaf)
+		}
+		w.clients.Reasons[crowdedReason] = 7
+		w.closed[transportClose] += c.closes
+		if c.overflows > 0 {
+			w.closed[queueOverflow] = c.overflows
+		}
+		w.judge(start, nil)
+		require.Equal(t, c.right, len(w.wrong) == 0, "%+v: %v", c, w.wrong)
+	}
 	w := good()
 	w.judge(start, []string{"level=ERROR msg=panic"})
 	require.Equal(t, []string{"the server complained: level=ERROR msg=panic"}, w.wrong)

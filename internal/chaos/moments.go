@@ -20,6 +20,9 @@ const (
 	// Who does not read answers no pings either: what comes first, the end of
 	// the queue or of the time, hangs on how fast this machine lets it send.
 	deafReason = queueOverflow + " or " + pingTimeout
+	// Where the deaf use up what may be queued for all together, others for whom
+	// something is queued at that moment may be ended, too.
+	crowdedReason = transportClose + " or, beside the deaf, " + queueOverflow
 )
 
 // A moment is a point in the life of a client at which its connection can end.
@@ -145,7 +148,7 @@ var moments = []moment{
 		}
 		return p.write(fragment(ws.OpText, false, "4hel"))
 	}},
-	{name: "echoes under way", cut: transportClose, vanished: pingTimeout, reach: func(s *scene) error {
+	{name: "echoes under way", cut: crowdedReason, vanished: pingTimeout, reach: func(s *scene) error {
 		p, err := s.webSocket(smallWindow)
 		if err != nil {
 			return err

@@ -25,23 +25,29 @@ func (l link) far() string         { return fmt.Sprintf("far%d", l) }
 func (l link) nearAddress() string { return fmt.Sprintf("198.18.%d.1", l) }
 func (l link) farAddress() string  { return fmt.Sprintf("198.18.%d.2", l) }
 
-// preferred is this program, run again before all others on this machine, and
-// what it starts with it: whatever else runs here is not to be measured. It is a
-// session of the system's, for which prefer can speak.
+// preferred is this program, run again before all others on this machine: with
+// it the well-behaved, who are to be measured and not kept waiting, as if they
+// had a machine of their own. It is a session of the system's, for which prefer
+// can speak.
 func preferred(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := process(ctx, "nice", append([]string{"-n", "-10", executable()}, args...)...)
+	cmd := process(ctx, "chrt", append([]string{"--rr", "1", executable()}, args...)...)
 	cmd.SysProcAttr.Setsid = true
 	return cmd
 }
 
-// prefer does so where the kernel weighs sessions, not processes, against each
-// other (sched(7), autogroup).
+// prefer does so for the processes without real-time priority, where the kernel
+// weighs sessions, not processes, against each other (sched(7), autogroup).
 func prefer() { _ = os.WriteFile("/proc/self/autogroup", []byte("-10"), 0) }
 
-// modestly is this program, run again so that it leaves the CPU to the server:
+// ordinary is the command line of a program without real-time priority.
+func ordinary(name string, args ...string) []string {
+	return append([]string{"chrt", "--other", "0", name}, args...)
+}
+
+// modestly is this program, run again with what nobody else wants of the CPU:
 // who is quicker at using up the machine is not to be measured either.
 func modestly(ctx context.Context, args ...string) *exec.Cmd {
-	return process(ctx, "nice", append([]string{"-n", "20", executable()}, args...)...)
+	return process(ctx, "chrt", append([]string{"--idle", "0", executable()}, args...)...)
 }
 
 // process ends when ctx or this program does.

@@ -20,8 +20,8 @@ func (r *runner) report() string {
 	line("")
 	line("What clients that are slow, deaf, vanished or broken cost the others. `make chaos` starts the program, has %d well-behaved", goodSessions)
 	line("WebSocket sessions echo %d messages of %d bytes a second, each at its own time, and measures them alone and then beside each", goodRate, goodSize)
-	line("attack, from its first connection to the end of its last. Latency counts from when a message was due. The attackers are processes")
-	line("of lower priority on the same machine%s.", r.preference())
+	line("attack, from its first connection to the end of its last. Latency counts from when a message was due. The attackers, who come at up")
+	line("to %d a second, are processes on the same machine that get what nobody else wants of the CPU (`SCHED_IDLE`)%s.", rampRate, r.preference())
 	line("Sessions have to end for the right reason, each of them; connections, descriptors and memory have to come back to the start: if")
 	line("not, `make chaos` fails. Times are shown, not judged.")
 	line("")
@@ -50,7 +50,7 @@ func (r *runner) report() string {
 // preference says who else is kept from distorting the figures.
 func (r *runner) preference() string {
 	if r.separate {
-		return ", the server and the well-behaved of\nhigher than all else there; the kernel keeps at most 256 KiB for a connection (`tcp_wmem`)"
+		return ";\nthe well-behaved have real-time priority, as if they had a machine of their own, which leaves the time that the server and\nthe network take; the kernel keeps at most 256 KiB for a connection (`tcp_wmem`)"
 	}
 	return ""
 }

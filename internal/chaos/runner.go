@@ -21,7 +21,7 @@ const (
 
 	alone     = 6 * time.Second  // how long they are measured without the others
 	aftermath = 12 * time.Second // and how long after the last new one of the others
-	rampRate  = 2_500            // clients that come in a second
+	rampRate  = 1_000            // clients that come in a second
 
 	// settlePatience bounds the time until nothing is left of an attack.
 	settlePatience = time.Minute
@@ -234,7 +234,7 @@ func (r *runner) rid(ctx context.Context, seen func(figures)) error {
 
 // crowd runs a process of clients.
 func (r *runner) crowd(ctx context.Context, c crowd) (tally, error) {
-	ramp := min(time.Duration(c.size)*time.Second/rampRate, r.settings.For/2)
+	ramp := min(time.Duration(c.size)*time.Second/rampRate, r.settings.For*2/3)
 	cmd := modestly(ctx, "attack", c.kind, "--addr", r.server.addr, "--size", fmt.Sprint(c.size),
 		"--for", r.settings.For.String(), "--ramp", ramp.String())
 	out, err := cmd.Output()
@@ -281,12 +281,7 @@ func (w *row) judge(start figures, trouble []string) {
 	for reason, n := range w.clients.Reasons {
 		w.expected[reason] += int64(n)
 	}
-	if deaf := w.expected[deafReason]; deaf > 0 {
-		late := min(max(w.closed[pingTimeout]-w.expected[pingTimeout], 0), deaf)
-		w.expected[pingTimeout] += late
-		w.expected[queueOverflow] += deaf - late
-	}
-	maps.DeleteFunc(w.expected, func(reason string, n int64) bool { return reason == deafReason || n == 0 })
+	w.settleReasons()
 	if !maps.Equal(w.closed, w.expected) {
 		wrong("sessions ended %v instead of %v", w.closed, w.expected)
 	}
@@ -302,6 +297,24 @@ func (w *row) judge(start figures, trouble []string) {
 	for _, line := range trouble {
 		wrong("the server complained: %s", line)
 	}
+}
+
+// settleReasons decides on the sessions that may have ended for one of two
+// reasons.
+func (w *row) settleReasons() {
+	deaf, crowded := w.expected[deafReason], w.expected[crowdedReason]
+	over := int64(0)
+	if deaf > 0 {
+		late := min(max(w.closed[pingTimeout]-w.expected[pingTimeout], 0), deaf)
+		w.expected[pingTimeout] += late
+		w.expected[queueOverflow] += deaf - late
+		over = min(max(w.closed[queueOverflow]-w.expected[queueOverflow], 0), crowded)
+	}
+	w.expected[queueOverflow] += over
+	w.expected[transportClose] += crowded - over
+	maps.DeleteFunc(w.expected, func(reason string, n int64) bool {
+		return reason == deafReason || reason == crowdedReason || n == 0
+	})
 }
 
 func (w *row) verdict() string {

@@ -68,7 +68,8 @@ var listening = regexp.MustCompile(`listening on (\S+) `)
 // start starts the binary. host is the address that it listens on.
 func start(binary, host string) (*server, error) {
 	s := &server{told: make(chan figures, 1), exited: make(chan struct{})}
-	s.cmd = exec.Command(binary, append([]string{"--addr", net.JoinHostPort(host, "0")}, flags...)...)
+	args := ordinary(binary, append([]string{"--addr", net.JoinHostPort(host, "0")}, flags...)...)
+	s.cmd = exec.Command(args[0], args[1:]...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stdout, err := s.cmd.StdoutPipe()
 	if err != nil {
