@@ -3,6 +3,7 @@ package engine
 import (
 	"math"
 	"runtime/debug"
+	"time"
 
 	"turbine/loop"
 )
@@ -103,9 +104,15 @@ type relief struct {
 	walk
 	server *Server
 	shard  *shard
+	slot   loop.Slot // while it rests
 }
 
-// relieve starts a relief, unless one is under way. Safe from any goroutine.
+// reliefRest is the time between two walks: where nobody is left to be cut, each
+// Send that is refused would begin another.
+const reliefRest = 100 * time.Millisecond
+
+// relieve starts a relief, unless one is under way or was just now. Safe from
+// any goroutine.
 func (sh *shard) relieve(s *Server) {
 	if sh.relief.Load() || !sh.relief.CompareAndSwap(false, true) {
 		return
@@ -120,6 +127,13 @@ func (r *relief) Run() {
 		_ = r.loop.Post(r)
 		return
 	}
+	r.slot = r.loop.Claim(r)
+	r.loop.Arm(r.slot, r.loop.Now()+reliefRest)
+}
+
+// Alarm ends the rest.
+func (r *relief) Alarm() {
+	r.loop.Release(r.slot)
 	r.shard.relief.Store(false)
 }
 

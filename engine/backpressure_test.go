@@ -151,6 +151,23 @@ func TestBudgetDoesNotSpareWhoDoesNotRead(t *testing.T) {
 	b.finish()
 }
 
+// Where nobody is to be cut, refused messages do not begin walk after walk.
+func TestReliefRestsBetweenWalks(t *testing.T) {
+	b := newSpec(t, 1, Options{QueueBudget: 100_000, Overflow: OverflowDrop}, nil)
+	b.play(hsPolling)
+	full := b.session("A")
+	for full.Send(filler(1000)) == nil {
+	}
+	require.True(t, b.world.Turn(), "a walk is begun")
+	b.world.Run()
+	require.ErrorIs(t, full.Send(filler(1000)), ErrBudget)
+	require.False(t, b.world.Turn(), "no other one at once")
+	b.world.Advance(2 * reliefRest)
+	require.ErrorIs(t, full.Send(filler(1000)), ErrBudget)
+	require.True(t, b.world.Turn())
+	b.finish()
+}
+
 // What has left its session for a connection that does not take it counts, too.
 // When it uses the budget up it goes, where no Send would meet it any more.
 func TestBudgetIsRelievedOfWhatIsNotTaken(t *testing.T) {
