@@ -122,8 +122,8 @@ func wait(ctx context.Context, done <-chan struct{}, gone func() bool) error {
 	return nil
 }
 
-// StopAccepting closes the server's listener, for when another process accepts
-// connections on the same socket from now on. Sessions go on, and new ones can
+// StopAccepting closes the server's listeners, for when another process accepts
+// connections on the same sockets from now on. Sessions go on, and new ones can
 // begin on connections that are open. Polls on new connections reach the other
 // process; so Shutdown, which comes next, first closes sessions whose clients do
 // not keep connections alive.

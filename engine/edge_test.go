@@ -457,28 +457,34 @@ func TestRequest(t *testing.T) {
 	b.finish()
 }
 
-// A Server serves once, and not at all after Shutdown.
-func TestServeOnce(t *testing.T) {
-	server, err := New(Options{Loops: 1}, Events{})
+// A Server serves any number of listeners, be they there from the beginning or
+// not, until Shutdown, and none afterwards.
+func TestServeSeveralListeners(t *testing.T) {
+	server, err := New(Options{Loops: 2}, Events{})
 	require.NoError(t, err)
 	var failed *net.OpError
 	require.ErrorAs(t, server.ListenAndServe("256.0.0.1:http-but-not-really"), &failed)
+	require.Error(t, server.Serve(&strangeListener{}), "the first one fails")
+	require.Nil(t, server.reactor, "and leaves nothing that runs")
 
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	conn, err := net.Dial("tcp", listener.Addr().String())
-	require.NoError(t, err)
-	_, err = conn.Write(request{method: "GET", target: "/"}.bytes())
-	require.NoError(t, err)
-	_, err = http.ReadResponse(bufio.NewReader(conn), nil)
-	require.NoError(t, err)
-	require.NoError(t, conn.Close())
+	served := make(chan error, 3)
+	sids := map[string]bool{}
+	for range cap(served) {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		go func() { served <- server.Serve(listener) }()
+		sids[dialWire(t, listener.Addr().String()).open()] = true
+		require.Error(t, server.Serve(&strangeListener{}), "one of many fails")
+	}
+	require.Len(t, sids, 3)
+	require.Equal(t, 3, server.Stats().Sessions)
 
-	require.ErrorContains(t, server.ListenAndServe("127.0.0.1:0"), "serves once")
-	require.NoError(t, server.Shutdown(t.Context()))
-	require.ErrorIs(t, <-served, ErrServerClosed)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, server.Shutdown(ctx), context.DeadlineExceeded, "nobody polls")
+	for range cap(served) {
+		require.ErrorIs(t, <-served, ErrServerClosed)
+	}
 	require.ErrorIs(t, server.ListenAndServe("127.0.0.1:0"), ErrServerClosed)
 	require.NoError(t, server.Shutdown(t.Context()), "twice")
 
@@ -487,3 +493,52 @@ func TestServeOnce(t *testing.T) {
 	require.NoError(t, server.Shutdown(t.Context()), "before it served")
 	require.ErrorIs(t, server.ListenAndServe("127.0.0.1:0"), ErrServerClosed)
 }
+
+// Many calls of Serve at once make one set of loops.
+func TestServeAtOnce(t *testing.T) {
+	server, err := New(Options{Loops: 2}, Events{})
+	require.NoError(t, err)
+	const listeners = 20
+	served := make(chan error, listeners)
+	addresses := make([]string, listeners)
+	for i := range listeners {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		addresses[i] = listener.Addr().String()
+		go func() { served <- server.Serve(listener) }()
+	}
+	for _, address := range addresses {
+		conn := dialWire(t, address)
+		require.NotEmpty(t, conn.open())
+	}
+	require.Equal(t, listeners, server.Stats().Sessions)
+	server.StopAccepting()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.ErrorIs(t, server.Serve(listener), ErrServerClosed, "it stopped accepting")
+	_, err = net.Dial("tcp", listener.Addr().String())
+	require.Error(t, err, "the listener is closed")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, server.Shutdown(ctx), context.Canceled)
+	for range listeners {
+		require.ErrorIs(t, <-served, ErrServerClosed)
+	}
+}
+
+// Loops that somebody else drives are not run a second time.
+func TestServeAfterBind(t *testing.T) {
+	b := newBench(t, 1, Options{})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.ErrorContains(t, b.server.Serve(listener), "Bind")
+	_, err = net.Dial("tcp", listener.Addr().String())
+	require.Error(t, err, "the listener is closed")
+	b.finish()
+}
+
+// strangeListener is of no type that loops accept on.
+type strangeListener struct{ net.Listener }
+
+func (*strangeListener) Close() error   { return nil }
+func (*strangeListener) Addr() net.Addr { return &net.IPAddr{} }

@@ -77,7 +77,7 @@ func runModelOnSockets(t *testing.T, seed uint64, steps int, counts *modelCounts
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address := listener.Addr().String()
-	require.NoError(t, reactor.Listen(listener))
+	require.NoError(t, reactor.Listen(listener, nil))
 	served := make(chan error, 1)
 	go func() { served <- reactor.Serve() }()
 

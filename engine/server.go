@@ -48,8 +48,9 @@ type Server struct {
 	handedOver atomic.Bool // StopAccepting was called
 
 	mu      sync.Mutex
-	reactor *loop.Reactor // guarded by mu; nil before Serve
-	done    chan struct{} // guarded by mu; closed when Serve returns
+	reactor *loop.Reactor // guarded by mu; nil before the first Serve
+	done    chan struct{} // guarded by mu; closed when the reactor's loops have ended
+	ended   error         // why they did, written before done is closed
 }
 
 // New checks the options and makes a Server. The error wraps ErrOptions.
@@ -132,8 +133,7 @@ func (s *Server) bound() []*shard {
 // is called on the connection's loop, one of those given to Bind.
 func (s *Server) Accept(c *loop.Conn) loop.Handler { return newHTTPConn(s, c) }
 
-// ListenAndServe listens on the TCP address and serves until Shutdown, which
-// makes it return ErrServerClosed. An error of the listening itself is a
+// ListenAndServe is Listen and Serve. An error of the listening itself is a
 // *net.OpError.
 func (s *Server) ListenAndServe(address string) error {
 	l, err := Listen(address)
@@ -154,43 +154,66 @@ func Listen(address string) (net.Listener, error) {
 
 // Serve takes the listener, which must be of the type that net.Listen returns
 // for TCP or Unix sockets, and serves until Shutdown, which makes it return
-// ErrServerClosed. A Server serves once.
-func (s *Server) Serve(l net.Listener) error {
-	reactor, err := s.start()
+// ErrServerClosed. It may be called for several listeners at the same time: all
+// share the loops and the limits. An error is about l, and the others go on,
+// unless the loops have ended.
+func (s *Server) Serve(l net.Listener) error { return s.serve(l, nil) }
+
+// serve is Serve with a choice of the handler of each connection, nil for
+// Accept.
+func (s *Server) serve(l net.Listener, accept func(*loop.Conn) loop.Handler) error {
+	done, err := s.start(func(reactor *loop.Reactor) error { return reactor.Listen(l, accept) })
 	if err != nil {
 		_ = l.Close()
 		return err
 	}
-	defer close(s.done)
-	if err := reactor.Listen(l); err != nil {
-		reactor.Stop()
-		if errors.Is(err, loop.ErrStopped) && s.phase.draining() {
-			err = ErrServerClosed
-		}
-		return err
-	}
-	if err := reactor.Serve(); err != nil {
-		return fmt.Errorf("engine: event loops: %w", err)
+	<-done
+	if s.ended != nil {
+		return fmt.Errorf("engine: event loops: %w", s.ended)
 	}
 	return ErrServerClosed
 }
 
-func (s *Server) start() (*loop.Reactor, error) {
+// start makes the loops run, if they do not yet, and gives them something to
+// do. done is closed when they have ended. If what they are first given fails,
+// it is as if nothing had been.
+func (s *Server) start(first func(*loop.Reactor) error) (done <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.phase.draining() {
 		return nil, ErrServerClosed
 	}
-	if s.reactor != nil || s.shards != nil {
-		return nil, errors.New("engine: a Server serves once")
+	reactor, running := s.reactor, s.reactor != nil
+	if !running {
+		if s.shards != nil {
+			return nil, errors.New("engine: Bind has given this server loops that others drive")
+		}
+		if reactor, err = loop.Open(s.LoopOptions(), s.Accept); err != nil {
+			return nil, fmt.Errorf("engine: open event loops: %w", err)
+		}
+		s.bind(reactor.Loops()) // before the first connection
 	}
-	reactor, err := loop.Open(s.LoopOptions(), s.Accept)
-	if err != nil {
-		return nil, fmt.Errorf("engine: open event loops: %w", err)
+	if err := first(reactor); err != nil {
+		if !running {
+			reactor.Stop()
+			s.shards = nil
+		}
+		if errors.Is(err, loop.ErrStopped) { // StopAccepting was called
+			err = ErrServerClosed
+		}
+		return nil, err
 	}
-	s.bind(reactor.Loops())
-	s.reactor, s.done = reactor, make(chan struct{})
-	return reactor, nil
+	if !running {
+		s.reactor, s.done = reactor, make(chan struct{})
+		go s.runLoops(reactor, s.done)
+	}
+	return s.done, nil
+}
+
+// runLoops is the goroutine that waits for the loops.
+func (s *Server) runLoops(reactor *loop.Reactor, done chan<- struct{}) {
+	s.ended = reactor.Serve()
+	close(done)
 }
 
 // Find calls found on the loop of the session with that id, with the session,

@@ -84,11 +84,14 @@ func (a *acceptor) release() {
 }
 
 // Listen takes l, a listener of TCP or Unix sockets, and accepts on it until
-// StopAccepting, or Stop. l itself is closed, also with an error; the path of
-// a Unix socket is removed when the reactor stops accepting.
+// StopAccepting, or Stop; it may be called before Serve and while that runs.
+// accept chooses the handler of each connection that comes from l, on the
+// connection's loop, which need not be the one that the connection before is
+// on; nil means what Open was given. l is closed in the end, also with an error:
+// so the path of a Unix socket is removed as its SetUnlinkOnClose says.
 // Safe from any goroutine.
-func (r *Reactor) Listen(l net.Listener) error {
-	s, err := r.acceptor.take(l)
+func (r *Reactor) Listen(l net.Listener, accept func(*Conn) Handler) error {
+	s, err := r.acceptor.take(l, accept)
 	if err != nil {
 		return fmt.Errorf("loop: listen on %v: %w", l.Addr(), err)
 	}
@@ -203,10 +206,10 @@ func (a *acceptor) deal(s *listener, fd int, address netip.AddrPort, held bool) 
 	a.dealt++
 	if l.index == 0 {
 		l.count.Add(1)
-		l.open(fd, address, held)
+		l.open(fd, address, held, s.choose)
 		return
 	}
-	_ = l.adopt(fd, address, held) // a loop that stopped has closed it
+	_ = l.adopt(fd, address, held, s.choose) // a loop that stopped has closed it
 }
 
 // goOn deals with a failed accept and reports whether to try the next one.

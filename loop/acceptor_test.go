@@ -37,7 +37,7 @@ func startOnFaults(t *testing.T, faults Faults) *accepting {
 	require.NoError(t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	require.NoError(t, r.Listen(l))
+	require.NoError(t, r.Listen(l, nil))
 	served := make(chan error, 1)
 	go func() { served <- r.Serve() }()
 	t.Cleanup(func() {
@@ -124,11 +124,11 @@ func TestStopAcceptingIsNoFailure(t *testing.T) {
 
 func TestListenTakesSocketsOnly(t *testing.T) {
 	a := startAccepting(t)
-	require.ErrorIs(t, a.Listen(&strange{}), errNotListening)
+	require.ErrorIs(t, a.Listen(&strange{}, nil), errNotListening)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
-	require.Error(t, a.Listen(l))
+	require.Error(t, a.Listen(l, nil))
 }
 
 type strange struct{ net.Listener }

@@ -32,7 +32,7 @@ func startBounded(t *testing.T, o Options, accept func(*bounded, *Conn) Handler)
 	require.NoError(t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	require.NoError(t, r.Listen(l))
+	require.NoError(t, r.Listen(l, nil))
 	b.Reactor, b.address = r, l.Addr().String() // before anything runs
 	served := make(chan error, 1)
 	go func() { served <- r.Serve() }()

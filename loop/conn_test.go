@@ -126,7 +126,7 @@ func TestMoveOfAConnectionThatKeepsWriting(t *testing.T) {
 
 func TestAdoptBeyondTheTable(t *testing.T) {
 	a, _, _, _, _ := pair(t)
-	require.NoError(t, a.Adopt(maxDescriptor, netip.AddrPort{}))
+	require.NoError(t, a.Adopt(maxDescriptor, netip.AddrPort{}, nil))
 	a.Mail()
 	require.Equal(t, 1, a.Conns())
 }

@@ -9,7 +9,7 @@
 //		return &echo{conn: c}
 //	})
 //	...
-//	err = reactor.Listen(listener)
+//	err = reactor.Listen(listener, nil)
 //	...
 //	err = reactor.Serve() // until Stop
 //

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -20,20 +19,21 @@ var errNotListening = errors.New("neither a TCP nor a Unix listener")
 // under mu, so that nobody accepts on a number that is another's by then.
 type listener struct {
 	acceptor *acceptor
+	choose   func(*Conn) Handler // of its connections; nil means the loop's own
 	fd       atomic.Int32
 	tcp      bool
-	path     string // of a Unix socket, to remove at the end
-	slot     Slot   // while it rests; loop 0's
+	original *net.UnixListener // knows whether its path is to be removed; nil with TCP
+	slot     Slot              // while it rests; loop 0's
 
 	mu      sync.Mutex
 	watched Interest
 	closed  bool
 }
 
-// take makes a listener of l, which is closed.
-func (a *acceptor) take(l net.Listener) (*listener, error) {
-	defer func() { _ = l.Close() }() // what counts is its duplicate
-	s := &listener{acceptor: a}
+// take makes a listener of l, whose duplicate it accepts on. With an error, l is
+// closed.
+func (a *acceptor) take(l net.Listener, choose func(*Conn) Handler) (*listener, error) {
+	s := &listener{acceptor: a, choose: choose}
 	var fd int
 	var err error
 	switch l := l.(type) {
@@ -41,15 +41,13 @@ func (a *acceptor) take(l net.Listener) (*listener, error) {
 		s.tcp = true
 		fd, err = duplicate(l)
 	case *net.UnixListener:
+		s.original = l
 		fd, err = duplicate(l)
-		if err == nil {
-			if name := l.Addr().String(); name != "" && name[0] != '@' { // else it has no path
-				s.path = name
-			}
-			l.SetUnlinkOnClose(false)
-		}
 	default:
 		err = errNotListening
+	}
+	if s.original == nil || err != nil {
+		_ = l.Close()
 	}
 	if err != nil {
 		return nil, err
@@ -147,7 +145,7 @@ func (s *listener) close() {
 	}
 	s.fd.Store(-1)
 	_ = unix.Close(fd)
-	if s.path != "" {
-		_ = os.Remove(s.path)
+	if s.original != nil {
+		_ = s.original.Close()
 	}
 }

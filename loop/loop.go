@@ -158,15 +158,18 @@ func (l *Loop) Ready(fd int, ready Interest) {
 }
 
 // Adopt makes fd, a connected, non-blocking stream socket, a connection of
-// this loop, as if it had been accepted here. The loop owns fd from now on,
-// and closes it also when it returns an error, ErrStopped.
-// Safe from any goroutine.
-func (l *Loop) Adopt(fd int, remote netip.AddrPort) error { return l.adopt(fd, remote, false) }
+// this loop, as if it had been accepted here. accept chooses its handler, on
+// the loop's goroutine; nil means what New was given. The loop owns fd from now
+// on, and closes it also when it returns an error, ErrStopped; then accept is
+// not called. Safe from any goroutine.
+func (l *Loop) Adopt(fd int, remote netip.AddrPort, accept func(*Conn) Handler) error {
+	return l.adopt(fd, remote, false, accept)
+}
 
 // adopt is Adopt; held says that fd counts for its address.
-func (l *Loop) adopt(fd int, remote netip.AddrPort, held bool) error {
+func (l *Loop) adopt(fd int, remote netip.AddrPort, held bool, accept func(*Conn) Handler) error {
 	l.count.Add(1)
-	err := l.Post(&adoption{loop: l, fd: fd, remote: remote, held: held})
+	err := l.Post(&adoption{loop: l, fd: fd, remote: remote, held: held, accept: accept})
 	if err != nil {
 		l.reject(fd, remote, held)
 	}
@@ -178,14 +181,15 @@ type adoption struct {
 	fd     int
 	remote netip.AddrPort
 	held   bool
+	accept func(*Conn) Handler
 }
 
-func (a *adoption) Run() { a.loop.open(a.fd, a.remote, a.held) }
+func (a *adoption) Run() { a.loop.open(a.fd, a.remote, a.held, a.accept) }
 
 // Open is Adopt on the loop's goroutine, for acceptors.
 func (l *Loop) Open(fd int, remote netip.AddrPort) {
 	l.count.Add(1)
-	l.open(fd, remote, false)
+	l.open(fd, remote, false, nil)
 }
 
 // reject closes a counted descriptor that does not become a connection.
@@ -203,7 +207,10 @@ func (l *Loop) discard(fd int) {
 }
 
 // open makes fd, which is counted already, a connection.
-func (l *Loop) open(fd int, remote netip.AddrPort, held bool) {
+func (l *Loop) open(fd int, remote netip.AddrPort, held bool, accept func(*Conn) Handler) {
+	if accept == nil {
+		accept = l.accept
+	}
 	c := &Conn{fd: int32(fd), held: held}
 	c.loop.Store(l)
 	c.setRemote(remote)
@@ -213,7 +220,7 @@ func (l *Loop) open(fd int, remote netip.AddrPort, held bool) {
 	}
 	c.handler = discard{}
 	defer l.guard(c)
-	c.handler = l.accept(c)
+	c.handler = accept(c)
 	c.rewatch() // accept may have paused or ended it
 }
 

@@ -42,8 +42,9 @@ type ReactorStats struct {
 }
 
 // Open makes a reactor's loops. accept chooses the handler of each new
-// connection, on the connection's loop. Nothing runs before Serve; who does
-// not get there calls Stop.
+// connection, on the connection's loop, where Listen or Adopt are given no
+// other; it may be nil where they always are. Nothing runs before Serve; who
+// does not get there calls Stop.
 func Open(o Options, accept func(*Conn) Handler) (*Reactor, error) {
 	o = o.withDefaults()
 	o.Loops = LoopCount(o.Loops)

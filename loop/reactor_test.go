@@ -43,7 +43,7 @@ func startReactor(t *testing.T, n int, o loop.Options, accept func(*loop.Conn) l
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	m.address = l.Addr().String()
-	require.NoError(t, r.Listen(l))
+	require.NoError(t, r.Listen(l, nil))
 	go func() { m.served <- r.Serve() }()
 	t.Cleanup(m.Stop)
 	return m
@@ -72,7 +72,7 @@ func (m *reactorMachine) Dial() looptest.Client {
 	return newClient(m.t, c)
 }
 
-func (m *reactorMachine) Adopt(l *loop.Loop) (looptest.Client, error) {
+func (m *reactorMachine) Adopt(l *loop.Loop, accept func(*loop.Conn) loop.Handler) (looptest.Client, error) {
 	m.t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	require.NoError(m.t, err)
@@ -82,7 +82,7 @@ func (m *reactorMachine) Adopt(l *loop.Loop) (looptest.Client, error) {
 	c, err := net.FileConn(file)
 	require.NoError(m.t, err)
 	var none = net.TCPAddr{}
-	return newClient(m.t, c), l.Adopt(fds[0], none.AddrPort())
+	return newClient(m.t, c), l.Adopt(fds[0], none.AddrPort(), accept)
 }
 
 // client is a connection that is used without blocking.

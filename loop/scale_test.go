@@ -83,7 +83,7 @@ func BenchmarkEchoTCP(b *testing.B) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(b, err)
 	address := l.Addr().String()
-	require.NoError(b, r.Listen(l))
+	require.NoError(b, r.Listen(l, nil))
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = r.Serve() })
 	defer wg.Wait()
@@ -111,7 +111,7 @@ func BenchmarkEchoPipelined(b *testing.B) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(b, err)
 	address := l.Addr().String()
-	require.NoError(b, r.Listen(l))
+	require.NoError(b, r.Listen(l, nil))
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = r.Serve() })
 	defer wg.Wait()

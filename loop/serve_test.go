@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ func TestUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	l, err := net.Listen("unix", path)
 	require.NoError(t, err)
-	require.NoError(t, s.Listen(l))
+	require.NoError(t, s.Listen(l, nil))
 	for range 4 {
 		requireEcho(t, dial(t, "unix", path), "hello")
 	}
@@ -34,8 +35,70 @@ func TestUnixSocket(t *testing.T) {
 	require.Error(t, err)
 	l, err = net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	require.ErrorIs(t, s.Listen(l), loop.ErrStopped)
+	require.ErrorIs(t, s.Listen(l, nil), loop.ErrStopped)
 	s.stop()
+}
+
+// The path of a socket that another process goes on with stays.
+func TestUnixSocketStays(t *testing.T) {
+	s := serve(t, loop.Options{Loops: 1}, acceptEcho)
+	path := filepath.Join(t.TempDir(), "socket")
+	l, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	require.NoError(t, s.Listen(l, nil))
+	requireEcho(t, dial(t, "unix", path), "hello")
+	s.StopAccepting()
+	require.FileExists(t, path)
+	_, err = net.Dial("unix", path)
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	s.stop()
+}
+
+// Each listener has its own choice of handlers, on whatever loop a connection
+// is, and may come while the loops run.
+func TestListenersChooseHandlers(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		r, err := loop.Open(loop.Options{Loops: 3}, greeter("common"))
+		require.NoError(t, err)
+		served := make(chan error, 1)
+		run := func() { go func() { served <- r.Serve() }() }
+		if late {
+			run()
+		}
+		addresses := map[string]string{}
+		for _, name := range []string{"common", "first", "second", "third"} {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			addresses[name] = l.Addr().String()
+			accept := greeter(name)
+			if name == "common" {
+				accept = nil
+			}
+			require.NoError(t, r.Listen(l, accept))
+		}
+		if !late {
+			run()
+		}
+		for range 6 { // twice the loops: each name is on each
+			for name, address := range addresses {
+				got, err := io.ReadAll(dial(t, "tcp", address))
+				require.NoError(t, err)
+				require.Equal(t, name, string(got))
+			}
+		}
+		r.Stop()
+		require.NoError(t, <-served)
+	}
+}
+
+// greeter accepts, tells its name, and closes.
+func greeter(name string) func(*loop.Conn) loop.Handler {
+	return func(c *loop.Conn) loop.Handler {
+		c.Write([]byte(name))
+		c.Close()
+		return &echo{c}
+	}
 }
 
 func TestIPv6(t *testing.T) {
@@ -48,7 +111,7 @@ func TestIPv6(t *testing.T) {
 		addresses <- c.RemoteAddr()
 		return &echo{c}
 	})
-	require.NoError(t, s.Listen(l))
+	require.NoError(t, s.Listen(l, nil))
 	c := dial(t, "tcp", l.Addr().String())
 	require.Equal(t, c.LocalAddr().String(), (<-addresses).String())
 	s.stop()
@@ -61,7 +124,7 @@ func TestStopInManyWays(t *testing.T) {
 		require.NoError(t, err)
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		require.NoError(t, r.Listen(l))
+		require.NoError(t, r.Listen(l, nil))
 		r.Stop()
 		r.Stop()
 		require.NoError(t, r.Serve())

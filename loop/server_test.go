@@ -49,7 +49,7 @@ func (s *server) listen(address string) string {
 	s.t.Helper()
 	l, err := net.Listen("tcp", address)
 	require.NoError(s.t, err)
-	require.NoError(s.t, s.Listen(l))
+	require.NoError(s.t, s.Listen(l, nil))
 	return l.Addr().String()
 }
 

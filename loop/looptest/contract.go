@@ -139,13 +139,23 @@ func adopt(t *testing.T, start Start) {
 	b := set(t, start, 3, quiet(), echo)
 	for i := range 6 {
 		l := b.Loops()[i%3]
-		c, err := b.Adopt(l)
+		c, err := b.Adopt(l, nil)
 		require.NoError(t, err)
 		b.echoes(c, "adopted")
 		require.Same(t, l, b.probe(i).conn.Loop())
 	}
+	var own atomic.Pointer[loop.Loop]
+	c, err := b.Adopt(b.Loops()[2], func(c *loop.Conn) loop.Handler {
+		own.Store(c.Loop())
+		return &probe{conn: c, data: func(_ *probe, p []byte) { c.Write(bytes.ToUpper(p)) }}
+	})
+	require.NoError(t, err)
+	b.send(c, "its own")
+	b.expect(c, "ITS OWN")
+	require.Same(t, b.Loops()[2], own.Load())
+	require.Equal(t, 6, b.count(), "the loop's own choice is not asked")
 	b.Stop()
-	c, err := b.Adopt(b.Loops()[1])
+	c, err = b.Adopt(b.Loops()[1], nil)
 	require.ErrorIs(t, err, loop.ErrStopped)
 	b.until("the end", func() bool { c.Recv(1); return c.EOF() || c.Broken() })
 	require.Equal(t, 6, b.count())

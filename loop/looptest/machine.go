@@ -15,9 +15,9 @@ type Machine interface {
 	Loops() []*loop.Loop
 	// Dial connects to the next loop in turn.
 	Dial() Client
-	// Adopt connects to a certain loop, past the acceptor. The Client is
-	// valid also with an error.
-	Adopt(l *loop.Loop) (Client, error)
+	// Adopt connects to a certain loop, past the acceptor; accept chooses the
+	// handler unless it is nil. The Client is valid also with an error.
+	Adopt(l *loop.Loop, accept func(*loop.Conn) loop.Handler) (Client, error)
 	// Step lets the machine work and time pass, a little.
 	Step()
 	// Stop stops the machine and returns when all is closed.
@@ -105,8 +105,8 @@ const socketBuffer = 1 << 20
 
 func (m *worldMachine) Dial() Client { return &worldClient{m.World.Dial()} }
 
-func (m *worldMachine) Adopt(l *loop.Loop) (Client, error) {
-	p := m.DialLoop(l.Index())
+func (m *worldMachine) Adopt(l *loop.Loop, accept func(*loop.Conn) loop.Handler) (Client, error) {
+	p := m.DialTo(l.Index(), accept)
 	if p.Closed() {
 		return &worldClient{p}, loop.ErrStopped
 	}

@@ -58,7 +58,11 @@ func (w *World) Dial() *Peer {
 }
 
 // DialLoop connects to the loop with that index.
-func (w *World) DialLoop(index int) *Peer {
+func (w *World) DialLoop(index int) *Peer { return w.DialTo(index, nil) }
+
+// DialTo connects to a listener with a choice of handlers of its own, as
+// loop.Reactor.Listen takes one, on the loop with that index.
+func (w *World) DialTo(index int, accept func(*loop.Conn) loop.Handler) *Peer {
 	s := &socket{world: w, owner: -1, window: defaultWindow}
 	if n := len(w.free); n > 0 {
 		s.fd = w.free[n-1]
@@ -69,7 +73,7 @@ func (w *World) DialLoop(index int) *Peer {
 		w.sockets = append(w.sockets, s)
 	}
 	s.remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), uint16(1024+s.fd%60000))
-	if err := w.loops[index].Adopt(s.fd, s.remote); err != nil {
+	if err := w.loops[index].Adopt(s.fd, s.remote, accept); err != nil {
 		s.closed = true
 	}
 	return &Peer{socket: s}

@@ -144,7 +144,7 @@ func serve(reactor *loop.Reactor, address string, stdout io.Writer) error {
 		return err
 	}
 	ready := fmt.Sprintf("target: listening on %s", listener.Addr())
-	if err := reactor.Listen(listener); err != nil {
+	if err := reactor.Listen(listener, nil); err != nil {
 		reactor.Stop()
 		return err
 	}
