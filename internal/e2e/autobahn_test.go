@@ -31,6 +31,8 @@ var basics = []int{1, 2, 3, 4, 5, 6, 7, 10}
 // Cases of these groups wait more than they work.
 var basicLanes = [][]string{{"1.*", "2.*", "3.*", "4.*", "5.*", "10.*"}, {"6.*"}, {"7.*"}}
 
+var limitLanes = [][]string{{"9.1.*", "9.3.*", "9.5.*", "9.7.*"}, {"9.2.*", "9.4.*", "9.6.*", "9.8.*"}}
+
 // everyChange are the groups that take seconds, all the rest.
 var (
 	everyChange = []fuzzing{
@@ -38,7 +40,8 @@ var (
 		{"deflate", "on", basics, basicLanes, 5 * time.Minute},
 	}
 	all = []fuzzing{
-		{"limits", "off", []int{9}, [][]string{{"9.1.*", "9.3.*", "9.5.*", "9.7.*"}, {"9.2.*", "9.4.*", "9.6.*", "9.8.*"}}, time.Hour},
+		{"limits", "off", []int{9}, limitLanes, time.Hour},
+		{"limits deflate", "on", []int{9}, limitLanes, time.Hour},
 		{"compression", "on", []int{12, 13}, [][]string{{"12.*", "13.1.*"}, {"13.2.*", "13.3.*", "13.4.*", "13.5.*", "13.6.*", "13.7.*"}}, time.Hour},
 		{"takeover", "takeover", []int{12, 13}, [][]string{{"12.*", "13.1.*"}, {"13.2.*", "13.3.*", "13.4.*", "13.5.*", "13.6.*", "13.7.*"}}, time.Hour},
 	}
