@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -141,15 +140,6 @@ func (s *Server) ListenAndServe(address string) error {
 		return err
 	}
 	return s.Serve(l)
-}
-
-// Listen listens on the TCP address, as a Server wants it: without Multipath
-// TCP, which net.Listen asks for and which makes each connection dearer. An
-// error is a *net.OpError.
-func Listen(address string) (net.Listener, error) {
-	var c net.ListenConfig
-	c.SetMultipathTCP(false)
-	return c.Listen(context.Background(), "tcp", address)
 }
 
 // Serve takes the listener, which must be of the type that net.Listen returns
