@@ -13,8 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"turbine/internal/peers"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -38,12 +36,8 @@ type acceptor struct {
 	reactor    *Reactor
 	accepted   atomic.Uint64
 	refused    atomic.Uint64
-	overPerIP  atomic.Uint64
-	overRate   atomic.Uint64
 	failed     atomic.Uint64
-	exempt     peers.Networks
-	held       *peers.Counts
-	rates      *peers.Rates
+	gate       *gate
 	dealt      int        // loop 0's
 	complaints complaints // loop 0's
 	reserve    int        // a descriptor to give up when there are no more, or -1; loop 0's
@@ -56,11 +50,9 @@ type acceptor struct {
 // open is called before anything runs.
 func (a *acceptor) open(r *Reactor) {
 	a.reactor = r
-	a.exempt = r.options.Exempt
-	a.held = peers.NewCounts(r.options.MaxConnsPerIP)
-	a.rates = peers.NewRates(r.options.ConnRate)
+	a.gate = newGate(&r.options)
 	for _, l := range r.loops {
-		l.held = a.held
+		l.gate = a.gate
 	}
 	a.listeners.Store(new([]*listener))
 	a.takeReserve()
@@ -170,28 +162,13 @@ func (a *acceptor) admit(address netip.Addr, room int) (held bool, refusal Refus
 	if room <= 0 {
 		return false, RefusedMaxConns
 	}
-	if a.exempt.Contain(address) {
-		return false, 0
-	}
-	key := peers.KeyOf(address)
-	if _, ok := a.rates.Take(key, a.reactor.loops[0].now); !ok {
-		return false, RefusedConnRate
-	}
-	if !a.held.Add(key) {
-		return false, RefusedConnsPerIP
-	}
-	return true, 0
+	return a.gate.admit(address, a.reactor.loops[0].now)
 }
 
 // refuse closes a connection that is over a limit, after it was counted.
 func (a *acceptor) refuse(fd int, why Refusal) {
-	switch why {
-	case RefusedMaxConns:
+	if why == RefusedMaxConns {
 		a.refused.Add(1)
-	case RefusedConnsPerIP:
-		a.overPerIP.Add(1)
-	case RefusedConnRate:
-		a.overRate.Add(1)
 	}
 	if f := a.reactor.options.Refused; f != nil {
 		f(why)

@@ -39,7 +39,7 @@ func startBounded(t *testing.T, o Options, accept func(*bounded, *Conn) Handler)
 	t.Cleanup(func() {
 		r.Stop()
 		require.NoError(t, <-served)
-		require.Zero(t, r.acceptor.held.Len(), "connections counted after the end")
+		require.Zero(t, r.acceptor.gate.held.Len(), "connections counted after the end")
 	})
 	return b
 }
@@ -206,7 +206,7 @@ func TestAdmitCountsNetworksOfIPv6(t *testing.T) {
 	a.on0(func() {
 		accept := &acceptor{}
 		accept.open(&Reactor{options: Options{MaxConnsPerIP: 2}.withDefaults(), loops: a.loops})
-		defer func() { a.loops[0].held = a.acceptor.held }()
+		defer func() { a.loops[0].gate = a.acceptor.gate }()
 		defer accept.release()
 		admit := func(address string, room int) Refusal {
 			_, why := accept.admit(netip.MustParseAddr(address), room)

@@ -1,10 +1,6 @@
 package loop
 
-import (
-	"time"
-
-	"turbine/internal/peers"
-)
+import "time"
 
 // farewell is how long a peer that was sent everything may take to close its
 // side. Then the descriptor is closed; what is on its way still arrives.
@@ -75,7 +71,7 @@ func (c *Conn) end(err error) {
 		c.slot = 0
 	}
 	if c.held {
-		l.held.Remove(peers.KeyOf(c.remote()))
+		l.gate.release(c.remote())
 	}
 	// The descriptor stays open, and watched, until reap, which comes after the
 	// next look at the sockets: what that reports of it, Ready ignores. Closing

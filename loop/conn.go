@@ -61,7 +61,7 @@ type Conn struct {
 	state     connState
 	watched   Interest
 	resting   Interest // not watched for a while, for want of memory
-	is4       bool
+	family    family
 	eof       bool
 	paused    bool
 	dirty     bool // on the loop's list of connections to flush
@@ -78,10 +78,19 @@ func (c *Conn) Loop() *Loop { return c.loop.Load() }
 // SetHandler makes h hear of the connection from the next event on.
 func (c *Conn) SetHandler(h Handler) { c.handler = h }
 
-// RemoteAddr is the peer's address, the zero AddrPort where there is none, as
-// with Unix sockets. An IPv6 zone is not kept.
+// family is what kind of address a connection's peer has.
+type family uint8
+
+const (
+	familyNone family = iota // a Unix socket
+	family4
+	family6
+)
+
+// RemoteAddr is the peer's address, or what SetRemoteAddr has said; the zero
+// AddrPort where there is none, as with Unix sockets. An IPv6 zone is not kept.
 func (c *Conn) RemoteAddr() netip.AddrPort {
-	if c.port == 0 {
+	if c.family == familyNone {
 		return netip.AddrPort{}
 	}
 	return netip.AddrPortFrom(c.remote(), c.port)
@@ -90,16 +99,30 @@ func (c *Conn) RemoteAddr() netip.AddrPort {
 // remote is the peer's address, for who knows that there is one.
 func (c *Conn) remote() netip.Addr {
 	address := netip.AddrFrom16(c.address)
-	if c.is4 {
+	if c.family == family4 {
 		address = address.Unmap()
 	}
 	return address
 }
 
 func (c *Conn) setRemote(a netip.AddrPort) {
-	if a.IsValid() {
-		address := a.Addr()
-		c.address, c.port, c.is4 = address.As16(), a.Port(), address.Is4() || address.Is4In6()
+	if !a.IsValid() {
+		return
+	}
+	address := a.Addr()
+	c.address, c.port, c.family = address.As16(), a.Port(), family6
+	if address.Is4() || address.Is4In6() {
+		c.family = family4
+	}
+}
+
+// HandOn makes h the handler, as SetHandler does, and lets it have p, which is
+// borrowed, at once, unless the connection is over: for a handler that has found
+// out what the bytes behind its own are for.
+func (c *Conn) HandOn(h Handler, p []byte) {
+	c.handler = h
+	if len(p) > 0 && c.state == connOpen {
+		h.Data(p)
 	}
 }
 

@@ -6,8 +6,6 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"time"
-
-	"turbine/internal/peers"
 )
 
 // readSize is the size in bytes of a loop's one read buffer: what one read
@@ -25,7 +23,7 @@ type Loop struct {
 	options Options
 	accept  func(*Conn) Handler
 	conns   *Table
-	held    *peers.Counts // connections by address, of all loops; nil without a Reactor
+	gate    *gate // limits by address, of all loops; nil without a Reactor
 
 	mail   mailbox
 	wheel  wheel
@@ -195,7 +193,7 @@ func (l *Loop) Open(fd int, remote netip.AddrPort) {
 // reject closes a counted descriptor that does not become a connection.
 func (l *Loop) reject(fd int, remote netip.AddrPort, held bool) {
 	if held {
-		l.held.Remove(peers.KeyOf(remote.Addr()))
+		l.gate.release(remote.Addr())
 	}
 	l.discard(fd)
 }

@@ -84,8 +84,8 @@ func (r *Reactor) Stats() ReactorStats {
 	return ReactorStats{
 		Accepted:     a.accepted.Load(),
 		Refused:      a.refused.Load(),
-		OverPerIP:    a.overPerIP.Load(),
-		OverRate:     a.overRate.Load(),
+		OverPerIP:    a.gate.overPerIP.Load(),
+		OverRate:     a.gate.overRate.Load(),
 		AcceptErrors: a.failed.Load(),
 		Conns:        r.conns(),
 	}
