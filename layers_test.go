@@ -35,6 +35,7 @@ const (
 	vg             = "gonum.org/v1/plot/vg"
 	vgSVG          = "gonum.org/v1/plot/vg/vgsvg"
 	procfs         = "github.com/prometheus/procfs"
+	proxyProto     = "github.com/pires/go-proxyproto"
 	klauspostFlate = "github.com/klauspost/compress/flate"
 	klauspostGzip  = "github.com/klauspost/compress/gzip"
 	memLimit       = "github.com/KimMachineGun/automemlimit/memlimit"
@@ -50,7 +51,7 @@ const (
 // layers is the picture. A package that is not in it has no place in the house.
 var layers = map[string]layer{
 	".":                    {[]string{"engine"}, []string{kongFlags, memLimit, sdActivation, sdDaemon, tableFlip}},
-	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/invariants", "internal/peers"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib}},
+	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/invariants", "internal/peers"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib, proxyProto}},
 	"engine/packet":        {},
 	"httpparse":            {},
 	"wsframe":              {[]string{"pool", "internal/invariants"}, []string{gobwas, gobwasFlate, httphead, klauspostFlate}},

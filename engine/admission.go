@@ -153,7 +153,7 @@ func (h *httpConn) admit(r *httpparse.Request, head []byte, upgrade bool) (a *ad
 	if h.server.events.Admit == nil {
 		return a, true
 	}
-	err := h.tellAdmit(&Request{http: r, remote: h.conn.RemoteAddr(), admission: a})
+	err := h.tellAdmit(&Request{http: r, remote: h.server.clientAddr(r, h.conn), admission: a})
 	switch {
 	case err != nil:
 		h.refuseAdmission(r, a, err.Error())

@@ -20,7 +20,7 @@ func (h *httpConn) bind(r *httpparse.Request) (b binding, ok bool) {
 			h.server.shard(h.conn.Loop()).logPanic(h.server.options.Logger, "panic in Bind; the client is refused", p)
 		}
 	}()
-	sum := sha256.Sum256([]byte(h.server.options.Bind(newRequest(r, h.conn))))
+	sum := sha256.Sum256([]byte(h.server.options.Bind(h.server.newRequest(r, h.conn))))
 	copy(b[:], sum[:])
 	return b, true
 }
@@ -42,9 +42,8 @@ func (h *httpConn) boundTo(s *Session, r *httpparse.Request) bool {
 
 // BindIP binds a session to the client's IP address, and with IPv6 to its /64:
 // the rest a client changes by itself (RFC 8981). Behind a proxy all clients
-// have the proxy's; bind to what it says of them instead, such as
-// BindHeader("X-Real-IP") where it replaces that field. Clients whose address
-// changes, as that of a phone between networks does, lose their session.
+// have the proxy's, unless that is one of Options.TrustedProxies. Clients whose
+// address changes, as that of a phone between networks does, lose their session.
 func BindIP(r *Request) string {
 	ip := r.RemoteAddr().Addr().Unmap()
 	if ip.Is6() && !ip.IsLinkLocalUnicast() {

@@ -42,7 +42,7 @@ var debugScopes = []string{"engine", "engine:socket", "engine:transport", "engin
 func TestDebugScopes(t *testing.T) {
 	want := map[string][]string{
 		"engine": {
-			"handshake transport=polling revision=4",
+			"handshake transport=polling revision=4 client=192.0.2.1:1027",
 			"refused code=0 message=Transport unknown name= target=/engine.io/?EIO=4&transport=none",
 		},
 		"engine:socket": {

@@ -148,6 +148,8 @@ func (s *Server) CloseSessions() {
 			(*Session)(o).Close()
 		case *httpAlarm:
 			(*httpConn)(o).closeIdle()
+		case *preambleAlarm:
+			(*preamble)(o).leave()
 		}
 	})
 }
@@ -179,8 +181,11 @@ func drainOwner(owner loop.Alarm) {
 func (s *Server) endConnections() {
 	s.phase.reach(phaseEnding)
 	s.each(func(owner loop.Alarm) {
-		if h, ok := owner.(*httpAlarm); ok {
-			(*httpConn)(h).closeIdle()
+		switch o := owner.(type) {
+		case *httpAlarm:
+			(*httpConn)(o).closeIdle()
+		case *preambleAlarm:
+			(*preamble)(o).leave()
 		}
 	})
 }

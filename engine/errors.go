@@ -135,7 +135,7 @@ func (s *Server) report(r *httpparse.Request, c *loop.Conn, e *HandshakeError) {
 		d.Debug("refused", "code", e.Code, "message", e.Message, "name", e.Name, "target", string(r.Target))
 	}
 	if s.events.ConnectionError != nil {
-		s.tellConnectionError(c.Loop(), newRequest(r, c).Clone(), e)
+		s.tellConnectionError(c.Loop(), s.newRequest(r, c).Clone(), e)
 	}
 }
 

@@ -49,7 +49,7 @@ func (h *httpConn) admitted(r *httpparse.Request, a *admission) {
 		x.refuse(h.conn.Loop(), refused, "")
 	}
 	if !s.options.allowsRevision(x.query.revision) {
-		refuse(refusedRevision, refusedRevision.because("", newRequest(r, h.conn).Query("EIO"), ""))
+		refuse(refusedRevision, refusedRevision.because("", (&Request{http: r}).Query("EIO"), ""))
 		return
 	}
 	if s.options.Bind != nil {
@@ -87,7 +87,7 @@ func (h *httpConn) generateID(r *httpparse.Request) (id string, err error) {
 			err = ErrCallbackPanic
 		}
 	}()
-	if id, err = h.server.options.GenerateID(newRequest(r, h.conn)); err == nil && id == "" {
+	if id, err = h.server.options.GenerateID(h.server.newRequest(r, h.conn)); err == nil && id == "" {
 		err = errEmptyID
 	}
 	return id, err
@@ -102,7 +102,7 @@ func (h *httpConn) openPolling(r *httpparse.Request, a *admission) {
 	s, x, on := h.server, &h.x, h.conn.Loop()
 	var jsonp []byte
 	if x.query.jsonp {
-		jsonp = packet.JSONPIndex(make([]byte, 0, 8), []byte(newRequest(r, h.conn).Query("j")))
+		jsonp = packet.JSONPIndex(make([]byte, 0, 8), []byte((&Request{http: r}).Query("j")))
 		if len(jsonp) > maxJSONPIndex {
 			s.report(r, h.conn, refusedRequest.because("TRANSPORT_HANDSHAKE_ERROR", "j has too many digits", ""))
 			x.refuse(on, refusedRequest, "")
@@ -114,7 +114,7 @@ func (h *httpConn) openPolling(r *httpparse.Request, a *admission) {
 		h.unavailable(false)
 		return
 	}
-	t := &polling{session: session, remote: h.conn.RemoteAddr(), jsonp: jsonp, heardBy: on.Now() + s.options.FirstRequestTimeout}
+	t := &polling{session: session, remote: s.clientAddr(r, h.conn), jsonp: jsonp, heardBy: on.Now() + s.options.FirstRequestTimeout}
 	session.setTransport(t)
 	session.startHeartbeat()
 	if cookie := s.options.Cookie; cookie != nil {
@@ -125,7 +125,7 @@ func (h *httpConn) openPolling(r *httpparse.Request, a *admission) {
 
 	t.park(x)
 	session.sendOpen()
-	session.opened(newRequest(r, h.conn))
+	session.opened(s.newRequest(r, h.conn))
 }
 
 // opened lets the application have the session. It borrows r.
@@ -154,7 +154,7 @@ func (s *Server) openWebSocket(conn *loop.Conn, q query, r *httpparse.Request, a
 	session.startHeartbeat()
 
 	session.sendOpen()
-	session.opened(newRequest(r, conn))
+	session.opened(s.newRequest(r, conn))
 	if session.state != sessionClosed {
 		t.Data(rest)
 	}
@@ -164,7 +164,7 @@ func (s *Server) openWebSocket(conn *loop.Conn, q query, r *httpparse.Request, a
 // it, before anything else.
 func (s *Session) sendOpen() {
 	if d := s.server.debug.engine; d != nil {
-		d.Debug("handshake", "session", s.ID(), "transport", s.Transport(), "revision", s.revision)
+		d.Debug("handshake", "session", s.ID(), "transport", s.Transport(), "revision", s.revision, "client", s.RemoteAddr())
 	}
 	data := s.openData()
 	open := pool.Frames.Get(len(data))

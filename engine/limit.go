@@ -28,6 +28,7 @@ const (
 	LimitConns               Limit = iota // a connection was closed when it was accepted
 	LimitConnsPerIP                       // the same
 	LimitConnRate                         // the same
+	LimitProxyHeader                      // a connection was closed that does not say for whom it is, see ProxyListener
 	LimitHandshakeRate                    // a handshake was refused
 	LimitRequestLine                      // a request was refused
 	LimitHeaderBytes                      // the same; trailers of a chunked body, too
@@ -66,6 +67,7 @@ var limitNames = [NumLimits]string{
 	LimitConns:               "conns",
 	LimitConnsPerIP:          "conns_per_ip",
 	LimitConnRate:            "conn_rate",
+	LimitProxyHeader:         "proxy_header",
 	LimitHandshakeRate:       "handshake_rate",
 	LimitRequestLine:         "request_line",
 	LimitHeaderBytes:         "header_bytes",
@@ -101,6 +103,7 @@ var (
 // from any goroutine.
 type limitMeter struct {
 	counts [NumLimits]atomic.Int64
+	proxy  atomic.Pointer[proxyRefusal] // the latest, not told yet
 
 	mu   sync.Mutex
 	next time.Duration    // when the next record may go; guarded by mu
@@ -131,6 +134,9 @@ func (m *limitMeter) tell(logger *slog.Logger, now time.Duration) {
 	if len(attrs) == 0 {
 		return
 	}
+	if p := m.proxy.Swap(nil); p != nil {
+		attrs = append(attrs, slog.String("proxy", p.peer.String()), slog.Any("proxy_error", p.why))
+	}
 	m.next = now + limitInterval
 	logger.LogAttrs(context.Background(), slog.LevelWarn, "limits were met", attrs...)
 }
@@ -150,24 +156,25 @@ func (s *Server) met(limit Limit, l *loop.Loop) {
 
 // refused is told of connections that were closed when they were accepted, on
 // loop 0.
-func (s *Server) refused(why loop.Refusal) {
-	limit := LimitConns
+func (s *Server) refused(why loop.Refusal) { s.met(limitRefused(why), s.shards[0].loop) }
+
+func limitRefused(why loop.Refusal) Limit {
 	switch why {
-	case loop.RefusedMaxConns:
 	case loop.RefusedConnsPerIP:
-		limit = LimitConnsPerIP
+		return LimitConnsPerIP
 	case loop.RefusedConnRate:
-		limit = LimitConnRate
+		return LimitConnRate
+	case loop.RefusedMaxConns:
 	}
-	s.met(limit, s.shards[0].loop)
+	return LimitConns
 }
 
 // mayShake holds a request that would begin a session against
 // Options.HandshakeRate, and refuses it if need be.
 func (h *httpConn) mayShake(r *httpparse.Request, upgrade bool) bool {
 	s, on := h.server, h.conn.Loop()
-	address := h.conn.RemoteAddr().Addr()
-	if peers.Networks(s.options.Exempt).Contain(address) {
+	address := s.clientAddr(r, h.conn).Addr()
+	if s.exempt.Contain(address) {
 		return true
 	}
 	wait, ok := s.handshakes.Take(peers.KeyOf(address), on.Now())

@@ -66,9 +66,10 @@ func TestLimits(t *testing.T) {
 		sockets  bool     // needs a real listener: TestConnLimits
 	}
 	rows := map[Limit]row{
-		LimitConns:      {sockets: true},
-		LimitConnsPerIP: {sockets: true},
-		LimitConnRate:   {sockets: true},
+		LimitConns:       {sockets: true},
+		LimitConnsPerIP:  {sockets: true},
+		LimitConnRate:    {sockets: true},
+		LimitProxyHeader: {sockets: true}, // a listener of its own: TestProxyHeaderRefused
 		LimitHandshakeRate: {options: Options{HandshakeRate: 1, Exempt: nobody},
 			commands: append(strings.Split(strings.Repeat(hsPolling+"|", 10), "|")[:10], hsPolling+" show=Retry-After"),
 			prints:   "429 [Retry-After: 1] Too Many Requests"},

@@ -109,13 +109,13 @@ func standardRequest(r *httpparse.Request, h *httpConn) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	header := newRequest(r, h.conn).Headers()
+	header := (&Request{http: r}).Headers()
 	host := header.Get("Host")
 	header.Del("Host")
 	return &http.Request{
 		Method: string(r.Method), URL: u, RequestURI: string(r.Target), Host: host, Header: header,
 		Proto: "HTTP/1." + string('0'+byte(r.Minor)), ProtoMajor: 1, ProtoMinor: r.Minor,
-		Body: io.NopCloser(bytes.NewReader(nil)), RemoteAddr: h.conn.RemoteAddr().String(),
+		Body: io.NopCloser(bytes.NewReader(nil)), RemoteAddr: h.server.clientAddr(r, h.conn).String(),
 	}, nil
 }
 
@@ -167,7 +167,7 @@ func (h *httpConn) tellHeaders(r *httpparse.Request) {
 		}
 		h.x.okay = appendHeaderLines(h.x.okay, header)
 	}()
-	request := newRequest(r, h.conn)
+	request := h.server.newRequest(r, h.conn)
 	if e.InitialHeaders != nil && !h.x.query.hasSID {
 		e.InitialHeaders(request, header)
 	}

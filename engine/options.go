@@ -229,8 +229,28 @@ type Options struct {
 	// among customers (100.64.0.0/10). An empty list that is not nil means
 	// nobody: for a server that clients of such networks reach directly. A list
 	// of both 0.0.0.0/0 and ::/0 means everybody, and switches the three off.
-	// Unix sockets have no address and are always exempt.
+	// Unix sockets have no address and are always exempt, and so are
+	// TrustedProxies.
 	Exempt []netip.Prefix
+	// TrustedProxies are networks of proxies in front of the server, which are
+	// believed what they say of their clients: on a ProxyListener by PROXY
+	// protocol, and in the header fields X-Forwarded-For, Forwarded (RFC 7239)
+	// and X-Real-IP. The client's address is then what Request.RemoteAddr,
+	// BindIP and the limits by address go by, and X-Forwarded-Proto or
+	// Forwarded says whether it came over TLS, so that pages of the other
+	// scheme are of another origin. Name the proxies only: whoever may connect
+	// from these networks may claim to be anybody, and is bound by no limit by
+	// address. Nil means none.
+	TrustedProxies []netip.Prefix
+	// TrustUnixSockets makes trusted proxies of all who connect over a Unix
+	// socket: for sockets that nobody but the proxy may write to.
+	TrustUnixSockets bool
+	// ClientHeader is the one of those three fields in which the trusted
+	// proxies say whom they speak for. Others are not looked at. Empty means
+	// the first of X-Forwarded-For, Forwarded and X-Real-IP that a request has:
+	// then a proxy that writes a later one has to remove what the client has
+	// sent of those before it.
+	ClientHeader string
 	// MaxPolls is the limit of polls that wait for something to send, in all.
 	// Beyond, a poll is told 503 and its session closed. Each loop has its
 	// share, rounded up. Zero means 100,000.

@@ -100,6 +100,7 @@ func (o *Options) own() {
 	o.Transports, o.Revisions = slices.Clone(o.Transports), slices.Clone(o.Revisions)
 	o.Middleware, o.Origins = slices.Clone(o.Middleware), slices.Clone(o.Origins)
 	o.Exempt = append([]netip.Prefix{}, o.Exempt...) // an empty list stays one
+	o.TrustedProxies = slices.Clone(o.TrustedProxies)
 	if o.Cookie != nil {
 		c := *o.Cookie
 		o.Cookie = &c
@@ -163,6 +164,14 @@ func (o Options) check() error {
 	}
 	if text, ok := checkNetworks(o.Exempt); !ok {
 		return bad("Exempt: %s", text)
+	}
+	if text, ok := checkNetworks(o.TrustedProxies); !ok {
+		return bad("TrustedProxies: %s", text)
+	}
+	switch o.ClientHeader {
+	case "", headerForwardedFor, headerForwarded, headerRealIP:
+	default:
+		return bad("ClientHeader %q is none of %s, %s and %s", o.ClientHeader, headerForwardedFor, headerForwarded, headerRealIP)
 	}
 	if o.QueueBudget < 1 {
 		return bad("QueueBudget of %d is below 1 byte", o.QueueBudget)

@@ -81,6 +81,10 @@ func TestOptions(t *testing.T) {
 		"MaxUpgrades":       {10_000, []any{1, 1 << 30}, []any{-1}},
 		"Exempt": {[]netip.Prefix(peers.Shared()), []any{[]netip.Prefix{}, []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}},
 			[]any{[]netip.Prefix{{}}, []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}}},
+		"TrustedProxies": {[]netip.Prefix(nil), []any{[]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}},
+			[]any{[]netip.Prefix{{}}, []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}}},
+		"TrustUnixSockets":    {false, []any{true}, nil},
+		"ClientHeader":        {"", []any{"X-Forwarded-For", "Forwarded", "X-Real-IP"}, []any{"Via", "forwarded"}},
 		"FirstRequestTimeout": {30 * time.Second, []any{time.Millisecond, time.Hour}, durations},
 
 		"Logger": {slog.Default(), []any{logger}, nil},

@@ -5,17 +5,18 @@ import (
 	"strings"
 
 	"turbine/httpparse"
+	"turbine/loop"
 )
 
-// originAllowed reports whether the page that made r, if one did, may talk to
-// the server: a page of the server's own origin, of Options.Origins, or of CORS,
-// which the caller has asked. It borrows r.
+// originAllowed reports whether the page that made r, which came on c, may talk
+// to the server, if one made it: a page of the server's own origin, of
+// Options.Origins, or of CORS, which the caller has asked. It borrows r.
 //
 // A browser says Origin with each WebSocket handshake, and with each poll and
 // post of a page from elsewhere, and no page can keep it from that. A script
 // element, as JSONP uses them, is the exception: it has no Origin, but from
 // newer browsers, over TLS or to localhost, a Sec-Fetch-Site.
-func (s *Server) originAllowed(r *httpparse.Request, byCORS bool) bool {
+func (s *Server) originAllowed(r *httpparse.Request, c *loop.Conn, byCORS bool) bool {
 	if s.anyOrigin || byCORS {
 		return true
 	}
@@ -27,7 +28,7 @@ func (s *Server) originAllowed(r *httpparse.Request, byCORS bool) bool {
 		}
 		return true
 	}
-	if sameOrigin(origin, r.Header("Host")) {
+	if sameOrigin(origin, r.Header("Host"), s.schemeOf(r, c)) {
 		return true
 	}
 	for _, allowed := range s.options.Origins {
@@ -38,13 +39,17 @@ func (s *Server) originAllowed(r *httpparse.Request, byCORS bool) bool {
 	return false
 }
 
-// sameOrigin compares host and port. Whether the client came over TLS only the
-// proxy in front knows, if there is one, and it may have added either scheme's
-// port to Host: so these two and none are the same here.
-func sameOrigin(origin, host []byte) bool {
-	scheme, authority, ok := bytes.Cut(origin, schemeEnd)
-	if !ok || string(scheme) != "https" && string(scheme) != "http" {
+// sameOrigin compares host and port, and the scheme where it is known: whether
+// the client came over TLS only the proxy in front knows, if there is one. It may
+// have added either scheme's port to Host: so these two and none are the same
+// here.
+func sameOrigin(origin, host []byte, known scheme) bool {
+	word, authority, ok := bytes.Cut(origin, schemeEnd)
+	if !ok || string(word) != "https" && string(word) != "http" {
 		return false // "null", or an app with a page of its own
+	}
+	if known != schemeUnknown && known != parseScheme(word) {
+		return false
 	}
 	name, port := splitHost(authority)
 	hostName, hostPort := splitHost(host)

@@ -59,7 +59,7 @@ func TestSameOrigin(t *testing.T) {
 		{"http://a.example,http://b.example", "a.example", false},
 		{"http://a.example http://b.example", "a.example", false},
 	} {
-		require.Equal(t, c.want, sameOrigin([]byte(c.origin), []byte(c.host)), "%q %q", c.origin, c.host)
+		require.Equal(t, c.want, sameOrigin([]byte(c.origin), []byte(c.host), schemeUnknown), "%q %q", c.origin, c.host)
 	}
 }
 
@@ -152,12 +152,11 @@ func TestMiddlewareBeforeOrigin(t *testing.T) {
 
 // Who is let in costs nothing more for it.
 func TestOriginAllocs(t *testing.T) {
-	server, err := New(Options{Origins: []string{"https://a", "https://b"}, CORS: &CORS{Origins: []string{"https://c"}}}, Events{})
-	require.NoError(t, err)
+	server, conn := fronted(t, Options{Origins: []string{"https://a", "https://b"}, CORS: &CORS{Origins: []string{"https://c"}}}, "203.0.113.1:1")
 	for _, origin := range []string{"https://turbine", "https://b", "https://c"} {
 		r := corsRequest("Host: turbine\nOrigin: " + origin)
 		require.Zero(t, testing.AllocsPerRun(100, func() {
-			require.True(t, server.originAllowed(r, server.options.CORS.allowsPage(r)))
+			require.True(t, server.originAllowed(r, conn, server.options.CORS.allowsPage(r)))
 		}))
 	}
 }

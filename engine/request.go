@@ -5,7 +5,6 @@ import (
 	"net/netip"
 
 	"turbine/httpparse"
-	"turbine/loop"
 )
 
 // Request is a request as callbacks see it. Unless a callback's comment says
@@ -14,10 +13,6 @@ type Request struct {
 	http      *httpparse.Request
 	remote    netip.AddrPort
 	admission *admission // while the application decides; else nil
-}
-
-func newRequest(r *httpparse.Request, c *loop.Conn) *Request {
-	return &Request{http: r, remote: c.RemoteAddr()}
 }
 
 // Clone returns a copy that may be kept, and read on any goroutine. It has no
@@ -79,5 +74,7 @@ func (r *Request) Headers() http.Header {
 	return h
 }
 
-// RemoteAddr is the address of the connection's other end.
+// RemoteAddr is the client's address: that of the connection's other end, or,
+// where that is one of Options.TrustedProxies, the one that it speaks for, with
+// port 0 if it does not say the port.
 func (r *Request) RemoteAddr() netip.AddrPort { return r.remote }

@@ -132,7 +132,7 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 	if s.middleware != nil && !h.runMiddleware(r) {
 		return h.ended(p, n)
 	}
-	if !s.originAllowed(r, allowed) {
+	if !s.originAllowed(r, h.conn, allowed) {
 		h.forbid(r, upgrade, "FOREIGN_ORIGIN", string(r.Header("Origin")))
 		return h.ended(p, n)
 	}
@@ -243,7 +243,7 @@ func (s *Server) verify(x *exchange, r *httpparse.Request, upgrade bool) (*refus
 		return refusedSID, refusedSID.because("", param("sid"), "")
 	case q.hasSID:
 		if tell && !upgrade {
-			x.request = newRequest(r, x.http.conn).Clone()
+			x.request = s.newRequest(r, x.http.conn).Clone()
 		}
 		return nil, nil
 	case x.method != methodGET:
@@ -306,7 +306,7 @@ func (h *httpConn) upgradeRequest(r *httpparse.Request, p []byte, n int) int {
 	session := s.lookup(on, x.query.sid)
 	switch {
 	case session == nil:
-		h.refuseHandshake(r, refusedSID, refusedSID.because("", newRequest(r, h.conn).Query("sid"), ""))
+		h.refuseHandshake(r, refusedSID, refusedSID.because("", (&Request{http: r}).Query("sid"), ""))
 	case !h.boundTo(session, r):
 		h.forbid(r, true, "BINDING_MISMATCH", "")
 	case x.query.revision != session.revision:
@@ -335,6 +335,9 @@ func (h *httpConn) acceptUpgrade(r *httpparse.Request, open func(*loop.Conn)) {
 	if err := handshake.Check(); err != nil {
 		e := err.(*wsframe.HandshakeError)
 		h.refuseUpgrade(e.Status, e.Text, e.Version)
+		return
+	}
+	if !h.becomeClients(r) {
 		return
 	}
 	h.tellHeaders(r)

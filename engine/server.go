@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -34,7 +35,8 @@ type Server struct {
 	pollShare    int   // of Options.MaxPolls
 	upgradeShare int   // of Options.MaxUpgrades
 
-	handshakes *peers.Rates // by address, of all loops
+	handshakes *peers.Rates   // by address, of all loops
+	exempt     peers.Networks // Options.Exempt, and the trusted proxies
 	debug      debugLoggers
 
 	anyOrigin         bool         // pages from everywhere are let in
@@ -68,6 +70,7 @@ func New(o Options, e Events) (*Server, error) {
 			RequestLine: filled.MaxRequestLine, HeaderBytes: filled.MaxHeaderBytes, HeaderCount: filled.MaxHeaders,
 		},
 		handshakes: peers.NewRates(filled.HandshakeRate),
+		exempt:     slices.Concat(filled.Exempt, filled.TrustedProxies),
 	}
 	s.debug = newDebug(filled.Debug)
 	s.anyOrigin = filled.AnyOrigin || filled.CORS.opensToAll()
@@ -97,6 +100,7 @@ func New(o Options, e Events) (*Server, error) {
 // loops for Bind.
 func (s *Server) LoopOptions() loop.Options {
 	o := s.options.loop()
+	o.Exempt = append([]netip.Prefix{}, s.exempt...) // an empty list stays one
 	o.Refused = s.refused
 	return o
 }
@@ -146,12 +150,19 @@ func (s *Server) ListenAndServe(address string) error {
 // for TCP or Unix sockets, and serves until Shutdown, which makes it return
 // ErrServerClosed. It may be called for several listeners at the same time: all
 // share the loops and the limits. An error is about l, and the others go on,
-// unless the loops have ended.
+// unless the loops have ended. See ProxyListener for who is behind a proxy.
 func (s *Server) Serve(l net.Listener) error { return s.serve(l, nil) }
 
 // serve is Serve with a choice of the handler of each connection, nil for
 // Accept.
 func (s *Server) serve(l net.Listener, accept func(*loop.Conn) loop.Handler) error {
+	if p, ok := l.(proxyListener); ok {
+		if len(s.options.TrustedProxies) == 0 && !s.options.TrustUnixSockets {
+			_ = l.Close()
+			return errNobodyTrusted
+		}
+		l, accept = p.Listener, s.afterPreamble(accept)
+	}
 	done, err := s.start(func(reactor *loop.Reactor) error { return reactor.Listen(l, accept) })
 	if err != nil {
 		_ = l.Close()

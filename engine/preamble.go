@@ -1,0 +1,260 @@
+package engine
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"turbine/loop"
+	"turbine/pool"
+
+	"github.com/pires/go-proxyproto"
+)
+
+// ProxyListener says that clients come to l through proxies that speak the PROXY
+// protocol, version 1 or 2: each connection begins with whom it is for, ahead of
+// HTTP, and ahead of TLS. It is for Serve and the like. A connection from
+// elsewhere than Options.TrustedProxies, one without such a header, and one with
+// a header that makes no sense are closed without an answer, counted as
+// LimitProxyHeader and told to the log.
+//
+// What the header says becomes the connection's address: for the limits by
+// address, and for Request.RemoteAddr. "LOCAL" and "UNKNOWN", as in a proxy's own
+// health checks, leave it as it is.
+func ProxyListener(l net.Listener) net.Listener { return proxyListener{l} }
+
+type proxyListener struct{ net.Listener }
+
+// The longest headers of the PROXY protocol: of version 1 by its text, of version
+// 2 by us, where 65,551 bytes are possible. Addresses take at most 232, and
+// proxies add names, ids and what is known of the client's TLS, some hundred
+// bytes each.
+const (
+	maxProxyHeader1 = 107
+	maxProxyHeader2 = 4096
+)
+
+// Errors of a PROXY header, for the log.
+var (
+	errStranger       = errors.New("it is no trusted proxy")
+	errNoProxyHeader  = errors.New("it begins with no PROXY header")
+	errBadProxyHeader = errors.New("its PROXY header makes no sense")
+	errLongProxy      = errors.New("its PROXY header is too long")
+	errCutProxy       = errors.New("it ended inside the PROXY header")
+	errNobodyTrusted  = errors.New("engine: ProxyListener without a trusted proxy: see Options.TrustedProxies and TrustUnixSockets")
+)
+
+// preamble is the handler of a connection on which a proxy speaks first, until
+// that has said whom it speaks for.
+type preamble struct {
+	server   *Server
+	conn     *loop.Conn
+	next     func(*loop.Conn) loop.Handler
+	spill    *pool.Buf // what has come of the header; nil while that is nothing
+	deadline time.Duration
+	slot     loop.Slot
+}
+
+// afterPreamble makes a choice of handlers for a ProxyListener of one for what
+// comes behind the header. Nil stands for Accept.
+func (s *Server) afterPreamble(next func(*loop.Conn) loop.Handler) func(*loop.Conn) loop.Handler {
+	if next == nil {
+		next = s.Accept
+	}
+	return func(c *loop.Conn) loop.Handler {
+		h := &preamble{server: s, conn: c, next: next}
+		if !s.trusts(c.RemoteAddr().Addr()) {
+			h.refuse(errStranger)
+			return h
+		}
+		timeout := s.options.HeaderTimeout
+		if s.phase.ending() {
+			timeout = min(timeout, firstRequest)
+		}
+		h.slot = c.Loop().Claim((*preambleAlarm)(h))
+		h.deadline = c.Loop().Now() + timeout
+		c.Loop().Arm(h.slot, h.deadline)
+		return h
+	}
+}
+
+// Data borrows p.
+func (h *preamble) Data(p []byte) {
+	head, before := p, 0
+	if h.spill != nil {
+		before = h.spill.Len()
+		h.spill.Append(p[:min(len(p), maxProxyHeader2-before)])
+		head = h.spill.Bytes()
+	}
+	n, err := proxyHeaderLength(head)
+	switch {
+	case err != nil:
+		h.refuse(err)
+	case n > 0:
+		h.understand(head[:n], p[n-before:])
+	case h.spill == nil:
+		h.spill = pool.Spills.Get(len(p))
+		h.spill.Append(p)
+	}
+}
+
+// understand borrows the header and what came behind it, and lets the next
+// handler go on.
+func (h *preamble) understand(header, rest []byte) {
+	client, err := parseProxyHeader(header)
+	if err != nil {
+		h.refuse(err)
+		return
+	}
+	if refusal := h.conn.SetRemoteAddr(client); refusal != 0 {
+		h.server.met(limitRefused(refusal), h.conn.Loop())
+		h.finish()
+		h.conn.Abort()
+		return
+	}
+	h.finish()
+	h.conn.HandOn(h.next(h.conn), rest)
+}
+
+// refuse ends the connection, says nothing on it, and tells the log why.
+func (h *preamble) refuse(why error) {
+	h.server.refuseProxy(h.conn, why)
+	h.finish()
+	h.conn.Abort()
+}
+
+func (h *preamble) finish() {
+	if h.slot != 0 {
+		h.conn.Loop().Release(h.slot)
+		h.slot = 0
+	}
+	if h.spill != nil {
+		h.spill.Release()
+		h.spill = nil
+	}
+}
+
+// Drained comes never: nothing was written.
+func (h *preamble) Drained() {}
+
+// EOF ends the connection. Who says nothing at all has only looked whether
+// somebody listens.
+func (h *preamble) EOF() {
+	if h.spill != nil {
+		h.refuse(errCutProxy)
+		return
+	}
+	h.finish()
+	h.conn.Close()
+}
+
+// Closed is the last event.
+func (h *preamble) Closed(error) { h.finish() }
+
+// preambleAlarm is a preamble as the owner of its slot.
+type preambleAlarm preamble
+
+func (a *preambleAlarm) Alarm() {
+	h := (*preamble)(a)
+	if l := h.conn.Loop(); l.Now() < h.deadline {
+		l.Arm(h.slot, h.deadline)
+		return
+	}
+	h.server.met(LimitHeaderTimeout, h.conn.Loop())
+	(*preamble)(a).leave()
+}
+
+// leave ends the connection without a reproach.
+func (h *preamble) leave() {
+	h.finish()
+	h.conn.Abort()
+}
+
+// proxySignature begins a header of version 2: no request, and no TLS.
+var (
+	proxySignature = []byte("\r\n\r\n\x00\r\nQUIT\n")
+	proxyWord      = []byte("PROXY ") // of version 1
+)
+
+// proxyHeader2 is the length of the fixed part of a header of version 2, whose
+// last two bytes say how much follows.
+const proxyHeader2 = 16
+
+// proxyHeaderLength is the length of the header at the front of p, 0 for a piece
+// of one. It borrows p.
+func proxyHeaderLength(p []byte) (int, error) {
+	switch {
+	case begins(p, proxySignature):
+		if len(p) < proxyHeader2 {
+			return 0, nil
+		}
+		n := proxyHeader2 + int(binary.BigEndian.Uint16(p[proxyHeader2-2:]))
+		if n > maxProxyHeader2 {
+			return 0, errLongProxy
+		}
+		if len(p) < n {
+			return 0, nil
+		}
+		return n, nil
+	case begins(p, proxyWord):
+		line := p[:min(len(p), maxProxyHeader1)]
+		n := bytes.IndexByte(line, '\n') + 1
+		if n == 0 && len(line) == maxProxyHeader1 {
+			return 0, errLongProxy
+		}
+		return n, nil
+	}
+	return 0, errNoProxyHeader
+}
+
+// begins reports whether p begins with prefix, as far as it goes.
+func begins(p, prefix []byte) bool {
+	n := min(len(p), len(prefix))
+	return bytes.Equal(p[:n], prefix[:n])
+}
+
+// parseProxyHeader is the client's address by a complete header, which it
+// borrows, or none where the header has none: the proxy speaks for itself, does
+// not know, or has it from a Unix socket.
+func parseProxyHeader(p []byte) (netip.AddrPort, error) {
+	if unspecified(p) { // the library wants LOCAL with it
+		return netip.AddrPort{}, nil
+	}
+	header, err := proxyproto.Read(bufio.NewReaderSize(bytes.NewReader(p), len(p)))
+	switch {
+	case err != nil:
+		return netip.AddrPort{}, errBadProxyHeader
+	case header.Command.IsLocal(), header.TransportProtocol.IsUnspec(), header.TransportProtocol.IsUnix():
+		return netip.AddrPort{}, nil
+	}
+	source, _, ok := header.TCPAddrs()
+	if !ok { // datagrams
+		return netip.AddrPort{}, errBadProxyHeader
+	}
+	client := source.AddrPort()
+	return netip.AddrPortFrom(client.Addr().Unmap(), client.Port()), nil
+}
+
+// unspecified reports whether p, a header, is of version 2 and says of a
+// connection that it is for somebody of a family that is not known: the receiver
+// is to do without.
+func unspecified(p []byte) bool {
+	return p[0] == proxySignature[0] && p[12] == 0x21 && p[13] == 0
+}
+
+// refuseProxy counts and logs a connection that is closed because of what it
+// says, or fails to say, of whom it is for.
+func (s *Server) refuseProxy(c *loop.Conn, why error) {
+	s.meter.proxy.Store(&proxyRefusal{peer: c.RemoteAddr(), why: why})
+	s.met(LimitProxyHeader, c.Loop())
+}
+
+// A proxyRefusal is the latest of the connections that the next record counts.
+type proxyRefusal struct {
+	peer netip.AddrPort
+	why  error
+}
