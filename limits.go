@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"net/netip"
 	"time"
 
@@ -51,16 +50,5 @@ func parseNetworks(texts []string) (networks []netip.Prefix, err error) {
 	if len(texts) == 1 && texts[0] == "none" {
 		return []netip.Prefix{}, nil
 	}
-	for _, text := range texts {
-		if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {
-			networks = append(networks, netip.PrefixFrom(a, a.BitLen()))
-			continue
-		}
-		p, err := netip.ParsePrefix(text)
-		if err != nil {
-			return nil, fmt.Errorf("--exempt: %q is no network; 203.0.113.0/24 is one", text)
-		}
-		networks = append(networks, p)
-	}
-	return networks, nil
+	return networksOf("--exempt", texts)
 }

@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -33,7 +33,7 @@ const (
 )
 
 type flags struct {
-	Addr            string           `default:":3000" help:"TCP address to listen on."`
+	Addr            []string         `default:":3000" placeholder:"ADDRESS" help:"Addresses to listen on: host:port, or unix:PATH for a Unix socket. More than one with commas, or the flag again."`
 	Path            string           `default:"/engine.io/" help:"Path that Engine.IO is served under."`
 	PingInterval    time.Duration    `default:"25s" help:"How often a client is pinged."`
 	PingTimeout     time.Duration    `default:"20s" help:"How long the answer to a ping may take."`
@@ -62,7 +62,8 @@ type flags struct {
 	LogLevel        slog.Level       `default:"info" help:"Least level of what is logged: debug, info, warn, error."`
 	Version         kong.VersionFlag `env:"-" help:"Print the version and exit."`
 
-	limitFlags `group:"Limits:"`
+	listenFlags `group:"Listening:"`
+	limitFlags  `group:"Limits:"`
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -128,6 +129,9 @@ func newServer(f *flags, debug func(string) *slog.Logger) (*engine.Server, error
 	if err := f.apply(&o); err != nil {
 		return nil, err
 	}
+	if err := f.applyListening(&o); err != nil {
+		return nil, err
+	}
 	if f.BindIP {
 		o.Bind = engine.BindIP
 	}
@@ -183,31 +187,38 @@ func serve(server *engine.Server, f *flags, stdout io.Writer) error {
 	if f.MaxConns > 0 {
 		sessions = min(sessions, f.MaxConns)
 	}
-	process, err := newProcess(f.Addr, f.PidFile)
+	process, err := newProcess(f.PidFile)
 	if err != nil {
 		return err
 	}
 	defer process.stop()
+	places, err := process.listen(&f.listenFlags, f.Addr)
+	if err != nil {
+		return err
+	}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
 	signal.Ignore(syscall.SIGPIPE) // a collector of logs that ends must not end the server
 	defer logFigures(server)()
 
-	served := make(chan error, 1)
 	if f.AnyOrigin || slices.Contains(f.CORSOrigin, "*") {
 		slog.Warn("pages of every origin may connect, with the cookies of who looks at them")
 	}
-	ready := readyLine(process.listener, f.Loops, limit, sessions)
-	go func() { served <- server.Serve(process.listener) }()
+	ready := readyLine(places, f.Loops, limit, sessions)
+	for _, p := range places {
+		p.own(true)
+	}
+	served := serveAll(server, places)
 	fmt.Fprintln(stdout, ready)
 	process.ready()
 
 	select {
 	case err := <-served:
+		server.StopAccepting() // the others, which removes what is in the file system
 		return err
 	case <-process.replaced():
-		handOver(server, signals)
+		handOver(server, places, signals)
 	case <-signals:
 		process.stop()
 		notify(daemon.SdNotifyStopping)
@@ -215,9 +226,23 @@ func serve(server *engine.Server, f *flags, stdout io.Writer) error {
 	return drain(server, f.DrainTimeout, signals, served)
 }
 
-func readyLine(l net.Listener, loops int, limit uint64, sessions int) string {
+// serveAll serves clients of all places. The channel says when one of them is
+// over, and why: the server has ended, or that place cannot be served.
+func serveAll(server *engine.Server, places []*place) <-chan error {
+	served := make(chan error, len(places))
+	for _, p := range places {
+		go func() { served <- p.serve(server) }()
+	}
+	return served
+}
+
+func readyLine(places []*place, loops int, limit uint64, sessions int) string {
+	names := make([]string, len(places))
+	for i, p := range places {
+		names[i] = p.String()
+	}
 	return fmt.Sprintf("turbine: listening on %s with %s (descriptor limit %d, room for %d sessions)",
-		l.Addr(), plural(engine.LoopCount(loops), "loop"), limit, sessions)
+		strings.Join(names, ", "), plural(engine.LoopCount(loops), "loop"), limit, sessions)
 }
 
 func plural(n int, word string) string {

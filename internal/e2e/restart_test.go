@@ -305,17 +305,3 @@ func TestSocketActivation(t *testing.T) {
 	}
 	passing.end(t)
 }
-
-// Two sockets are one too many.
-func TestSocketActivationOfTwo(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	cmd := activated(t, l)
-	cmd.ExtraFiles = append(cmd.ExtraFiles, cmd.ExtraFiles[0])
-	cmd.Env = append(cmd.Env, "LISTEN_FDS=2")
-	out, err := cmd.CombinedOutput()
-	require.ErrorAs(t, err, new(*exec.ExitError))
-	require.Equal(t, 1, cmd.ProcessState.ExitCode())
-	require.Contains(t, string(out), "systemd gave 2 sockets")
-}

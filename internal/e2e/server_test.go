@@ -30,7 +30,7 @@ const (
 
 var (
 	tempDir string // holds the binary
-	ready   = regexp.MustCompile(`listening on (\S+)`)
+	ready   = regexp.MustCompile(`listening on ([^\s,]+)`)
 )
 
 func TestMain(m *testing.M) {

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"turbine/engine"
+
+	"github.com/cloudflare/tableflip"
+	"github.com/coreos/go-systemd/v22/activation"
+)
+
+// A place is where the server listens.
+type place struct {
+	net.Listener
+	given string // by --addr; empty for systemd's sockets, which are not ours to remove
+	fresh bool   // this process has made it
+	proxy bool   // its clients come through proxies that speak the PROXY protocol
+}
+
+// own says whether the file of a Unix socket ends with this process: not if
+// another one goes on with it. It is called while nobody closes the listener.
+func (p *place) own(owned bool) {
+	if l, ok := p.Listener.(*net.UnixListener); ok && p.given != "" {
+		l.SetUnlinkOnClose(owned)
+	}
+}
+
+// String is how the place is called: with the port that it got, and as --addr
+// wants it.
+func (p *place) String() string {
+	name := p.Addr().String()
+	if p.Addr().Network() == "unix" {
+		name = "unix:" + name
+	}
+	return name
+}
+
+func (p *place) isCalled(name string) bool { return name == p.given || name == p.String() }
+
+// serve serves clients of the place until the server ends.
+func (p *place) serve(server *engine.Server) error {
+	if p.proxy {
+		return server.Serve(engine.ProxyListener(p.Listener))
+	}
+	return server.Serve(p.Listener)
+}
+
+// listen listens on all addresses, or inherits the listeners of the process
+// before, or takes those of systemd.
+func (p *process) listen(f *listenFlags, addresses []string) (places []*place, err error) {
+	defer func() {
+		if err != nil {
+			for _, place := range places {
+				place.own(place.fresh)
+				_ = place.Close()
+			}
+		}
+	}()
+	if places, err = p.activated(); err != nil {
+		return places, err
+	}
+	if len(places) == 0 {
+		mode, err := f.mode()
+		if err != nil {
+			return nil, err
+		}
+		for _, address := range addresses {
+			place, err := p.listenOn(address, mode)
+			if err != nil {
+				return places, err
+			}
+			places = append(places, place)
+		}
+	}
+	for _, name := range f.ProxyProtocol {
+		found := false
+		for _, place := range places {
+			if place.isCalled(name) || name == allPlaces {
+				place.proxy, found = true, true
+			}
+		}
+		if !found {
+			return places, fmt.Errorf("--proxy-protocol: the server does not listen on %s", name)
+		}
+	}
+	return places, nil
+}
+
+// listenOn listens on one address, unless the process before has done so.
+func (p *process) listenOn(address string, mode fs.FileMode) (*place, error) {
+	path, unix := strings.CutPrefix(address, "unix:")
+	network := "tcp"
+	if unix {
+		network = unixNetwork
+	}
+	inherited, err := p.Listener(network, address)
+	if err != nil {
+		return nil, fmt.Errorf("cannot inherit the listener from the process before: %w", err)
+	}
+	if inherited != nil {
+		return &place{Listener: inherited, given: address}, nil
+	}
+	var l net.Listener
+	if unix {
+		l, err = engine.ListenUnix(path, mode)
+	} else {
+		l, err = engine.Listen(address)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s: %w", address, errors.Unwrap(err))
+	}
+	return &place{Listener: l, given: address, fresh: true}, p.keep(network, address, l)
+}
+
+// keep keeps l for the next process, or closes it.
+func (p *process) keep(network, name string, l net.Listener) error {
+	err := errors.New("it is of no kind that is inherited")
+	if shared, ok := l.(tableflip.Listener); ok {
+		err = p.AddListener(network, name, shared)
+	}
+	if err != nil {
+		_ = l.Close()
+		return fmt.Errorf("cannot keep the listener for the next process: %w", err)
+	}
+	return nil
+}
+
+// What listeners are inherited under, beside "tcp": by their address, and those of
+// systemd by number. tableflip would remove the files of Unix sockets under "unix"
+// as soon as there can be no successor, when sessions still need them.
+const (
+	unixNetwork    = "unix socket"
+	systemdNetwork = "systemd"
+)
+
+// activated are the listeners that systemd has opened for us, or for the first
+// process of the line.
+func (p *process) activated() (places []*place, err error) {
+	for {
+		l, err := p.Listener(systemdNetwork, strconv.Itoa(len(places)))
+		if err != nil {
+			return places, fmt.Errorf("cannot inherit a socket of systemd from the process before: %w", err)
+		}
+		if l == nil {
+			break
+		}
+		places = append(places, &place{Listener: l})
+	}
+	if len(places) > 0 {
+		return places, nil
+	}
+	all, err := activation.Listeners()
+	if err != nil {
+		return nil, fmt.Errorf("cannot take the sockets of systemd: %w", err)
+	}
+	for i, l := range all {
+		switch l.(type) {
+		case *net.TCPListener, *net.UnixListener:
+		default:
+			return places, fmt.Errorf("socket %d of systemd accepts no connections; want ListenStream= with a port or a path", i)
+		}
+		places = append(places, &place{Listener: l})
+		if err := p.keep(systemdNetwork, strconv.Itoa(i), l); err != nil {
+			return places, err
+		}
+	}
+	return places, nil
+}
+
+// allPlaces stands for every address in --proxy-protocol.
+const allPlaces = "all"
+
+// unixPeers stands for who comes over a Unix socket in --trusted-proxy.
+const unixPeers = "unix"
+
+// listenFlags say how the server listens, and what is in front of it.
+type listenFlags struct {
+	SocketMode    string   `default:"660" placeholder:"OCTAL" help:"Permissions of Unix sockets: who may write may connect."`
+	TrustedProxy  []string `placeholder:"NETWORK" help:"Networks, or single addresses, of proxies in front, which are believed what they say of their clients' addresses; unix for all who come over Unix sockets. None by default."`
+	ClientHeader  string   `enum:",X-Forwarded-For,Forwarded,X-Real-IP" default:"" placeholder:"FIELD" help:"Header field in which they say so: X-Forwarded-For, Forwarded or X-Real-IP. The first of these that a request has by default."`
+	ProxyProtocol []string `placeholder:"ADDRESS" help:"Addresses out of those listened on where proxies say so by PROXY protocol, version 1 or 2; all for all. Connections without its header, or from elsewhere than a trusted proxy, are closed there."`
+}
+
+// applyListening sets the options.
+func (f *listenFlags) applyListening(o *engine.Options) (err error) {
+	var networks []string
+	for _, text := range f.TrustedProxy {
+		if text == unixPeers {
+			o.TrustUnixSockets = true
+			continue
+		}
+		networks = append(networks, text)
+	}
+	if o.TrustedProxies, err = networksOf("--trusted-proxy", networks); err != nil {
+		return err
+	}
+	o.ClientHeader = f.ClientHeader
+	if len(f.ProxyProtocol) > 0 && len(f.TrustedProxy) == 0 {
+		return errors.New("--proxy-protocol: without --trusted-proxy nobody could connect")
+	}
+	if f.ClientHeader != "" && len(f.TrustedProxy) == 0 {
+		return errors.New("--client-header: without --trusted-proxy nobody is believed")
+	}
+	_, err = f.mode()
+	return err
+}
+
+func (f *listenFlags) mode() (fs.FileMode, error) {
+	mode, err := strconv.ParseUint(f.SocketMode, 8, 32)
+	if err != nil || mode == 0 || mode > uint64(fs.ModePerm) {
+		return 0, fmt.Errorf("--socket-mode: %q are no permissions; 660 are some", f.SocketMode)
+	}
+	return fs.FileMode(mode), nil
+}
+
+// networksOf reads networks and single addresses.
+func networksOf(flag string, texts []string) (networks []netip.Prefix, err error) {
+	for _, text := range texts {
+		if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {
+			networks = append(networks, netip.PrefixFrom(a, a.BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %q is no network; 203.0.113.0/24 is one", flag, text)
+		}
+		networks = append(networks, p)
+	}
+	return networks, nil
+}
