@@ -12,7 +12,8 @@ CHROMIUM ?= chromium
 export CHROMIUM
 NGINX ?= nginx
 HAPROXY ?= haproxy
-export NGINX HAPROXY
+CADDY ?= caddy
+export NGINX HAPROXY CADDY
 # What the event loop compiles for (package loop is the only one that cares).
 TARGETS := linux/amd64 linux/arm64 linux/386 darwin/arm64 darwin/amd64 freebsd/amd64
 
@@ -45,10 +46,10 @@ chromium:
 
 # Where they cannot be installed, TestProxy... say what to do.
 proxies:
-	@{ PATH="$$PATH:/usr/sbin"; command -v "$(NGINX)" && command -v "$(HAPROXY)"; } >/dev/null || { \
+	@{ PATH="$$PATH:/usr/sbin"; command -v "$(NGINX)" && command -v "$(HAPROXY)" && command -v "$(CADDY)"; } >/dev/null || { \
 		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-		apt-get update && apt-get install -y --no-install-recommends nginx-light haproxy; \
-	} || echo "no proxies: install nginx and haproxy or set NGINX and HAPROXY"
+		apt-get update && apt-get install -y --no-install-recommends nginx-light haproxy caddy; \
+	} || echo "no proxies: install nginx, haproxy and caddy or set NGINX, HAPROXY and CADDY"
 
 # Where it cannot be installed, TestAutobahn says what to do.
 .tools/autobahn/requirements.txt: $(AUTOBAHN)/requirements.txt $(AUTOBAHN)/install.sh

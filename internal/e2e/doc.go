@@ -15,6 +15,8 @@
 //   - proxied_test.go, habits_test.go and smuggling_test.go put nginx and haproxy
 //     in front of two instances, with the recipes of docs/deploy.md: the clients
 //     again, many on shared connections, and the table of internal/requests.
+//     proxied_address_test.go adds Caddy, the PROXY protocol and Unix sockets, and
+//     looks whether the server knows its clients' addresses.
 //   - faults_test.go and sigterm_test.go take from the process what it needs:
 //     descriptors, memory, its logs, its time, and its life.
 //   - autobahn_test.go has the Autobahn|Testsuite fuzz the WebSocket echo of
@@ -23,7 +25,7 @@
 //   - drain_test.go shuts a server down (feeder) under a crowd of 5,000 sessions and
 //     some of the official clients, and counts their messages.
 //   - restart_test.go replaces the process under clients that connect without
-//     pause.
+//     pause; listen_test.go has it on several addresses and Unix sockets.
 //
 // The binary is built with the tags and the race detector of the test run:
 // `go test -race -tags invariants ./internal/e2e` tests such a binary.

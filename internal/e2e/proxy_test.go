@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"io"
 	"net"
 	"os"
@@ -20,32 +21,42 @@ import (
 
 var proxyKinds = []string{"nginx", "nginx unbuffered", "haproxy"}
 
-// A proxy is nginx or haproxy with the recipe of docs/deploy.md, in front of two
-// instances, with a tap before each.
+// A proxy is nginx, haproxy or Caddy with the recipe of docs/deploy.md, in front
+// of two instances, with a tap before each.
 type proxy struct {
 	*server          // what clients see of it
-	kind      string // "nginx" or "haproxy"
+	kind      string // "nginx", "haproxy" or "caddy"
 	instances [2]*server
-	taps      [2]*tap // in front of the instances
+	taps      [2]*tap // in front of the instances; nil on Unix sockets
 	log       func() string
 }
 
 // behind starts two instances and a proxy in front of them, and ends them with
-// the test. change edits the proxy's configuration; nil leaves it.
-func behind(t *testing.T, kind string, change func(config string) string) *proxy {
+// the test. The first word of kind is the program, the others are what it does
+// otherwise than in its recipe, or another recipe. change edits the proxy's
+// configuration; nil leaves it. flags are those of the instances.
+func behind(t *testing.T, kind string, change func(config string) string, flags ...string) *proxy {
 	t.Helper()
-	kind, unbuffered, _ := strings.Cut(kind, " ")
+	kind, way, _ := strings.Cut(kind, " ")
 	p := &proxy{kind: kind}
-	config := recipe(t, kind)
-	if unbuffered != "" { // requests and responses are passed on while they come
+	config := recipe(t, map[bool]string{true: "haproxy tcp", false: kind}[way == "tcp"])
+	if way == "unbuffered" { // requests and responses are passed on while they come
 		const buffered = "        client_max_body_size"
 		require.Contains(t, config, buffered)
 		config = strings.Replace(config, buffered, "proxy_request_buffering off;\nproxy_buffering off;\n"+buffered, 1)
 	}
+	flags = append([]string{"--cookie", "io", "--drain-timeout", "200ms"}, flags...)
 	for i, port := range []string{"127.0.0.1:3001", "127.0.0.1:3002"} {
-		p.instances[i] = serve(t, "--cookie", "io")
-		p.taps[i] = newTap(t, p.instances[i].addr)
-		config = strings.ReplaceAll(config, port, p.taps[i].addr)
+		instead := "unix:" + filepath.Join(t.TempDir(), "socket")
+		if way == "unix" {
+			p.instances[i] = start(t, command(context.Background(), t, append(flags, "--addr", instead, "--socket-mode", "666")...))
+			instead = map[string]string{"nginx": "unix:", "haproxy": "unix@", "caddy": "unix/"}[kind] + strings.TrimPrefix(instead, "unix:")
+		} else {
+			p.instances[i] = start(t, command(context.Background(), t, append(flags, "--addr", "127.0.0.1:0")...))
+			p.taps[i] = newTap(t, p.instances[i].addr)
+			instead = p.taps[i].addr
+		}
+		config = strings.ReplaceAll(config, port, instead)
 	}
 	if change != nil {
 		config = change(config)
@@ -56,6 +67,13 @@ func behind(t *testing.T, kind string, change func(config string) string) *proxy
 	file := filepath.Join(dir, kind+".conf")
 	var stdout output
 	switch kind {
+	case "caddy":
+		p.cmd = exec.Command(find(t, "CADDY", "caddy", "caddy"), "run", "--config", file, "--adapter", "caddyfile")
+		p.cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir)
+		_, port, err := net.SplitHostPort(addr)
+		require.NoError(t, err)
+		config = strings.Replace(config, ":80 {", ":"+port+" {\n\tbind 127.0.0.1", 1)
+		p.log = stdout.String
 	case "nginx":
 		p.cmd = exec.Command(find(t, "NGINX", "nginx", "nginx-light"), "-e", filepath.Join(dir, "error.log"), "-p", dir, "-c", file)
 		config = nginxConfig(dir, strings.Replace(config, "listen 80;", "listen "+addr+";", 1))
@@ -66,7 +84,12 @@ func behind(t *testing.T, kind string, change func(config string) string) *proxy
 		}
 	case "haproxy":
 		p.cmd = exec.Command(find(t, "HAPROXY", "haproxy", "haproxy"), "-db", "-f", file)
-		config = haproxyConfig(strings.Replace(config, "bind :80", "bind "+addr, 1))
+		config = strings.Replace(config, "bind :80", "bind "+addr, 1)
+		if way == "tcp" {
+			config = "global\n    nbthread 1\n    maxconn 2000\n" + config
+		} else {
+			config = haproxyConfig(config)
+		}
 		p.log = stdout.String
 	}
 	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
