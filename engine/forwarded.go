@@ -208,10 +208,10 @@ func unquote(p, dst []byte) ([]byte, bool) {
 		return nil, false
 	}
 	for i := 0; i < len(p); i++ {
-		switch {
-		case p[i] == '"':
+		switch p[i] {
+		case '"':
 			return nil, false
-		case p[i] == '\\':
+		case '\\':
 			i++
 		}
 		dst = append(dst, p[i])

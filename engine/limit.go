@@ -135,7 +135,7 @@ func (m *limitMeter) tell(logger *slog.Logger, now time.Duration) {
 		return
 	}
 	if p := m.proxy.Swap(nil); p != nil {
-		attrs = append(attrs, slog.String("proxy", p.peer.String()), slog.Any("proxy_error", p.why))
+		attrs = append(attrs, slog.String("proxy", peerName(p.peer)), slog.Any("proxy_error", p.why))
 	}
 	m.next = now + limitInterval
 	logger.LogAttrs(context.Background(), slog.LevelWarn, "limits were met", attrs...)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -106,7 +107,10 @@ func TestListenUnixAbstract(t *testing.T) {
 
 // A server on a Unix socket and on TCP at once serves both, and leaves no file.
 func TestServeUnixSocket(t *testing.T) {
-	server, err := New(Options{Loops: 2}, Events{})
+	var remote atomic.Value
+	server, err := New(Options{Loops: 2, Middleware: []wrapper{func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { remote.Store(r.RemoteAddr); next.ServeHTTP(w, r) })
+	}}}, Events{})
 	require.NoError(t, err)
 	path := filepath.Join(t.TempDir(), "socket")
 	onUnix, err := Listen("unix:" + path)
@@ -119,13 +123,16 @@ func TestServeUnixSocket(t *testing.T) {
 	}
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
-		Dial:              func(string, string) (net.Conn, error) { return net.Dial("unix", path) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		},
 	}}
 	for range 4 {
 		response, err := client.Get("http://server/engine.io/?EIO=4&transport=polling")
 		require.NoError(t, err)
 		require.Equal(t, 200, response.StatusCode)
 		require.NoError(t, response.Body.Close())
+		require.Equal(t, "@", remote.Load(), "as net/http says it")
 	}
 	w := dialWire(t, onTCP.Addr().String())
 	require.NotEmpty(t, w.open())

@@ -253,6 +253,15 @@ func (s *Server) refuseProxy(c *loop.Conn, why error) {
 	s.met(LimitProxyHeader, c.Loop())
 }
 
+// peerName is an address as net/http writes it: "@" is the other end of a Unix
+// socket.
+func peerName(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return "@"
+	}
+	return a.String()
+}
+
 // A proxyRefusal is the latest of the connections that the next record counts.
 type proxyRefusal struct {
 	peer netip.AddrPort

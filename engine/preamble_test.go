@@ -299,13 +299,12 @@ func TestProxyListenerNeedsTrust(t *testing.T) {
 
 // behindProxies serves on two listeners: one for proxies, one for everybody.
 type behindProxies struct {
-	t        *testing.T
-	server   *Server
-	proxied  string
-	open     string
-	log      *warnings
-	begins   chan string
-	shutdown func()
+	t       *testing.T
+	server  *Server
+	proxied string
+	open    string
+	log     *warnings
+	begins  chan string
 }
 
 func newBehindProxies(t *testing.T, o Options, network, address string) *behindProxies {
@@ -424,6 +423,7 @@ func TestProxyHeaderOverUnixSocket(t *testing.T) {
 		} else {
 			require.Zero(t, n)
 			require.EqualValues(t, 1, b.server.Stats().Limits[LimitProxyHeader])
+			require.Equal(t, []string{"WARN limits were met proxy_header=1 proxy=@ proxy_error=it is no trusted proxy"}, b.log.take())
 		}
 		require.NoError(t, conn.Close())
 	}

@@ -146,8 +146,8 @@ func (s *Session) publish() {
 	s.public.Store(seen)
 }
 
-// RemoteAddr is the address of the client: of its WebSocket, or of the
-// connection that the session began on. It belongs into the session's
+// RemoteAddr is the address of the client, as Request.RemoteAddr says it: of its
+// WebSocket, or of the request that the session began with. It belongs into the session's
 // callbacks, and is the zero AddrPort once its WebSocket is gone.
 func (s *Session) RemoteAddr() netip.AddrPort {
 	switch t := s.transport.(type) {

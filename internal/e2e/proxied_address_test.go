@@ -48,7 +48,6 @@ func TestProxiedAddress(t *testing.T) {
 	viaTCP := []string{"--trusted-proxy", "127.0.0.1"}
 	viaUnix := []string{"--trusted-proxy", "unix"}
 	viaHeader := append([]string{"--proxy-protocol", "all"}, viaTCP...)
-	version1 := func(config string) string { return strings.ReplaceAll(config, "send-proxy-v2", "send-proxy") }
 	for _, c := range []struct {
 		name   string
 		kind   string
@@ -110,6 +109,21 @@ func TestProxiedBindIP(t *testing.T) {
 	thief.write(p.upgradeRequest(session.with("websocket")))
 	require.Equal(t, 403, thief.reply("GET").status)
 	session.echoes()
+}
+
+// version1 makes haproxy send the PROXY header as text.
+func version1(config string) string { return strings.ReplaceAll(config, "send-proxy-v2", "send-proxy") }
+
+// An official client passes through haproxy that does not look into its streams.
+func TestProxyProtocolClients(t *testing.T) {
+	for name, change := range map[string]func(string) string{"version 1": version1, "version 2": nil} {
+		t.Run(name, func(t *testing.T) {
+			p := behind(t, "haproxy tcp", change, "--proxy-protocol", "all", "--trusted-proxy", "127.0.0.1")
+			for _, transport := range transports {
+				scenario(t, p.server, clients[0], transport, "all")
+			}
+		})
+	}
 }
 
 // The official clients pass through Caddy, and keep to an instance by address or
