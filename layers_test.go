@@ -56,10 +56,11 @@ var layers = map[string]layer{
 	"httpparse":            {},
 	"wsframe":              {[]string{"pool", "internal/invariants"}, []string{gobwas, gobwasFlate, httphead, klauspostFlate}},
 	"loop":                 {[]string{"pool", "internal/invariants", "internal/peers"}, []string{gnetErrors, gnetNetpoll, sysUnix}},
-	"loop/looptest":        {[]string{"loop", "pool"}, []string{testify}},
+	"loop/looptest":        {[]string{"loop", "pool", "internal/certs"}, []string{testify}},
 	"pool":                 {[]string{"internal/invariants"}, []string{bytebufferpool}},
 	"internal/invariants":  {},
 	"internal/peers":       {},
+	"internal/certs":       {nil, []string{testify}}, // for tests
 	"internal/requests":    {}, // a table for tests
 	"internal/chaos":       {[]string{"bench/load", "bench/usage", "wsframe"}, []string{gobwas, hdrHistogram, kongFlags, procfs}},
 	"internal/e2e":         {}, // starts the binary

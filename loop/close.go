@@ -19,7 +19,8 @@ func (c *Conn) close(wait bool) {
 	if c.state != connOpen && c.state != connMoving {
 		return
 	}
-	c.hasty = !wait
+	// A TLS peer says goodbye on top of what its protocol says.
+	c.hasty = !wait && !c.Secure()
 	c.state = connDraining
 	c.paused = false
 	c.armLinger(c.Loop().options.Linger)
@@ -62,6 +63,9 @@ func (c *Conn) end(err error) {
 	}
 	l := c.Loop()
 	c.state = connClosed
+	if f := c.filter(); f != nil {
+		f.drop(l)
+	}
 	if c.out != nil {
 		l.giveBack(c.out)
 		c.out = nil

@@ -76,7 +76,13 @@ type Conn struct {
 func (c *Conn) Loop() *Loop { return c.loop.Load() }
 
 // SetHandler makes h hear of the connection from the next event on.
-func (c *Conn) SetHandler(h Handler) { c.handler = h }
+func (c *Conn) SetHandler(h Handler) {
+	if f := c.filter(); f != nil && h != Handler(f) {
+		f.handler = h
+		return
+	}
+	c.handler = h
+}
 
 // family is what kind of address a connection's peer has.
 type family uint8
@@ -127,11 +133,46 @@ func (c *Conn) HandOn(h Handler, p []byte) {
 }
 
 // Unsent is the number of bytes written but not yet taken by the kernel.
-func (c *Conn) Unsent() int {
-	if c.out == nil {
-		return 0
+func (c *Conn) Unsent() (n int) {
+	if c.out != nil {
+		n = c.out.size
 	}
-	return c.out.size
+	if f := c.filter(); f != nil && f.wire != nil {
+		n += f.wire.size
+	}
+	return n
+}
+
+// send writes what is queued.
+func (c *Conn) send(l *Loop) (taken int, err error) {
+	if f := c.filter(); f != nil {
+		return f.send(l)
+	}
+	if c.out == nil {
+		return 0, nil
+	}
+	return c.out.send(l, int(c.fd), c.state == connDraining)
+}
+
+// countUnsent brings Loop.Unsent up to date.
+func (c *Conn) countUnsent(l *Loop) {
+	if c.out != nil {
+		l.countUnsent(c.out)
+	}
+	if f := c.filter(); f != nil && f.wire != nil {
+		l.countUnsent(f.wire)
+	}
+}
+
+// counted is what Loop.Unsent counts of the connection.
+func (c *Conn) counted() (n int64) {
+	if c.out != nil {
+		n = int64(c.out.unsent)
+	}
+	if f := c.filter(); f != nil && f.wire != nil {
+		n += int64(f.wire.unsent)
+	}
+	return n
 }
 
 // Ready reports whether the writer should go on: less than Options.HighWater
@@ -289,25 +330,25 @@ func (l *Loop) flush(c *Conn) {
 	if c.state == connClosed || c.state == connMoving {
 		return
 	}
+	taken, err := c.send(l)
+	if err != nil && !later(err) {
+		c.fail(err)
+		return
+	}
+	if c.Unsent() > 0 {
+		c.countUnsent(l)
+		if c.state == connDraining && taken > 0 {
+			c.armLinger(l.options.Linger)
+		}
+		c.blocked, c.pressured = true, true
+		if shortage(err) {
+			l.rest(c, Writable)
+		} else {
+			c.rewatch()
+		}
+		return
+	}
 	if c.out != nil {
-		taken, err := c.out.send(l, int(c.fd), c.state == connDraining)
-		if err != nil && !later(err) {
-			c.fail(err)
-			return
-		}
-		if c.out.size > 0 {
-			l.countUnsent(c.out)
-			if c.state == connDraining && taken > 0 {
-				c.armLinger(l.options.Linger)
-			}
-			c.blocked, c.pressured = true, true
-			if shortage(err) {
-				l.rest(c, Writable)
-			} else {
-				c.rewatch()
-			}
-			return
-		}
 		l.giveBack(c.out)
 		c.out = nil
 	}

@@ -33,6 +33,8 @@ type Loop struct {
 	panics complaints
 
 	buffer  []byte // what the kernel read, lent to Handler.Data
+	plain   []byte // what was decrypted, the same; nil without TLS
+	sealed  []byte // what was encrypted, on its way to the kernel
 	vector  [MaxVector][]byte
 	queues  []*sendQueue    // spare ones
 	dirty   []*Conn         // wrote in this turn

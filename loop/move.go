@@ -52,16 +52,13 @@ func (l *Loop) moveOut() {
 		}
 		m.to.count.Add(1)
 		l.count.Add(-1)
-		if c.out != nil {
-			l.unsent.Add(-int64(c.out.unsent))
-			m.to.unsent.Add(int64(c.out.unsent))
-		}
+		counted := c.counted()
+		l.unsent.Add(-counted)
+		m.to.unsent.Add(counted)
 		c.loop.Store(m.to)
 		if err := m.to.Post(&m); err != nil {
-			if c.out != nil {
-				m.to.unsent.Add(-int64(c.out.unsent))
-				l.unsent.Add(int64(c.out.unsent))
-			}
+			m.to.unsent.Add(-counted)
+			l.unsent.Add(counted)
 			c.loop.Store(l)
 			l.count.Add(1)
 			m.to.count.Add(-1)
@@ -93,11 +90,22 @@ func (m *move) Run() {
 		return
 	}
 	c.rewatch()
-	if c.out != nil {
+	if c.Unsent() > 0 {
 		c.touch()
 	}
-	if m.unread != nil && c.state == connOpen {
-		defer l.guard(c)
-		c.handler.Data(m.unread.Bytes())
+	if c.state != connOpen {
+		return
+	}
+	defer l.guard(c)
+	f := c.filter()
+	if m.unread != nil {
+		if f != nil {
+			f.handler.Data(m.unread.Bytes())
+		} else {
+			c.handler.Data(m.unread.Bytes())
+		}
+	}
+	if f != nil {
+		f.arrived()
 	}
 }

@@ -72,6 +72,9 @@ type Options struct {
 	// Logger hears of panics in handlers and of failing accepts, at most
 	// once a second. Nil means slog.Default.
 	Logger *slog.Logger
+	// HandshakesInTurn makes TLS handshakes part of the turn that brings their
+	// bytes, for tests that want the same each time. They hold up the loop.
+	HandshakesInTurn bool
 	// Faults makes system calls fail, in tests. Nil means that they do as
 	// they please.
 	Faults Faults

@@ -3,6 +3,7 @@
 package loop_test
 
 import (
+	"crypto/tls"
 	"net"
 	"os"
 	"runtime"
@@ -23,6 +24,23 @@ func TestContractOnFaultySockets(t *testing.T) {
 	looptest.TestReactor(t, looptest.OnFaults(startReactor, looptest.Rates{
 		Short: 1000, NotNow: 1000, Interrupted: 500, Shortage: 30,
 	}), "07 Drained comes after pressure")
+}
+
+// closeSent is the case that TLS differs in: a peer has close_notify to say when
+// it has said all.
+const closeSent = "CloseSent does not wait for the peer"
+
+// TLS is not seen from above.
+func TestContractOverTLSOnSockets(t *testing.T) {
+	for name, version := range map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13} {
+		t.Run(name, func(t *testing.T) { looptest.TestReactor(t, looptest.OverTLS(startReactor, version), closeSent) })
+	}
+}
+
+func TestContractOverTLSOnFaultySockets(t *testing.T) {
+	looptest.TestReactor(t, looptest.OverTLS(looptest.OnFaults(startReactor, looptest.Rates{
+		Short: 1000, NotNow: 1000, Interrupted: 500, Shortage: 30,
+	}), tls.VersionTLS13), "07 Drained comes after pressure", closeSent)
 }
 
 // reactorMachine is a Reactor with real sockets as a looptest.Machine.

@@ -1,6 +1,7 @@
 package looptest_test
 
 import (
+	"crypto/tls"
 	"testing"
 
 	"turbine/loop/looptest"
@@ -14,4 +15,23 @@ func TestContractInAFaultyWorld(t *testing.T) {
 	looptest.TestReactor(t, looptest.OnFaults(looptest.WorldMachine, looptest.Rates{
 		Short: 1000, NotNow: 1000, Interrupted: 500,
 	}), "07 Drained comes after pressure")
+}
+
+// closeSent is the case that TLS differs in: a peer has close_notify to say when
+// it has said all.
+const closeSent = "CloseSent does not wait for the peer"
+
+// TLS is not seen from above.
+func TestContractOverTLSInTheWorld(t *testing.T) {
+	for name, version := range map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13} {
+		t.Run(name, func(t *testing.T) {
+			looptest.TestReactor(t, looptest.OverTLS(looptest.WorldMachine, version), closeSent)
+		})
+	}
+}
+
+func TestContractOverTLSInAFaultyWorld(t *testing.T) {
+	looptest.TestReactor(t, looptest.OverTLS(looptest.OnFaults(looptest.WorldMachine, looptest.Rates{
+		Short: 1000, NotNow: 1000, Interrupted: 500,
+	}), tls.VersionTLS13), "07 Drained comes after pressure", closeSent)
 }

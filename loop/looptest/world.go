@@ -30,6 +30,7 @@ func NewWorld(n int, o loop.Options, accept func(*loop.Conn) loop.Handler) *Worl
 		o.Tick = 10 * time.Millisecond
 	}
 	w := &World{tick: o.Tick, now: time.Hour} // an odd moment, as on a machine that runs
+	o.HandshakesInTurn = true
 	table := new(loop.Table)
 	for i := range n {
 		k := &kernel{world: w, index: i}

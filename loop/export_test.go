@@ -1,0 +1,13 @@
+package loop
+
+// TLSBuffersKnown reports whether the buffers of a tls.Conn are where they are
+// known to be.
+func TLSBuffersKnown() bool { return theTLSBuffers.known }
+
+// ForgetTLSBuffers has crypto/tls used as it was meant to, until the result is
+// called.
+func ForgetTLSBuffers() (remember func()) {
+	before := theTLSBuffers
+	theTLSBuffers = tlsBuffers{}
+	return func() { theTLSBuffers = before }
+}

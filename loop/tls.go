@@ -1,0 +1,330 @@
+package loop
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"turbine/pool"
+)
+
+// Defaults of TLSOptions.
+const (
+	// DefaultTLSHandshakes is how many handshakes may be under way: what 16
+	// processors compute in a second comes to a quarter of it in the time that
+	// a distant client takes for its part.
+	DefaultTLSHandshakes = 4096
+	// DefaultTLSTimeout is how long one may take.
+	DefaultTLSTimeout = 10 * time.Second
+)
+
+// Errors a connection may end with because of its TLS, beside those of
+// crypto/tls.
+var (
+	ErrTLSTimeout   = errors.New("loop: TLS handshake too slow")
+	ErrTLSTooMany   = errors.New("loop: too many TLS handshakes")
+	ErrTLSFlood     = errors.New("loop: peer makes TLS answer and takes nothing")
+	errNotTLS       = errors.New("first bytes are no TLS handshake")
+	errTLSAbandoned = errors.New("loop: TLS handshake abandoned")
+	errTLSEarlyEnd  = errors.New("connection ended inside the handshake")
+)
+
+// A TLSLimit is what a connection met before its handshake was done.
+type TLSLimit uint8
+
+// The limits of handshakes.
+const (
+	TLSHandshakes TLSLimit = iota + 1 // TLSOptions.MaxHandshakes
+	TLSTimeout                        // TLSOptions.Timeout
+	TLSSilence                        // the same, and not a byte had come
+)
+
+// TLSOptions of a TLS. The zero value of each field but Config is its default.
+type TLSOptions struct {
+	// Config is for all connections, and is not changed. Its callbacks run
+	// beside the loops, each on the goroutine of its handshake. One that waits
+	// for something calls LetOthers.
+	Config *tls.Config
+	// Timeout is how long a connection may take, from when it was accepted,
+	// until its handshake is done. Zero means 10 seconds.
+	Timeout time.Duration
+	// MaxHandshakes is the limit of handshakes under way, from the client's
+	// first message on; beyond, connections are closed. Zero means 4,096.
+	MaxHandshakes int
+	// Plain is the answer to who does not speak TLS, whose first bytes, at
+	// least five, are borrowed. Nil, as a nil answer, means none.
+	Plain func(first []byte) (answer []byte)
+	// Met is told on its loop of each connection that is closed for one of the
+	// limits. Nil means nobody.
+	Met func(*Loop, TLSLimit)
+	// Logger hears of handshakes that fail, at most once a second. Nil means
+	// slog.Default.
+	Logger *slog.Logger
+}
+
+// TLSStats are counts since NewTLS.
+type TLSStats struct {
+	Done    uint64 // handshakes done
+	Resumed uint64 // of these, those that went on with an earlier session
+	Failed  uint64 // those that failed, what is no TLS at all included
+	Plain   uint64 // of these, those that TLSOptions.Plain had an answer for
+	Now     int    // handshakes under way
+}
+
+// TLS speaks TLS on connections, between the socket's bytes and the Handler:
+// its Accept is for Reactor.Listen and Open. All loops share it.
+//
+// The Handler and who uses the Conn see no difference. What is written waits as
+// it is and is encrypted when it is flushed, as far as the kernel takes it.
+type TLS struct {
+	options  TLSOptions
+	compute  chan struct{} // a place for each handshake that has a processor
+	underWay atomic.Int64
+
+	done, resumed, failed, plain atomic.Uint64
+
+	mu         sync.Mutex
+	complaints complaints // guarded by mu
+}
+
+// NewTLS makes a TLS.
+func NewTLS(o TLSOptions) *TLS {
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTLSTimeout
+	}
+	if o.MaxHandshakes == 0 {
+		o.MaxHandshakes = DefaultTLSHandshakes
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	t := &TLS{options: o}
+	// Handshakes compute for a millisecond at a time. With more of them than
+	// processors the loops, which wait for one like any other goroutine, would
+	// wait for all of them.
+	t.compute = make(chan struct{}, runtime.GOMAXPROCS(0))
+	return t
+}
+
+// Accept returns an accept function that has TLS on each connection before
+// accept chooses its Handler, which is when the handshake is done.
+func (t *TLS) Accept(accept func(*Conn) Handler) func(*Conn) Handler {
+	return func(c *Conn) Handler {
+		f := &tlsConn{conn: c, handler: discard{}}
+		f.shake = newHandshake(t, f, accept)
+		c.SetHandler(f) // so that it can be hurried
+		return f
+	}
+}
+
+// Stats returns the counts. Safe from any goroutine.
+func (t *TLS) Stats() TLSStats {
+	return TLSStats{
+		Done: t.done.Load(), Resumed: t.resumed.Load(),
+		Failed: t.failed.Load(), Plain: t.plain.Load(),
+		Now: int(t.underWay.Load()),
+	}
+}
+
+// met tells who wants to know.
+func (t *TLS) met(l *Loop, limit TLSLimit) {
+	if f := t.options.Met; f != nil {
+		f(l, limit)
+	}
+}
+
+// fail counts a handshake that failed, and logs it.
+func (t *TLS) fail(c *Conn, err error) {
+	t.failed.Add(1)
+	t.mu.Lock()
+	unsaid, ok := t.complaints.allow(c.Loop().now)
+	t.mu.Unlock()
+	if ok {
+		t.options.Logger.Warn("TLS handshake failed", "error", err, "remote", c.RemoteAddr(), "unsaid", unsaid)
+	}
+}
+
+// tlsConn is what is between a connection and its Handler where there is TLS:
+// crypto/tls over a net.Conn that never waits.
+//
+//	| state     | event                      | next      | does
+//	| hello     | piece of a first record    | hello     | kept
+//	| hello     | no TLS                     | closing   | TLSOptions.Plain
+//	| hello     | whole first record         | shaking   | a place under way, a goroutine; without: closed
+//	| shaking   | bytes                      | shaking   | kept, handed over when they are wanted
+//	| shaking   | handshake failed           | closing   | its alert is sent
+//	| shaking   | handshake done             | open      | accept, then bytes that came behind it
+//	| hello, shaking | deadline, peer gone   | closed    | the goroutine ends
+//	| open      | bytes                      | open      | decrypt, Handler.Data
+//	| open      | close_notify, end of stream | open     | Handler.EOF, once
+//	| open      | what cannot be decrypted   | closed    | alert as far as the kernel takes it, Handler.Closed
+//	| open      | Close, all sent            | open      | close_notify, then as without TLS
+//
+// hello and shaking are those with a handshake. It has shake while it lasts.
+type tlsConn struct {
+	conn    *Conn
+	handler Handler
+	tls     *tls.Conn  // nil before the handshake and after Closed
+	shake   *handshake // nil when done
+	wire    *sendQueue // encrypted and not taken by the kernel, in front of conn.out; nil when empty
+	early   *pool.Buf  // came during the handshake, not decrypted yet; nil without
+	in      []byte     // what crypto/tls may read: borrowed
+	owed    error      // what ends the stream, while the connection moves
+	over    bool       // the peer's end was told
+	atEnd   bool       // the socket's end was seen
+	sealing bool       // what crypto/tls writes goes to the loop's scratch
+	noticed bool       // close_notify was sent
+}
+
+// filter is the connection's TLS, nil without.
+func (c *Conn) filter() *tlsConn {
+	f, _ := c.handler.(*tlsConn)
+	return f
+}
+
+// Secure reports whether the connection speaks TLS.
+func (c *Conn) Secure() bool { return c.filter() != nil }
+
+// TLS returns a copy of the state of the connection's TLS, nil without or where
+// the connection is over.
+func (c *Conn) TLS() *tls.ConnectionState {
+	f := c.filter()
+	if f == nil || f.tls == nil || f.shake != nil {
+		return nil
+	}
+	state := f.tls.ConnectionState()
+	return &state
+}
+
+// Data borrows p.
+func (f *tlsConn) Data(p []byte) {
+	if f.shake != nil {
+		f.shake.data(p)
+		return
+	}
+	f.pump(p)
+}
+
+func (f *tlsConn) Drained() { f.handler.Drained() }
+
+// EOF is the end of the socket's stream. Inside a record it is an error, but not
+// without close_notify: HTTP and WebSocket tell by themselves whether a message
+// is whole, and many clients just close.
+func (f *tlsConn) EOF() {
+	f.atEnd = true
+	if f.shake != nil {
+		f.conn.fail(errTLSEarlyEnd)
+		return
+	}
+	f.pump(nil)
+}
+
+func (f *tlsConn) Closed(err error) {
+	if f.shake != nil {
+		f.shake.abandon(err)
+		return
+	}
+	handler := f.handler
+	f.handler, f.tls = discard{}, nil
+	handler.Closed(err)
+}
+
+// pump decrypts p, which it borrows, and what came before and was no whole
+// record, and hands the result on, all of it in one piece: that is how the
+// Handler may move the connection, with what it has not used, or pause it.
+func (f *tlsConn) pump(p []byte) {
+	c := f.conn
+	l := c.Loop()
+	plain := l.plainText()
+	n, err := f.open(p, plain)
+	if f.wire != nil && f.wire.size > maxTLSAnswers {
+		err = ErrTLSFlood
+	}
+	if n > 0 {
+		f.handler.Data(plain[:n])
+	}
+	if err != nil && err != errTLSAgain {
+		f.end(err)
+	}
+}
+
+// open decrypts into plain, which is large enough.
+func (f *tlsConn) open(p, plain []byte) (n int, err error) {
+	lent := f.lend(p)
+	if !lent {
+		f.in = p
+	}
+	for n < len(plain) && err == nil {
+		var m int
+		m, err = f.tls.Read(plain[n:])
+		n += m
+		if lent && err == nil && !f.holdsRecord() {
+			break // to ask once more in vain costs an allocation
+		}
+	}
+	f.in = nil
+	f.trim(lent)
+	return n, err
+}
+
+// end says that no more will come.
+func (f *tlsConn) end(err error) {
+	c := f.conn
+	switch {
+	case c.state == connClosed || f.over:
+	case c.state == connMoving:
+		f.owed = err // the new loop tells
+	case err != io.EOF:
+		f.over = true
+		if f.wire != nil && !c.blocked { // the alert says why
+			_, _ = f.wire.send(c.Loop(), int(c.fd), false)
+		}
+		c.fail(err)
+	default:
+		f.over = true
+		f.ended()
+	}
+}
+
+// ended is sawEOF for the end of what was encrypted, which may come before the
+// socket's.
+func (f *tlsConn) ended() {
+	c := f.conn
+	if c.state == connDraining {
+		if !c.eof {
+			c.Loop().sawEOF(c)
+		}
+		return
+	}
+	c.eof = true
+	c.rewatch()
+	if c.state == connOpen {
+		f.handler.EOF()
+	}
+}
+
+// arrived goes on on the loop that the connection has moved to.
+func (f *tlsConn) arrived() {
+	f.deliver()
+	if err := f.owed; err != nil && f.conn.state != connMoving {
+		f.owed = nil
+		f.end(err)
+	}
+}
+
+// drop gives back what the connection holds, when it is over.
+func (f *tlsConn) drop(l *Loop) {
+	if f.wire != nil {
+		l.giveBack(f.wire)
+		f.wire = nil
+	}
+	if f.early != nil {
+		f.early.Release()
+		f.early = nil
+	}
+}
