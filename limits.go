@@ -12,6 +12,8 @@ type limitFlags struct {
 	MaxConns            int           `default:"0" help:"Connections in all; 0 means as many as the descriptor limit allows."`
 	MaxConnsPerIP       int           `name:"max-conns-per-ip" default:"4096" help:"Connections of one IPv4 address or IPv6 network of 64 bits."`
 	ConnRate            int           `default:"200" help:"New connections a second of one such address, ten seconds' worth at once."`
+	MaxTLSHandshakes    int           `name:"max-tls-handshakes" default:"4096" help:"TLS handshakes under way, in all."`
+	TLSHandshakeTimeout time.Duration `name:"tls-handshake-timeout" default:"10s" help:"How long a TLS handshake may take."`
 	HandshakeRate       int           `default:"100" help:"New sessions a second of one such address, ten seconds' worth at once."`
 	Exempt              []string      `placeholder:"NETWORK" help:"Networks that the three limits by address are not for, proxies for instance; none for nobody. Loopback, private and link-local networks by default."`
 	MaxRequestLine      int           `default:"8192" help:"Bytes of a request line."`
@@ -34,6 +36,7 @@ type limitFlags struct {
 // apply sets the options.
 func (f *limitFlags) apply(o *engine.Options) (err error) {
 	o.MaxConns, o.MaxConnsPerIP, o.ConnRate, o.HandshakeRate = f.MaxConns, f.MaxConnsPerIP, f.ConnRate, f.HandshakeRate
+	o.MaxTLSHandshakes, o.TLSHandshakeTimeout = f.MaxTLSHandshakes, f.TLSHandshakeTimeout
 	o.MaxRequestLine, o.MaxHeaderBytes, o.MaxHeaders = f.MaxRequestLine, f.MaxHeaderBytes, f.MaxHeaders
 	o.HeaderTimeout, o.BodyTimeout, o.IdleTimeout = f.HeaderTimeout, f.BodyTimeout, f.IdleTimeout
 	o.BodyBudget, o.MaxPayloadPackets, o.MaxPipelined, o.MaxFragments = f.BodyBudget, f.MaxPayloadPackets, f.MaxPipelined, f.MaxFragments

@@ -153,7 +153,9 @@ func (h *httpConn) admit(r *httpparse.Request, head []byte, upgrade bool) (a *ad
 	if h.server.events.Admit == nil {
 		return a, true
 	}
-	err := h.tellAdmit(&Request{http: r, remote: h.server.clientAddr(r, h.conn), admission: a})
+	request := h.server.newRequest(r, h.conn)
+	request.admission = a
+	err := h.tellAdmit(request)
 	switch {
 	case err != nil:
 		h.refuseAdmission(r, a, err.Error())

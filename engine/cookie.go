@@ -40,7 +40,8 @@ type Cookie struct {
 	// Zero omits it. Clients that know MaxAge prefer that.
 	Expires time.Time
 	// Secure keeps the cookie off connections without TLS. Set it where
-	// clients come over TLS, ended by a proxy or not.
+	// clients come over TLS that a proxy ends; on connections on which the
+	// server speaks TLS itself it is always on.
 	Secure bool
 	// Partitioned gives a page embedded in another site a cookie for each such
 	// site. Browsers take it only with Secure.
@@ -106,8 +107,9 @@ func (c *Cookie) check() error {
 }
 
 // append appends the Set-Cookie field, with the attributes in the order of the
-// reference server. It borrows sid. c has been checked; nil appends nothing.
-func (c *Cookie) append(dst, sid []byte) []byte {
+// reference server. It borrows sid. Over TLS it is Secure. c has been checked;
+// nil appends nothing.
+func (c *Cookie) append(dst, sid []byte, secure bool) []byte {
 	if c == nil {
 		return dst
 	}
@@ -139,7 +141,7 @@ func (c *Cookie) append(dst, sid []byte) []byte {
 	if !c.NoHTTPOnly {
 		dst = append(dst, "; HttpOnly"...)
 	}
-	if c.Secure {
+	if c.Secure || secure {
 		dst = append(dst, "; Secure"...)
 	}
 	if c.Partitioned {

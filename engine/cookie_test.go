@@ -38,7 +38,7 @@ func TestCookieAppend(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			require.NoError(t, c.cookie.check())
-			require.Equal(t, "x\r\nSet-Cookie: "+c.want+"\r\n", string(c.cookie.append([]byte("x\r\n"), []byte(sid))))
+			require.Equal(t, "x\r\nSet-Cookie: "+c.want+"\r\n", string(c.cookie.append([]byte("x\r\n"), []byte(sid), false)))
 			got, err := http.ParseSetCookie(c.want)
 			require.NoError(t, err)
 			require.Equal(t, sid, got.Value)
@@ -47,7 +47,7 @@ func TestCookieAppend(t *testing.T) {
 	}
 	var none *Cookie
 	require.NoError(t, none.check())
-	require.Nil(t, none.append(nil, []byte(sid)))
+	require.Nil(t, none.append(nil, []byte(sid), false))
 }
 
 // The value is that of encodeURIComponent, so no id can end it.
@@ -105,7 +105,7 @@ func TestCookieCheck(t *testing.T) {
 	for field, row := range rows {
 		for _, c := range row.good {
 			require.NoError(t, c.check(), "%+v", c)
-			out := string(c.append(nil, []byte("a\r\nb;c")))
+			out := string(c.append(nil, []byte("a\r\nb;c"), false))
 			require.Equal(t, 1, strings.Count(out, "\r\n"), "%q", out)
 		}
 		for _, c := range row.bad {
@@ -119,5 +119,5 @@ func TestCookieCheck(t *testing.T) {
 func TestCookieAllocs(t *testing.T) {
 	c := Cookie{MaxAge: time.Hour, Expires: time.Unix(2e9, 0), Domain: "a", Secure: true, Priority: "Low"}
 	sid, dst := []byte("0123456789abcdef;"), make([]byte, 0, 512)
-	require.Zero(t, testing.AllocsPerRun(100, func() { dst = c.append(dst[:0], sid) }))
+	require.Zero(t, testing.AllocsPerRun(100, func() { dst = c.append(dst[:0], sid, false) }))
 }

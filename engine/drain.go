@@ -150,6 +150,8 @@ func (s *Server) CloseSessions() {
 			(*httpConn)(o).closeIdle()
 		case *preambleAlarm:
 			(*preamble)(o).leave()
+		default:
+			loop.HurryTLS(owner, firstRequest)
 		}
 	})
 }
@@ -186,6 +188,8 @@ func (s *Server) endConnections() {
 			(*httpConn)(o).closeIdle()
 		case *preambleAlarm:
 			(*preamble)(o).leave()
+		default:
+			loop.HurryTLS(owner, firstRequest)
 		}
 	})
 }

@@ -24,6 +24,7 @@ type exchange struct {
 	method    method
 	minor     int
 	keepAlive bool
+	secure    bool // came over TLS
 	octets    bool // the body is application/octet-stream
 	oldIE     bool // wants X-XSS-Protection: 0
 	foreign   bool // the answer is a middleware's own

@@ -34,7 +34,7 @@ func (s *Server) trusts(a netip.Addr) bool {
 
 // newRequest is r as callbacks see it. It borrows r.
 func (s *Server) newRequest(r *httpparse.Request, c *loop.Conn) *Request {
-	return &Request{http: r, remote: s.clientAddr(r, c)}
+	return &Request{http: r, remote: s.clientAddr(r, c), conn: c}
 }
 
 // clientAddr is the address of who sent r: the connection's other end, or whom
@@ -302,7 +302,11 @@ const (
 
 // schemeOf is the scheme of r as far as is known. It borrows r.
 func (s *Server) schemeOf(r *httpparse.Request, c *loop.Conn) scheme {
-	if !s.trusts(c.RemoteAddr().Addr()) {
+	switch {
+	case s.trusts(c.RemoteAddr().Addr()):
+	case c.Secure():
+		return schemeHTTPS
+	default:
 		return schemeUnknown
 	}
 	chain := s.proxyChain(r)

@@ -118,7 +118,7 @@ func (h *httpConn) openPolling(r *httpparse.Request, a *admission) {
 	session.setTransport(t)
 	session.startHeartbeat()
 	if cookie := s.options.Cookie; cookie != nil {
-		x.okay = cookie.append(x.okay, []byte(session.ID()))
+		x.okay = cookie.append(x.okay, []byte(session.ID()), x.secure)
 	}
 	x.okay = appendHeaderLines(x.okay, a.headers)
 	h.tellHeaders(r)

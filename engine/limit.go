@@ -29,6 +29,8 @@ const (
 	LimitConnsPerIP                       // the same
 	LimitConnRate                         // the same
 	LimitProxyHeader                      // a connection was closed that does not say for whom it is, see ProxyListener
+	LimitTLSHandshakes                    // a connection was closed at the first message of its TLS handshake
+	LimitTLSHandshakeTimeout              // a connection was closed inside its TLS handshake
 	LimitHandshakeRate                    // a handshake was refused
 	LimitRequestLine                      // a request was refused
 	LimitHeaderBytes                      // the same; trailers of a chunked body, too
@@ -68,6 +70,8 @@ var limitNames = [NumLimits]string{
 	LimitConnsPerIP:          "conns_per_ip",
 	LimitConnRate:            "conn_rate",
 	LimitProxyHeader:         "proxy_header",
+	LimitTLSHandshakes:       "tls_handshakes",
+	LimitTLSHandshakeTimeout: "tls_handshake_timeout",
 	LimitHandshakeRate:       "handshake_rate",
 	LimitRequestLine:         "request_line",
 	LimitHeaderBytes:         "header_bytes",

@@ -66,10 +66,12 @@ func TestLimits(t *testing.T) {
 		sockets  bool     // needs a real listener: TestConnLimits
 	}
 	rows := map[Limit]row{
-		LimitConns:       {sockets: true},
-		LimitConnsPerIP:  {sockets: true},
-		LimitConnRate:    {sockets: true},
-		LimitProxyHeader: {sockets: true}, // a listener of its own: TestProxyHeaderRefused
+		LimitConns:               {sockets: true},
+		LimitConnsPerIP:          {sockets: true},
+		LimitConnRate:            {sockets: true},
+		LimitProxyHeader:         {sockets: true}, // a listener of its own: TestProxyHeaderRefused
+		LimitTLSHandshakes:       {sockets: true}, // TestTLSLimits
+		LimitTLSHandshakeTimeout: {sockets: true},
 		LimitHandshakeRate: {options: Options{HandshakeRate: 1, Exempt: nobody},
 			commands: append(strings.Split(strings.Repeat(hsPolling+"|", 10), "|")[:10], hsPolling+" show=Retry-After"),
 			prints:   "429 [Retry-After: 1] Too Many Requests"},

@@ -218,6 +218,16 @@ type Options struct {
 	// it was quiet, ten seconds' worth at once. More are closed at once. Zero
 	// means 200.
 	ConnRate int
+	// TLS is how to speak TLS, on the listeners that ServeTLS is given. Nil
+	// means not at all.
+	TLS *TLS
+	// MaxTLSHandshakes is the limit of TLS handshakes under way, from the
+	// client's first message on; beyond, connections are closed. Zero means
+	// 4,096.
+	MaxTLSHandshakes int
+	// TLSHandshakeTimeout is how long a TLS handshake may take, from when its
+	// connection was accepted. Zero means 10 seconds.
+	TLSHandshakeTimeout time.Duration
 	// HandshakeRate is how many sessions a second one such address may begin,
 	// or try to; if it was quiet, ten seconds' worth at once. More are told 429
 	// and when to come again. Zero means 100.
@@ -272,8 +282,8 @@ type Options struct {
 	// packet is a record.
 	Debug func(scope string) *slog.Logger
 	// Logger hears of panics in callbacks and of trouble in the process, not
-	// of what clients do, but for the limits they meet: of those, at most once
-	// a second in sum. Nil means slog.Default.
+	// of what clients do, but for the limits they meet and TLS handshakes that
+	// fail: of those, at most once a second in sum. Nil means slog.Default.
 	Logger *slog.Logger
 }
 

@@ -44,6 +44,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDuration(&o.ForeignUpgradeTimeout, time.Second)
 	setDuration(&o.AdmitTimeout, 10*time.Second)
 	setDuration(&o.FirstRequestTimeout, 30*time.Second)
+	setDuration(&o.TLSHandshakeTimeout, loop.DefaultTLSTimeout)
 	setInt := func(n *int, value int) {
 		if *n == 0 {
 			*n = value
@@ -59,6 +60,7 @@ func (o Options) withDefaults() (Options, error) {
 	setInt(&o.MaxConnsPerIP, loop.DefaultConnsPerIP)
 	setInt(&o.ConnRate, loop.DefaultConnRate)
 	setInt(&o.HandshakeRate, 100)
+	setInt(&o.MaxTLSHandshakes, loop.DefaultTLSHandshakes)
 	setInt(&o.MaxPolls, 100_000)
 	setInt(&o.MaxUpgrades, 10_000)
 	setInt(&o.MaxQueue, 8<<20)
@@ -105,6 +107,10 @@ func (o *Options) own() {
 		c := *o.Cookie
 		o.Cookie = &c
 	}
+	if o.TLS != nil {
+		t := *o.TLS
+		o.TLS = &t
+	}
 	if o.PerMessageDeflate != nil {
 		d := *o.PerMessageDeflate
 		o.PerMessageDeflate = &d
@@ -133,6 +139,7 @@ func (o Options) check() error {
 		{"BodyTimeout", o.BodyTimeout}, {"IdleTimeout", o.IdleTimeout},
 		{"CloseTimeout", o.CloseTimeout}, {"ForeignUpgradeTimeout", o.ForeignUpgradeTimeout},
 		{"AdmitTimeout", o.AdmitTimeout}, {"FirstRequestTimeout", o.FirstRequestTimeout},
+		{"TLSHandshakeTimeout", o.TLSHandshakeTimeout},
 	} {
 		if d.value < time.Millisecond {
 			return bad("%s of %v is below one millisecond", d.name, d.value)
@@ -150,6 +157,7 @@ func (o Options) check() error {
 		{"MaxHeaders", o.MaxHeaders}, {"MaxPipelined", o.MaxPipelined},
 		{"MaxQueue", o.MaxQueue}, {"MaxQueuePackets", o.MaxQueuePackets},
 		{"MaxConnsPerIP", o.MaxConnsPerIP}, {"ConnRate", o.ConnRate}, {"HandshakeRate", o.HandshakeRate},
+		{"MaxTLSHandshakes", o.MaxTLSHandshakes},
 		{"MaxPolls", o.MaxPolls}, {"MaxUpgrades", o.MaxUpgrades}, {"MaxAdmitting", o.MaxAdmitting},
 	} {
 		if n.value < 1 {
@@ -211,6 +219,11 @@ func (o Options) check() error {
 			return bad("CORS: %v", err)
 		}
 	}
+	if o.TLS != nil {
+		if err := o.TLS.check(); err != nil {
+			return bad("TLS: %v", err)
+		}
+	}
 	if o.Cookie != nil {
 		if err := o.Cookie.check(); err != nil {
 			return bad("Cookie: %v", err)
@@ -239,7 +252,7 @@ const maxTick = 50 * time.Millisecond
 // tick is the step of the timing wheels: a twentieth of the shortest timeout,
 // so that deadlines are met within 5 %, or 10 ms where that is more.
 func (o *Options) tick() time.Duration {
-	shortest := min(o.PingInterval, o.PingTimeout, o.UpgradeTimeout, o.HeaderTimeout, o.BodyTimeout, o.IdleTimeout, o.CloseTimeout, o.AdmitTimeout, o.FirstRequestTimeout)
+	shortest := min(o.PingInterval, o.PingTimeout, o.UpgradeTimeout, o.HeaderTimeout, o.BodyTimeout, o.IdleTimeout, o.CloseTimeout, o.AdmitTimeout, o.FirstRequestTimeout, o.TLSHandshakeTimeout)
 	// Nobody waits for the end of a foreign upgrade: that may be late by half.
 	return max(10*time.Millisecond, min(shortest/20, o.ForeignUpgradeTimeout/2, maxTick))
 }

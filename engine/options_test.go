@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -18,6 +19,7 @@ import (
 func TestOptions(t *testing.T) {
 	logger := slog.New(slog.DiscardHandler)
 	durations := []any{time.Millisecond - 1, -time.Second}
+	certified := &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil }}
 	rows := map[string]struct {
 		zero any
 		kept []any
@@ -86,6 +88,17 @@ func TestOptions(t *testing.T) {
 		"TrustUnixSockets":    {false, []any{true}, nil},
 		"ClientHeader":        {"", []any{"X-Forwarded-For", "Forwarded", "X-Real-IP"}, []any{"Via", "forwarded"}},
 		"FirstRequestTimeout": {30 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"TLS": {(*TLS)(nil), []any{&TLS{Config: certified}, &TLS{Config: certified, MinVersion: tls.VersionTLS13}},
+			[]any{
+				&TLS{}, &TLS{Config: &tls.Config{}}, &TLS{CertFile: "cert.pem"}, &TLS{KeyFile: "key.pem"},
+				&TLS{CertFile: "no such file", KeyFile: "no such file"}, &TLS{Config: certified, ClientCAFile: "no such file"},
+				&TLS{Config: certified, MinVersion: tls.VersionTLS11}, &TLS{Config: certified, MinVersion: tls.VersionTLS13 + 1},
+				&TLS{Config: &tls.Config{GetCertificate: certified.GetCertificate, MinVersion: tls.VersionTLS10}},
+				&TLS{Config: certified, ClientAuth: -1}, &TLS{Config: certified, ClientAuth: tls.RequireAndVerifyClientCert + 1},
+				&TLS{Config: certified, ClientAuth: tls.VerifyClientCertIfGiven},
+			}},
+		"MaxTLSHandshakes":    {4096, []any{1, 1 << 20}, []any{-1}},
+		"TLSHandshakeTimeout": {10 * time.Second, []any{time.Millisecond, time.Hour}, durations},
 
 		"Logger": {slog.Default(), []any{logger}, nil},
 	}
@@ -152,6 +165,7 @@ func TestTick(t *testing.T) {
 		{func(o *Options) { o.BodyTimeout = 400 * time.Millisecond }, 20 * time.Millisecond},
 		{func(o *Options) { o.IdleTimeout = 400 * time.Millisecond }, 20 * time.Millisecond},
 		{func(o *Options) { o.FirstRequestTimeout = 400 * time.Millisecond }, 20 * time.Millisecond},
+		{func(o *Options) { o.TLSHandshakeTimeout = 400 * time.Millisecond }, 20 * time.Millisecond},
 		{func(o *Options) { o.CloseTimeout = time.Millisecond }, 10 * time.Millisecond},
 	} {
 		var o Options

@@ -172,7 +172,7 @@ func (p *polling) arrived(x *exchange) (receiving bool) {
 		d.Debug("request", "session", p.session.ID(), "post", x.method == methodPOST)
 	}
 	if cookie := p.session.server.options.Cookie; cookie != nil && cookie.EveryResponse {
-		x.okay = append(cookie.append(nil, []byte(p.session.ID())), x.okay...)
+		x.okay = append(cookie.append(nil, []byte(p.session.ID()), x.secure), x.okay...)
 	}
 	switch x.method {
 	case methodGET:

@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"crypto/tls"
 	"net/http"
 	"net/netip"
 
 	"turbine/httpparse"
+	"turbine/loop"
 )
 
 // Request is a request as callbacks see it. Unless a callback's comment says
@@ -12,13 +14,15 @@ import (
 type Request struct {
 	http      *httpparse.Request
 	remote    netip.AddrPort
-	admission *admission // while the application decides; else nil
+	admission *admission           // while the application decides; else nil
+	conn      *loop.Conn           // nil in a clone
+	tls       *tls.ConnectionState // nil until asked for
 }
 
 // Clone returns a copy that may be kept, and read on any goroutine. It has no
 // Later.
 func (r *Request) Clone() *Request {
-	return &Request{http: cloneHTTP(r.http), remote: r.remote}
+	return &Request{http: cloneHTTP(r.http), remote: r.remote, tls: r.TLS()}
 }
 
 func cloneHTTP(r *httpparse.Request) *httpparse.Request {
@@ -78,3 +82,13 @@ func (r *Request) Headers() http.Header {
 // where that is one of Options.TrustedProxies, the one that it speaks for, with
 // port 0 if it does not say the port.
 func (r *Request) RemoteAddr() netip.AddrPort { return r.remote }
+
+// TLS is the state of the connection's TLS, with the client's certificate if it
+// has shown one; nil on a plain connection, also where a proxy in front speaks
+// TLS. It may be kept.
+func (r *Request) TLS() *tls.ConnectionState {
+	if r.tls == nil && r.conn != nil {
+		r.tls = r.conn.TLS()
+	}
+	return r.tls
+}

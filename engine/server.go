@@ -37,6 +37,7 @@ type Server struct {
 
 	handshakes *peers.Rates   // by address, of all loops
 	exempt     peers.Networks // Options.Exempt, and the trusted proxies
+	tls        *serverTLS     // nil without Options.TLS
 	debug      debugLoggers
 
 	anyOrigin         bool         // pages from everywhere are let in
@@ -86,6 +87,9 @@ func New(o Options, e Events) (*Server, error) {
 		if d.Threshold == 0 {
 			s.deflateThreshold = defaultThreshold
 		}
+	}
+	if err := s.newTLS(); err != nil {
+		return nil, err
 	}
 	if len(filled.Middleware) > 0 {
 		s.middleware = middlewareEnd
@@ -254,6 +258,7 @@ type Stats struct {
 	Queued    int64          // bytes that wait for clients, as Options.QueueBudget counts them
 	Closed    [reasons]int64 // sessions that have ended since the start, by Reason
 	Forbidden int64          // requests refused for their Origin or by Options.Bind, since the start
+	TLS       TLSStats       // of the connections of ServeTLS
 
 	// Limits is how often each limit was met since the start:
 	//
@@ -273,6 +278,9 @@ func (s *Server) Stats() (total Stats) {
 		for reason := range total.Closed {
 			total.Closed[reason] += shard.closed[reason].Load()
 		}
+	}
+	if s.tls != nil {
+		total.TLS = s.tls.loops.Stats()
 	}
 	for limit := range total.Limits {
 		total.Limits[limit] = s.meter.counts[limit].Load()

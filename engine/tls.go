@@ -1,0 +1,233 @@
+package engine
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"turbine/loop"
+)
+
+// TLS is how a server speaks TLS itself, on the event loops: TLS 1.2 and 1.3,
+// HTTP/1.1 in it.
+type TLS struct {
+	// CertFile and KeyFile are PEM files: the server's certificate, those of
+	// the authorities in between behind it, and its key. ReloadTLS reads them
+	// again. Empty means that Config has the certificates.
+	CertFile, KeyFile string
+	// ClientCAFile is a PEM file with the certificates of authorities whose
+	// clients are let in. ReloadTLS reads it again. Empty means Config.ClientCAs.
+	ClientCAFile string
+	// ClientAuth says whether clients are asked for a certificate. Zero means
+	// Config.ClientAuth; if that is zero, too, and there is a ClientCAFile, it
+	// means tls.RequireAndVerifyClientCert. Request.TLS has what was shown.
+	ClientAuth tls.ClientAuthType
+	// MinVersion is the oldest version of the protocol that is spoken,
+	// tls.VersionTLS12 or newer. Zero means Config.MinVersion, or 1.2.
+	MinVersion uint16
+	// Config is for all else; it is copied. GetCertificate and
+	// GetConfigForClient may wait for something, up to TLSHandshakeTimeout.
+	// What GetConfigForClient returns is used instead of all here, so it should
+	// have "http/1.1" for its only protocol. The keys of session tickets are kept
+	// over reloads; other processes know them only if they are set here, or in
+	// what GetConfigForClient returns. Nil means a config with nothing set.
+	Config *tls.Config
+}
+
+// TLSStats are the figures of TLS handshakes since New.
+type TLSStats = loop.TLSStats
+
+// serverTLS is the TLS of a Server.
+type serverTLS struct {
+	options *TLS
+	loops   *loop.TLS
+	// base is what every handshake begins with. It keeps the keys of session
+	// tickets, and has the current config chosen, so a client may go on with a
+	// session from before a reload.
+	base    *tls.Config
+	current atomic.Pointer[tls.Config]
+	reload  sync.Mutex // for who sets current
+	accept  func(*loop.Conn) loop.Handler
+}
+
+// http11 is what is spoken in TLS: who offers other protocols alone is refused.
+var http11 = []string{"http/1.1"}
+
+// check is for Options.TLS.
+func (o *TLS) check() error {
+	switch {
+	case (o.CertFile == "") != (o.KeyFile == ""):
+		return errors.New("CertFile and KeyFile go together")
+	case o.MinVersion != 0 && o.MinVersion < tls.VersionTLS12, o.Config != nil && o.Config.MinVersion != 0 && o.Config.MinVersion < tls.VersionTLS12:
+		return errors.New("MinVersion is below 1.2")
+	case o.MinVersion > tls.VersionTLS13:
+		return fmt.Errorf("MinVersion %#x is unknown", o.MinVersion)
+	case o.ClientAuth < 0 || o.ClientAuth > tls.RequireAndVerifyClientCert:
+		return fmt.Errorf("unknown ClientAuth %d", o.ClientAuth)
+	case o.CertFile == "" && !hasCertificate(o.Config):
+		return errors.New("no certificate: set CertFile and KeyFile, or Certificates, GetCertificate or GetConfigForClient of Config")
+	case o.needsAuthority() && o.ClientCAFile == "" && (o.Config == nil || o.Config.ClientCAs == nil && o.Config.GetConfigForClient == nil):
+		return errors.New("clients cannot be verified without ClientCAFile or Config.ClientCAs")
+	}
+	return nil
+}
+
+func hasCertificate(c *tls.Config) bool {
+	return c != nil && (len(c.Certificates) > 0 || c.GetCertificate != nil || c.GetConfigForClient != nil)
+}
+
+// clientAuth is ClientAuth with its default.
+func (o *TLS) clientAuth() tls.ClientAuthType {
+	auth := o.ClientAuth
+	if auth == tls.NoClientCert && o.Config != nil {
+		auth = o.Config.ClientAuth
+	}
+	if auth == tls.NoClientCert && o.ClientCAFile != "" {
+		auth = tls.RequireAndVerifyClientCert
+	}
+	return auth
+}
+
+func (o *TLS) needsAuthority() bool { return o.clientAuth() >= tls.VerifyClientCertIfGiven }
+
+// newTLS reads the files of Options.TLS.
+func (s *Server) newTLS() error {
+	o := s.options.TLS
+	if o == nil {
+		return nil
+	}
+	t := &serverTLS{options: o, base: &tls.Config{}} // #nosec G402 -- MinVersion follows
+	if o.Config != nil {
+		t.base = o.Config.Clone()
+	}
+	t.base.NextProtos = http11
+	t.base.ClientAuth = o.clientAuth()
+	if o.MinVersion != 0 {
+		t.base.MinVersion = o.MinVersion
+	}
+	if t.base.MinVersion == 0 {
+		t.base.MinVersion = tls.VersionTLS12
+	}
+	if get := t.base.GetCertificate; get != nil {
+		t.base.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			defer loop.LetOthers(hello)()
+			return get(hello)
+		}
+	}
+	if err := t.load(s.options.Logger); err != nil {
+		return fmt.Errorf("%w: TLS: %w", ErrOptions, err)
+	}
+	own := t.base.GetConfigForClient
+	t.base.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if own != nil {
+			goOn := loop.LetOthers(hello)
+			config, err := own(hello)
+			goOn()
+			if config != nil || err != nil {
+				return config, err
+			}
+		}
+		return t.current.Load(), nil
+	}
+	t.loops = loop.NewTLS(loop.TLSOptions{
+		Config: t.base, Timeout: s.options.TLSHandshakeTimeout, MaxHandshakes: s.options.MaxTLSHandshakes,
+		Plain: answerPlain, Met: s.metTLS, Logger: s.options.Logger,
+	})
+	t.accept = t.loops.Accept(s.Accept)
+	s.tls = t
+	return nil
+}
+
+// load reads the files. Without an error, handshakes that begin now use what was
+// read.
+func (t *serverTLS) load(logger *slog.Logger) error {
+	c := t.base.Clone()
+	c.GetConfigForClient = nil
+	if err := t.options.read(c, logger); err != nil {
+		return err
+	}
+	t.current.Store(c)
+	return nil
+}
+
+// ReloadTLS reads the files of Options.TLS again. TLS handshakes that begin from
+// now on use what they hold; connections go on, and clients may go on with
+// sessions of before. With an error all is as it was. Safe from any goroutine.
+func (s *Server) ReloadTLS() error {
+	if s.tls == nil {
+		return errNoTLS
+	}
+	s.tls.reload.Lock()
+	defer s.tls.reload.Unlock()
+	if err := s.tls.load(s.options.Logger); err != nil {
+		return fmt.Errorf("engine: reload TLS: %w", err)
+	}
+	return nil
+}
+
+var errNoTLS = errors.New("engine: Options.TLS is not set")
+
+// AcceptTLS is Accept for a connection that is to speak TLS, which Options.TLS
+// has to be set for.
+func (s *Server) AcceptTLS(c *loop.Conn) loop.Handler {
+	h := s.tls.accept(c)
+	if s.phase.ending() { // accepted just before the end
+		c.HurryTLS(firstRequest)
+	}
+	return h
+}
+
+// ListenAndServeTLS is ListenAndServe with TLS, as Options.TLS says.
+func (s *Server) ListenAndServeTLS(address string) error {
+	l, err := Listen(address)
+	if err != nil {
+		return err
+	}
+	return s.ServeTLS(l)
+}
+
+// ServeTLS is Serve with TLS, as Options.TLS says.
+func (s *Server) ServeTLS(l net.Listener) error {
+	if s.tls == nil {
+		_ = l.Close()
+		return errNoTLS
+	}
+	return s.serve(l, s.AcceptTLS)
+}
+
+// metTLS is told of connections that met a limit before their handshake was
+// done, on their loop. Who says nothing at all is idle.
+func (s *Server) metTLS(l *loop.Loop, limit loop.TLSLimit) {
+	switch limit {
+	case loop.TLSHandshakes:
+		s.met(LimitTLSHandshakes, l)
+	case loop.TLSTimeout:
+		s.met(LimitTLSHandshakeTimeout, l)
+	case loop.TLSSilence:
+		s.met(LimitIdleTimeout, l)
+	}
+}
+
+// answerPlain is what a client is told that speaks HTTP where TLS is spoken, nil
+// for who speaks something else. It borrows first.
+func answerPlain(first []byte) []byte {
+	for _, method := range plainMethods {
+		if bytes.HasPrefix(first, method) {
+			return plainAnswer
+		}
+	}
+	return nil
+}
+
+var (
+	plainMethods = [][]byte{
+		[]byte("GET /"), []byte("POST "), []byte("HEAD "), []byte("OPTIO"), []byte("PUT /"), []byte("DELET"), []byte("PATCH"), []byte("CONNE"),
+	}
+	plainAnswer = []byte("HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
+		"Client sent an HTTP request to an HTTPS server.\n")
+)
