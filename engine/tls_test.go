@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -761,4 +762,37 @@ func TestShutdownInsideTLSHandshakes(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	require.NoError(t, s.Shutdown(ctx))
+}
+
+// A proxy says whom it speaks for ahead of TLS, in one piece with it or not.
+func TestTLSBehindProxyHeader(t *testing.T) {
+	remote := make(chan string, 10)
+	s := secure(t, engine.Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, engine.Events{
+		Admit: func(r *engine.Request) error {
+			remote <- fmt.Sprint(r.RemoteAddr(), r.TLS() != nil)
+			return nil
+		},
+	})
+	address := s.serveOn(func(l net.Listener) error { return s.ServeTLS(engine.ProxyListener(l)) })
+	for _, size := range []int{1, 20, 10_000} {
+		raw, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = raw.Close() })
+		c := tls.Client(&splitConn{&prefixed{raw, []byte("PROXY TCP4 203.0.113.7 203.0.113.9 4711 443\r\n")}, size}, s.config())
+		newWire(c).handshake(t)
+		require.Equal(t, "203.0.113.7:4711 true", <-remote)
+	}
+}
+
+// prefixed writes something ahead of all else, together with what is first.
+type prefixed struct {
+	net.Conn
+	prefix []byte
+}
+
+func (p *prefixed) Write(b []byte) (int, error) {
+	n := len(p.prefix)
+	sent, err := p.Conn.Write(append(p.prefix, b...))
+	p.prefix = nil
+	return max(sent-n, 0), err
 }

@@ -126,7 +126,7 @@ func (c *Conn) setRemote(a netip.AddrPort) {
 // borrowed, at once, unless the connection is over: for a handler that has found
 // out what the bytes behind its own are for.
 func (c *Conn) HandOn(h Handler, p []byte) {
-	c.handler = h
+	c.SetHandler(h)
 	if len(p) > 0 && c.state == connOpen {
 		h.Data(p)
 	}
