@@ -34,6 +34,7 @@ const (
 	vgDraw         = "gonum.org/v1/plot/vg/draw"
 	vg             = "gonum.org/v1/plot/vg"
 	vgSVG          = "gonum.org/v1/plot/vg/vgsvg"
+	fsNotify       = "github.com/fsnotify/fsnotify"
 	procfs         = "github.com/prometheus/procfs"
 	proxyProto     = "github.com/pires/go-proxyproto"
 	klauspostFlate = "github.com/klauspost/compress/flate"
@@ -50,7 +51,7 @@ const (
 
 // layers is the picture. A package that is not in it has no place in the house.
 var layers = map[string]layer{
-	".":                    {[]string{"engine"}, []string{kongFlags, memLimit, sdActivation, sdDaemon, tableFlip}},
+	".":                    {[]string{"engine"}, []string{fsNotify, kongFlags, memLimit, sdActivation, sdDaemon, tableFlip}},
 	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/invariants", "internal/peers"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib, proxyProto}},
 	"engine/packet":        {},
 	"httpparse":            {},
@@ -61,7 +62,7 @@ var layers = map[string]layer{
 	"internal/invariants":  {},
 	"internal/peers":       {},
 	"internal/certs":       {nil, []string{testify}}, // for tests
-	"internal/requests":    {}, // a table for tests
+	"internal/requests":    {},                       // a table for tests
 	"internal/chaos":       {[]string{"bench/load", "bench/usage", "wsframe"}, []string{gobwas, hdrHistogram, kongFlags, procfs}},
 	"internal/e2e":         {}, // starts the binary
 	"internal/e2e/testapp": {[]string{"engine"}, nil},

@@ -21,6 +21,7 @@ type place struct {
 	given string // by --addr; empty for systemd's sockets, which are not ours to remove
 	fresh bool   // this process has made it
 	proxy bool   // its clients come through proxies that speak the PROXY protocol
+	tls   bool   // it speaks TLS
 }
 
 // own says whether the file of a Unix socket ends with this process: not if
@@ -45,10 +46,22 @@ func (p *place) isCalled(name string) bool { return name == p.given || name == p
 
 // serve serves clients of the place until the server ends.
 func (p *place) serve(server *engine.Server) error {
+	l := p.Listener
 	if p.proxy {
-		return server.Serve(engine.ProxyListener(p.Listener))
+		l = engine.ProxyListener(l)
 	}
-	return server.Serve(p.Listener)
+	if p.tls {
+		return server.ServeTLS(l)
+	}
+	return server.Serve(l)
+}
+
+// closeAll takes back what listen has done.
+func closeAll(places []*place) {
+	for _, p := range places {
+		p.own(p.fresh)
+		_ = p.Close()
+	}
 }
 
 // listen listens on all addresses, or inherits the listeners of the process
@@ -56,10 +69,7 @@ func (p *place) serve(server *engine.Server) error {
 func (p *process) listen(f *listenFlags, addresses []string) (places []*place, err error) {
 	defer func() {
 		if err != nil {
-			for _, place := range places {
-				place.own(place.fresh)
-				_ = place.Close()
-			}
+			closeAll(places)
 		}
 	}()
 	if places, err = p.activated(); err != nil {

@@ -63,6 +63,7 @@ type flags struct {
 	Version         kong.VersionFlag `env:"-" help:"Print the version and exit."`
 
 	listenFlags `group:"Listening:"`
+	tlsFlags    `group:"TLS:"`
 	limitFlags  `group:"Limits:"`
 }
 
@@ -132,6 +133,9 @@ func newServer(f *flags, debug func(string) *slog.Logger) (*engine.Server, error
 	if err := f.applyListening(&o); err != nil {
 		return nil, err
 	}
+	if err := f.applyTLS(&o); err != nil {
+		return nil, err
+	}
 	if f.BindIP {
 		o.Bind = engine.BindIP
 	}
@@ -192,8 +196,12 @@ func serve(server *engine.Server, f *flags, stdout io.Writer) error {
 		return err
 	}
 	defer process.stop()
-	places, err := process.listen(&f.listenFlags, f.Addr)
+	places, err := process.listen(&f.listenFlags, f.addresses())
 	if err != nil {
+		return err
+	}
+	if err := f.markTLS(places); err != nil {
+		closeAll(places)
 		return err
 	}
 	signals := make(chan os.Signal, 2)
@@ -201,6 +209,7 @@ func serve(server *engine.Server, f *flags, stdout io.Writer) error {
 	defer signal.Stop(signals)
 	signal.Ignore(syscall.SIGPIPE) // a collector of logs that ends must not end the server
 	defer logFigures(server)()
+	defer watchCerts(server, f.files())()
 
 	if f.AnyOrigin || slices.Contains(f.CORSOrigin, "*") {
 		slog.Warn("pages of every origin may connect, with the cookies of who looks at them")
@@ -240,6 +249,9 @@ func readyLine(places []*place, loops int, limit uint64, sessions int) string {
 	names := make([]string, len(places))
 	for i, p := range places {
 		names[i] = p.String()
+		if p.tls {
+			names[i] += " (TLS)"
+		}
 	}
 	return fmt.Sprintf("turbine: listening on %s with %s (descriptor limit %d, room for %d sessions)",
 		strings.Join(names, ", "), plural(engine.LoopCount(loops), "loop"), limit, sessions)

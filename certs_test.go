@@ -1,0 +1,272 @@
+package main
+
+import (
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"turbine/internal/certs"
+
+	"github.com/stretchr/testify/require"
+)
+
+// readings is a reloader that remembers what the files held when it was asked.
+type readings struct {
+	files []string
+
+	mu   sync.Mutex
+	held []string
+	bad  string // what it takes for an error
+}
+
+func (r *readings) ReloadTLS() error {
+	all := ""
+	for _, file := range r.files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		all += string(text)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if all == r.bad {
+		return errors.New("bad pair")
+	}
+	r.held = append(r.held, all)
+	return nil
+}
+
+func (r *readings) last() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.held) == 0 {
+		return ""
+	}
+	return r.held[len(r.held)-1]
+}
+
+func (r *readings) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.held)
+}
+
+func (r *readings) expect(t *testing.T, text string) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); r.last() != text; time.Sleep(5 * time.Millisecond) {
+		require.True(t, time.Now().Before(end), "%q, want %q", r.last(), text)
+	}
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+}
+
+// link makes path a symbolic link to target in one step, as those do who replace
+// what others read.
+func link(t *testing.T, target, path string) {
+	t.Helper()
+	require.NoError(t, os.Symlink(target, path+".new"))
+	require.NoError(t, os.Rename(path+".new", path))
+}
+
+// However the files change, they are read again, and once only.
+func TestCertificatesThatChange(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		at     string // the file's directory as the server knows it
+		before func(t *testing.T, dir string)
+		change func(t *testing.T, dir string)
+	}{
+		{"written", "", nil, func(t *testing.T, dir string) {
+			write(t, filepath.Join(dir, "cert"), "new ")
+			write(t, filepath.Join(dir, "key"), "pair")
+		}},
+		{"renamed", "", nil, func(t *testing.T, dir string) {
+			for name, text := range map[string]string{"cert": "new ", "key": "pair"} {
+				write(t, filepath.Join(dir, name+"~"), text)
+				require.NoError(t, os.Rename(filepath.Join(dir, name+"~"), filepath.Join(dir, name)))
+			}
+		}},
+		{"removed and made", "", nil, func(t *testing.T, dir string) {
+			for name, text := range map[string]string{"cert": "new ", "key": "pair"} {
+				require.NoError(t, os.Remove(filepath.Join(dir, name)))
+				write(t, filepath.Join(dir, name), text)
+			}
+		}},
+		{"a volume of Kubernetes", "", func(t *testing.T, dir string) {
+			require.NoError(t, os.Mkdir(filepath.Join(dir, "..1"), 0o700))
+			for name, text := range map[string]string{"cert": "old ", "key": "pair"} {
+				require.NoError(t, os.Rename(filepath.Join(dir, name), filepath.Join(dir, "..1", name)))
+				write(t, filepath.Join(dir, "..1", name), text)
+				link(t, filepath.Join("..data", name), filepath.Join(dir, name))
+			}
+			link(t, "..1", filepath.Join(dir, "..data"))
+		}, func(t *testing.T, dir string) {
+			require.NoError(t, os.Mkdir(filepath.Join(dir, "..2"), 0o700))
+			write(t, filepath.Join(dir, "..2", "cert"), "new ")
+			write(t, filepath.Join(dir, "..2", "key"), "pair")
+			link(t, "..2", filepath.Join(dir, "..data"))
+			require.NoError(t, os.RemoveAll(filepath.Join(dir, "..1")))
+		}},
+		{"a directory behind a link", "current", func(t *testing.T, dir string) {
+			require.NoError(t, os.Mkdir(filepath.Join(dir, "1"), 0o700))
+			write(t, filepath.Join(dir, "1", "cert"), "old ")
+			write(t, filepath.Join(dir, "1", "key"), "pair")
+			link(t, filepath.Join(dir, "1"), filepath.Join(dir, "current"))
+		}, func(t *testing.T, dir string) {
+			require.NoError(t, os.Mkdir(filepath.Join(dir, "2"), 0o700))
+			write(t, filepath.Join(dir, "2", "cert"), "new ")
+			write(t, filepath.Join(dir, "2", "key"), "pair")
+			link(t, filepath.Join(dir, "2"), filepath.Join(dir, "current"))
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			write(t, filepath.Join(dir, "cert"), "old ")
+			write(t, filepath.Join(dir, "key"), "pair")
+			if c.before != nil {
+				c.before(t, dir)
+			}
+			at := filepath.Join(dir, c.at)
+			r := &readings{files: []string{filepath.Join(at, "cert"), filepath.Join(at, "key")}}
+			stop := watchCerts(r, r.files)
+			defer stop()
+			c.change(t, dir)
+			r.expect(t, "new pair")
+			write(t, filepath.Join(dir, "something else"), "x") // is no reason to read them
+			write(t, filepath.Join(at, "cert"), "newer ")       // where they are now
+			r.expect(t, "newer pair")
+			require.LessOrEqual(t, r.count(), 4, "once for each change, or for each half of it")
+		})
+	}
+}
+
+// A pair that does not fit is tried once, and the next one when it is there.
+// SIGHUP tries in any case.
+func TestCertificatesThatAreBad(t *testing.T) {
+	dir := t.TempDir()
+	r := &readings{files: []string{filepath.Join(dir, "cert"), filepath.Join(dir, "key")}, bad: "half pair"}
+	write(t, r.files[0], "old ")
+	write(t, r.files[1], "pair")
+	w := &certWatch{server: r, files: r.files}
+	w.seen = w.sum()
+	tries := func() int {
+		before := w.seen
+		w.reload(false)
+		if w.seen == before {
+			return 0
+		}
+		return 1
+	}
+	require.Zero(t, tries(), "nothing has changed")
+	write(t, r.files[0], "half ")
+	require.Equal(t, 1, tries())
+	require.Zero(t, tries(), "it is known to be bad")
+	require.Zero(t, r.count())
+	require.NoError(t, os.Remove(r.files[0]))
+	require.Equal(t, 1, tries())
+	require.Zero(t, tries(), "it is known to be gone")
+	write(t, r.files[0], "good ")
+	require.Equal(t, 1, tries())
+	require.Equal(t, "good pair", r.last())
+	w.reload(true)
+	require.Equal(t, 2, r.count())
+
+	stop := watchCerts(r, r.files)
+	defer stop()
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	for end := time.Now().Add(20 * time.Second); r.count() < 3; time.Sleep(time.Millisecond) {
+		require.True(t, time.Now().Before(end))
+	}
+}
+
+// Without files there is nothing to watch, and SIGHUP means what it always does.
+func TestNoCertificatesToWatch(t *testing.T) { watchCerts(nil, nil)() }
+
+// What makes no sense is said when the program starts.
+func TestTLSFlags(t *testing.T) {
+	dir := t.TempDir()
+	authority := certs.New(t)
+	certFile, keyFile := authority.Issue(t, "localhost", nil).Write(t, dir)
+	otherKey := filepath.Join(dir, "other.pem")
+	write(t, otherKey, string(authority.Issue(t, "other", nil).Key))
+	empty := filepath.Join(dir, "empty.pem")
+	write(t, empty, "")
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--tls-cert", certFile}, "--tls-cert and --tls-key go together"},
+		{[]string{"--tls-key", keyFile}, "--tls-cert and --tls-key go together"},
+		{[]string{"--tls-addr", ":0"}, "--tls-addr and --tls-client-ca need --tls-cert and --tls-key"},
+		{[]string{"--tls-client-ca", certFile}, "--tls-addr and --tls-client-ca need --tls-cert and --tls-key"},
+		{[]string{"--tls-cert", "none.pem", "--tls-key", keyFile}, "certificate none.pem with key " + keyFile + ": open none.pem: no such file or directory"},
+		{[]string{"--tls-cert", certFile, "--tls-key", otherKey}, "tls: private key does not match public key"},
+		{[]string{"--tls-cert", empty, "--tls-key", keyFile}, "tls: failed to find any PEM data in certificate input"},
+		{[]string{"--tls-cert", keyFile, "--tls-key", certFile}, "PEM"},
+		{[]string{"--tls-cert", certFile, "--tls-key", keyFile, "--tls-client-ca", empty}, "authorities of clients: " + empty + ": no PEM certificate in it"},
+		{[]string{"--tls-cert", certFile, "--tls-key", keyFile}, ""},
+		{[]string{"--tls-cert", certFile, "--tls-key", keyFile, "--tls-client-ca", certFile, "--tls-client-auth", "optional", "--tls-min-version", "1.3"}, ""},
+	} {
+		f := parsed(t, c.args...)
+		_, err := newServer(&f, nil)
+		if c.want == "" {
+			require.NoError(t, err, "%q", c.args)
+			continue
+		}
+		require.ErrorContains(t, err, c.want, "%q", c.args)
+	}
+}
+
+// Which addresses speak TLS.
+func TestTLSAddresses(t *testing.T) {
+	for _, c := range []struct {
+		args   []string
+		listen []string
+		speak  []bool
+		err    string
+	}{
+		{nil, []string{":3000"}, []bool{false}, ""},
+		{[]string{"--tls-cert=c"}, []string{":3000"}, []bool{true}, ""},
+		{[]string{"--tls-cert=c", "--addr=:1,unix:/s"}, []string{":1", "unix:/s"}, []bool{true, false}, ""},
+		{[]string{"--tls-cert=c", "--tls-addr=:2"}, []string{":3000", ":2"}, []bool{false, true}, ""},
+		{[]string{"--tls-cert=c", "--addr=:1,:2,unix:/s", "--tls-addr=:2,unix:/s"}, []string{":1", ":2", "unix:/s"}, []bool{false, true, true}, ""},
+	} {
+		f := parsed(t, c.args...)
+		require.Equal(t, c.listen, f.addresses(), "%q", c.args)
+		var places []*place
+		for _, address := range c.listen {
+			places = append(places, &place{Listener: named(address), given: address})
+		}
+		require.NoError(t, f.markTLS(places))
+		var speak []bool
+		for _, p := range places {
+			speak = append(speak, p.tls)
+		}
+		require.Equal(t, c.speak, speak, "%q", c.args)
+	}
+	f := parsed(t, "--tls-cert=c", "--tls-addr=:2")
+	require.ErrorContains(t, f.markTLS([]*place{{Listener: named(":1"), given: ":1"}}), "--tls-addr: the server does not listen on :2")
+}
+
+// named is a listener of which only the address matters.
+type named string
+
+func (n named) Accept() (net.Conn, error) { return nil, net.ErrClosed }
+func (n named) Close() error              { return nil }
+
+func (n named) Addr() net.Addr {
+	if path, ok := strings.CutPrefix(string(n), "unix:"); ok {
+		return &net.UnixAddr{Net: "unix", Name: path}
+	}
+	return &net.TCPAddr{}
+}
