@@ -1,6 +1,6 @@
 // Package e2e tests the turbine binary from outside: it builds it, starts it
 // on a free port and talks to it over real sockets. It imports nothing of the
-// project but a table of requests, so that it sees only what a peer sees.
+// project but a table of requests and what makes certificates, so that it sees only what a peer sees.
 //
 //   - clients_test.go runs the official Engine.IO clients of three generations,
 //     installed in clients/ by a lock file (`make e2e-setup`).
@@ -26,6 +26,7 @@
 //     some of the official clients, and counts their messages.
 //   - restart_test.go replaces the process under clients that connect without
 //     pause; listen_test.go has it on several addresses and Unix sockets.
+//   - tls_test.go has it speak TLS, with certificates that change.
 //
 // The binary is built with the tags and the race detector of the test run:
 // `go test -race -tags invariants ./internal/e2e` tests such a binary.

@@ -10,6 +10,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -45,6 +46,8 @@ type flags struct {
 	PingTimeout  time.Duration `default:"20s" help:"How long the answer to a ping may take."`
 	MaxPayload   int           `default:"1000000" help:"Limit of an Engine.IO request body and message, in bytes."`
 	Loops        int           `default:"0" help:"Number of event loops; 0 means one for each CPU."`
+	TLSCert      string        `name:"tls-cert" placeholder:"FILE" help:"Certificate in PEM, to speak TLS."`
+	TLSKey       string        `name:"tls-key" placeholder:"FILE" help:"Its key in PEM."`
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -120,13 +123,29 @@ func open(f *flags) (*loop.Reactor, error) {
 	if takeover := f.Deflate == "takeover"; takeover || f.Deflate == "on" {
 		t.deflate = &wsframe.Deflate{ContextTakeover: takeover, ClientContextTakeover: takeover}
 	}
-	reactor, err := loop.Open(loop.Options{Loops: f.Loops, Tick: tick}, t.accept)
+	accept := t.accept
+	if f.TLSCert != "" || f.TLSKey != "" {
+		if accept, err = overTLS(f, accept); err != nil {
+			return nil, err
+		}
+	}
+	reactor, err := loop.Open(loop.Options{Loops: f.Loops, Tick: tick}, accept)
 	if err != nil {
 		return nil, err
 	}
 	t.workers = make([]worker, len(reactor.Loops()))
 	server.Bind(reactor.Loops())
 	return reactor, nil
+}
+
+// overTLS has TLS on all connections before accept takes them.
+func overTLS(f *flags, accept func(*loop.Conn) loop.Handler) (func(*loop.Conn) loop.Handler, error) {
+	pair, err := tls.LoadX509KeyPair(f.TLSCert, f.TLSKey)
+	if err != nil {
+		return nil, err
+	}
+	config := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+	return loop.NewTLS(loop.TLSOptions{Config: config}).Accept(accept), nil
 }
 
 // accept takes a new connection: all begin with HTTP.

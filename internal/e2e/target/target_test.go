@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/flate"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"turbine/internal/certs"
 	"turbine/pool"
 	"turbine/wsframe"
 
@@ -569,4 +571,25 @@ func TestCommandLine(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, process.Signal(os.Interrupt))
 	require.Zero(t, <-code)
+}
+
+// With a certificate all is spoken over TLS: HTTP, and Engine.IO.
+func TestOverTLS(t *testing.T) {
+	authority := certs.New(t)
+	f := small
+	f.TLSCert, f.TLSKey = authority.Issue(t, "target", nil).Write(t, t.TempDir())
+	address := start(t, f)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authority.Pool()}}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: patience}
+	r, err := client.Get("https://" + address + "/engine.io/?EIO=4&transport=polling")
+	require.NoError(t, err)
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(string(body), `0{"sid":"`), "%s", body)
+
+	f.TLSKey = f.TLSCert
+	_, err = open(&f)
+	require.Error(t, err)
 }
