@@ -173,6 +173,7 @@ type tlsConn struct {
 	shake   *handshake // nil when done
 	wire    *sendQueue // encrypted and not taken by the kernel, in front of conn.out; nil when empty
 	early   *pool.Buf  // came during the handshake, not decrypted yet; nil without
+	part    *pool.Buf  // of a record that is not whole; nil without
 	in      []byte     // what crypto/tls may read: borrowed
 	owed    error      // what ends the stream, while the connection moves
 	over    bool       // the peer's end was told
@@ -248,28 +249,9 @@ func (f *tlsConn) pump(p []byte) {
 	if n > 0 {
 		f.handler.Data(plain[:n])
 	}
-	if err != nil && err != errTLSAgain {
+	if err != nil {
 		f.end(err)
 	}
-}
-
-// open decrypts into plain, which is large enough.
-func (f *tlsConn) open(p, plain []byte) (n int, err error) {
-	lent := f.lend(p)
-	if !lent {
-		f.in = p
-	}
-	for n < len(plain) && err == nil {
-		var m int
-		m, err = f.tls.Read(plain[n:])
-		n += m
-		if lent && err == nil && !f.holdsRecord() {
-			break // to ask once more in vain costs an allocation
-		}
-	}
-	f.in = nil
-	f.trim(lent)
-	return n, err
 }
 
 // end says that no more will come.
@@ -323,8 +305,10 @@ func (f *tlsConn) drop(l *Loop) {
 		l.giveBack(f.wire)
 		f.wire = nil
 	}
-	if f.early != nil {
-		f.early.Release()
-		f.early = nil
+	for _, b := range []**pool.Buf{&f.early, &f.part} {
+		if *b != nil {
+			(*b).Release()
+			*b = nil
+		}
 	}
 }

@@ -3,9 +3,12 @@ package loop
 import (
 	"bytes"
 	"crypto/tls"
+	"io"
 	"reflect"
-	"slices"
 	"unsafe"
+
+	"turbine/internal/invariants"
+	"turbine/pool"
 )
 
 // tlsBuffers are the places of two buffers in a tls.Conn, which never shrink: the
@@ -13,8 +16,11 @@ import (
 // alone, each connection keeps some 3 KB in them, and 16 KB more for good once
 // it has received one full record.
 //
-// So the bytes of the loop's read are put where crypto/tls looks for those it has
-// read before, and what is left over, if anything, is kept in a copy of its size.
+// So whole records are put where crypto/tls looks for bytes that it has read
+// before, to be decrypted in the loop's own read buffer. A piece of one waits with
+// us, in a buffer that grows with what has come: crypto/tls would take the room
+// that the record's header promises.
+//
 // This rests on fields that are nobody's business. Where they are not what they
 // are known to be, crypto/tls reads as it was meant to, and only memory is lost.
 type tlsBuffers struct {
@@ -42,34 +48,137 @@ func (f *tlsConn) handInput() *bytes.Buffer {
 	return (*bytes.Buffer)(unsafe.Add(unsafe.Pointer(f.tls), theTLSBuffers.hand)) // #nosec G103 -- the same
 }
 
-// lend gives crypto/tls p, which is borrowed and changed, to decrypt in its
-// place. It reports whether it did.
-func (f *tlsConn) lend(p []byte) bool {
-	if !theTLSBuffers.known || len(p) == 0 || f.rawInput().Len() > 0 {
-		return false
-	}
-	*f.rawInput() = *bytes.NewBuffer(p)
-	return true
-}
-
-// holdsRecord reports whether a whole record is left of what was lent.
-func (f *tlsConn) holdsRecord() bool {
-	p := f.rawInput().Bytes()
-	return len(p) >= 5 && len(p) >= 5+(int(p[3])<<8|int(p[4]))
-}
-
-// trim takes back what was lent, and lets go of what is empty.
-func (f *tlsConn) trim(lent bool) {
+// open decrypts p, which it borrows and changes, and what has come before, into
+// plain, which is large enough. An error says that no more will come.
+func (f *tlsConn) open(p, plain []byte) (n int, err error) {
 	if !theTLSBuffers.known {
-		return
+		return f.openAsMeant(p, plain)
 	}
-	switch raw := f.rawInput(); {
-	case raw.Len() == 0:
-		*raw = bytes.Buffer{}
-	case lent:
-		*raw = *bytes.NewBuffer(slices.Clone(raw.Bytes()))
+	if f.part != nil {
+		if p = f.complete(p); wholeRecords(f.part.Bytes()) == 0 {
+			return 0, f.endOf()
+		}
+		part := f.part
+		f.part = nil
+		n, err = f.openWhole(part.Bytes(), plain)
+		part.Release()
 	}
+	if whole := wholeRecords(p); err == nil && whole > 0 {
+		var m int
+		m, err = f.openWhole(p[:whole], plain[n:])
+		n, p = n+m, p[whole:]
+	}
+	if err == nil && len(p) > 0 {
+		f.part = pool.Spills.Get(len(p))
+		f.part.Append(p)
+	}
+	if err == nil {
+		err = f.endOf()
+	}
+	return n, err
+}
+
+// endOf is the error of the socket's end, if that was seen: crypto/tls need not
+// be asked, but does not know either what has come of a record.
+func (f *tlsConn) endOf() error {
+	switch {
+	case !f.atEnd:
+		return nil
+	case f.part != nil:
+		return io.ErrUnexpectedEOF
+	}
+	return io.EOF
+}
+
+// openAsMeant is open without a look into crypto/tls.
+func (f *tlsConn) openAsMeant(p, plain []byte) (n int, err error) {
+	f.in = p
+	for n < len(plain) && err == nil {
+		var m int
+		m, err = f.tls.Read(plain[n:])
+		n += m
+	}
+	f.in = nil
+	if err == errTLSAgain {
+		err = nil
+	}
+	return n, err
+}
+
+// openWhole decrypts whole records, which it borrows and changes.
+func (f *tlsConn) openWhole(records, plain []byte) (n int, err error) {
+	raw := f.rawInput()
+	*raw = *bytes.NewBuffer(records)
+	for err == nil && raw.Len() > 0 { // to ask in vain costs an allocation
+		var m int
+		m, err = f.tls.Read(plain[n:])
+		n += m
+	}
+	if err == errTLSAgain {
+		err = nil
+		invariants.Check(raw.Len() == 0, "crypto/tls wants more than a whole record")
+	}
+	*raw = bytes.Buffer{}
 	if hand := f.handInput(); hand.Len() == 0 {
 		*hand = bytes.Buffer{}
 	}
+	return n, err
+}
+
+// complete moves bytes of p to the piece of a record that has come, as far as
+// that needs them, and returns the others.
+func (f *tlsConn) complete(p []byte) (rest []byte) {
+	take := func(n int) {
+		n = min(max(n, 0), len(p))
+		f.part.Append(p[:n])
+		p = p[n:]
+	}
+	take(tlsHeader - f.part.Len())
+	if have := f.part.Bytes(); len(have) >= tlsHeader {
+		take(recordLength(have) - len(have))
+	}
+	return p
+}
+
+// tlsHeader is the length of a record's header.
+const tlsHeader = 5
+
+// recordLength is the length of the record whose header is at the front of p. Of
+// what is no record, or one that is too long, it is the header: crypto/tls says so
+// as soon as it sees that.
+func recordLength(p []byte) int {
+	n := int(p[3])<<8 | int(p[4])
+	if p[1] != 3 || tlsHeader+n > maxTLSRecord {
+		return tlsHeader
+	}
+	return tlsHeader + n
+}
+
+// wholeRecords is how many of the bytes of p are whole records.
+func wholeRecords(p []byte) (n int) {
+	for len(p)-n >= tlsHeader {
+		length := recordLength(p[n:])
+		if len(p)-n < length {
+			break
+		}
+		n += length
+	}
+	return n
+}
+
+// takeRead takes what crypto/tls has read ahead during the handshake.
+func (f *tlsConn) takeRead() (b *pool.Buf) {
+	if !theTLSBuffers.known {
+		return nil
+	}
+	raw := f.rawInput()
+	if raw.Len() > 0 {
+		b = pool.Spills.Get(raw.Len())
+		b.Append(raw.Bytes())
+	}
+	*raw = bytes.Buffer{}
+	if hand := f.handInput(); hand.Len() == 0 {
+		*hand = bytes.Buffer{}
+	}
+	return b
 }

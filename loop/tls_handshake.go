@@ -68,14 +68,13 @@ func (h *handshake) data(p []byte) {
 // a server needs to begin: until then it costs no goroutine.
 func (h *handshake) look() {
 	p := h.arrived.Bytes()
-	const header = 5
 	switch {
-	case p[0] != 22 && len(p) < header:
+	case p[0] != 22 && len(p) < tlsHeader:
 		return
 	case p[0] != 22, len(p) > 1 && p[1] != 3:
 		h.notTLS(p)
 		return
-	case len(p) < header:
+	case len(p) < tlsHeader:
 		return
 	}
 	n := int(p[3])<<8 | int(p[4])
@@ -83,7 +82,7 @@ func (h *handshake) look() {
 		h.notTLS(p)
 		return
 	}
-	if len(p) >= header+n {
+	if len(p) >= tlsHeader+n {
 		h.begin()
 	}
 }
@@ -91,7 +90,7 @@ func (h *handshake) look() {
 // notTLS answers who speaks something else, and closes. p is borrowed.
 func (h *handshake) notTLS(p []byte) {
 	var answer []byte
-	if f := h.tls.options.Plain; f != nil && len(p) >= 5 {
+	if f := h.tls.options.Plain; f != nil && len(p) >= tlsHeader {
 		answer = f(p)
 	}
 	f := h.filter
@@ -200,7 +199,7 @@ func (h *handshake) succeed() {
 	if f.tls.ConnectionState().DidResume {
 		h.tls.resumed.Add(1)
 	}
-	f.early = h.rest()
+	f.early = joined(f.takeRead(), h.rest())
 	h.over()
 	f.shake = nil
 	if c.paused {
@@ -218,11 +217,18 @@ func (h *handshake) rest() *pool.Buf {
 	}
 	b, more := h.lent, h.arrived
 	h.lent, h.arrived, h.filter.in = nil, nil, nil
-	if b == nil {
-		return more
+	if b != nil {
+		b.Drop(b.Len() - unread)
 	}
-	b.Drop(b.Len() - unread)
-	if more != nil {
+	return joined(b, more)
+}
+
+// joined takes two buffers, of which each may be nil, and makes one of them.
+func joined(b, more *pool.Buf) *pool.Buf {
+	switch {
+	case b == nil:
+		return more
+	case more != nil:
 		b.Append(more.Bytes())
 		more.Release()
 	}

@@ -823,3 +823,21 @@ func TestTLSEchoDoesNotAllocate(t *testing.T) {
 	}
 	require.LessOrEqual(t, testing.AllocsPerRun(1000, trip), 2.0, "those of the client, which asks crypto/tls for records that are not there")
 }
+
+// Nobody waits for the rest of what cannot become a record.
+func TestTLSBadRecordsAreSeenByTheirHeaders(t *testing.T) {
+	for _, header := range []string{"\x17\x03\x03\x48\x01", "\x17\x04\x03\x00\x20", "GET /"} {
+		for _, size := range []int{1, 100} {
+			b := startTLS(t, looptest.WorldMachine, nil)
+			inner := b.Dial()
+			c := b.shake(inner, nil)
+			require.NoError(t, c.Err())
+			b.echoes(c, []byte("hello"))
+			(&split{inner, size, b.Step}).Send([]byte(header))
+			b.until("an end", func() bool { c.Recv(1); return c.Broken() })
+			require.ErrorContains(t, c.Err(), "remote error: tls:", "the alert says why")
+			inner.CloseWrite()
+			b.quietly()
+		}
+	}
+}

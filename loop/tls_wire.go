@@ -16,7 +16,7 @@ const (
 	// for instance, to a peer that takes nothing.
 	maxTLSAnswers = 4 * tlsBatch
 	// maxTLSRecord is the size of the largest record, of TLS 1.2.
-	maxTLSRecord = 5 + maxTLSPlain + 2048
+	maxTLSRecord = tlsHeader + maxTLSPlain + 2048
 )
 
 // plainText is the loop's buffer of what was decrypted, or is gathered to be
