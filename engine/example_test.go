@@ -3,11 +3,20 @@ package engine_test
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -439,4 +448,99 @@ func ask(method, url string, fields ...string) *http.Response {
 	}
 	_ = response.Body.Close()
 	return response
+}
+
+// TLS on the server's own port, with client certificates for those who have one:
+// who has shown one is known by it. ReloadTLS reads the files again, for a signal
+// or whatever else says that they have changed.
+func ExampleServer_ServeTLS() {
+	dir, authority, client, err := exampleCertificates()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	server, err := engine.New(engine.Options{
+		TLS: &engine.TLS{
+			CertFile:     filepath.Join(dir, "cert.pem"),
+			KeyFile:      filepath.Join(dir, "key.pem"),
+			ClientCAFile: filepath.Join(dir, "ca.pem"),
+			ClientAuth:   tls.VerifyClientCertIfGiven,
+		},
+	}, engine.Events{
+		Admit: func(r *engine.Request) error {
+			if shown := r.TLS().PeerCertificates; len(shown) > 0 {
+				r.SetValue(shown[0].Subject.CommonName)
+			}
+			return nil
+		},
+		Open: func(s *engine.Session, _ *engine.Request) { fmt.Println("open:", s.Value()) },
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	listener, err := engine.Listen("127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.ServeTLS(listener) }()
+
+	for _, certificates := range [][]tls.Certificate{nil, {client}} {
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authority, Certificates: certificates}}
+		answer := fetch((&http.Client{Transport: transport}).Get("https://" + listener.Addr().String() + "/engine.io/?EIO=4&transport=polling"))
+		fmt.Println(answer[:7])
+		transport.CloseIdleConnections()
+	}
+	fmt.Println(server.ReloadTLS())
+
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel() // nobody polls: do not wait for them
+	_ = server.Shutdown(ctx)
+	fmt.Println(<-served)
+	// Output:
+	// open: <nil>
+	// 0{"sid"
+	// open: ann
+	// 0{"sid"
+	// <nil>
+	// engine: server closed
+}
+
+// exampleCertificates makes what an authority would give: files for the server,
+// and a certificate for the client ann.
+func exampleCertificates() (dir string, pool *x509.CertPool, client tls.Certificate, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return "", nil, client, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ann"}, IsCA: true, BasicConstraintsValid: true,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotAfter: time.Now().Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return "", nil, client, err
+	}
+	keyText, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		return "", nil, client, err
+	}
+	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyText})
+	if dir, err = os.MkdirTemp("", "example"); err != nil {
+		return "", nil, client, err
+	}
+	for name, text := range map[string][]byte{"cert.pem": certPEM, "key.pem": keyPEM, "ca.pem": certPEM} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			return dir, nil, client, err
+		}
+	}
+	pool = x509.NewCertPool()
+	pool.AppendCertsFromPEM(certPEM)
+	client, err = tls.X509KeyPair(certPEM, keyPEM)
+	return dir, pool, client, err
 }
