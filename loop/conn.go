@@ -143,13 +143,10 @@ func (c *Conn) Unsent() (n int) {
 	return n
 }
 
-// send writes what is queued.
+// send writes what is queued, which is something where there is no TLS.
 func (c *Conn) send(l *Loop) (taken int, err error) {
 	if f := c.filter(); f != nil {
 		return f.send(l)
-	}
-	if c.out == nil {
-		return 0, nil
 	}
 	return c.out.send(l, int(c.fd), c.state == connDraining)
 }
@@ -330,27 +327,29 @@ func (l *Loop) flush(c *Conn) {
 	if c.state == connClosed || c.state == connMoving {
 		return
 	}
-	taken, err := c.send(l)
-	if err != nil && !later(err) {
-		c.fail(err)
-		return
-	}
-	if c.Unsent() > 0 {
-		c.countUnsent(l)
-		if c.state == connDraining && taken > 0 {
-			c.armLinger(l.options.Linger)
+	if c.out != nil || c.Secure() {
+		taken, err := c.send(l)
+		if err != nil && !later(err) {
+			c.fail(err)
+			return
 		}
-		c.blocked, c.pressured = true, true
-		if shortage(err) {
-			l.rest(c, Writable)
-		} else {
-			c.rewatch()
+		if c.Unsent() > 0 {
+			c.countUnsent(l)
+			if c.state == connDraining && taken > 0 {
+				c.armLinger(l.options.Linger)
+			}
+			c.blocked, c.pressured = true, true
+			if shortage(err) {
+				l.rest(c, Writable)
+			} else {
+				c.rewatch()
+			}
+			return
 		}
-		return
-	}
-	if c.out != nil {
-		l.giveBack(c.out)
-		c.out = nil
+		if c.out != nil {
+			l.giveBack(c.out)
+			c.out = nil
+		}
 	}
 	c.blocked = false
 	c.rewatch()

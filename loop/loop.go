@@ -33,8 +33,6 @@ type Loop struct {
 	panics complaints
 
 	buffer  []byte // what the kernel read, lent to Handler.Data
-	plain   []byte // what was decrypted, the same; nil without TLS
-	sealed  []byte // what was encrypted, on its way to the kernel
 	vector  [MaxVector][]byte
 	queues  []*sendQueue    // spare ones
 	dirty   []*Conn         // wrote in this turn
@@ -45,6 +43,9 @@ type Loop struct {
 	resting  []*Conn       // for want of memory
 	restSlot Slot          // 0 when nobody rests
 	restBy   time.Duration // when the rests end
+
+	plain  []byte // what was decrypted, lent to Handler.Data; nil without TLS
+	sealed []byte // what was encrypted, on its way to the kernel
 }
 
 // An ending is a connection that is over, and why.
