@@ -13,33 +13,31 @@ import (
 // The buffers of a tls.Conn are used only where they are what they are known to
 // be.
 func TestFindTLSBuffers(t *testing.T) {
-	type inner struct{ rawInput, hand bytes.Buffer }
 	for _, c := range []struct {
-		conn  any
+		conn  reflect.Type
 		known bool
 	}{
-		{tls.Conn{}, true},
-		{struct {
+		{reflect.TypeFor[tls.Conn](), true},
+		{reflect.TypeFor[struct {
 			first          int
 			rawInput, hand bytes.Buffer
-		}{}, true},
-		{struct{ rawInput bytes.Buffer }{}, false},
-		{struct {
+		}](), true},
+		{reflect.TypeFor[struct{ rawInput bytes.Buffer }](), false},
+		{reflect.TypeFor[struct {
 			rawInput bytes.Buffer
 			hand     *bytes.Buffer
-		}{}, false},
-		{struct {
+		}](), false},
+		{reflect.TypeFor[struct {
 			rawInput bytes.Reader
 			hand     bytes.Buffer
-		}{}, false},
-		{struct{ inner }{}, false},
-		{struct{}{}, false},
+		}](), false},
+		{reflect.TypeFor[struct{ tls.Conn }](), false},
+		{reflect.TypeFor[struct{}](), false},
 	} {
-		kind := reflect.TypeOf(c.conn)
-		found := findTLSBuffers(kind)
-		require.Equal(t, c.known, found.known, "%v", kind)
+		found := findTLSBuffers(c.conn)
+		require.Equal(t, c.known, found.known, "%v", c.conn)
 		if c.known {
-			raw, _ := kind.FieldByName("rawInput")
+			raw, _ := c.conn.FieldByName("rawInput")
 			require.Equal(t, raw.Offset, found.raw)
 		} else {
 			require.Zero(t, found)
