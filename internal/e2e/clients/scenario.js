@@ -13,6 +13,7 @@
 'use strict';
 
 const http = require('http');
+const https = require('https');
 const messages = require('./messages');
 const { Session } = require('./session');
 
@@ -57,7 +58,7 @@ const scenarios = {
 
   // Fifty sessions over kept-alive connections, where the others use a new one per request.
   fifty: async (run) => {
-    const agent = new http.Agent({ keepAlive: true });
+    const agent = new (run.url.startsWith('https:') ? https : http).Agent({ keepAlive: true });
     try {
       await Promise.all(Array.from({ length: 50 }, async (_, i) => {
         const s = await run.open({ agent });
