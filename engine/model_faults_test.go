@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"crypto/tls"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"turbine/internal/certs"
 	"turbine/internal/invariants"
 	"turbine/loop"
 	"turbine/loop/looptest"
@@ -39,14 +41,19 @@ func TestModelOnFaults(t *testing.T) {
 
 // TestModelOnFaultySockets is the same on the real kernel, with several loops
 // and clients that are plain sockets.
-func TestModelOnFaultySockets(t *testing.T) {
+func TestModelOnFaultySockets(t *testing.T) { modelOnFaultySockets(t, false) }
+
+// TestModelOverTLSOnFaultySockets is the same over TLS.
+func TestModelOverTLSOnFaultySockets(t *testing.T) { modelOnFaultySockets(t, true) }
+
+func modelOnFaultySockets(t *testing.T, secure bool) {
 	steps := 500
 	if testing.Short() {
 		steps = 50
 	}
 	var counts modelCounts
 	modelSeeds(t, &counts, func() bool { return false }, func(seed uint64) {
-		runModelOnSockets(t, seed, steps, &counts)
+		runModelOnSockets(t, seed, steps, secure, &counts)
 	})
 	requireFaults(t, &counts, "short", "EAGAIN", "EINTR", "shortage")
 }
@@ -65,13 +72,21 @@ const (
 
 // runModelOnSockets is one run on a reactor of four loops. The faults are the
 // same for the same seed, what they hit is not.
-func runModelOnSockets(t *testing.T, seed uint64, steps int, counts *modelCounts) {
+func runModelOnSockets(t *testing.T, seed uint64, steps int, secure bool, counts *modelCounts) {
 	r := newModelRun(t, seed, counts)
 	r.faulty = true
 	faults := looptest.NewFaulty(seed, modelRates)
 	o := r.server.LoopOptions()
 	o.HighWater, o.Faults, o.Logger = 8<<10, faults, slog.New(slog.NewTextHandler(io.Discard, nil))
-	reactor, err := loop.Open(o, r.server.Accept)
+	accept, config := r.server.Accept, (*tls.Config)(nil)
+	if secure {
+		authority := certs.New(t)
+		config = &tls.Config{RootCAs: authority.Pool(), ServerName: "localhost"}
+		accept = loop.NewTLS(loop.TLSOptions{
+			Config: &tls.Config{Certificates: []tls.Certificate{authority.Issue(t, "server", nil).TLS(t)}}, Logger: o.Logger,
+		}).Accept(accept)
+	}
+	reactor, err := loop.Open(o, accept)
 	require.NoError(t, err)
 	r.server.Bind(reactor.Loops())
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -85,7 +100,7 @@ func runModelOnSockets(t *testing.T, seed uint64, steps int, counts *modelCounts
 	nets := make([]*socketNet, socketDrivers)
 	for i := range drivers {
 		random := rand.New(rand.NewPCG(seed, uint64(10+i)))
-		nets[i] = newSocketNet(address, random)
+		nets[i] = newSocketNet(address, config, random)
 		drivers[i] = &modelDriver{run: r, net: nets[i], random: random, steps: steps}
 	}
 	inParallel(drivers, (*modelDriver).drive)

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"crypto/tls"
 	"math"
 	"math/rand/v2"
 	"net"
@@ -11,6 +12,7 @@ import (
 // socketNet is loopback as a modelNet, for one driver.
 type socketNet struct {
 	address string
+	config  *tls.Config // nil without TLS
 	random  *rand.Rand
 	start   time.Time
 	stirred chan struct{} // something has come
@@ -19,9 +21,9 @@ type socketNet struct {
 	running sync.WaitGroup
 }
 
-func newSocketNet(address string, random *rand.Rand) *socketNet {
+func newSocketNet(address string, config *tls.Config, random *rand.Rand) *socketNet {
 	return &socketNet{
-		address: address, random: random, start: time.Now(),
+		address: address, config: config, random: random, start: time.Now(),
 		stirred: make(chan struct{}, 1), timer: time.NewTimer(0),
 	}
 }
@@ -49,7 +51,10 @@ func (n *socketNet) Dial() modelPeer {
 		p.ended = true
 		return p
 	}
-	p.conn = conn.(*net.TCPConn)
+	p.raw, p.conn = conn.(*net.TCPConn), conn
+	if n.config != nil {
+		p.conn = tls.Client(conn, n.config)
+	}
 	n.running.Go(p.receive)
 	n.running.Go(p.transmit)
 	return p
@@ -67,7 +72,8 @@ func (n *socketNet) close() {
 // else has to.
 type socketPeer struct {
 	net  *socketNet
-	conn *net.TCPConn
+	conn net.Conn     // nil where there is none
+	raw  *net.TCPConn // under it
 
 	mu      sync.Mutex
 	changed sync.Cond
@@ -128,7 +134,7 @@ func (p *socketPeer) shut() {
 	p.mu.Unlock()
 	p.changed.Broadcast()
 	if p.conn != nil {
-		_ = p.conn.Close()
+		_ = p.raw.Close()
 	}
 }
 
@@ -166,13 +172,16 @@ func (p *socketPeer) SetWindow(n int) {
 func (p *socketPeer) CloseWrite() {
 	p.SetWindow(math.MaxInt)
 	if p.conn != nil {
-		_ = p.conn.CloseWrite()
+		if secure, ok := p.conn.(*tls.Conn); ok {
+			_ = secure.CloseWrite()
+		}
+		_ = p.raw.CloseWrite()
 	}
 }
 
 func (p *socketPeer) Reset() {
 	if p.conn != nil {
-		_ = p.conn.SetLinger(0)
+		_ = p.raw.SetLinger(0)
 	}
 	p.shut()
 }

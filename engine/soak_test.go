@@ -42,7 +42,7 @@ func TestSoak(t *testing.T) {
 	longest := time.Duration(0)
 	modelSeeds(t, &sockets, func() bool { return time.Since(start)+longest < *soak }, func(seed uint64) {
 		began := time.Now()
-		runModelOnSockets(t, seed, soakSteps, &sockets)
+		runModelOnSockets(t, seed, soakSteps, false, &sockets)
 		longest = max(longest, time.Since(began))
 	})
 	stop()
