@@ -57,6 +57,22 @@ func TestSpecBehindTLS(t *testing.T) {
 	require.ErrorIs(t, <-served, engine.ErrServerClosed)
 }
 
+// TestSpecTLS is the same where the server speaks TLS itself.
+func TestSpecTLS(t *testing.T) {
+	authority, certificate := newAuthority(t)
+	for _, auth := range []tls.ClientAuthType{tls.NoClientCert, tls.RequireAndVerifyClientCert} {
+		s := secure(t, engine.Options{TLS: &engine.TLS{Config: &tls.Config{
+			Certificates: []tls.Certificate{certificate}, ClientCAs: authority, ClientAuth: auth,
+		}}}, engine.Events{})
+		config := &tls.Config{RootCAs: authority, ServerName: "127.0.0.1"}
+		if auth != tls.NoClientCert {
+			config.Certificates = []tls.Certificate{certificate}
+		}
+		pollOverTLS(t, "https://"+s.address, config)
+		echoOverTLS(t, s.address, config)
+	}
+}
+
 // newAuthority makes a certificate for 127.0.0.1 that vouches for itself, good
 // for servers and clients.
 func newAuthority(t *testing.T) (*x509.CertPool, tls.Certificate) {
