@@ -57,7 +57,8 @@ func TestSpecBehindTLS(t *testing.T) {
 	require.ErrorIs(t, <-served, engine.ErrServerClosed)
 }
 
-// TestSpecTLS is the same where the server speaks TLS itself.
+// TestSpecTLS is the same, T154 to T156, where the server speaks TLS itself: T154
+// and T156 with client certificates, T155 without.
 func TestSpecTLS(t *testing.T) {
 	authority, certificate := newAuthority(t)
 	for _, auth := range []tls.ClientAuthType{tls.NoClientCert, tls.RequireAndVerifyClientCert} {
