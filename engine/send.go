@@ -16,10 +16,10 @@ func (s *Session) Send(m Message) error { return s.SendWith(m, SendOptions{}) }
 type SendOptions struct {
 	// NoCompress leaves the message as it is, where compression is on.
 	NoCompress bool
-	// Sent is called on the session's loop when the message has been given to
-	// the operating system (WebSocket) or to the connection of the poll that
-	// it answers, in the order of the messages. It is never called when the
-	// session ends before. It must not block.
+	// Sent is called, as the session's other callbacks are, when the message has
+	// been given to the operating system (WebSocket) or to the connection of the
+	// poll that it answers, in the order of the messages. It is never called when
+	// the session ends before. Without Options.Executor it must not block.
 	Sent func()
 }
 

@@ -231,7 +231,9 @@ func (t *websocket) leave(code ws.StatusCode, heard bool) {
 
 // forget lets go of the connection.
 func (t *websocket) forget() {
+	t.session.mu.Lock()
 	t.conn = nil
+	t.session.mu.Unlock()
 	t.reader.Release()
 	if takeover := t.session.takeover(); takeover != nil {
 		takeover.Release()
