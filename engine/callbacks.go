@@ -19,12 +19,16 @@ func (s *Session) tellOpen(r *Request) {
 	s.server.events.Open(s, r)
 }
 
+// tellMessage is between begin and run. For the watchdog all messages in between,
+// of one read or post, are one call: they hold up the loop together.
 func (s *Session) tellMessage(m Message) {
 	if s.server.events.Message == nil || s.defers(event{kind: eventMessage, binary: m.Binary}, m.Data) {
 		return
 	}
-	defer s.rescue()
-	s.enter(callMessage)
+	defer s.rescueMessage()
+	if mark := &s.server.shard(s.loop).mark; !mark.inside {
+		mark.enter(callMessage, s)
+	}
 	s.server.events.Message(s, m)
 }
 
@@ -138,10 +142,20 @@ func (s *Session) enter(call callKind) { s.server.shard(s.loop).mark.enter(call,
 // rescue is deferred around each callback.
 func (s *Session) rescue() {
 	s.server.shard(s.loop).mark.leave()
-	p := recover()
-	if p == nil {
-		return
+	if p := recover(); p != nil {
+		s.panicked(p)
 	}
+}
+
+// rescueMessage is rescue where run says that the callbacks are over.
+func (s *Session) rescueMessage() {
+	if p := recover(); p != nil {
+		s.server.shard(s.loop).mark.leave()
+		s.panicked(p)
+	}
+}
+
+func (s *Session) panicked(p any) {
 	s.server.shard(s.loop).logPanic(s.server.options.Logger, "panic in a callback; its session is closed", p)
 	s.close(ReasonTransportError, ErrCallbackPanic)
 }

@@ -64,8 +64,8 @@ var callNames = [...]string{
 
 func (k callKind) String() string { return callNames[k] }
 
-// mark is which callback a loop is in, for the watchdog: two atomic stores a
-// callback, and no clock. Callbacks do not nest. It belongs to the loop, but for
+// mark is which callback a loop is in, for the watchdog: two atomic stores for
+// each callback, or for all messages of one read, and no clock. Callbacks do not nest. It belongs to the loop, but for
 // what is atomic.
 type mark struct {
 	call    atomic.Uint64           // a number of its own, and its kind in 8 bits; 0 outside of callbacks

@@ -106,8 +106,8 @@ type Options struct {
 	// Zero means 256 MiB, or a sixteenth of Go's memory limit (GOMEMLIMIT) if
 	// that is less.
 	PendingBudget int64
-	// SlowCallback is how long a callback may hold up its event loop until the
-	// Logger is told, with its name and stack, and Stats.Slow counts it. It is
+	// SlowCallback is how long a callback may hold up its event loop, or that for
+	// Events.Message with all messages of one read, until the Logger is told, with its name and stack, and Stats.Slow counts it. It is
 	// noticed within half of that time more, under Serve. Zero means 20 ms, and a
 	// negative value that nobody watches.
 	SlowCallback time.Duration

@@ -156,6 +156,7 @@ func (s *Session) blocked() bool { return s.websocket.conn != nil && s.websocket
 
 // run gives the transport what it takes, and closes when that is all.
 func (s *Session) run() {
+	s.server.shard(s.loop).mark.leave()
 	s.mu.Lock()
 	s.scheduled = false
 	cut, cause := s.cut, s.cause()
@@ -183,12 +184,11 @@ func (s *Session) flush() {
 		return
 	}
 	shard := s.server.shard(s.loop)
-	for s.state != sessionClosed && s.transport.ready() {
-		batch := s.takeBatch(shard.batch[:0])
-		if len(batch) == 0 {
-			break
+	for more := true; more && s.state != sessionClosed && s.transport.ready(); {
+		var batch []outgoing
+		if batch, more = s.takeBatch(shard.batch[:0]); len(batch) > 0 {
+			s.deliver(batch)
 		}
-		s.deliver(batch)
 	}
 	if s.state == sessionClosed { // the batch was the last one
 		return
@@ -247,12 +247,14 @@ func (s *Session) deliver(batch []outgoing) {
 	}
 }
 
-func (s *Session) takeBatch(batch []outgoing) []outgoing {
+// takeBatch takes what the transport takes at a time, and reports whether more
+// waits. What is sent from then on asks for a run of its own, or one is to come.
+func (s *Session) takeBatch(batch []outgoing) (taken []outgoing, more bool) {
 	bytes, packets := s.transport.limits()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.outbox == nil {
-		return batch
+		return batch, false
 	}
 	before := s.outbox.bytes
 	batch = s.outbox.take(batch, bytes, packets, s.cost)
@@ -261,7 +263,7 @@ func (s *Session) takeBatch(batch []outgoing) []outgoing {
 		s.outbox.free()
 		s.outbox = nil
 	}
-	return batch
+	return batch, s.outbox != nil
 }
 
 // cost is the bound of what o takes in a payload, in bytes.
