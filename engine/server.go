@@ -30,8 +30,9 @@ type Server struct {
 	initial *Prepared // the initial packet; nil without
 	ownIDs  ownIDs
 
-	dispatch *dispatcher  // to Options.Executor; nil without
-	slow     atomic.Int64 // callbacks that the watchdog has met
+	dispatch *dispatcher              // to Options.Executor; nil without
+	watchdog atomic.Pointer[watchdog] // nil before Serve, and where nobody watches
+	slow     atomic.Int64             // callbacks that it has met
 
 	queueShare   int64 // of Options.QueueBudget, for each loop
 	bodyShare    int64 // of Options.BodyBudget
@@ -218,6 +219,7 @@ func (s *Server) start(first func(*loop.Reactor) error) (done <-chan struct{}, e
 // runLoops is the goroutine that waits for the loops.
 func (s *Server) runLoops(reactor *loop.Reactor, done chan<- struct{}) {
 	w := newWatchdog(s)
+	s.watchdog.Store(w)
 	w.start()
 	s.ended = reactor.Serve()
 	w.end()

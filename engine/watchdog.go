@@ -218,9 +218,11 @@ func stackOf(label string) string {
 func frames(record string) string {
 	var text strings.Builder
 	for line := range strings.Lines(record) {
-		cells := strings.Split(strings.TrimSpace(line), "\t")
-		if len(cells) == 4 && cells[0] == "#" && text.Len() < maxStack {
-			text.WriteString(strings.TrimSpace(cells[2]) + " " + cells[3] + "\n")
+		if !strings.HasPrefix(line, "#\t0x") || text.Len() > maxStack {
+			continue
+		}
+		if words := strings.Fields(line); len(words) >= 4 {
+			text.WriteString(words[2] + " " + strings.Join(words[3:], " ") + "\n")
 		}
 	}
 	return text.String()
