@@ -67,7 +67,8 @@ func (g *goroutines) Submit(task func()) error {
 type dispatcher struct {
 	server   *Server
 	executor Executor
-	task     func() // work as a value, made once
+	task     func()           // work as a value, made once
+	clock    func() time.Time // time.Now, but for tests
 
 	mu          sync.Mutex
 	inboxes     map[*Session]*inbox // guarded by mu: sessions that have events waiting or running
@@ -86,7 +87,7 @@ type inbox struct {
 	session *Session // nil for Admit
 	next    *inbox   // behind it in the line
 	events  []event
-	head    int // of those that have been taken
+	head    int // of those that have not been done
 	bytes   int // of those that have not been done
 	lined   bool
 	paused  bool // nothing is read from the client until it is shorter
@@ -96,8 +97,10 @@ type inbox struct {
 var inboxes = sync.Pool{New: func() any { return new(inbox) }}
 
 const (
-	// maxBatch is how many events of a session run before it is others' turn.
+	// maxBatch is how many events of a session run before it is others' turn, and
+	// maxTurn is after what time another one does not begin.
 	maxBatch = 16
+	maxTurn  = 5 * time.Millisecond
 	// maxKeptEvents bounds the room of an inbox that is kept for another session.
 	maxKeptEvents = 256
 	// maxKeptInboxes is the most places of a map that are kept when it is empty.
@@ -109,7 +112,7 @@ func newDispatcher(s *Server) *dispatcher {
 	if s.options.Executor == nil {
 		return nil
 	}
-	d := &dispatcher{server: s, executor: s.options.Executor, inboxes: map[*Session]*inbox{}}
+	d := &dispatcher{server: s, executor: s.options.Executor, clock: time.Now, inboxes: map[*Session]*inbox{}}
 	d.task = d.work
 	return d
 }
@@ -278,7 +281,7 @@ func (d *dispatcher) work() {
 			return
 		}
 		d.first, in.next = in.next, nil
-		n, broken := in.take(batch[:]), in.broken
+		n, broken := copy(batch[:], in.events[in.head:]), in.broken
 		d.mu.Unlock()
 		d.done(in, d.run(in.session, batch[:n], broken))
 		clear(batch[:n])
@@ -287,15 +290,17 @@ func (d *dispatcher) work() {
 
 // outcome is what became of a batch.
 type outcome struct {
+	events int // that have run
 	bytes  int
 	broken bool // nothing but Close may run any more
 	closed bool // Close has
 }
 
-// run runs events of one session, of which broken says that only Close may.
+// run runs events of one session, of which broken says that only Close may: all,
+// or some that have taken long.
 func (d *dispatcher) run(s *Session, batch []event, broken bool) (o outcome) {
 	o.broken = broken
-	for i := range batch {
+	for i, begun := 0, d.clock(); i < len(batch) && (i == 0 || d.clock().Sub(begun) < maxTurn); i++ {
 		e := &batch[i]
 		if e.kind == eventClose {
 			o.closed = true
@@ -306,6 +311,7 @@ func (d *dispatcher) run(s *Session, batch []event, broken bool) (o outcome) {
 				d.panicked(s, p, stack)
 			}
 		}
+		o.events++
 		o.bytes += e.size()
 		e.release()
 	}
@@ -327,6 +333,7 @@ func (d *dispatcher) panicked(s *Session, p any, stack []byte) {
 func (d *dispatcher) done(in *inbox, o outcome) {
 	s := in.session
 	d.mu.Lock()
+	in.drop(o.events)
 	in.bytes -= o.bytes
 	d.bytes -= int64(o.bytes)
 	in.broken = o.broken
@@ -400,13 +407,11 @@ func (in *inbox) push(e event) {
 	in.bytes += e.size()
 }
 
-// take moves the first events into batch, and returns how many.
-func (in *inbox) take(batch []event) int {
-	n := copy(batch, in.events[in.head:])
+// drop forgets the first n events.
+func (in *inbox) drop(n int) {
 	clear(in.events[in.head : in.head+n])
 	in.head += n
 	if in.head == len(in.events) {
 		in.events, in.head = in.events[:0], 0
 	}
-	return n
 }
