@@ -22,7 +22,11 @@ func (s *Session) tellOpen(r *Request) {
 // tellMessage is between begin and run. For the watchdog all messages in between,
 // of one read or post, are one call: they hold up the loop together.
 func (s *Session) tellMessage(m Message) {
-	if s.server.events.Message == nil || s.defers(event{kind: eventMessage, binary: m.Binary}, m.Data) {
+	if s.server.events.Message == nil {
+		return
+	}
+	if s.server.dispatch != nil {
+		s.defers(event{kind: eventMessage, binary: m.Binary}, m.Data)
 		return
 	}
 	defer s.rescueMessage()
