@@ -32,7 +32,6 @@ type Server struct {
 
 	dispatch *dispatcher              // to Options.Executor; nil without
 	watchdog atomic.Pointer[watchdog] // nil before Serve, and where nobody watches
-	slow     atomic.Int64             // callbacks that it has met
 
 	queueShare   int64 // of Options.QueueBudget, for each loop
 	bodyShare    int64 // of Options.BodyBudget
@@ -219,7 +218,6 @@ func (s *Server) start(first func(*loop.Reactor) error) (done <-chan struct{}, e
 // runLoops is the goroutine that waits for the loops.
 func (s *Server) runLoops(reactor *loop.Reactor, done chan<- struct{}) {
 	w := newWatchdog(s)
-	s.watchdog.Store(w)
 	w.start()
 	s.ended = reactor.Serve()
 	w.end()
@@ -255,7 +253,10 @@ func (s *Server) Stats() (total Stats) {
 			total.Closed[reason] += shard.closed[reason].Load()
 		}
 	}
-	total.Pending, total.Slow = s.dispatch.waiting(), s.slow.Load()
+	total.Pending = s.dispatch.waiting()
+	if w := s.watchdog.Load(); w != nil {
+		total.Slow = w.slow.Load()
+	}
 	for limit := range total.Limits {
 		total.Limits[limit] = s.meter.counts[limit].Load()
 	}

@@ -24,6 +24,7 @@ type watchdog struct {
 	number int64         // among those of the process
 	step   time.Duration // between two looks
 	seen   []sighting    // by loop
+	slow   atomic.Int64  // callbacks found, for Stats
 
 	asleep atomic.Bool
 	wake   chan struct{}
@@ -73,6 +74,7 @@ func (w *watchdog) start() {
 
 // attach makes the loops' marks known, and the loops' goroutines by a label.
 func (w *watchdog) attach() {
+	w.server.watchdog.Store(w)
 	w.seen = make([]sighting, len(w.server.shards))
 	for _, sh := range w.server.shards {
 		sh.mark.dog = w
@@ -165,7 +167,7 @@ func (w *watchdog) look() (busy bool) {
 			continue
 		}
 		if seen.next == slowLooks {
-			w.server.slow.Add(1)
+			w.slow.Add(1)
 		}
 		seen.next *= tellAgain
 		w.tell(sh, call, time.Duration(seen.looks)*w.step)
