@@ -19,8 +19,7 @@ func (s *Session) tellOpen(r *Request) {
 	s.server.events.Open(s, r)
 }
 
-// tellMessage is between begin and run. For the watchdog all messages in between,
-// of one read or post, are one call: they hold up the loop together.
+// tellMessage is between beginMessages and run.
 func (s *Session) tellMessage(m Message) {
 	if s.server.events.Message == nil {
 		return
@@ -30,9 +29,6 @@ func (s *Session) tellMessage(m Message) {
 		return
 	}
 	defer s.rescueMessage()
-	if mark := &s.server.shard(s.loop).mark; !mark.inside {
-		mark.enter(callMessage, s)
-	}
 	s.server.events.Message(s, m)
 }
 
@@ -154,7 +150,6 @@ func (s *Session) rescue() {
 // rescueMessage is rescue where run says that the callbacks are over.
 func (s *Session) rescueMessage() {
 	if p := recover(); p != nil {
-		s.server.shard(s.loop).mark.leave()
 		s.panicked(p)
 	}
 }

@@ -71,11 +71,23 @@ type mark struct {
 	call    atomic.Uint64           // a number of its own, and its kind in 8 bits; 0 outside of callbacks
 	session atomic.Pointer[Session] // of that call; nil when it has none
 
-	on     bool
-	inside bool
-	calls  uint64    // the last number, shifted
-	last   *Session  // what session holds
-	dog    *watchdog // nil where nobody watches
+	on       bool
+	inside   bool
+	calls    uint64    // the last number, shifted
+	last     *Session  // what session holds
+	messages *Session  // between begin and end: whose
+	dog      *watchdog // nil where nobody watches
+}
+
+// begin enters Events.Message until end, but for other callbacks in between.
+func (m *mark) begin(s *Session) {
+	m.messages = s
+	m.enter(callMessage, s)
+}
+
+func (m *mark) end() {
+	m.messages = nil
+	m.leave()
 }
 
 func (m *mark) enter(k callKind, s *Session) {
@@ -106,7 +118,11 @@ func (h *httpConn) enter(k callKind) *mark {
 }
 
 func (m *mark) leave() {
-	if m.inside {
+	switch {
+	case !m.inside:
+	case m.messages != nil:
+		m.enter(callMessage, m.messages)
+	default:
 		m.inside = false
 		m.call.Store(0)
 	}

@@ -232,7 +232,7 @@ func (p *polling) post(x *exchange) (receiving bool) {
 func (p *polling) received(x *exchange, body []byte) {
 	s := p.session
 	p.data, x.session = nil, nil
-	s.begin()
+	s.beginMessages()
 	err := p.decodeForm(x, body)
 	if err != nil {
 		x.answer(s.loop, 400, "", "")

@@ -166,7 +166,7 @@ var emptyFrames = func() (frames [packet.Noop + 1][]byte) {
 // Data borrows p.
 func (t *websocket) Data(p []byte) {
 	s := t.session
-	s.begin()
+	s.beginMessages()
 	for s.state != sessionClosed {
 		m, rest, err := t.receive(p, s.server, s.takeover())
 		if errors.Is(err, wsframe.ErrIncomplete) {
