@@ -106,10 +106,11 @@ type Options struct {
 	// Zero means 256 MiB, or a sixteenth of Go's memory limit (GOMEMLIMIT) if
 	// that is less.
 	PendingBudget int64
-	// SlowCallback is how long a callback may hold up its event loop, or that for
-	// Events.Message with all messages of one read, until the Logger is told, with its name and stack, and Stats.Slow counts it. It is
-	// noticed within half of that time more, under Serve. Zero means 20 ms, and a
-	// negative value that nobody watches.
+	// SlowCallback is how long a callback may hold up its event loop: those of
+	// Events.Message for one read or post together, all others one by one. Beyond,
+	// the Logger is told its name, session and stack, and Stats.Slow counts it. It
+	// is noticed within half of that time more, and under Serve only. Zero means
+	// 20 ms; a negative value, that nobody watches.
 	SlowCallback time.Duration
 	// Overflow is what happens to a session that a message does not fit in.
 	// Zero means OverflowClose.
