@@ -59,6 +59,7 @@ type flags struct {
 	DrainPeriod     time.Duration    `default:"0s" help:"How long it then takes to close the sessions, each at a random moment; 0 means a second for every 10,000."`
 	DrainTimeout    time.Duration    `default:"8s" help:"How long sessions may take to end after SIGINT or SIGTERM, delay and period included."`
 	PidFile         string           `placeholder:"FILE" help:"Write the process id there when ready, as that of each process that takes over."`
+	SlowCallback    time.Duration    `default:"20ms" help:"Tell of callbacks that hold up an event loop for longer; a negative time switches that off."`
 	LogLevel        slog.Level       `default:"info" help:"Least level of what is logged: debug, info, warn, error."`
 	Version         kong.VersionFlag `env:"-" help:"Print the version and exit."`
 
@@ -122,6 +123,7 @@ func newServer(f *flags, debug func(string) *slog.Logger) (*engine.Server, error
 		HealthPath:     f.HealthPath,
 		DrainDelay:     f.DrainDelay,
 		DrainPeriod:    f.DrainPeriod,
+		SlowCallback:   f.SlowCallback,
 		Compression:    engine.Compression{Off: !f.Compression},
 		Origins:        f.Origin,
 		AnyOrigin:      f.AnyOrigin,

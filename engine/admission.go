@@ -22,6 +22,7 @@ type admission struct {
 	id      string      // instead of a generated one
 	verdict *Verdict    // not nil when it comes later
 	binding binding     // with Options.Bind
+	later   bool        // Later was called
 }
 
 // ResponseHeader is for header fields to add to the response that begins the
@@ -60,7 +61,12 @@ func (r *Request) mustDecide() {
 // later must be read from a Clone.
 func (r *Request) Later() *Verdict {
 	r.mustDecide()
-	a := r.admission
+	r.admission.later = true
+	return r.admission.postpone()
+}
+
+// postpone makes the Verdict, once. It is called on the connection's loop first.
+func (a *admission) postpone() *Verdict {
 	if a.verdict == nil {
 		a.verdict = &Verdict{admission: a, http: a.http, loop: a.http.conn.Loop(), head: append([]byte(nil), a.head...)}
 	}
@@ -155,6 +161,14 @@ func (h *httpConn) admit(r *httpparse.Request, head []byte, upgrade bool) (a *ad
 	}
 	request := h.server.newRequest(r, h.conn)
 	request.admission = a
+	if d := h.server.dispatch; d != nil {
+		kept := request.Clone()
+		kept.admission = a
+		if v := a.postpone(); h.park(v) {
+			d.putAdmit(v, kept)
+		}
+		return nil, false
+	}
 	err := h.tellAdmit(request)
 	switch {
 	case err != nil:
@@ -170,7 +184,9 @@ func (h *httpConn) admit(r *httpparse.Request, head []byte, upgrade bool) (a *ad
 var errAdmitPanic = errors.New(refusedForbidden.message)
 
 func (h *httpConn) tellAdmit(r *Request) (err error) {
+	mark := h.enter(callAdmit)
 	defer func() {
+		mark.leave()
 		if p := recover(); p != nil {
 			h.server.shard(h.conn.Loop()).logPanic(h.server.options.Logger, "panic in Admit; the client is refused", p)
 			err = errAdmitPanic
@@ -179,21 +195,22 @@ func (h *httpConn) tellAdmit(r *Request) (err error) {
 	return h.server.events.Admit(r)
 }
 
-// park lets the exchange wait for v, bounded in number and time.
-func (h *httpConn) park(v *Verdict) {
+// park lets the exchange wait for v, bounded in number and time, or refuses it.
+func (h *httpConn) park(v *Verdict) (waits bool) {
 	o, sh := &h.server.options, h.server.shard(v.loop)
 	// Each loop has its share, rounded up: the sum may exceed the limit by less
 	// than the number of loops.
 	if loops := len(h.server.shards); sh.parked >= (o.MaxAdmitting+loops-1)/loops {
 		h.met(LimitAdmitting)
 		h.unavailable(v.admission.upgrade)
-		return
+		return false
 	}
 	sh.parked++
 	h.verdict = v
 	v.deadline = v.loop.Now() + o.AdmitTimeout
 	v.slot = v.loop.Claim((*verdictAlarm)(v))
 	v.loop.Arm(v.slot, v.deadline)
+	return true
 }
 
 // settle gives back v's place: when it was decided or its time is up, not
@@ -217,6 +234,7 @@ func (a *verdictAlarm) Alarm() {
 		return
 	}
 	v.settle()
+	v.decided.Store(true) // an Admit that waits for a worker need not run
 	if v.waitedFor() {
 		v.http.met(LimitAdmitTimeout)
 		v.http.verdict = nil

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -21,8 +22,11 @@ type echo struct {
 // oneAddress exempts the address that all clients of a World have.
 var oneAddress = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 
-func newEcho(tb testing.TB, loops int) *echo {
-	server, err := New(Options{Exempt: oneAddress}, Events{Message: func(s *Session, m Message) { _ = s.Send(m) }})
+func newEcho(tb testing.TB, loops int) *echo { return newEchoWith(tb, loops, Options{}) }
+
+func newEchoWith(tb testing.TB, loops int, o Options) *echo {
+	o.Exempt = oneAddress
+	server, err := New(o, Events{Message: func(s *Session, m Message) { _ = s.Send(m) }})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -65,6 +69,29 @@ func BenchmarkWebSocketEcho(b *testing.B) {
 			for b.Loop() {
 				peer.Write(burst)
 				e.world.Run()
+				peer.Read()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*inAir), "ns/message")
+		})
+	}
+}
+
+// The same by way of goroutines that run beside the loop.
+func BenchmarkExecutorEcho(b *testing.B) {
+	for _, inAir := range []int{1, 16} {
+		b.Run(fmt.Sprintf("%d in flight", inAir), func(b *testing.B) {
+			e := newEchoWith(b, 1, Options{Executor: NewExecutor(16)})
+			defer e.world.Close()
+			peer := e.websocket()
+			message := frame(ws.OpText, "4"+strings.Repeat("x", 127))
+			burst := []byte(strings.Repeat(string(message), inAir))
+			answer := inAir * (len(message) - 4)
+			b.ReportAllocs()
+			for b.Loop() {
+				peer.Write(burst)
+				for e.world.Run(); peer.Buffered() < answer; e.world.Run() {
+					runtime.Gosched()
+				}
 				peer.Read()
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*inAir), "ns/message")

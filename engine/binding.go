@@ -15,7 +15,9 @@ type binding [8]byte
 // bind asks Options.Bind about r, which it borrows. It reports false after a
 // panic there.
 func (h *httpConn) bind(r *httpparse.Request) (b binding, ok bool) {
+	mark := h.enter(callBind)
 	defer func() {
+		mark.leave()
 		if p := recover(); p != nil {
 			h.server.shard(h.conn.Loop()).logPanic(h.server.options.Logger, "panic in Bind; the client is refused", p)
 		}

@@ -22,7 +22,7 @@ func (s *Server) BroadcastTo(p *Prepared, keep func(*Session) bool) {
 // give is SendPrepared on the session's loop, outside of its callbacks.
 func (s *Session) give(p *Prepared, keep func(*Session) bool) {
 	defer s.rescue()
-	if keep != nil && !keep(s) {
+	if keep != nil && !s.asked(keep) {
 		return
 	}
 	if s.takesDirectly(p) {

@@ -27,29 +27,6 @@ func TestCloseNow(t *testing.T) {
 	}
 }
 
-// Find runs on the session's own loop, and says when there is none.
-func TestFind(t *testing.T) {
-	b := newBench(t, 2, Options{})
-	b.play("get EIO=4&transport=polling", "get EIO=4&transport=polling")
-	for _, name := range []string{"A", "B"} {
-		var found *Session
-		require.NoError(t, b.server.Find(b.session(name).ID(), func(s *Session) { found = s }))
-		b.world.Run()
-		require.Same(t, b.session(name), found)
-	}
-	for _, id := range []string{"", "nobody", strings.Repeat("A", sidLength), strings.Repeat("_", sidLength-1) + "8"} {
-		found, called := b.session("A"), false
-		require.NoError(t, b.server.Find(id, func(s *Session) { found, called = s, true }))
-		b.world.Run()
-		require.True(t, called)
-		require.Nil(t, found)
-	}
-	b.finish()
-	unbound, err := New(Options{}, Events{})
-	require.NoError(t, err)
-	require.ErrorIs(t, unbound.Find("x", nil), ErrServerClosed)
-}
-
 func sorted(events string) string {
 	list := strings.Split(events, "; ")
 	slices.Sort(list)

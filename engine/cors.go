@@ -192,6 +192,15 @@ func (c *CORS) allowsPage(r *httpparse.Request) bool {
 	return len(origin) > 0 && c.allows(origin)
 }
 
+// allowsPage is CORS.allowsPage, where the watchdog knows of it.
+func (h *httpConn) allowsPage(r *httpparse.Request) bool {
+	cors := h.server.options.CORS
+	if cors != nil && cors.Allow != nil {
+		defer h.enter(callAllow).leave()
+	}
+	return cors.allowsPage(r)
+}
+
 // allows borrows origin, which is not empty. Only Allow costs an allocation.
 func (c *CORS) allows(origin []byte) bool {
 	if c.AnyOrigin {

@@ -15,16 +15,17 @@
 //
 //   - Events are called on event loops, a few goroutines that serve all clients.
 //     Those of one session come one after another, those of different sessions at
-//     the same time. They must not block. Slow work goes to a goroutine of
-//     the application's own, which answers with Send; a slow decision about a new
-//     client is made with Request.Later.
+//     the same time. They must not block: Options.SlowCallback tells which one did.
+//     Slow work goes to a goroutine of the application's own, which answers with
+//     Send, and a slow decision about a new client is made with Request.Later; or
+//     Options.Executor runs the callbacks on goroutines, where they may block.
 //   - What a callback is given is borrowed: the Data of a Message or Packet and
 //     the Request are valid until it returns. Send, Prepare and Request.Clone
 //     copy. A Session may be kept; after Close nothing happens through it.
-//   - Methods marked "Safe from any goroutine" are the doors into the loops:
-//     Session.Send, SendWith, SendPrepared, Join, Leave and Close, the Verdict's Accept and
-//     Refuse, and all of Server. They do not wait, but for Shutdown. What is not
-//     marked belongs into the session's callbacks.
+//     Session.Context ends with the session.
+//   - All methods of Session and Server, and the Verdict's Accept and Refuse, are
+//     safe from any goroutine, in callbacks, and after the end of the session or
+//     the server. They do not wait, but for those that serve and Shutdown.
 //   - A message that Send accepts arrives, or the session closes with a Reason.
 //     Close is the last event of a session and comes once.
 //   - What clients may use up is bounded by Options. For who falls behind:

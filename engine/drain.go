@@ -61,8 +61,12 @@ const drainRate = 10_000
 // so that the last session has the fourth quarter to take what was queued for
 // it.
 //
-// It waits for the loops, so it must not be called in a callback; start a
-// goroutine there.
+// With Options.Executor it waits for callbacks that run or wait, too, Close as
+// the last of each session. Those that are not done when ctx ends go on after
+// Shutdown has returned.
+//
+// It waits for the loops and for callbacks, so it must not be called in one;
+// start a goroutine there.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.phase.reach(phaseDraining)
 	s.mu.Lock()
@@ -78,7 +82,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	reactor.StopAccepting()
 	s.endConnections()
 	if err == nil {
-		err = wait(ctx, done, func() bool { now := s.Stats(); return now.Sessions == 0 && now.Conns == 0 })
+		err = wait(ctx, done, func() bool {
+			now := s.Stats()
+			return now.Sessions == 0 && now.Conns == 0 && s.dispatch.idle()
+		})
 	}
 	if err != nil {
 		s.cutSessions(err)
@@ -145,7 +152,7 @@ func (s *Server) CloseSessions() {
 	s.each(func(owner loop.Alarm) {
 		switch o := owner.(type) {
 		case *alarm:
-			(*Session)(o).Close()
+			(*Session)(o).end()
 		case *httpAlarm:
 			(*httpConn)(o).closeIdle()
 		case *preambleAlarm:
@@ -197,7 +204,11 @@ func (s *Server) endConnections() {
 // cutSessions ends all sessions there are at once. The loops do not see to that
 // when they stop: a polling session need not have a connection.
 func (s *Server) cutSessions(err error) {
-	s.Each(func(session *Session) { session.close(ReasonShutdown, err) })
+	s.each(func(owner loop.Alarm) {
+		if a, ok := owner.(*alarm); ok {
+			(*Session)(a).close(ReasonShutdown, err)
+		}
+	})
 }
 
 // retryAfter is how long a client is told to wait before it tries again: a whole
@@ -249,5 +260,5 @@ func (s secret) share(d time.Duration) time.Duration {
 // retire ends the session in good order because the server shuts down.
 func (s *Session) retire() {
 	s.leaving = !s.sealed.Load() // else the application was first
-	s.Close()
+	s.end()
 }

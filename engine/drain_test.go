@@ -232,7 +232,9 @@ func TestShutdownDelayWithoutSessions(t *testing.T) {
 	address := listener.Addr().String()
 	server, ended := served(t, Options{Loops: 1, DrainDelay: time.Hour}, listener)
 	require.NotEmpty(t, dialWire(t, address).open())
-	server.Each(func(s *Session) { s.CloseNow() })
+	for s := range server.Sessions() {
+		s.CloseNow()
+	}
 	until(t, "no session", func() bool { return server.Stats().Sessions == 0 })
 
 	ctx, cancel := context.WithCancel(t.Context())

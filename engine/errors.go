@@ -26,8 +26,9 @@ const (
 	// called.
 	ReasonForcedClose
 	// ReasonOverflow: more was sent to the client than Options.MaxQueue,
-	// MaxQueuePackets or QueueBudget let wait for it. The reference server has
-	// no such limit.
+	// MaxQueuePackets or QueueBudget let wait for it, or came from it than
+	// PendingBudget lets wait for the application. The reference server has no
+	// such limit.
 	ReasonOverflow
 	// ReasonShutdown: Server.Shutdown was called. The reference server has
 	// "forced close" here; the words are Socket.IO's. Clients see no
@@ -68,6 +69,9 @@ var (
 	// ErrBudget: more than Options.QueueBudget bytes would wait for all
 	// clients together; nothing was sent.
 	ErrBudget = errors.New("engine: budget of all queues is used up")
+	// ErrPendingBudget: more than Options.PendingBudget bytes of events would
+	// wait for the Executor. It is what Events.Close is told.
+	ErrPendingBudget = errors.New("engine: budget of all waiting events is used up")
 	// ErrServerClosed is what Serve returns after Shutdown.
 	ErrServerClosed = errors.New("engine: server closed")
 )
@@ -140,7 +144,10 @@ func (s *Server) report(r *httpparse.Request, c *loop.Conn, e *HandshakeError) {
 }
 
 func (s *Server) tellConnectionError(on *loop.Loop, r *Request, e *HandshakeError) {
+	mark := &s.shard(on).mark
+	mark.enter(callConnectionError, nil)
 	defer func() {
+		mark.leave()
 		if p := recover(); p != nil {
 			s.shard(on).logPanic(s.options.Logger, "panic in ConnectionError", p)
 		}

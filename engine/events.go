@@ -24,10 +24,23 @@ type Message struct {
 // session, or refuses the client in Admit; a response goes out without what a
 // panic in InitialHeaders or Headers would have added. What a callback sends
 // leaves in one write when it has returned.
+//
+// With Options.Executor, Admit, Open, Message, Heartbeat, Upgrading, Upgrade,
+// HighWater, LowWater, Drain, Close and SendOptions.Sent run on its goroutines and
+// may block: for one session one after another, in the same order, Close as the
+// last. They come later than what they tell: a message may be followed by its
+// sender's end before its callback has begun. A message is a copy in a buffer that
+// is taken back when the callback returns, so it is borrowed all the same. What is
+// left is about single packets and header fields, and stays on the loop: Packet,
+// PacketCreate, Flush, Flushed, ConnectionError, InitialHeaders and Headers; so do
+// Options.Bind, GenerateID and Middleware, CORS.Allow, and the functions given to
+// BroadcastTo and PublishTo.
 type Events struct {
 	// Admit is asked before a session is made. An error refuses it: the client
 	// is told the error's text, with status 403 (polling) or 400 (WebSocket).
-	// Who must ask elsewhere first calls r.Later and returns nil. r is borrowed.
+	// Who must ask elsewhere first calls r.Later and returns nil, or, with
+	// Options.Executor, asks here: the client waits for Options.AdmitTimeout at
+	// most, as it does for Later. r is borrowed.
 	Admit func(r *Request) error
 	// ConnectionError says that a request was refused with one of the
 	// protocol's numbered errors, before it is answered. r may be kept.

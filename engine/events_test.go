@@ -402,37 +402,12 @@ func TestSessionTells(t *testing.T) {
 	})
 }
 
-// Each visits every session once, on its own loop.
-func TestEach(t *testing.T) {
-	onLoops(t, func(t *testing.T, loops int) {
-		b := newSpec(t, loops, Options{}, nil)
-		for i := range 20 {
-			b.play(hsPolling, fmt.Sprint("ws EIO=4&transport=websocket conn=w", i))
-		}
-		b.play("close-session C", "close w3", "advance 40s")
-		seen := map[*Session]int{}
-		b.server.Each(func(s *Session) {
-			seen[s]++
-			require.NotEqual(t, StateClosed, s.State())
-			if b.name(s) == "E" {
-				s.Close()
-			}
-		})
-		b.world.Run()
-		require.Len(t, seen, b.server.Stats().Sessions)
-		for s, n := range seen {
-			require.Equal(t, 1, n, b.name(s))
-		}
-		b.finish()
-	})
-}
-
 // A panic in PacketCreate below the application's own Send: the session of the
-// callback that sent is closed, nothing is left on loan, and a broadcast or a
-// visit reaches the sessions behind.
+// callback that sent is closed, nothing is left on loan, and a broadcast reaches
+// the sessions behind.
 func TestPanicBelowSend(t *testing.T) {
 	onLoops(t, func(t *testing.T, loops int) {
-		for _, how := range []string{"callback", "prepared", "broadcast", "each"} {
+		for _, how := range []string{"callback", "prepared", "broadcast"} {
 			log := new(counter)
 			b := newSpec(t, loops, Options{Logger: slog.New(log)}, func(b *bench, e *Events) {
 				e.PacketCreate = func(s *Session, p Packet) {
@@ -457,8 +432,6 @@ func TestPanicBelowSend(t *testing.T) {
 			switch how {
 			case "broadcast":
 				b.server.Broadcast(Prepare(Message{Data: []byte("x")}))
-			case "each":
-				b.server.Each(func(s *Session) { _ = s.Send(Message{Data: []byte("x")}) })
 			default:
 				for i := range 4 {
 					b.client(fmt.Sprint("c", i), "").peer.Write(frame(1, "4x"))

@@ -43,9 +43,11 @@ func (s *Session) Leave(name string) {
 	_ = s.loop.Post(loop.Func(func() { s.leave(name) }))
 }
 
-// Groups are the names of the groups that the session is in. It belongs into
-// the session's callbacks; a Join of the same callback does not show yet.
+// Groups are the names of the groups that the session is in. A Join shows when
+// the loop has come to it: not yet in the same callback. Safe from any goroutine.
 func (s *Session) Groups() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.extra == nil {
 		return nil
 	}
@@ -74,7 +76,9 @@ func (s *Session) join(name string) {
 	}
 	e := s.rare()
 	g.members = append(g.members, member{session: s, at: int32(len(e.groups))})
+	s.mu.Lock()
 	e.groups = append(e.groups, membership{group: g, place: int32(len(g.members) - 1)})
+	s.mu.Unlock()
 }
 
 func (s *Session) leave(name string) {
@@ -100,7 +104,9 @@ func (s *Session) leaveAll() {
 		s.leaveAt(n - 1)
 		shard.tidy(g)
 	}
+	s.mu.Lock()
 	s.extra.groups = nil
+	s.mu.Unlock()
 }
 
 // membership is the index of g in the session's groups, -1 when it is no member.
@@ -117,6 +123,8 @@ func (s *Session) leaveAt(at int) {
 	left.group.members[left.place] = member{}
 	left.group.empty++
 	last := len(groups) - 1
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if at < last {
 		moved := groups[last]
 		groups[at] = moved

@@ -81,7 +81,9 @@ func (h *httpConn) admitted(r *httpparse.Request, a *admission) {
 }
 
 func (h *httpConn) generateID(r *httpparse.Request) (id string, err error) {
+	mark := h.enter(callGenerateID)
 	defer func() {
+		mark.leave()
 		if p := recover(); p != nil {
 			h.server.shard(h.conn.Loop()).logPanic(h.server.options.Logger, "panic in GenerateID; the client is refused", p)
 			err = ErrCallbackPanic
@@ -133,6 +135,7 @@ func (s *Session) opened(r *Request) {
 	if s.state == sessionClosed { // by a panic
 		return
 	}
+	s.set(publicOpened)
 	s.begin()
 	s.tellOpen(r)
 	s.run()

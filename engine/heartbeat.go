@@ -44,6 +44,9 @@ func (s *Session) heartbeat(kind packet.Type) {
 // overdue reports whether the session has missed its heartbeat, be the alarm
 // late or not.
 func (s *Session) overdue() bool {
+	if s.has(publicPaused) {
+		return false
+	}
 	deadline := s.nextBeat
 	if s.revision.ServerPings() && !s.awaiting {
 		deadline += s.server.options.PingTimeout
@@ -95,6 +98,11 @@ func (s *Session) unheard(now time.Duration) bool {
 
 // beat sends the ping that is due, or ends the session.
 func (s *Session) beat(now time.Duration) {
+	if (!s.revision.ServerPings() || s.awaiting) && s.has(publicPaused) {
+		// What the client has to say may wait where we do not read.
+		s.nextBeat = now + s.server.options.PingTimeout
+		return
+	}
 	if !s.revision.ServerPings() || s.awaiting {
 		s.close(ReasonPingTimeout, nil)
 		return

@@ -53,8 +53,10 @@ const (
 	LimitQueuePackets                     // the same
 	LimitQueueBudget                      // the same
 	LimitCloseTimeout                     // a closing session was cut off
+	LimitPending                          // a client had to wait for the application
+	LimitPendingBudget                    // a session was closed
 
-	NumLimits = int(LimitCloseTimeout) + 1
+	NumLimits = int(LimitPendingBudget) + 1
 )
 
 // String is the limit's name in logs and metrics.
@@ -94,6 +96,8 @@ var limitNames = [NumLimits]string{
 	LimitQueuePackets:        "queue_packets",
 	LimitQueueBudget:         "queue_budget",
 	LimitCloseTimeout:        "close_timeout",
+	LimitPending:             "pending",
+	LimitPendingBudget:       "pending_budget",
 }
 
 // Errors that tell Events.Close which limit ended a session.
@@ -225,7 +229,8 @@ func (s *Server) metFault(code ws.StatusCode, l *loop.Loop) {
 	}
 }
 
-// maxDefaultBodies is the default of Options.BodyBudget where memory allows.
+// maxDefaultBodies is the default of Options.BodyBudget, and of PendingBudget,
+// where memory allows.
 const maxDefaultBodies = 256 << 20
 
 func defaultBodyBudget() int64 {

@@ -64,6 +64,7 @@ func TestLimits(t *testing.T) {
 		events   string   // of the last command
 		shared   bool     // each loop has its share: for one loop only
 		sockets  bool     // needs a real listener: TestConnLimits
+		also     Limit    // is met on the way
 	}
 	rows := map[Limit]row{
 		LimitConns:               {sockets: true},
@@ -116,6 +117,12 @@ func TestLimits(t *testing.T) {
 			prints: "engine: budget of all queues is used up", events: `close A "queue overflow" engine: budget of all queues is used up`},
 		LimitCloseTimeout: {commands: []string{hsPolling, "send A x", "close-session A", "advance 30s"},
 			events: `close A "forced close" engine: client did not take what was queued in time`},
+		LimitPending: {options: Options{MaxPending: 2 * eventSize, Executor: new(byHand)},
+			commands: []string{hsPolling, "post sid=A 4a", `post sid=A "4b\x1e4c"`}, prints: "200 ok",
+			events: `message A "b"; message A "c"`},
+		LimitPendingBudget: {options: Options{PendingBudget: 3 * eventSize, Executor: new(byHand)}, also: LimitPending,
+			commands: []string{hsPolling, `post sid=A "4a"`, `post sid=A "4b\x1e4c\x1e4d\x1e4e\x1e4f"`}, prints: "200 ok",
+			events: `message A "b"; message A "c"; message A "d"; message A "e"; close A "queue overflow" engine: budget of all waiting events is used up`},
 	}
 	names := map[string]bool{}
 	for i := range NumLimits {
@@ -144,10 +151,16 @@ func TestLimits(t *testing.T) {
 				require.Equal(t, c.events, b.events())
 				var want [NumLimits]int64
 				want[limit] = 1
+				if c.also != 0 {
+					want[c.also] = 1
+				}
 				require.Equal(t, want, b.server.Stats().Limits)
-				if limit == LimitIdleTimeout {
+				switch {
+				case limit == LimitIdleTimeout:
 					require.Empty(t, log.take(), "that is no news")
-				} else {
+				case c.also != 0:
+					require.Len(t, log.take(), 1)
+				default:
 					require.Equal(t, []string{"WARN limits were met " + limit.String() + "=1"}, log.take())
 				}
 				b.finish()

@@ -33,7 +33,9 @@ func (h *httpConn) runMiddleware(r *httpparse.Request) (goOn bool) {
 }
 
 func (h *httpConn) callMiddleware(w *middlewareWriter, request *http.Request) (err error) {
+	mark := h.enter(callMiddleware)
 	defer func() {
+		mark.leave()
 		if p := recover(); p != nil {
 			h.server.shard(h.conn.Loop()).logPanic(h.server.options.Logger, "panic in a middleware; the client is refused", p)
 			err = ErrCallbackPanic
@@ -161,8 +163,9 @@ func (h *httpConn) tellHeaders(r *httpparse.Request) {
 	if e.Headers == nil && e.InitialHeaders == nil {
 		return
 	}
-	header := http.Header{}
+	header, mark := http.Header{}, h.mark()
 	defer func() {
+		mark.leave()
 		if p := recover(); p != nil {
 			h.server.shard(h.conn.Loop()).logPanic(h.server.options.Logger, "panic in Headers", p)
 		}
@@ -170,9 +173,11 @@ func (h *httpConn) tellHeaders(r *httpparse.Request) {
 	}()
 	request := h.server.newRequest(r, h.conn)
 	if e.InitialHeaders != nil && !h.x.query.hasSID {
+		mark.enter(callInitialHeaders, nil)
 		e.InitialHeaders(request, header)
 	}
 	if e.Headers != nil {
+		mark.enter(callHeaders, nil)
 		e.Headers(request, header)
 	}
 }

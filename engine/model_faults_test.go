@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"turbine/engine"
 	"turbine/internal/certs"
 	"turbine/internal/invariants"
 	"turbine/loop"
@@ -34,7 +35,7 @@ func TestModelOnFaults(t *testing.T) {
 	}
 	var counts modelCounts
 	modelSeeds(t, &counts, func() bool { return counts.messages.Load() < target }, func(seed uint64) {
-		runModelInWorld(t, seed, looptest.NewFaulty(seed, modelRates), &counts)
+		runModelInWorld(t, seed, looptest.NewFaulty(seed, modelRates), nil, &counts)
 	})
 	requireFaults(t, &counts, "short", "EAGAIN", "EINTR", "shortage")
 }
@@ -72,8 +73,8 @@ const (
 
 // runModelOnSockets is one run on a reactor of four loops. The faults are the
 // same for the same seed, what they hit is not.
-func runModelOnSockets(t *testing.T, seed uint64, steps int, secure bool, counts *modelCounts) {
-	r := newModelRun(t, seed, counts)
+func runModelOnSockets(t *testing.T, seed uint64, steps int, secure bool, counts *modelCounts, change ...func(*engine.Options)) {
+	r := newModelRun(t, seed, counts, change...)
 	r.faulty = true
 	faults := looptest.NewFaulty(seed, modelRates)
 	o := r.server.LoopOptions()
@@ -112,7 +113,7 @@ func runModelOnSockets(t *testing.T, seed uint64, steps int, secure bool, counts
 	r.compare()
 	r.server.CloseSessions()
 	inParallel(drivers, func(d *modelDriver) {
-		d.until(func() bool { return r.server.Stats().Sessions == 0 })
+		d.until(func() bool { now := r.server.Stats(); return now.Sessions == 0 && now.Pending == 0 })
 	})
 	require.Zero(t, r.server.Stats().Sessions)
 	for _, n := range nets {

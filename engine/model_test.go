@@ -66,7 +66,8 @@ type modelCounts struct {
 	runs                                     int
 
 	mu     sync.Mutex
-	ends   map[string]int   // of sessions, by reason
+	ends   map[string]int // of sessions, by reason
+	met    [engine.NumLimits]int64
 	faults map[string]int64 // by kind
 }
 
@@ -108,13 +109,13 @@ func TestModelDeliversOnceInOrder(t *testing.T) {
 	}
 	var counts modelCounts
 	modelSeeds(t, &counts, func() bool { return counts.messages.Load() < target }, func(seed uint64) {
-		runModelInWorld(t, seed, nil, &counts)
+		runModelInWorld(t, seed, nil, nil, &counts)
 	})
 }
 
 // runModelInWorld is one run in memory. It goes the same way for the same seed.
-func runModelInWorld(t *testing.T, seed uint64, faults *looptest.Faulty, counts *modelCounts) {
-	r := newModelRun(t, seed, counts)
+func runModelInWorld(t *testing.T, seed uint64, faults *looptest.Faulty, executor *modelExecutor, counts *modelCounts) {
+	r := newModelRun(t, seed, counts, executor.options)
 	random := rand.New(rand.NewPCG(seed, 1))
 	o := loop.Options{HighWater: 8 << 10}
 	if faults != nil {
@@ -122,7 +123,7 @@ func runModelInWorld(t *testing.T, seed uint64, faults *looptest.Faulty, counts 
 	}
 	world := looptest.NewWorld(1+random.IntN(3), o, r.server.Accept)
 	r.server.Bind(world.Loops())
-	net := &worldNet{World: world, random: random, faulty: r.faulty}
+	net := &worldNet{World: world, random: random, faulty: r.faulty, executor: executor}
 	d := &modelDriver{run: r, net: net, random: random, steps: 1500}
 	d.drive()
 	if random.IntN(2) == 0 {
@@ -131,6 +132,7 @@ func runModelInWorld(t *testing.T, seed uint64, faults *looptest.Faulty, counts 
 	if faults != nil {
 		faults.Heal()
 	}
+	executor.hurry()
 	for range 400 {
 		d.catchUp()
 		d.settle(1)
@@ -141,6 +143,8 @@ func runModelInWorld(t *testing.T, seed uint64, faults *looptest.Faulty, counts 
 		d.settle(1)
 	}
 	world.Advance(2 * time.Minute)
+	executor.work()
+	require.Zero(t, r.server.Stats().Pending)
 	require.Zero(t, r.server.Stats().Sessions)
 	world.Close()
 	require.Zero(t, world.Sockets())
@@ -154,8 +158,9 @@ func runModelInWorld(t *testing.T, seed uint64, faults *looptest.Faulty, counts 
 // worldNet is a World as a modelNet.
 type worldNet struct {
 	*looptest.World
-	random *rand.Rand
-	faulty bool
+	random   *rand.Rand
+	faulty   bool
+	executor *modelExecutor
 }
 
 func (n *worldNet) Dial() modelPeer { return n.World.Dial() }
@@ -165,6 +170,7 @@ func (n *worldNet) Pass()           { n.Advance(time.Duration(n.random.IntN(50))
 // Settle lets rests end, too, and misleads the loops, where there are faults.
 func (n *worldNet) Settle() {
 	n.Run()
+	n.executor.work()
 	if !n.faulty {
 		return
 	}
@@ -174,7 +180,7 @@ func (n *worldNet) Settle() {
 	}
 }
 
-func newModelRun(t *testing.T, seed uint64, counts *modelCounts) *modelRun {
+func newModelRun(t *testing.T, seed uint64, counts *modelCounts, change ...func(*engine.Options)) *modelRun {
 	r := &modelRun{t: t, seed: seed, counts: counts}
 	options := engine.Options{
 		Loops: 4, PingInterval: 10 * time.Second, PingTimeout: 10 * time.Second, CloseTimeout: 2 * time.Second,
@@ -187,6 +193,9 @@ func newModelRun(t *testing.T, seed uint64, counts *modelCounts) *modelRun {
 		options.MaxQueuePackets = 20
 	case 2:
 		options.QueueBudget = 256 << 10
+	}
+	for _, f := range change {
+		f(&options)
 	}
 	server, err := engine.New(options, engine.Events{
 		Open:    r.onOpen,
@@ -305,8 +314,14 @@ func (r *modelRun) compareOne(m *modelSession) {
 	}
 }
 
+// limits is how often a limit was met.
+func (c *modelCounts) limits(limit engine.Limit) int64 { return c.met[limit] }
+
 // count adds the run to the figures.
 func (r *modelRun) count(faults *looptest.Faulty) {
+	for limit, n := range r.server.Stats().Limits {
+		r.counts.met[limit] += n
+	}
 	if faults != nil {
 		r.counts.mu.Lock()
 		for kind, n := range faults.Counts() {

@@ -87,6 +87,31 @@ type Options struct {
 	// and closing ones, are cut if 16 KiB are unsent. Zero means 1 GiB, or a
 	// quarter of Go's memory limit (GOMEMLIMIT) if that is less.
 	QueueBudget int64
+	// Executor lets callbacks block: those that tell what has happened to a
+	// session run on its goroutines instead of on the event loop, and so does
+	// Admit. NewExecutor(1024) is one; Events says which run where. What waits
+	// for it is bounded by MaxPending and PendingBudget. Nil, the default, is
+	// faster, and right for callbacks that are quick.
+	Executor Executor
+	// MaxPending is the number of bytes of events that wait for the Executor, of
+	// one session, at which nothing more is read from its client until half of it
+	// is left: on WebSocket its bytes stay in the socket, on polling a post is
+	// answered later. Each event counts 400 bytes beside its data. It is exceeded
+	// by what was read already: 64 KiB, a message or a post. Zero means 256 KiB.
+	MaxPending int
+	// PendingBudget is the limit in bytes of events that wait for the Executor,
+	// of all sessions, counted in the same way. From half of it on nothing more is
+	// read from clients of which any wait. Beyond, a session that more comes from is
+	// closed, as long as an eighth more lasts only those with 16 KiB waiting.
+	// Zero means 256 MiB, or a sixteenth of Go's memory limit (GOMEMLIMIT) if
+	// that is less.
+	PendingBudget int64
+	// SlowCallback is how long a callback may hold up its event loop: those of
+	// Events.Message for one read or post together, all others one by one. Beyond,
+	// the Logger is told its name, session and stack, and Stats.Slow counts it. It
+	// is noticed within half of that time more, and under Serve only. Zero means
+	// 20 ms; a negative value, that nobody watches.
+	SlowCallback time.Duration
 	// Overflow is what happens to a session that a message does not fit in.
 	// Zero means OverflowClose.
 	Overflow Overflow
@@ -281,9 +306,10 @@ type Options struct {
 	// off, which costs nothing. It is for finding out what a client does; each
 	// packet is a record.
 	Debug func(scope string) *slog.Logger
-	// Logger hears of panics in callbacks and of trouble in the process, not
-	// of what clients do, but for the limits they meet and TLS handshakes that
-	// fail: of those, at most once a second in sum. Nil means slog.Default.
+	// Logger hears of panics in callbacks, of slow ones and of trouble in the
+	// process, not of what clients do, but for the limits they meet and TLS
+	// handshakes that fail: of those, at most once a second in sum. Nil means
+	// slog.Default.
 	Logger *slog.Logger
 }
 

@@ -45,6 +45,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDuration(&o.AdmitTimeout, 10*time.Second)
 	setDuration(&o.FirstRequestTimeout, 30*time.Second)
 	setDuration(&o.TLSHandshakeTimeout, loop.DefaultTLSTimeout)
+	setDuration(&o.SlowCallback, 20*time.Millisecond)
 	setInt := func(n *int, value int) {
 		if *n == 0 {
 			*n = value
@@ -65,6 +66,7 @@ func (o Options) withDefaults() (Options, error) {
 	setInt(&o.MaxUpgrades, 10_000)
 	setInt(&o.MaxQueue, 8<<20)
 	setInt(&o.MaxQueuePackets, 16_384)
+	setInt(&o.MaxPending, 256<<10)
 	setInt(&o.HighWater, max(o.MaxQueue/4, 1))
 	setInt(&o.LowWater, o.HighWater/4)
 	if o.QueueBudget == 0 {
@@ -72,6 +74,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.BodyBudget == 0 {
 		o.BodyBudget = defaultBodyBudget()
+	}
+	if o.PendingBudget == 0 {
+		o.PendingBudget = defaultBodyBudget()
 	}
 	if o.Exempt == nil {
 		o.Exempt = peers.Shared()
@@ -159,6 +164,7 @@ func (o Options) check() error {
 		{"MaxConnsPerIP", o.MaxConnsPerIP}, {"ConnRate", o.ConnRate}, {"HandshakeRate", o.HandshakeRate},
 		{"MaxTLSHandshakes", o.MaxTLSHandshakes},
 		{"MaxPolls", o.MaxPolls}, {"MaxUpgrades", o.MaxUpgrades}, {"MaxAdmitting", o.MaxAdmitting},
+		{"MaxPending", o.MaxPending},
 	} {
 		if n.value < 1 {
 			return bad("%s of %d is below 1", n.name, n.value)
@@ -180,6 +186,12 @@ func (o Options) check() error {
 	case "", headerForwardedFor, headerForwarded, headerRealIP:
 	default:
 		return bad("ClientHeader %q is none of %s, %s and %s", o.ClientHeader, headerForwardedFor, headerForwarded, headerRealIP)
+	}
+	if o.PendingBudget < 1 {
+		return bad("PendingBudget of %d is below 1 byte", o.PendingBudget)
+	}
+	if o.SlowCallback > 0 && o.SlowCallback < time.Millisecond {
+		return bad("SlowCallback of %v is below one millisecond", o.SlowCallback)
 	}
 	if o.QueueBudget < 1 {
 		return bad("QueueBudget of %d is below 1 byte", o.QueueBudget)

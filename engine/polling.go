@@ -20,9 +20,11 @@ import (
 //	| poll | waiting   | second GET                             | closed | first: 200 close packet, second: 400; transport error
 //	| data | idle      | POST head                              | receiving | -
 //	| data | receiving | body complete                          | idle   | decode, deliver in order, 200 "ok"
-//	| data | receiving | second POST                            | closed | first: connection aborted, second: 400; transport error
+//	| data | receiving | body complete, the application is behind | held | decode, deliver in order
+//	| data | held      | the application has caught up, session closes | idle | 200 "ok"
+//	| data | receiving, held | second POST                      | closed | first: connection aborted, second: 400; transport error
 //	| data | receiving | undecodable, too many packets / close packet inside | closed | 400, parse error / 200, transport close
-//	| both | waiting, receiving | connection lost               | closed | transport error
+//	| both | waiting, receiving, held | connection lost         | closed | transport error
 //
 // A session that closes without a waiting poll tells the next one: noop and
 // close, or what was queued and close.
@@ -31,6 +33,7 @@ type polling struct {
 	poll    *exchange // the waiting GET
 	data    *exchange // the POST being received
 	ending  bool      // the next poll is the last
+	held    bool      // data was received, and is answered when the application has caught up
 	jsonp   []byte    // the index of the client's callback; nil without JSONP
 	remote  netip.AddrPort
 	heardBy time.Duration // when the client has to be heard of again after its handshake; 0 once it was
@@ -229,16 +232,27 @@ func (p *polling) post(x *exchange) (receiving bool) {
 func (p *polling) received(x *exchange, body []byte) {
 	s := p.session
 	p.data, x.session = nil, nil
-	s.begin()
+	s.beginMessages()
 	err := p.decodeForm(x, body)
 	if err != nil {
 		x.answer(s.loop, 400, "", "")
 		s.flush()
 		s.close(ReasonParseError, err)
+	} else if s.has(publicPaused) && s.state != sessionClosed {
+		p.data, x.session, p.held = x, s, true
 	} else {
 		x.answer(s.loop, 200, typeHTML, "ok")
 	}
 	s.run()
+}
+
+// letGo answers the POST that was held: the client may send the next one.
+func (p *polling) letGo() {
+	if p.held {
+		x := p.data
+		p.data, p.held = nil, false
+		x.answer(p.session.loop, 200, typeHTML, "ok")
+	}
 }
 
 // decodeForm unwraps what a JSONP client posts. A form without its one field is
@@ -303,6 +317,7 @@ func (p *polling) closed(Reason) {
 	if p.poll != nil {
 		p.respond(closePayload, false)
 	}
+	p.letGo() // what it brought was taken
 	if p.data != nil {
 		p.data.abort(p.session.loop)
 		p.data = nil
@@ -316,7 +331,7 @@ func (p *polling) lost(x *exchange) {
 	case p.poll:
 		p.unpark()
 	case p.data:
-		p.data, err = nil, ErrDataLost
+		p.data, p.held, err = nil, false, ErrDataLost
 	default:
 		return
 	}

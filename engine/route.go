@@ -114,7 +114,7 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 		return len(p)
 	}
 	cors := s.options.CORS
-	allowed := cors.allowsPage(r)
+	allowed := h.allowsPage(r)
 	switch {
 	case cors == nil:
 	case string(r.Method) != "OPTIONS":

@@ -38,6 +38,8 @@ type bench struct {
 	echo    bool
 	reject  string                   // what Admit answers
 	on      func(event, name string) // called in each event, after it was logged
+	hand    *byHand                  // the Executor; nil without
+	held    bool                     // its tasks wait until rest is called
 
 	logged   counter
 	accepted []*httpConn // in the order in which the connections were made
@@ -80,6 +82,7 @@ func newBench(t testing.TB, loops int, o Options) *bench {
 	if o.FirstRequestTimeout == 0 { // many scripts wait for other deadlines
 		o.FirstRequestTimeout = time.Hour
 	}
+	b.hand, _ = o.Executor.(*byHand)
 	server, err := New(o, Events{
 		Admit:   b.admit,
 		Open:    b.opened,
@@ -184,7 +187,10 @@ func (b *bench) finish() {
 	b.t.Helper()
 	b.server.CloseSessions()
 	b.world.Advance(b.options.CloseTimeout + time.Second)
+	b.rest()
 	b.world.Close()
+	require.True(b.t, b.server.dispatch.idle(), "events left")
+	require.Zero(b.t, b.server.Stats().Pending, "bytes counted as pending")
 	require.Zero(b.t, b.world.Sockets(), "descriptors left open")
 	require.Zero(b.t, b.server.Stats().Sessions, "sessions left")
 	require.Zero(b.t, b.server.Stats().Queued, "bytes counted as queued")
@@ -265,9 +271,24 @@ func frame(op ws.OpCode, payload string) []byte {
 	return wsframe.AppendMaskedFrame(nil, op, true, [4]byte{1, 2, 3, 4}, []byte(payload))
 }
 
+// work lets the loops do what is to be done, and the Executor, unless its tasks
+// are held.
+func (b *bench) work() {
+	if b.world.Run(); !b.held {
+		b.rest()
+	}
+}
+
+// rest is work until nobody has anything to do.
+func (b *bench) rest() {
+	for b.world.Run(); b.hand != nil && b.hand.step(); {
+		b.world.Run()
+	}
+}
+
 // collect returns what has arrived on all connections since the last time.
 func (b *bench) collect() (lines []string) {
-	b.world.Run()
+	b.work()
 	for _, c := range slices.Clone(b.clients) {
 		lines = append(lines, b.collectFrom(c)...)
 	}
@@ -284,9 +305,9 @@ func (b *bench) collectFrom(c *client) (lines []string) {
 		}
 		lines = append(lines, strings.TrimRight(line, " "))
 	}
-	if b.world.Run(); c.peer.Buffered() > 0 {
+	if b.work(); c.peer.Buffered() > 0 {
 		c.in = append(c.in, c.peer.Read()...)
-		b.world.Run()
+		b.work()
 		c.in = append(c.in, c.peer.Read()...)
 	}
 	answered := false

@@ -16,10 +16,10 @@ func (s *Session) Send(m Message) error { return s.SendWith(m, SendOptions{}) }
 type SendOptions struct {
 	// NoCompress leaves the message as it is, where compression is on.
 	NoCompress bool
-	// Sent is called on the session's loop when the message has been given to
-	// the operating system (WebSocket) or to the connection of the poll that
-	// it answers, in the order of the messages. It is never called when the
-	// session ends before. It must not block.
+	// Sent is called, as the session's other callbacks are, when the message has
+	// been given to the operating system (WebSocket) or to the connection of the
+	// poll that it answers, in the order of the messages. It is never called when
+	// the session ends before. Without Options.Executor it must not block.
 	Sent func()
 }
 
@@ -151,14 +151,30 @@ func (s *Session) begin() {
 	s.mu.Unlock()
 }
 
+// beginMessages is begin for what a client has sent. For the watchdog all of one
+// read or post is one call of Events.Message: it holds up the loop together.
+func (s *Session) beginMessages() {
+	s.begin()
+	if s.server.events.Message != nil && s.server.dispatch == nil {
+		s.server.shard(s.loop).mark.begin(s)
+	}
+}
+
 // blocked reports whether the session's WebSocket takes nothing at present.
 func (s *Session) blocked() bool { return s.websocket.conn != nil && s.websocket.conn.Blocked() }
 
 // run gives the transport what it takes, and closes when that is all.
 func (s *Session) run() {
+	shard := s.server.shard(s.loop)
+	shard.mark.end()
+	batch, more := shard.batch[:0], true
+	ready := s.state != sessionClosed && s.transport.ready()
 	s.mu.Lock()
 	s.scheduled = false
 	cut, cause := s.cut, s.cause()
+	if ready && cut == cutNot {
+		batch, more = s.take(batch)
+	}
 	s.mu.Unlock()
 	switch {
 	case cut == cutByCall:
@@ -174,26 +190,32 @@ func (s *Session) run() {
 		s.closeBy = s.loop.Now() + s.server.options.CloseTimeout
 		s.arm()
 	}
-	s.flush()
+	s.flushFrom(batch, more)
 }
 
 // flush hands over batches as long as the transport takes them.
-func (s *Session) flush() {
+func (s *Session) flush() { s.flushFrom(nil, true) }
+
+// flushFrom is flush that begins with batch; more says whether more may wait.
+func (s *Session) flushFrom(batch []outgoing, more bool) {
 	if s.state == sessionClosed {
 		return
 	}
-	shard := s.server.shard(s.loop)
-	for s.state != sessionClosed && s.transport.ready() {
-		batch := s.takeBatch(shard.batch[:0])
-		if len(batch) == 0 {
-			break
-		}
+	if len(batch) > 0 {
 		s.deliver(batch)
+	}
+	for more && s.state != sessionClosed && s.transport.ready() {
+		if batch, more = s.takeBatch(); len(batch) > 0 {
+			s.deliver(batch)
+		}
 	}
 	if s.state == sessionClosed { // the batch was the last one
 		return
 	}
-	left := s.left()
+	left := 0
+	if more {
+		left = s.left()
+	}
 	s.tellWater(left)
 	if s.state == sessionClosed { // by a panic
 		return
@@ -247,12 +269,20 @@ func (s *Session) deliver(batch []outgoing) {
 	}
 }
 
-func (s *Session) takeBatch(batch []outgoing) []outgoing {
-	bytes, packets := s.transport.limits()
+// takeBatch takes what the transport takes at a time, reports whether more
+// waits, and notes whether the client falls behind. What is sent from then on asks for a run of its own, or one is to come.
+func (s *Session) takeBatch() (batch []outgoing, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.take(s.server.shard(s.loop).batch[:0])
+}
+
+// take is takeBatch into the room of batch. s.mu is held.
+func (s *Session) take(batch []outgoing) (taken []outgoing, more bool) {
+	bytes, packets := s.transport.limits()
+	s.behind = s.blocked()
 	if s.outbox == nil {
-		return batch
+		return batch, false
 	}
 	before := s.outbox.bytes
 	batch = s.outbox.take(batch, bytes, packets, s.cost)
@@ -261,7 +291,7 @@ func (s *Session) takeBatch(batch []outgoing) []outgoing {
 		s.outbox.free()
 		s.outbox = nil
 	}
-	return batch
+	return batch, s.outbox != nil
 }
 
 // cost is the bound of what o takes in a payload, in bytes.

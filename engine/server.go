@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +17,8 @@ import (
 	"turbine/wsframe"
 )
 
-// A Server serves Engine.IO. Its methods are safe from any goroutine.
+// A Server serves Engine.IO. Its methods are safe from any goroutine, in callbacks
+// and after its end, unless their comment says otherwise.
 type Server struct {
 	options Options
 	events  Events
@@ -29,6 +29,9 @@ type Server struct {
 	meter   limitMeter
 	initial *Prepared // the initial packet; nil without
 	ownIDs  ownIDs
+
+	dispatch *dispatcher              // to Options.Executor; nil without
+	watchdog atomic.Pointer[watchdog] // nil before Serve, and where nobody watches
 
 	queueShare   int64 // of Options.QueueBudget, for each loop
 	bodyShare    int64 // of Options.BodyBudget
@@ -74,6 +77,7 @@ func New(o Options, e Events) (*Server, error) {
 		exempt:     slices.Concat(filled.Exempt, filled.TrustedProxies),
 	}
 	s.debug = newDebug(filled.Debug)
+	s.dispatch = newDispatcher(s)
 	s.anyOrigin = filled.AnyOrigin || filled.CORS.opensToAll()
 	if !filled.NoTrailingSlash {
 		s.path = append(s.path, '/')
@@ -125,7 +129,7 @@ func (s *Server) bind(loops []*loop.Loop) {
 	s.upgradeShare = (s.options.MaxUpgrades + len(loops) - 1) / len(loops)
 	s.shards = make([]*shard, len(loops))
 	for _, l := range loops {
-		s.shards[l.Index()] = &shard{loop: l}
+		s.shards[l.Index()] = &shard{loop: l, mark: mark{on: s.options.SlowCallback > 0}}
 	}
 }
 
@@ -217,38 +221,11 @@ func (s *Server) start(first func(*loop.Reactor) error) (done <-chan struct{}, e
 
 // runLoops is the goroutine that waits for the loops.
 func (s *Server) runLoops(reactor *loop.Reactor, done chan<- struct{}) {
+	w := newWatchdog(s)
+	w.start()
 	s.ended = reactor.Serve()
+	w.end()
 	close(done)
-}
-
-// Find calls found on the loop of the session with that id, with the session,
-// or with nil on some loop where there is none. It returns ErrServerClosed,
-// and calls nothing, when the server does not run.
-func (s *Server) Find(id string, found func(*Session)) error {
-	shards := s.bound()
-	if len(shards) == 0 {
-		return ErrServerClosed
-	}
-	where, ok := s.findSID([]byte(url.QueryEscape(id)))
-	if !ok || where.home() >= len(shards) {
-		where = sid{}
-	}
-	home := shards[where.home()].loop
-	err := home.Post(loop.Func(func() { found(s.lookup(home, where)) }))
-	if err != nil {
-		return ErrServerClosed
-	}
-	return nil
-}
-
-// Each calls visit for every session, on the session's loop, some sessions at a
-// time. It returns at once; what visit does must not block.
-func (s *Server) Each(visit func(*Session)) {
-	s.each(func(owner loop.Alarm) {
-		if a, ok := owner.(*alarm); ok {
-			(*Session)(a).visit(visit)
-		}
-	})
 }
 
 // Stats are figures of this moment.
@@ -259,6 +236,8 @@ type Stats struct {
 	Closed    [reasons]int64 // sessions that have ended since the start, by Reason
 	Forbidden int64          // requests refused for their Origin or by Options.Bind, since the start
 	TLS       TLSStats       // of the connections of ServeTLS
+	Pending   int64          // bytes of events that wait for Options.Executor, as PendingBudget counts them
+	Slow      int64          // callbacks that have held up their loop for Options.SlowCallback, since the start
 
 	// Limits is how often each limit was met since the start:
 	//
@@ -281,6 +260,10 @@ func (s *Server) Stats() (total Stats) {
 	}
 	if s.tls != nil {
 		total.TLS = s.tls.loops.Stats()
+	}
+	total.Pending = s.dispatch.waiting()
+	if w := s.watchdog.Load(); w != nil {
+		total.Slow = w.slow.Load()
 	}
 	for limit := range total.Limits {
 		total.Limits[limit] = s.meter.counts[limit].Load()

@@ -54,20 +54,18 @@ type transport interface {
 }
 
 // A Session is one client, across its transports. An application may keep it
-// as long as it likes; after Close nothing happens through it any more.
-//
-// Methods marked "Safe from any goroutine" are; the others belong into the
-// session's callbacks.
+// as long as it likes; after Close nothing happens through it any more. All its
+// methods are safe from any goroutine, in callbacks, and after the end.
 //
 // A million of these may sit idle: the size is pinned by a test.
 type Session struct {
 	server    *Server
 	loop      *loop.Loop
-	transport transport
+	transport transport // changed under mu by the loop, which reads it without
 	websocket websocket // in place, so that an idle session is one object
 	upgrade   *upgrade  // nil when idle or done
 
-	extra *extra  // what few sessions have
+	extra *extra  // what few sessions have; changed under mu by the loop, which reads it without
 	ownID *string // an id that the application chose
 
 	nextBeat time.Duration // when the ping is due or the session times out
@@ -75,7 +73,7 @@ type Session struct {
 
 	mu     sync.Mutex
 	outbox *outbox // guarded by mu; nil when empty
-	value  any     // guarded by mu
+	value  any     // guarded by mu; a *lifetime when Context was asked for
 
 	slot      loop.Slot
 	sealed    atomic.Bool // Send is over; set under mu
@@ -92,20 +90,36 @@ type Session struct {
 	high      bool          // Events.HighWater was called: LowWater is owed
 	upgraded  bool          // it began on polling
 	leaving   bool          // it closes because the server shuts down
-	public    atomic.Uint32 // what other goroutines may ask: transport, state, upgraded
+	public    atomic.Uint32 // what other goroutines may ask: transport (8 bits), state (8), and those below
 }
+
+// The rest of Session.public.
+const (
+	publicUpgraded uint32 = 1 << (16 + iota)
+	publicOpened          // Sessions and Find may meet it
+	publicQuit            // the application has closed it
+	publicPaused          // nothing is read from its client, because the application is slow
+
+	publicReason = 24 // the place of the Reason that it ended for
+)
+
+func (s *Session) has(flag uint32) bool { return s.public.Load()&flag != 0 }
+func (s *Session) set(flag uint32)      { s.public.Or(flag) }
+func (s *Session) clear(flag uint32)    { s.public.And(^flag) }
 
 // extra is what few sessions have.
 type extra struct {
 	sent     []func()          // to be called when the connection has drained
 	takeover *wsframe.Takeover // compression with context takeover
-	groups   []membership
-	binding  binding // of the handshake; with Options.Bind
+	groups   []membership      // changed under the session's mu by the loop
+	binding  binding           // of the handshake; with Options.Bind
 }
 
 func (s *Session) rare() *extra {
 	if s.extra == nil {
+		s.mu.Lock()
 		s.extra = &extra{}
+		s.mu.Unlock()
 	}
 	return s.extra
 }
@@ -132,24 +146,32 @@ func (s *Session) State() State { return State(s.public.Load() >> 8) }
 
 // Upgraded reports whether the session went from polling to WebSocket.
 // Safe from any goroutine.
-func (s *Session) Upgraded() bool { return s.public.Load()>>16 != 0 }
+func (s *Session) Upgraded() bool { return s.has(publicUpgraded) }
 
 // publish makes what has changed known to other goroutines.
 func (s *Session) publish() {
+	const changed = 1<<16 - 1 | publicUpgraded
 	seen := uint32(s.state) << 8
 	if s.transport != nil {
 		seen |= uint32(s.transport.kind())
 	}
 	if s.upgraded {
-		seen |= 1 << 16
+		seen |= publicUpgraded
 	}
-	s.public.Store(seen)
+	for {
+		old := s.public.Load()
+		if s.public.CompareAndSwap(old, old&^changed|seen) {
+			return
+		}
+	}
 }
 
 // RemoteAddr is the address of the client, as Request.RemoteAddr says it: of its
-// WebSocket, or of the request that the session began with. It belongs into the session's
-// callbacks, and is the zero AddrPort once its WebSocket is gone.
+// WebSocket, or of the request that the session began with. It is the zero AddrPort
+// once its WebSocket is gone. Safe from any goroutine.
 func (s *Session) RemoteAddr() netip.AddrPort {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch t := s.transport.(type) {
 	case *polling:
 		return t.remote
@@ -199,24 +221,16 @@ func (s State) String() string {
 // Safe from any goroutine.
 func (s *Session) Revision() Revision { return s.revision }
 
-// Value is what SetValue stored, nil at first. Safe from any goroutine.
-func (s *Session) Value() any {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.value
-}
-
-// SetValue attaches the application's own data. Safe from any goroutine.
-func (s *Session) SetValue(v any) {
-	s.mu.Lock()
-	s.value = v
-	s.mu.Unlock()
-}
-
 // Close ends the session when the client has taken what was queued for it, or
 // after Options.CloseTimeout. Send returns ErrClosed from now on. Closing twice
-// does nothing. Safe from any goroutine.
+// does nothing. Events.Message does not come any more. Safe from any goroutine.
 func (s *Session) Close() {
+	s.set(publicQuit)
+	s.end()
+}
+
+// end is Close by the server. Safe from any goroutine.
+func (s *Session) end() {
 	s.mu.Lock()
 	if s.sealed.Load() {
 		s.mu.Unlock()
@@ -234,6 +248,7 @@ func (s *Session) Close() {
 // CloseNow ends the session at once: what is queued for the client is dropped.
 // Safe from any goroutine.
 func (s *Session) CloseNow() {
+	s.set(publicQuit)
 	s.mu.Lock()
 	s.sealed.Store(true)
 	if s.cut == cutNot {
@@ -284,7 +299,9 @@ func (s *Session) setTransport(t transport) {
 	if d := s.server.debug.transport; d != nil {
 		d.Debug("transport", "session", s.ID(), "now", t.kind())
 	}
+	s.mu.Lock()
 	s.transport = t
+	s.mu.Unlock()
 	s.publish()
 }
 
@@ -304,6 +321,7 @@ func (s *Session) close(reason Reason, err error) {
 	if s.state == sessionClosed {
 		return
 	}
+	s.set(uint32(reason) << publicReason)
 	s.become(sessionClosed)
 	if d := s.server.debug.socket; d != nil {
 		d.Debug("closed", "session", s.ID(), "reason", reason, "cause", err)
@@ -313,7 +331,11 @@ func (s *Session) close(reason Reason, err error) {
 	box := s.outbox
 	s.outbox = nil
 	s.scheduled = true // nothing to run any more
+	asked, _ := s.value.(*lifetime)
 	s.mu.Unlock()
+	if asked != nil {
+		asked.cancel(&ClosedError{Reason: reason, Err: err})
+	}
 
 	s.leaveAll()
 	s.server.forget(s, reason)

@@ -16,6 +16,7 @@ import (
 // loop, but for the counters.
 type shard struct {
 	loop      *loop.Loop
+	mark      mark
 	sessions  atomic.Int64
 	queued    atomic.Int64          // bytes in all outboxes
 	closed    [reasons]atomic.Int64 // sessions that have ended, by Reason
@@ -116,6 +117,7 @@ func (s *Server) forget(session *Session, reason Reason) {
 		s.ownIDs.remove(*session.ownID)
 	}
 	shard := s.shard(session.loop)
+	shard.mark.forget(session)
 	shard.closed[reason].Add(1)
 	shard.sessions.Add(-1)
 }

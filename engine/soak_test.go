@@ -37,7 +37,7 @@ func TestSoak(t *testing.T) {
 	modelSeeds(t, &world, func() bool {
 		return world.messages.Load() < soakMessages && time.Since(start) < *soak/2
 	}, func(seed uint64) {
-		runModelInWorld(t, seed, looptest.NewFaulty(seed, modelRates), &world)
+		runModelInWorld(t, seed, looptest.NewFaulty(seed, modelRates), modelExecutorFor(seed), &world)
 	})
 	longest := time.Duration(0)
 	modelSeeds(t, &sockets, func() bool { return time.Since(start)+longest < *soak }, func(seed uint64) {

@@ -52,7 +52,9 @@ func TestSpecBehindTLS(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	server.CloseSessions()
-	server.Each((*engine.Session).CloseNow)
+	for s := range server.Sessions() {
+		s.CloseNow()
+	}
 	require.NoError(t, server.Shutdown(ctx))
 	require.ErrorIs(t, <-served, engine.ErrServerClosed)
 }

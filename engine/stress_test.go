@@ -31,13 +31,18 @@ const (
 // TestHostileClientsOnManyLoops lets rude clients loose on each other's
 // sessions, over real sockets and four loops. It is there for the race detector
 // and the invariants: nothing panics, nothing leaks, every session ends once.
-func TestHostileClientsOnManyLoops(t *testing.T) {
+func TestHostileClientsOnManyLoops(t *testing.T) { hostileClients(t, nil) }
+
+// The same with an application that is called on goroutines, and falls behind.
+func TestHostileClientsOnExecutor(t *testing.T) { hostileClients(t, engine.NewExecutor(3)) }
+
+func hostileClients(t *testing.T, executor engine.Executor) {
 	s := &stress{live: map[*engine.Session]bool{}}
 	log := new(stressLog)
 	server, err := engine.New(engine.Options{
 		Loops: 4, PingInterval: 300 * time.Millisecond, PingTimeout: 300 * time.Millisecond,
 		UpgradeTimeout: 200 * time.Millisecond, CloseTimeout: 500 * time.Millisecond, BodyTimeout: 200 * time.Millisecond,
-		MaxQueue: 100_000, Logger: slog.New(log),
+		MaxQueue: 100_000, Logger: slog.New(log), Executor: executor, MaxPending: 2000,
 	}, engine.Events{Open: s.open, Message: s.message, Close: s.close})
 	require.NoError(t, err)
 	s.server = server
@@ -66,6 +71,7 @@ func TestHostileClientsOnManyLoops(t *testing.T) {
 	require.Equal(t, s.opened.Load(), ended, "sessions counted as closed: %v", left.Closed)
 	left.Closed = engine.Stats{}.Closed
 	left.Limits = engine.Stats{}.Limits // rude clients meet some
+	left.Slow = 0                       // a machine with too much to do is
 	require.Zero(t, left)
 	require.Empty(t, s.live)
 	require.Zero(t, s.twice.Load(), "sessions closed twice")

@@ -82,7 +82,9 @@ func secure(t *testing.T, o engine.Options, e engine.Events) *secured {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		s.CloseSessions()
-		s.Each((*engine.Session).CloseNow)
+		for session := range s.Sessions() {
+			session.CloseNow()
+		}
 		require.NoError(t, s.Shutdown(ctx))
 		for _, served := range s.served {
 			require.ErrorIs(t, <-served, engine.ErrServerClosed)

@@ -138,7 +138,9 @@ func (u *upgrade) handOver(rest []byte) {
 	s := u.session
 	old := s.transport.(*polling)
 	t := &s.websocket
+	s.mu.Lock()
 	t.link = u.link
+	s.mu.Unlock()
 	if u.takeover != nil {
 		s.rare().takeover = u.takeover
 	}
@@ -147,6 +149,9 @@ func (u *upgrade) handOver(rest []byte) {
 	s.setTransport(t)
 	t.conn.SetHandler(t)
 	old.closed(0) // the session goes on
+	if s.has(publicPaused) {
+		t.conn.Pause()
+	}
 
 	s.begin()
 	s.tellUpgrade()

@@ -166,7 +166,7 @@ var emptyFrames = func() (frames [packet.Noop + 1][]byte) {
 // Data borrows p.
 func (t *websocket) Data(p []byte) {
 	s := t.session
-	s.begin()
+	s.beginMessages()
 	for s.state != sessionClosed {
 		m, rest, err := t.receive(p, s.server, s.takeover())
 		if errors.Is(err, wsframe.ErrIncomplete) {
@@ -231,7 +231,9 @@ func (t *websocket) leave(code ws.StatusCode, heard bool) {
 
 // forget lets go of the connection.
 func (t *websocket) forget() {
+	t.session.mu.Lock()
 	t.conn = nil
+	t.session.mu.Unlock()
 	t.reader.Release()
 	if takeover := t.session.takeover(); takeover != nil {
 		takeover.Release()

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"sync"
 	"time"
 
 	"turbine/internal/invariants"
@@ -30,8 +31,9 @@ const maxBucket = 256
 // tick differs from the slot's is left over from an earlier Arm and is skipped.
 type wheel struct {
 	tick    time.Duration
-	last    uint32   // the tick that rang last
-	owners  []Alarm  // by slot
+	last    uint32 // the tick that rang last
+	mu      sync.Mutex
+	owners  []Alarm  // by slot; changed under mu by the loop, which reads it without
 	armed   []uint32 // by slot: the tick its entry rings at, 0 = no entry
 	silent  []bool   // by slot: disarmed, but the entry is still there
 	free    []Slot
@@ -45,6 +47,8 @@ type wheel struct {
 // Claim takes a free slot for owner.
 func (l *Loop) Claim(owner Alarm) Slot {
 	w := &l.wheel
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if n := len(w.free); n > 0 {
 		slot := w.free[n-1]
 		w.free = w.free[:n-1]
@@ -62,7 +66,10 @@ func (l *Loop) Claim(owner Alarm) Slot {
 func (l *Loop) Release(slot Slot) {
 	w := &l.wheel
 	invariants.Check(w.owners[slot] != nil, "slot %d is free already", slot)
-	w.owners[slot], w.armed[slot] = nil, 0
+	w.mu.Lock()
+	w.owners[slot] = nil
+	w.mu.Unlock()
+	w.armed[slot] = 0
 	w.free = append(w.free, slot)
 }
 
@@ -72,6 +79,20 @@ func (l *Loop) Owner(slot Slot) Alarm {
 		return nil
 	}
 	return l.wheel.owners[slot]
+}
+
+// Owners copies who holds the slots from on into room, nil for free ones, and
+// returns how many slots it looked at: fewer than room has places when there are
+// no more. An owner may have given its slot back since. The loop waits for no
+// longer than the copy takes. Safe from any goroutine.
+func (l *Loop) Owners(from Slot, room []Alarm) int {
+	w := &l.wheel
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if int(from) >= len(w.owners) {
+		return 0
+	}
+	return copy(room, w.owners[from:])
 }
 
 // Slots is the upper bound of slot numbers in use, for walks over all owners.

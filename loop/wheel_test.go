@@ -405,3 +405,39 @@ func TestAlarmsOfOneTickRingInBatches(t *testing.T) {
 	require.Empty(t, silent.rang)
 	require.False(t, k.ticks)
 }
+
+// Owners shows who holds which slot, some at a time, to who is not on the loop.
+func TestOwners(t *testing.T) {
+	c := newClocked(0)
+	require.Zero(t, c.Owners(0, make([]Alarm, 4)), "nobody yet")
+	var bells []*bell
+	for range 10 {
+		bells = append(bells, c.bell())
+	}
+	c.Release(bells[3].slot)
+	done := make(chan []Alarm)
+	go func() {
+		var all []Alarm
+		room := make([]Alarm, 4)
+		for {
+			n := c.Owners(Slot(len(all)), room)
+			all = append(all, room[:n]...)
+			if n < len(room) {
+				done <- all
+				return
+			}
+		}
+	}()
+	for range 1000 { // meanwhile others come and go
+		c.Release(c.bell().slot)
+	}
+	all := <-done
+	require.GreaterOrEqual(t, len(all), 11, "slot 0 is nobody's")
+	for i, b := range bells {
+		if i != 3 {
+			require.True(t, all[b.slot] == Alarm(b), i)
+		}
+	}
+	require.Nil(t, all[0])
+	require.Zero(t, c.Owners(1000, make([]Alarm, 4)))
+}

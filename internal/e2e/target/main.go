@@ -48,6 +48,7 @@ type flags struct {
 	Loops        int           `default:"0" help:"Number of event loops; 0 means one for each CPU."`
 	TLSCert      string        `name:"tls-cert" placeholder:"FILE" help:"Certificate in PEM, to speak TLS."`
 	TLSKey       string        `name:"tls-key" placeholder:"FILE" help:"Its key in PEM."`
+	Executor     int           `default:"0" help:"Run the Engine.IO echo on this many goroutines at most; 0 means on the event loops."`
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -100,12 +101,17 @@ func open(f *flags) (*loop.Reactor, error) {
 	if f.MaxMessage < 1 || f.MaxFragments < 1 || f.MaxBody < 1 {
 		return nil, errors.New("a limit is below 1")
 	}
+	var executor engine.Executor
+	if f.Executor > 0 {
+		executor = engine.NewExecutor(f.Executor)
+	}
 	server, err := engine.New(
 		engine.Options{
 			Path:         f.Path,
 			PingInterval: f.PingInterval,
 			PingTimeout:  f.PingTimeout,
 			MaxPayload:   f.MaxPayload,
+			Executor:     executor,
 		},
 		engine.Events{Message: func(s *engine.Session, m engine.Message) {
 			_ = s.Send(m) // an echo that does not fit closes the session

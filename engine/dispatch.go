@@ -1,0 +1,337 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"turbine/loop"
+)
+
+// dispatcher brings the events of sessions from their loops to the Executor. It
+// keeps what waits, by session, and whose turn it is; workers, each a task of the
+// Executor, take sessions in turn and run some of their events, one worker a
+// session at a time. Its methods are safe from any goroutine.
+//
+//	| an inbox  | event                               | next      | does
+//	| absent    | first event of a session            | in line   | Submit of a worker
+//	| in line   | more events                         | in line   | -
+//	| in line   | its turn                            | at work   | events run: maxBatch, or until maxTurn
+//	| at work   | more events                         | at work   | -
+//	| at work   | turn over, some wait                | in line   | at its end; Submit of another worker if others wait, too
+//	| at work   | turn over, none waits               | absent    | -
+//	| at work   | a callback panics                   | at work   | the session is closed; what waits is dropped
+//	| at work   | after a panic, none waits, not Close | dropping | more events are dropped
+//	| dropping  | Close                               | in line   | Submit of a worker; absent after it
+type dispatcher struct {
+	server   *Server
+	executor Executor
+	task     func()           // work as a value, made once
+	clock    func() time.Time // time.Now, but for tests
+
+	mu          sync.Mutex
+	inboxes     map[*Session]*inbox // guarded by mu: sessions that have events waiting or running
+	most        int                 // guarded by mu: in inboxes since it was made
+	admitting   int                 // guarded by mu: inboxes of Admit, which have no session yet
+	first, last *inbox              // guarded by mu: the line
+	workers     int                 // guarded by mu: submitted, and not at their end
+	bytes       int64               // guarded by mu: of all inboxes
+	logged      time.Time           // guarded by mu: when the last record went
+	unsaid      int                 // guarded by mu: panics and refusals since then
+}
+
+const (
+	// maxBatch is how many events of a session run before it is others' turn, and
+	// maxTurn is after what time another one does not begin.
+	maxBatch = 16
+	maxTurn  = 5 * time.Millisecond
+	// maxKeptInboxes is the most places of a map that are kept when it is empty.
+	maxKeptInboxes = 4096
+)
+
+// newDispatcher returns nil without an Executor.
+func newDispatcher(s *Server) *dispatcher {
+	if s.options.Executor == nil {
+		return nil
+	}
+	d := &dispatcher{server: s, executor: s.options.Executor, clock: time.Now, inboxes: map[*Session]*inbox{}}
+	d.task = d.work
+	return d
+}
+
+// idle reports whether no callback runs or waits.
+func (d *dispatcher) idle() bool {
+	if d == nil {
+		return true
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.inboxes) == 0 && d.admitting == 0
+}
+
+// waiting is the number of bytes of all events that wait or run.
+func (d *dispatcher) waiting() int64 {
+	if d == nil {
+		return 0
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.bytes
+}
+
+// put puts e into the session's inbox, and takes its data, unless it is over. It
+// is called on the session's loop, and reports whether reading should pause.
+func (d *dispatcher) put(s *Session, e event) (pause bool, err error) {
+	d.mu.Lock()
+	in := d.inboxes[s]
+	switch {
+	case in != nil && in.broken && e.kind != eventClose:
+		d.mu.Unlock()
+		e.release() // its session is about to be closed
+		return false, nil
+	case e.kind != eventClose && d.overBudget(in):
+		d.mu.Unlock()
+		e.release()
+		return false, ErrPendingBudget
+	case in == nil && e.kind == eventClose && d.server.events.Close == nil:
+		d.mu.Unlock()
+		return false, nil
+	case in == nil:
+		in = inboxes.Get().(*inbox)
+		in.session = s
+		d.inboxes[s] = in
+		d.most = max(d.most, len(d.inboxes))
+	}
+	in.push(e)
+	d.bytes += int64(e.size())
+	o := &d.server.options
+	if !in.paused && e.kind != eventClose {
+		in.paused = in.bytes >= o.MaxPending || d.bytes > o.PendingBudget/2
+		pause = in.paused
+	}
+	d.lineUp(in, s, &d.server.shard(s.loop).mark)
+	return pause, nil
+}
+
+// overBudget reports whether no more events of the session may wait. A part is
+// kept for sessions with little waiting: it is not they who have used up the
+// rest. d.mu is held.
+func (d *dispatcher) overBudget(in *inbox) bool {
+	budget := d.server.options.PendingBudget
+	if in == nil || in.bytes < sparedPending {
+		budget += budget / 8
+	}
+	return d.bytes >= budget
+}
+
+// sparedPending is how many bytes a session may have waiting and still draw on
+// the reserve of the budget.
+const sparedPending = 16 << 10
+
+// putAdmit lets a worker ask the application about v's request, a clone.
+func (d *dispatcher) putAdmit(v *Verdict, r *Request) {
+	in := inboxes.Get().(*inbox)
+	in.push(event{kind: eventAdmit, with: &admitCall{verdict: v, request: r}})
+	d.mu.Lock()
+	d.admitting++
+	d.bytes += int64(in.bytes)
+	d.lineUp(in, nil, &d.server.shard(v.loop).mark)
+}
+
+// lineUp gives the inbox of s a place at the end of the line, unless it has one or
+// a worker has it. It is called on the loop of m. d.mu is held, and given back.
+func (d *dispatcher) lineUp(in *inbox, s *Session, m *mark) {
+	if in.lined {
+		d.mu.Unlock()
+		return
+	}
+	d.line(in)
+	d.workers++
+	d.mu.Unlock()
+	m.enter(callSubmit, s)
+	d.submit()
+	m.leave()
+}
+
+// line puts the inbox at the end of the line. d.mu is held.
+func (d *dispatcher) line(in *inbox) {
+	in.lined = true
+	if d.first == nil {
+		d.first = in
+	} else {
+		d.last.next = in
+	}
+	d.last = in
+}
+
+// submit asks the Executor for a worker, which is counted already. If it refuses,
+// the workers there are see to all that waits. When there is none, a goroutine of
+// the server's own becomes one: nothing is stuck or lost, be the Executor full
+// with others' tasks or closed for good.
+func (d *dispatcher) submit() {
+	err := d.trySubmit()
+	if err == nil {
+		return
+	}
+	d.mu.Lock()
+	if d.workers > 1 || d.first == nil {
+		d.workers--
+		d.mu.Unlock()
+		return
+	}
+	d.mu.Unlock()
+	if !errors.Is(err, errExecutorBusy) {
+		d.complain("the executor refuses to work; one goroutine of the server's own does", "error", err)
+	}
+	go d.work()
+}
+
+func (d *dispatcher) trySubmit() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("engine: panic in Submit: %v", p)
+		}
+	}()
+	return d.executor.Submit(d.task)
+}
+
+// complain writes a record, at most one a second: what clients can cause at will
+// must not fill a disk.
+func (d *dispatcher) complain(message string, args ...any) {
+	now := time.Now()
+	d.mu.Lock()
+	if !d.logged.IsZero() && now.Sub(d.logged) < time.Second {
+		d.unsaid++
+		d.mu.Unlock()
+		return
+	}
+	unsaid := d.unsaid
+	d.logged, d.unsaid = now, 0
+	d.mu.Unlock()
+	d.server.options.Logger.Error(message, append(args, slog.Int("not logged before", unsaid))...)
+}
+
+// work is the task of a worker: it ends when nobody is in the line.
+func (d *dispatcher) work() {
+	var batch [maxBatch]event
+	for {
+		d.mu.Lock()
+		in := d.first
+		if in == nil {
+			d.workers--
+			d.mu.Unlock()
+			return
+		}
+		d.first, in.next = in.next, nil
+		n, broken := copy(batch[:], in.events[in.head:]), in.broken
+		d.mu.Unlock()
+		d.done(in, d.run(in.session, batch[:n], broken))
+		clear(batch[:n])
+	}
+}
+
+// outcome is what became of a batch.
+type outcome struct {
+	events int // that have run
+	bytes  int
+	broken bool // nothing but Close may run any more
+	closed bool // Close has
+}
+
+// run runs events of one session, of which broken says that only Close may: all,
+// or some that have taken long.
+func (d *dispatcher) run(s *Session, batch []event, broken bool) (o outcome) {
+	o.broken = broken
+	for i, begun := 0, d.clock(); i < len(batch) && (i == 0 || d.clock().Sub(begun) < maxTurn); i++ {
+		e := &batch[i]
+		if e.kind == eventClose {
+			o.closed = true
+		}
+		if !o.broken || o.closed {
+			if p, stack := e.call(s); p != nil {
+				o.broken = true
+				d.panicked(s, p, stack)
+			}
+		}
+		o.events++
+		o.bytes += e.size()
+		e.release()
+	}
+	return o
+}
+
+// panicked closes the session that a callback has panicked for.
+func (d *dispatcher) panicked(s *Session, p any, stack []byte) {
+	if s == nil {
+		d.complain("panic in Admit; the client is refused", "panic", p, "stack", string(stack))
+		return
+	}
+	d.complain("panic in a callback; its session is closed", "panic", p, "stack", string(stack))
+	// A loop that was stopped has closed it.
+	_ = s.loop.Post(loop.Func(func() { s.close(ReasonTransportError, ErrCallbackPanic) }))
+}
+
+// done gives a batch back.
+func (d *dispatcher) done(in *inbox, o outcome) {
+	s := in.session
+	d.mu.Lock()
+	in.drop(o.events)
+	in.bytes -= o.bytes
+	d.bytes -= int64(o.bytes)
+	in.broken = o.broken
+	left := in.head < len(in.events)
+	resume := in.paused && (!left || d.relieved(in))
+	if resume {
+		in.paused = false
+	}
+	crowded := false
+	switch {
+	case left:
+		crowded = d.first != nil
+		d.line(in)
+	case o.broken && !o.closed && s != nil:
+		in.lined = false // Close will come, and nothing may go before it
+	default:
+		d.remove(in)
+	}
+	if crowded {
+		d.workers++
+	}
+	d.mu.Unlock()
+	if resume {
+		_ = s.loop.Post((*resumeReading)(s)) // a stopped loop has closed it
+	}
+	if crowded {
+		d.submit()
+	}
+}
+
+// relieved reports whether a paused session may be read from again while events
+// of it wait. d.mu is held.
+func (d *dispatcher) relieved(in *inbox) bool {
+	o := &d.server.options
+	return in.bytes <= o.MaxPending/2 && d.bytes <= o.PendingBudget/2
+}
+
+// remove forgets an empty inbox. d.mu is held.
+func (d *dispatcher) remove(in *inbox) {
+	if in.session == nil {
+		d.admitting--
+	} else {
+		delete(d.inboxes, in.session)
+		if len(d.inboxes) == 0 && d.most > maxKeptInboxes {
+			d.inboxes, d.most = map[*Session]*inbox{}, 0 // a map does not shrink
+		}
+	}
+	in.free()
+}
+
+// paused reports whether the session is not to be read from.
+func (d *dispatcher) paused(s *Session) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	in := d.inboxes[s]
+	return in != nil && in.paused
+}

@@ -1,0 +1,188 @@
+package engine
+
+import (
+	"runtime/debug"
+
+	"turbine/pool"
+)
+
+// An event is a call of the application that waits for a worker.
+type event struct {
+	kind   eventKind
+	binary bool
+	reason Reason
+	number int       // of bytes, for HighWater
+	data   *pool.Buf // of a message, held; nil when empty
+	with   any       // what else the call needs
+}
+
+type eventKind uint8
+
+const (
+	eventOpen eventKind = iota // with a *Request, a clone
+	eventMessage
+	eventHeartbeat
+	eventUpgrading
+	eventUpgrade
+	eventHighWater
+	eventLowWater
+	eventDrain
+	eventSent  // with a func()
+	eventClose // with an error
+	eventAdmit // with an *admitCall
+)
+
+// eventSize is what an event takes beside the data of a large message, in bytes,
+// about: itself, and the least that a Buf has.
+const eventSize = 400
+
+// size is what the event counts for limits, in bytes.
+func (e *event) size() int {
+	if e.data == nil {
+		return eventSize
+	}
+	return eventSize + e.data.Len()
+}
+
+func (e *event) release() {
+	if e.data != nil {
+		e.data.Release()
+	}
+}
+
+// call runs the application's callback on a worker. A panic is returned.
+func (e *event) call(s *Session) (p any, stack []byte) {
+	defer func() {
+		if p = recover(); p != nil {
+			stack = debug.Stack()
+		}
+	}()
+	if e.kind == eventAdmit {
+		e.with.(*admitCall).run()
+		return nil, nil
+	}
+	events := &s.server.events
+	switch e.kind {
+	case eventOpen:
+		events.Open(s, e.with.(*Request))
+	case eventMessage:
+		e.message(s)
+	case eventHeartbeat:
+		events.Heartbeat(s)
+	case eventUpgrading:
+		events.Upgrading(s)
+	case eventUpgrade:
+		events.Upgrade(s)
+	case eventHighWater:
+		events.HighWater(s, e.number)
+	case eventLowWater:
+		events.LowWater(s)
+	case eventDrain:
+		events.Drain(s)
+	case eventSent:
+		e.with.(func())()
+	case eventClose:
+		if events.Close != nil {
+			err, _ := e.with.(error)
+			events.Close(s, e.reason, err)
+		}
+	case eventAdmit: // see above
+	}
+	return nil, nil
+}
+
+// message is not for a session that the application itself has closed
+// meanwhile: on a loop, too, what comes after Close is dropped.
+func (e *event) message(s *Session) {
+	if s.has(publicQuit) {
+		return
+	}
+	m := Message{Binary: e.binary}
+	if e.data != nil {
+		m.Data = e.data.Bytes()
+	}
+	s.server.events.Message(s, m)
+}
+
+// defers hands e to a worker, where there is an Executor. It borrows data, and
+// reports whether it did; else the callback runs here. It is called on the
+// session's loop.
+func (s *Session) defers(e event, data []byte) bool {
+	d := s.server.dispatch
+	if d == nil {
+		return false
+	}
+	if len(data) > 0 {
+		e.data = pool.Spills.Get(len(data))
+		e.data.Append(data)
+	}
+	pause, err := d.put(s, e)
+	if err != nil {
+		s.server.met(LimitPendingBudget, s.loop)
+		s.close(ReasonOverflow, err)
+		return true
+	}
+	if pause {
+		s.stopReading()
+	}
+	return true
+}
+
+// stopReading lets the client wait: it sends faster than the application works.
+func (s *Session) stopReading() {
+	s.server.met(LimitPending, s.loop)
+	s.set(publicPaused)
+	if s.transport == transport(&s.websocket) && s.websocket.conn != nil {
+		s.websocket.conn.Pause()
+	} // on polling, the post that brought the events is answered later
+}
+
+// resumeReading is a Session as the Task that reads from its client again.
+type resumeReading Session
+
+func (t *resumeReading) Run() {
+	s := (*Session)(t)
+	if s.state == sessionClosed || !s.has(publicPaused) || s.server.dispatch.paused(s) {
+		return
+	}
+	s.clear(publicPaused)
+	if s.awaiting || !s.revision.ServerPings() {
+		// The heartbeat may wait behind all that was not read.
+		s.nextBeat = max(s.nextBeat, s.loop.Now()+s.server.options.PingTimeout)
+	}
+	switch t := s.transport.(type) {
+	case *websocket:
+		if t.conn != nil {
+			t.conn.Resume()
+		}
+	case *polling:
+		t.letGo()
+	}
+}
+
+// admitCall is Events.Admit on a worker, about a request that waits for it.
+type admitCall struct {
+	verdict *Verdict
+	request *Request // a clone
+}
+
+func (c *admitCall) run() {
+	v := c.verdict
+	if v.decided.Load() {
+		return // out of time
+	}
+	admitted := false
+	defer func() {
+		if !admitted { // by a panic
+			v.Refuse("")
+		}
+	}()
+	err := v.http.server.events.Admit(c.request)
+	admitted = true
+	switch {
+	case err != nil:
+		v.Refuse(err.Error())
+	case !v.admission.later:
+		v.Accept()
+	}
+}

@@ -1,0 +1,140 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"turbine/engine"
+	"turbine/loop"
+	"turbine/loop/looptest"
+)
+
+// accounts is a database, for an example: it takes its time, unless nobody waits
+// for its answer any more.
+type accounts struct{}
+
+func (accounts) name(ctx context.Context, token string) (string, error) {
+	select {
+	case <-time.After(time.Millisecond):
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	if token != "secret" {
+		return "", errors.New("unknown token")
+	}
+	return "Ada", nil
+}
+
+// With an Executor callbacks may block: to admit a client, and to answer a
+// message. A query ends when the client has gone.
+func ExampleOptions_executor() {
+	var db accounts
+	url, stop := serve(engine.New(engine.Options{Executor: engine.NewExecutor(100)}, engine.Events{
+		Admit: func(r *engine.Request) error {
+			_, err := db.name(context.Background(), r.Query("token")) // Options.AdmitTimeout bounds it for the client
+			return err
+		},
+		Message: func(s *engine.Session, m engine.Message) {
+			name, err := db.name(s.Context(), string(m.Data))
+			if err != nil {
+				name = err.Error()
+			}
+			_ = s.Send(engine.Message{Data: []byte(name)})
+		},
+	}))
+	defer stop()
+
+	fmt.Println(fetch(http.Get(url)))
+	client := join(url + "&token=secret")
+	say(client, "4secret")
+	fmt.Println(fetch(http.Get(client)))
+	// Output:
+	// {"code":4,"message":"unknown token"}
+	// 4Ada
+}
+
+// What a session does for its client ends with it, and knows why.
+func ExampleSession_Context() {
+	ended := make(chan error)
+	url, stop := serve(engine.New(engine.Options{}, engine.Events{
+		Open: func(s *engine.Session, _ *engine.Request) {
+			ctx := s.Context()
+			go func() {
+				<-ctx.Done()
+				ended <- context.Cause(ctx)
+			}()
+		},
+	}))
+	defer stop()
+
+	say(join(url), "1") // the client closes
+	err := <-ended
+	var closed *engine.ClosedError
+	fmt.Println(errors.Is(err, engine.ErrClosed), errors.As(err, &closed), closed.Reason)
+	// Output:
+	// true true transport close
+}
+
+// All sessions, from any goroutine, while the loops go on.
+func ExampleServer_Sessions() {
+	var server *engine.Server
+	server, err := engine.New(engine.Options{}, engine.Events{
+		Open: func(s *engine.Session, r *engine.Request) { s.SetValue(r.Query("name")) },
+	})
+	url, stop := serve(server, err)
+	defer stop()
+
+	for _, name := range []string{"Ada", "Bob", "Eve"} {
+		join(url + "&name=" + name)
+	}
+	for s := range server.Sessions() {
+		if s.Value() == "Bob" {
+			fmt.Println(s.Transport(), s.State())
+		}
+	}
+	// Output:
+	// polling open
+}
+
+// queue is an Executor for tests: nothing runs before it is told to.
+type queue struct{ tasks []func() }
+
+func (q *queue) Submit(task func()) error {
+	q.tasks = append(q.tasks, task)
+	return nil
+}
+
+func (q *queue) run() {
+	for len(q.tasks) > 0 {
+		task := q.tasks[0]
+		q.tasks = q.tasks[1:]
+		task()
+	}
+}
+
+// A test of an application with an Executor needs neither sockets nor
+// goroutines.
+func ExampleExecutor() {
+	var q queue
+	server, err := engine.New(engine.Options{Executor: &q}, engine.Events{
+		Open: func(*engine.Session, *engine.Request) { fmt.Println("open") },
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	world := looptest.NewWorld(1, loop.Options{}, server.Accept)
+	server.Bind(world.Loops())
+	defer world.Close()
+
+	world.Dial().Write([]byte("GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: example\r\n\r\n"))
+	world.Run()
+	fmt.Println(len(q.tasks), "waits")
+	q.run()
+	// Output:
+	// 1 waits
+	// open
+}

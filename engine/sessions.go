@@ -1,0 +1,72 @@
+package engine
+
+import (
+	"iter"
+	"net/url"
+
+	"turbine/loop"
+)
+
+// sessionsChunk is how many places of a loop's table are copied at a time: the
+// loop has to wait for that if it opens or closes a session just then.
+const sessionsChunk = 128
+
+// Sessions goes through the sessions, on the caller's goroutine: the loops go on
+// meanwhile, and wait for nobody. A session that is open from the beginning to
+// the end of the walk is met once; one that opens or closes meanwhile, once or
+// not at all; none after its end, but that may come at any moment. It may be used
+// in callbacks, and yields nothing when the server does not run.
+//
+//	for s := range server.Sessions() {
+//		_ = s.Send(m)
+//	}
+func (s *Server) Sessions() iter.Seq[*Session] {
+	return func(yield func(*Session) bool) {
+		var owners [sessionsChunk]loop.Alarm
+		for _, shard := range s.bound() {
+			for from := loop.Slot(0); ; {
+				n := shard.loop.Owners(from, owners[:])
+				for _, owner := range owners[:n] {
+					session := visible(owner)
+					if session != nil && !yield(session) {
+						return
+					}
+				}
+				if n < len(owners) {
+					break
+				}
+				from += loop.Slot(n)
+			}
+		}
+	}
+}
+
+// visible is the session that owns a slot, once it has been opened and until it
+// is closed; else nil. Safe from any goroutine.
+func visible(owner loop.Alarm) *Session {
+	a, ok := owner.(*alarm)
+	if !ok {
+		return nil
+	}
+	session := (*Session)(a)
+	if !session.has(publicOpened) || session.State() == StateClosed {
+		return nil
+	}
+	return session
+}
+
+// Find returns the open session with that id, or nil.
+func (s *Server) Find(id string) *Session {
+	shards := s.bound()
+	where, ok := s.findSID([]byte(url.QueryEscape(id)))
+	if !ok || where.home() >= len(shards) {
+		return nil
+	}
+	var owner [1]loop.Alarm
+	shards[where.home()].loop.Owners(where.slot, owner[:])
+	session := visible(owner[0])
+	if session == nil || !session.secret.equal(where.secret) {
+		return nil
+	}
+	return session
+}

@@ -1,0 +1,231 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"turbine/loop"
+)
+
+// watchdog tells which callback holds up its loop for longer than
+// Options.SlowCallback. It is a goroutine that lives as long as Serve, and looks
+// at the loops' marks every half of that time: a callback that it meets three
+// times in a row is slow. It counts looks, not time: while the process is stopped,
+// or gets no CPU, neither of the two goes on. While no callback runs at all it
+// sleeps, so that an idle process pays nothing.
+type watchdog struct {
+	server *Server
+	number int64         // among those of the process
+	step   time.Duration // between two looks
+	seen   []sighting    // by loop
+	slow   atomic.Int64  // callbacks found, for Stats
+
+	asleep atomic.Bool
+	wake   chan struct{}
+	stop   chan struct{}
+	done   chan struct{}
+
+	logged time.Time // when the last record went
+	unsaid int       // what would have been records since then
+}
+
+// sighting is what the watchdog has seen of a loop.
+type sighting struct {
+	call  uint64
+	looks int // at the same call, one behind another, but for the first
+	next  int // when it is told again
+}
+
+const (
+	slowLooks  = 2  // so many steps are Options.SlowCallback
+	restLooks  = 10 // without a callback until it sleeps
+	tellAgain  = 10 // times as long
+	maxStack   = 8 << 10
+	loopLabel  = "turbine-loop"
+	loopFrames = "turbine/loop.(*Loop)."
+)
+
+// newWatchdog is called before the loops run. It returns nil where nobody is to
+// watch.
+func newWatchdog(s *Server) *watchdog {
+	if s.options.SlowCallback < 0 {
+		return nil
+	}
+	return &watchdog{
+		server: s, number: watchdogs.Add(1), step: s.options.SlowCallback / slowLooks,
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+	}
+}
+
+// start begins to watch the server's loops, which do not run yet.
+func (w *watchdog) start() {
+	if w == nil {
+		return
+	}
+	w.attach()
+	go w.run()
+}
+
+// attach makes the loops' marks known, and the loops' goroutines by a label.
+func (w *watchdog) attach() {
+	w.server.watchdog.Store(w)
+	w.seen = make([]sighting, len(w.server.shards))
+	for _, sh := range w.server.shards {
+		sh.mark.dog = w
+		ctx := pprof.WithLabels(context.Background(), pprof.Labels(loopLabel, w.label(sh.loop)))
+		_ = sh.loop.Post(loop.Func(func() { pprof.SetGoroutineLabels(ctx) }))
+	}
+}
+
+var watchdogs atomic.Int64 // to tell apart the loops of several servers
+
+// label is what tells the loop's goroutine from all others of the process.
+func (w *watchdog) label(l *loop.Loop) string {
+	return strconv.FormatInt(w.number, 10) + "." + strconv.Itoa(l.Index())
+}
+
+// end stops the goroutine and waits for it.
+func (w *watchdog) end() {
+	if w == nil {
+		return
+	}
+	close(w.stop)
+	<-w.done
+}
+
+func (w *watchdog) run() {
+	defer close(w.done)
+	ticker := time.NewTicker(w.step)
+	defer ticker.Stop()
+	for idle := 0; ; {
+		select {
+		case <-w.stop:
+			return
+		case <-ticker.C:
+		}
+		if w.look() {
+			idle = 0
+			continue
+		}
+		if idle++; idle < restLooks {
+			continue
+		}
+		idle = 0
+		ticker.Stop()
+		if !w.rest() {
+			return
+		}
+		ticker.Reset(w.step)
+	}
+}
+
+// rest sleeps until a callback begins. It reports false when that is for ever.
+func (w *watchdog) rest() bool {
+	w.asleep.Store(true)
+	for _, sh := range w.server.shards {
+		if sh.mark.call.Load() != 0 { // it may have begun before it could see that we sleep
+			w.asleep.Store(false)
+			return true
+		}
+	}
+	select {
+	case <-w.wake:
+		return true
+	case <-w.stop:
+		return false
+	}
+}
+
+// rouse is called by a loop that has entered a callback.
+func (w *watchdog) rouse() {
+	if w.asleep.CompareAndSwap(true, false) {
+		select {
+		case w.wake <- struct{}{}:
+		default: // one is on its way
+		}
+	}
+}
+
+// look looks at each loop once, and reports whether any is in a callback.
+func (w *watchdog) look() (busy bool) {
+	for i, sh := range w.server.shards {
+		call, seen := sh.mark.call.Load(), &w.seen[i]
+		if call == 0 || call != seen.call {
+			*seen = sighting{call: call, next: slowLooks}
+			busy = busy || call != 0
+			continue
+		}
+		busy = true
+		seen.looks++
+		if seen.looks < seen.next {
+			continue
+		}
+		if seen.next == slowLooks {
+			w.slow.Add(1)
+		}
+		seen.next *= tellAgain
+		w.tell(sh, call, time.Duration(seen.looks)*w.step)
+	}
+	return busy
+}
+
+// tell writes a record, at most one a second.
+func (w *watchdog) tell(sh *shard, call uint64, held time.Duration) {
+	now := time.Now()
+	if !w.logged.IsZero() && now.Sub(w.logged) < time.Second {
+		w.unsaid++
+		return
+	}
+	session, stack := sh.mark.session.Load(), stackOf(w.label(sh.loop))
+	if sh.mark.call.Load() != call {
+		stack = "" // it is over: these are somebody else's
+		session = nil
+	}
+	attrs := []any{
+		"callback", kindOf(call).String(), "loop", sh.loop.Index(), "for at least", held,
+	}
+	if session != nil {
+		attrs = append(attrs, "session", session.ID())
+	}
+	attrs = append(attrs, "stack", stack, slog.Int("not logged before", w.unsaid))
+	w.logged, w.unsaid = now, 0
+	w.server.options.Logger.Warn("a callback holds up its event loop; see Options.Executor", attrs...)
+}
+
+// stackOf is what the goroutine with that label does, as a stack from the
+// goroutine profile: taking that stops the world for a moment only, whatever the
+// number of goroutines. Those that a callback has started have the label, too, but
+// no loop below them.
+func stackOf(label string) string {
+	var profile bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
+		return err.Error()
+	}
+	labels := strconv.Quote(loopLabel) + ":" + strconv.Quote(label)
+	for record := range strings.SplitSeq(profile.String(), "\n\n") {
+		if strings.Contains(record, labels) && strings.Contains(record, loopFrames) {
+			return frames(record)
+		}
+	}
+	return ""
+}
+
+// frames are the lines of a record that name functions, without addresses.
+func frames(record string) string {
+	var text strings.Builder
+	for line := range strings.Lines(record) {
+		if !strings.HasPrefix(line, "#\t0x") || text.Len() > maxStack {
+			continue
+		}
+		if words := strings.Fields(line); len(words) >= 4 {
+			text.WriteString(words[2] + " " + strings.Join(words[3:], " ") + "\n")
+		}
+	}
+	return text.String()
+}
