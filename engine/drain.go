@@ -69,6 +69,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	reactor, done := s.reactor, s.done
 	s.mu.Unlock()
 	if reactor == nil {
+		s.closeOutsides() // loops of Bind may have lent connections
 		return nil
 	}
 	delay, over := s.pace(ctx)
@@ -78,7 +79,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	reactor.StopAccepting()
 	s.endConnections()
 	if err == nil {
-		err = wait(ctx, done, func() bool { now := s.Stats(); return now.Sessions == 0 && now.Conns == 0 })
+		// Who has hijacked a connection is not waited for, as in net/http.
+		err = wait(ctx, done, func() bool { now := s.Stats(); return now.Sessions == 0 && now.Conns <= s.tunnels() })
 	}
 	if err != nil {
 		s.cutSessions(err)
@@ -182,6 +184,7 @@ func drainOwner(owner loop.Alarm) {
 // endConnections closes connections that no session needs any more.
 func (s *Server) endConnections() {
 	s.phase.reach(phaseEnding)
+	s.endKeepAlive()
 	s.each(func(owner loop.Alarm) {
 		switch o := owner.(type) {
 		case *httpAlarm:

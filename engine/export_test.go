@@ -1,4 +1,17 @@
 package engine
 
+import "turbine/loop"
+
 // BeginDrain is what Shutdown begins with, for tests in a World.
 var BeginDrain = (*Server).beginDrain
+
+// Waiting is the number of polls that wait.
+func (s *Server) Waiting() (n int) {
+	for _, sh := range s.bound() {
+		done := make(chan int)
+		if sh.loop.Post(loop.Func(func() { done <- sh.polls })) == nil {
+			n += <-done
+		}
+	}
+	return n
+}

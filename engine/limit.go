@@ -53,8 +53,10 @@ const (
 	LimitQueuePackets                     // the same
 	LimitQueueBudget                      // the same
 	LimitCloseTimeout                     // a closing session was cut off
+	LimitFallback                         // a request had to wait for others to end
+	LimitFallbackWaiting                  // a request was refused
 
-	NumLimits = int(LimitCloseTimeout) + 1
+	NumLimits = int(LimitFallbackWaiting) + 1
 )
 
 // String is the limit's name in logs and metrics.
@@ -94,6 +96,8 @@ var limitNames = [NumLimits]string{
 	LimitQueuePackets:        "queue_packets",
 	LimitQueueBudget:         "queue_budget",
 	LimitCloseTimeout:        "close_timeout",
+	LimitFallback:            "fallback",
+	LimitFallbackWaiting:     "fallback_waiting",
 }
 
 // Errors that tell Events.Close which limit ended a session.

@@ -116,6 +116,8 @@ func TestLimits(t *testing.T) {
 			prints: "engine: budget of all queues is used up", events: `close A "queue overflow" engine: budget of all queues is used up`},
 		LimitCloseTimeout: {commands: []string{hsPolling, "send A x", "close-session A", "advance 30s"},
 			events: `close A "forced close" engine: client did not take what was queued in time`},
+		LimitFallback:        {sockets: true}, // TestFallbackLimits
+		LimitFallbackWaiting: {sockets: true},
 	}
 	names := map[string]bool{}
 	for i := range NumLimits {

@@ -49,8 +49,9 @@ func TestIdleSessionMemory(t *testing.T) {
 		t.Skip("the race detector has a heap of its own making")
 	}
 	for _, kind := range []string{"websocket", "upgraded"} {
-		t.Run(kind, func(t *testing.T) { measureSessions(t, kind, nil, budgetBytes, budgetObjects) })
+		t.Run(kind, func(t *testing.T) { measureSessions(t, kind, nil, nil, budgetBytes, budgetObjects) })
 	}
+	t.Run("beside pages", func(t *testing.T) { measureSessions(t, "websocket", nil, battery(), budgetBytes, budgetObjects) })
 }
 
 // TestIdleTLSSessionMemory is the same over TLS, after a little traffic and after
@@ -65,15 +66,20 @@ func TestIdleTLSSessionMemory(t *testing.T) {
 	pair := certs.New(t).Issue(t, "server", nil).TLS(t)
 	for _, kind := range []string{"tls12", "tls13", "tls13bulk"} {
 		t.Run(kind, func(t *testing.T) {
-			measureSessions(t, kind, &engine.TLS{Config: &tls.Config{Certificates: []tls.Certificate{pair}}}, budgetTLSBytes, budgetTLSObjects)
+			measureSessions(t, kind, &engine.TLS{Config: &tls.Config{Certificates: []tls.Certificate{pair}}}, nil, budgetTLSBytes, budgetTLSObjects)
 		})
 	}
 }
 
-func measureSessions(t *testing.T, kind string, o *engine.TLS, bytes, most float64) {
+func measureSessions(t *testing.T, kind string, o *engine.TLS, pages http.Handler, bytes, most float64) {
 	clients := startClients(t)
 	goroutines := runtime.NumGoroutine()
-	server, address, served := serveEcho(t, o)
+	server, address, served := serveEcho(t, o, pages)
+	if pages != nil {
+		page := dialLine(t, address)
+		require.Equal(t, "200 GET /page", page.get("/page"))
+		require.NoError(t, page.Close())
+	}
 
 	// The first sessions build what all share: buffers, tables, pools.
 	clients.do(t, "open %s %s %d", kind, address, 10)
@@ -113,7 +119,7 @@ func measureSessions(t *testing.T, kind string, o *engine.TLS, bytes, most float
 // for a shorter one, long met, stays in the timing wheel until it rings, up to
 // a minute after the handshake, which no idle session remembers.
 // With o it speaks TLS.
-func serveEcho(t *testing.T, o *engine.TLS) (server *engine.Server, address string, served <-chan error) {
+func serveEcho(t *testing.T, o *engine.TLS, pages http.Handler) (server *engine.Server, address string, served <-chan error) {
 	t.Helper()
 	server, err := engine.New(
 		engine.Options{
@@ -125,6 +131,7 @@ func serveEcho(t *testing.T, o *engine.TLS) (server *engine.Server, address stri
 			FirstRequestTimeout: 10 * time.Minute,
 			TLSHandshakeTimeout: 10 * time.Minute,
 			TLS:                 o,
+			Fallback:            pages,
 		},
 		engine.Events{Message: func(s *engine.Session, m engine.Message) { _ = s.Send(m) }}, // a lost echo fails the client
 	)

@@ -80,6 +80,8 @@ func (o Options) withDefaults() (Options, error) {
 		o.Overflow = OverflowClose
 	}
 	setInt(&o.MaxAdmitting, 10_000)
+	setInt(&o.MaxFallback, 1_000)
+	setInt(&o.MaxFallbackWaiting, 1_000)
 	setInt(&o.Compression.Threshold, defaultThreshold)
 	if len(o.Transports) == 0 {
 		o.Transports = []Transport{Polling, WebSocket}
@@ -159,6 +161,7 @@ func (o Options) check() error {
 		{"MaxConnsPerIP", o.MaxConnsPerIP}, {"ConnRate", o.ConnRate}, {"HandshakeRate", o.HandshakeRate},
 		{"MaxTLSHandshakes", o.MaxTLSHandshakes},
 		{"MaxPolls", o.MaxPolls}, {"MaxUpgrades", o.MaxUpgrades}, {"MaxAdmitting", o.MaxAdmitting},
+		{"MaxFallback", o.MaxFallback}, {"MaxFallbackWaiting", o.MaxFallbackWaiting},
 	} {
 		if n.value < 1 {
 			return bad("%s of %d is below 1", n.name, n.value)
