@@ -670,3 +670,27 @@ func TestFallbackShutdown(t *testing.T) {
 		})
 	}
 }
+
+// Connections that handlers have hijacked are not waited for, and end.
+func TestFallbackShutdownCutsTunnels(t *testing.T) {
+	read := make(chan error, 1)
+	s := run(t, engine.Options{Fallback: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			read <- err
+			return
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\n\r\n")
+		_, err = conn.Read(make([]byte, 1))
+		read <- err
+		_ = conn.Close()
+	})}, engine.Events{})
+	c := dialLine(t, s.address)
+	c.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	_, err := c.r.ReadString('\n')
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(context.Background(), memoryPatience)
+	defer cancel()
+	require.NoError(t, s.Shutdown(ctx))
+	require.Error(t, <-read)
+}

@@ -62,14 +62,15 @@ import (
 // MaxConnsPerIP and ConnRate; beyond them the answer is 503.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	lent, _ := r.Context().Value(lentKey{}).(*lentConn)
-	if lent != nil && lent.outside.server != s {
-		lent = nil // another server's, which is net/http's to us
+	foreign := lent != nil && lent.outside.server != s
+	if foreign {
+		lent = nil // another server's, which goes on with it
 	}
 	if !s.owns(r.URL.EscapedPath()) {
 		s.serveForeign(w, r, lent)
 		return
 	}
-	m := &mounting{server: s, w: w, r: r, lent: lent}
+	m := &mounting{server: s, w: w, r: r, lent: lent, foreign: foreign}
 	if err := m.open(); err != nil {
 		m.unavailable()
 		return
@@ -110,13 +111,14 @@ func (s *Server) serveForeign(w http.ResponseWriter, r *http.Request, lent *lent
 // A mounting is one request on its way from net/http to a loop, on a goroutine
 // of net/http.
 type mounting struct {
-	server *Server
-	w      http.ResponseWriter
-	r      *http.Request
-	lent   *lentConn // the loop's connection that it came by; nil for one of net/http
-	place  *loop.Place
-	body   []byte
-	read   int64 // what counts for the budget of bodies
+	server  *Server
+	w       http.ResponseWriter
+	r       *http.Request
+	lent    *lentConn // the loop's connection that it came by; nil for one of net/http
+	foreign bool      // it came by one of another server's
+	place   *loop.Place
+	body    []byte
+	read    int64 // what counts for the budget of bodies
 }
 
 var errNotRunning = errors.New("engine: the event loops do not run")
@@ -209,7 +211,7 @@ func (m *mounting) mayTake() bool {
 		return false
 	case m.lent != nil:
 		return true // what is left of its body is known
-	case m.r.TLS != nil:
+	case m.r.TLS != nil, m.foreign:
 		return m.upgrades()
 	}
 	// What is left of the body in the connection would be taken for the next

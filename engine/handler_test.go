@@ -662,3 +662,90 @@ func TestMountedGoroutines(t *testing.T) {
 		})
 	}
 }
+
+// Sessions go on while the server drains, also over new connections, and new ones
+// are told to come back later.
+func TestMountedDrain(t *testing.T) {
+	m := mount(t, engine.Options{DrainDelay: time.Hour}, echoEvents, itself, plain)
+	client := &netClient{t: t, http: m.http.Client(), url: m.http.URL + "/engine.io/"}
+	client.open()
+	ctx, cancel := context.WithCancel(t.Context())
+	over := make(chan error, 1)
+	go func() { over <- m.Shutdown(ctx) }()
+	eventually(t, "it drains", func() error {
+		response, _ := (&netClient{t: t, http: m.http.Client(), url: m.http.URL + "/engine.io/"}).do("GET", "", "")
+		return same(503, response.StatusCode)
+	})
+	m.http.Client().CloseIdleConnections()
+	client.converse(3)
+	client.leave()
+	cancel()
+	require.ErrorIs(t, <-over, context.Canceled)
+	response, _ := (&netClient{t: t, http: m.http.Client(), url: m.http.URL + "/engine.io/"}).do("GET", "", "")
+	require.Equal(t, 503, response.StatusCode)
+}
+
+// Two servers share an http.Server, and the port of one of them.
+func TestMountedServersAreApart(t *testing.T) {
+	other, err := engine.New(engine.Options{Path: "/other/", Loops: 1, CloseTimeout: time.Second, Logger: slog.New(slog.DiscardHandler)}, echoEvents)
+	require.NoError(t, err)
+	both := func(s *engine.Server) http.Handler {
+		mux := http.NewServeMux()
+		mux.Handle("/engine.io/", s)
+		mux.Handle("/other/", other)
+		return mux
+	}
+	leavesNothing(t)
+	m := mount(t, engine.Options{}, echoEvents, both, plain)
+	own := run(t, engine.Options{Fallback: other}, echoEvents)
+	for _, url := range []string{m.http.URL, "http://" + own.address} {
+		c := dialLine(t, strings.TrimPrefix(url, "http://"))
+		for range 2 { // on one connection, which each of them serves in turn
+			require.Equal(t, "200 0{", c.get("/engine.io/?EIO=4&transport=polling")[:6])
+			require.Equal(t, "200 0{", c.get("/other/?EIO=4&transport=polling")[:6])
+		}
+		client := &netClient{t: t, http: m.http.Client(), url: url + "/other/"}
+		client.open()
+		client.converse(5)
+		client.leave()
+	}
+	require.Equal(t, 2, m.Stats().Sessions)
+	require.Equal(t, 2, own.Stats().Sessions)
+	require.Equal(t, 4, other.Stats().Sessions)
+	for _, s := range []*engine.Server{m.Server, own.Server, other} {
+		s.Each(func(session *engine.Session) { session.CloseNow() })
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), memoryPatience)
+	defer cancel()
+	m.http.Client().CloseIdleConnections()
+	require.NoError(t, other.Shutdown(ctx))
+}
+
+// A middleware may say who the client is.
+func TestMountedRemoteAddr(t *testing.T) {
+	for remote, want := range map[string]string{
+		"203.0.113.7":        "203.0.113.7:0",
+		"203.0.113.7:80":     "203.0.113.7:80",
+		"[2001:db8::1]:80":   "[2001:db8::1]:80",
+		"2001:db8::1":        "[2001:db8::1]:0",
+		"not known":          "127.0.0.1:",
+		"203.0.113.7, 1.2.3": "127.0.0.1:",
+	} {
+		seen := make(chan string, 1)
+		events := echoEvents
+		events.Open = func(s *engine.Session, r *engine.Request) {
+			seen <- r.RemoteAddr().String()
+			s.CloseNow()
+		}
+		m := mount(t, engine.Options{}, events, func(s *engine.Server) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				r.RemoteAddr = remote
+				s.ServeHTTP(w, r)
+			})
+		}, plain)
+		c := dialLine(t, m.address())
+		require.Equal(t, "200 0{", c.get("/engine.io/?EIO=4&transport=polling")[:6])
+		require.True(t, strings.HasPrefix(<-seen, want), "%q", remote)
+		require.NoError(t, c.Close())
+	}
+}
