@@ -15,3 +15,6 @@ func (s *Server) Waiting() (n int) {
 	}
 	return n
 }
+
+// Carried is the number of connections whose TLS net/http has to do with.
+func (s *Server) Carried() int64 { return s.carried.count.Load() }

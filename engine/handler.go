@@ -71,6 +71,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	m := &mounting{server: s, w: w, r: r, lent: lent, foreign: foreign}
+	if r.TLS != nil && lent == nil {
+		m.tls = &carriage{all: &s.carried, state: r.TLS}
+	}
 	if err := m.open(); err != nil {
 		m.unavailable()
 		return
@@ -117,6 +120,7 @@ type mounting struct {
 	lent    *lentConn // the loop's connection that it came by; nil for one of net/http
 	foreign bool      // it came by one of another server's
 	place   *loop.Place
+	tls     *carriage // what is taken of the connection's TLS; nil without
 	body    []byte
 	read    int64 // what counts for the budget of bodies
 }
@@ -325,7 +329,7 @@ func (m *mounting) giveBack() {
 // accept makes the handler of a connection for the request. kept says that
 // others follow on it.
 func (m *mounting) accept(kept bool) func(*loop.Conn) loop.Handler {
-	headers := m.headers()
+	headers, tls := m.headers(), m.tls
 	var around *outside
 	if kept {
 		around = m.server.around(m.r)
@@ -334,6 +338,7 @@ func (m *mounting) accept(kept bool) func(*loop.Conn) loop.Handler {
 		h := newHTTPConn(m.server, c)
 		h.mounted, h.around = true, around
 		h.passed = &handed{headers: headers}
+		tls.begin(c)
 		return h
 	}
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"container/list"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -33,7 +34,8 @@ type lentConn struct {
 	loop          *loop.Loop
 	outside       *outside
 	local, remote net.Addr
-	place         *list.Element // while it waits for a goroutine; guarded by the mu of workers
+	tls           *tls.ConnectionState // nil without
+	place         *list.Element        // while it waits for a goroutine; guarded by the mu of workers
 
 	unacked int  // the loop's: bytes written to the connection that count for the window
 	tunnel  bool // the loop's: all bytes are for the hijacker
@@ -62,7 +64,7 @@ type lentConn struct {
 func newLentConn(h *httpConn, o *outside) *lentConn {
 	c := &lentConn{
 		http: h, loop: h.conn.Loop(), outside: o,
-		local: address(h.conn.LocalAddr()), remote: address(h.conn.RemoteAddr()),
+		local: address(h.conn.LocalAddr()), remote: address(h.conn.RemoteAddr()), tls: h.server.tlsOf(h.conn),
 	}
 	c.changed.L = &c.mu
 	return c

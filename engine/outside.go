@@ -52,6 +52,7 @@ func newSurroundings(s *Server, root *http.Server) *outside {
 
 func (o *outside) prepare() *outside {
 	o.http.ConnContext, o.http.ConnState = o.connContext, o.connState
+	o.http.Handler = overTLS(o.http.Handler)
 	o.ready = make(chan *lentConn, o.server.workers.limit)
 	o.over = make(chan struct{})
 	return o
@@ -99,6 +100,19 @@ func (o *outside) connState(c net.Conn, state http.ConnState) {
 		o.server.workers.done()
 	case http.StateNew, http.StateActive:
 	}
+}
+
+// overTLS tells next of the TLS that the loops speak, which net/http cannot see.
+func overTLS(next http.Handler) http.Handler {
+	if next == nil {
+		next = http.DefaultServeMux
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if lent, ok := r.Context().Value(lentKey{}).(*lentConn); ok {
+			r.TLS = lent.tls
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // lentKey is where a request's context holds the lentConn that it came by.

@@ -98,7 +98,7 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 		method:    parseMethod(r.Method),
 		minor:     r.Minor,
 		keepAlive: r.KeepAlive,
-		secure:    h.conn.Secure(),
+		secure:    s.secure(h.conn),
 		octets:    string(r.Header("Content-Type")) == typeOctets,
 	}
 	x := &h.x

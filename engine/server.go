@@ -49,6 +49,7 @@ type Server struct {
 	fallback      *outside     // of Options.Fallback; nil without
 	workers       workers      // of all outsides
 	outsideBodies atomic.Int64 // bytes of bodies that ServeHTTP holds
+	carried       carriedTLS
 	quiet         *slog.Logger // for trouble that clients may cause at will
 
 	shards     []*shard // by loop; written before the loops run, read by others under mu

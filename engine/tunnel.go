@@ -31,6 +31,7 @@ func (m *mounting) serveHere() {
 		return
 	}
 	defer func() { _ = conn.Close() }()
+	defer m.tls.end()
 	// A client that has gone is lost to its session as on a connection of its own.
 	defer context.AfterFunc(m.r.Context(), func() { _ = conn.Close() })()
 	response, err := http.ReadResponse(bufio.NewReaderSize(conn, relayBuffer), m.r)
@@ -75,7 +76,7 @@ func (m *mounting) relay(conn net.Conn, first []byte) error {
 	if err != nil {
 		return err
 	}
-	r := &relay{client: conn, loop: ours, patience: m.server.options.CloseTimeout}
+	r := &relay{client: conn, loop: ours, tls: m.tls, patience: m.server.options.CloseTimeout}
 	go r.up()
 	go r.down()
 	return nil
@@ -84,6 +85,7 @@ func (m *mounting) relay(conn net.Conn, first []byte) error {
 type relay struct {
 	client   net.Conn
 	loop     *net.UnixConn
+	tls      *carriage
 	patience time.Duration // with a client that takes nothing
 	ended    atomic.Int32  // directions
 }
@@ -118,6 +120,7 @@ func (r *relay) end() {
 	if r.ended.Add(1) == 2 {
 		_ = r.client.Close()
 		_ = r.loop.Close()
+		r.tls.end()
 	}
 }
 
