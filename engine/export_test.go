@@ -18,3 +18,10 @@ func (s *Server) Waiting() (n int) {
 
 // Carried is the number of connections whose TLS net/http has to do with.
 func (s *Server) Carried() int64 { return s.carried.count.Load() }
+
+// Ended reports whether Shutdown has ended the server.
+func (s *Server) Ended() bool {
+	s.outsideMu.Lock()
+	defer s.outsideMu.Unlock()
+	return s.outsideOver
+}
