@@ -22,7 +22,8 @@ import (
 // event loops, which end with Shutdown; without one there is nothing to end.
 //
 // A connection of plain HTTP/1 is taken out of net/http, with its goroutine and
-// buffers, and given to a loop. Requests on it that follow are looked at there:
+// buffers, and given to a loop. From then on the timeouts and limits of Options
+// hold for it. Requests on it that follow are looked at there:
 //
 //   - What carries a session's id under Options.Path, polls and posts and the
 //     upgrade, is served on the loop. The handlers and middlewares around do not
@@ -218,10 +219,15 @@ func (m *mounting) mayTake() bool {
 	case m.r.TLS != nil, m.foreign:
 		return m.upgrades()
 	}
-	// What is left of the body in the connection would be taken for the next
-	// request. If a middleware has read it, or put another in its place, nobody
-	// knows whether that is nothing.
-	return !m.hasBody() || reflect.TypeOf(m.r.Body) == bodyOfServer
+	return m.wasRead()
+}
+
+// wasRead reports whether nothing is left of the body in the connection, which
+// would be taken for the next request. If a middleware has put another in its
+// place, nobody knows.
+func (m *mounting) wasRead() bool {
+	length := m.r.Header.Get("Content-Length")
+	return !m.hasBody() && (length == "" || length == "0") || reflect.TypeOf(m.r.Body) == bodyOfServer
 }
 
 // hijackable looks for http.Hijacker as http.ResponseController does.
@@ -267,11 +273,7 @@ func (m *mounting) take() {
 		return
 	}
 	_ = conn.SetDeadline(time.Time{})
-	first := m.request(false)
-	if n := buffered.Reader.Buffered(); n > 0 {
-		early, _ := buffered.Peek(n)
-		first = append(first, early...)
-	}
+	first := appendBuffered(m.request(false), buffered.Reader)
 	if c, ok := conn.(loop.Socket); ok && isSocket(conn) {
 		place := m.place
 		m.place = nil
@@ -282,6 +284,12 @@ func (m *mounting) take() {
 	if err != nil {
 		_ = conn.Close()
 	}
+}
+
+// appendBuffered appends what net/http has read behind the request.
+func appendBuffered(dst []byte, r *bufio.Reader) []byte {
+	behind, _ := r.Peek(r.Buffered())
+	return append(dst, behind...)
 }
 
 // isSocket leaves out what only has a socket inside, such as a connection that
@@ -314,16 +322,18 @@ func (s *Server) reserve(remote netip.AddrPort) *loop.Place {
 func (m *mounting) giveBack() {
 	m.lent.willReturn(true)
 	conn, buffered, err := http.NewResponseController(m.w).Hijack()
-	if err != nil || conn != net.Conn(m.lent) {
+	switch {
+	case err != nil:
 		m.lent.willReturn(false)
-		if err == nil {
-			_ = conn.Close()
-			return
-		}
 		m.serveHere()
-		return
+	case conn == net.Conn(m.lent):
+		m.lent.giveBack(handed{first: m.request(false), headers: m.headers()}, buffered.Reader.Buffered())
+	default: // a middleware has put its own in front of it
+		m.lent.stays()
+		if err := m.relay(conn, appendBuffered(m.request(!m.wasRead()), buffered.Reader)); err != nil {
+			_ = conn.Close()
+		}
 	}
-	m.lent.giveBack(handed{first: m.request(false), headers: m.headers()}, buffered.Reader.Buffered())
 }
 
 // accept makes the handler of a connection for the request. kept says that

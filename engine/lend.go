@@ -27,7 +27,7 @@ func (h *httpConn) lend(o *outside, r *httpparse.Request, p []byte, n int) int {
 	h.flow()
 	switch ok, waits := h.server.workers.enter(c); {
 	case !ok:
-		h.busy(LimitFallbackWaiting)
+		h.busy()
 	case waits:
 		h.met(LimitFallback)
 		h.expect(h.server.options.AdmitTimeout)
@@ -38,8 +38,8 @@ func (h *httpConn) lend(o *outside, r *httpparse.Request, p []byte, n int) int {
 var crlf = []byte("\r\n")
 
 // busy answers a request that no goroutine was found for.
-func (h *httpConn) busy(limit Limit) {
-	h.met(limit)
+func (h *httpConn) busy() {
+	h.met(LimitFallbackWaiting)
 	c := h.dropLent()
 	h.state = exchangeWaiting
 	h.x.keepAlive = h.x.keepAlive && c.complete
@@ -157,7 +157,7 @@ func (h *httpConn) receiveHanded(r *handed) {
 // refuseLent answers 503 if the lent connection still waits for a goroutine.
 func (h *httpConn) refuseLent() {
 	if h.server.workers.leave(h.lent) {
-		h.busy(LimitFallbackWaiting)
+		h.busy()
 	}
 }
 

@@ -242,6 +242,14 @@ func (c *lentConn) willReturn(yes bool) {
 	c.returning = yes
 }
 
+// stays makes a hijack one like others, of which was said that it would end.
+func (c *lentConn) stays() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.returning, c.hijacked = false, true
+	c.post()
+}
+
 // giveBack ends a hijack with a request that the loop is to serve itself.
 // buffered is how many bytes of the request, or behind it, net/http had read
 // and not given out.
