@@ -32,6 +32,7 @@ run: build
 # and the Autobahn|Testsuite.
 setup: $(CLIENTS)/node_modules/.package-lock.json $(BROWSER)/node_modules/.package-lock.json chromium proxies .tools/autobahn/requirements.txt
 	go mod download
+	cd internal/e2e/mounts && go mod download
 
 $(BROWSER)/node_modules/.package-lock.json: $(BROWSER)/package-lock.json
 	cd $(BROWSER) && npm ci --no-audit --no-fund

@@ -145,11 +145,12 @@ func (t *verdictTask) Run() {
 	}
 	rest := h.spill // what came behind the request
 	if v.admission.upgrade && rest != nil {
-		h.spill, h.rest = nil, rest.Bytes()
+		h.spill = nil
+		h.server.shard(v.loop).rest = rest.Bytes()
 		defer rest.Release()
 	}
 	h.admitted(r, v.admission)
-	h.rest = nil
+	h.server.shard(v.loop).rest = nil
 }
 
 // admit asks the application about r, whose head is the bytes head. If it does

@@ -73,6 +73,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	reactor, done := s.reactor, s.done
 	s.mu.Unlock()
 	if reactor == nil {
+		s.closeOutsides() // loops of Bind may have lent connections
 		return nil
 	}
 	delay, over := s.pace(ctx)
@@ -82,9 +83,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	reactor.StopAccepting()
 	s.endConnections()
 	if err == nil {
+		// Who has hijacked a connection is not waited for, as in net/http.
 		err = wait(ctx, done, func() bool {
 			now := s.Stats()
-			return now.Sessions == 0 && now.Conns == 0 && s.dispatch.idle()
+			return now.Sessions == 0 && now.Conns <= s.tunnels() && s.dispatch.idle()
 		})
 	}
 	if err != nil {
@@ -189,6 +191,7 @@ func drainOwner(owner loop.Alarm) {
 // endConnections closes connections that no session needs any more.
 func (s *Server) endConnections() {
 	s.phase.reach(phaseEnding)
+	s.endKeepAlive()
 	s.each(func(owner loop.Alarm) {
 		switch o := owner.(type) {
 		case *httpAlarm:

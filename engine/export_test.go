@@ -1,4 +1,27 @@
 package engine
 
+import "turbine/loop"
+
 // BeginDrain is what Shutdown begins with, for tests in a World.
 var BeginDrain = (*Server).beginDrain
+
+// Waiting is the number of polls that wait.
+func Waiting(s *Server) (n int) {
+	for _, sh := range s.bound() {
+		done := make(chan int)
+		if sh.loop.Post(loop.Func(func() { done <- sh.polls })) == nil {
+			n += <-done
+		}
+	}
+	return n
+}
+
+// Carried is the number of connections whose TLS net/http has to do with.
+func Carried(s *Server) int64 { return s.carried.count.Load() }
+
+// Ended reports whether Shutdown has ended the server.
+func Ended(s *Server) bool {
+	s.outsideMu.Lock()
+	defer s.outsideMu.Unlock()
+	return s.outsideOver
+}

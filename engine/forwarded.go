@@ -34,7 +34,7 @@ func (s *Server) trusts(a netip.Addr) bool {
 
 // newRequest is r as callbacks see it. It borrows r.
 func (s *Server) newRequest(r *httpparse.Request, c *loop.Conn) *Request {
-	return &Request{http: r, remote: s.clientAddr(r, c), conn: c}
+	return &Request{http: r, remote: s.clientAddr(r, c), conn: c, tls: s.carried.of(c)}
 }
 
 // clientAddr is the address of who sent r: the connection's other end, or whom
@@ -304,7 +304,7 @@ const (
 func (s *Server) schemeOf(r *httpparse.Request, c *loop.Conn) scheme {
 	switch {
 	case s.trusts(c.RemoteAddr().Addr()):
-	case c.Secure():
+	case s.secure(c):
 		return schemeHTTPS
 	default:
 		return schemeUnknown

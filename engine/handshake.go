@@ -76,7 +76,7 @@ func (h *httpConn) admitted(r *httpparse.Request, a *admission) {
 		return
 	}
 	x.okay = appendHeaderLines(x.okay, a.headers)
-	rest := h.rest
+	rest := s.shard(h.conn.Loop()).rest
 	h.acceptUpgrade(r, func(conn *loop.Conn) { s.openWebSocket(conn, x.query, r, a, rest) })
 }
 

@@ -21,12 +21,20 @@ import (
 //	| waiting | verdict out of time, or server closing       | waiting               | 503
 //	| waiting | somebody else's upgrade, deadline            | closed                | silently
 //	| waiting | connection lost                              | closed                | tell the session
+//	| head    | complete head, for a handler of net/http     | lent                  | lend the connection
+//	| lent    | answered, keep-alive / not                   | head / closed         | parse spill again / Close
+//	| lent    | given back with a request of ours            | head                  | parse it
+//	| lent    | no goroutine in time                         | waiting               | 503
+//	| lent    | more bytes                                   | lent                  | on loan, or into spill; over the bound: reading pauses
+//	| lent    | hijacked                                     | lent                  | all bytes are the hijacker's, until it closes: closed
+//	| lent    | end of stream / connection lost              | lent / closed         | tell the handler
 type exchangeState uint8
 
 const (
 	exchangeHead exchangeState = iota
 	exchangeBody
 	exchangeWaiting
+	exchangeLent   // to net/http, see lentConn
 	exchangeClosed // answered for the last time, moved to a WebSocket, or lost
 )
 
@@ -44,10 +52,14 @@ type httpConn struct {
 	slot     loop.Slot     // on conn's loop
 	state    exchangeState
 	verdict  *Verdict // that a waiting exchange waits for
-	rest     []byte   // what came behind a WebSocket handshake, while it is handled
 	unserved bool     // somebody else's upgrade, waiting to be ended
 	parsing  bool     // consume is running
 	begun    bool     // bytes of the head have come
+	mounted  bool     // taken from an http.Server
+	eof      bool     // the client sends no more, while the connection is lent
+	around   *outside // what a mounted connection's other requests go to; nil without
+	lent     *lentConn
+	passed   *handed // the request comes from a handler of net/http; nil else
 }
 
 func newHTTPConn(s *Server, c *loop.Conn) *httpConn {
@@ -74,6 +86,10 @@ func (h *httpConn) Data(p []byte) {
 	if h.slot == 0 { // moved here from another loop
 		h.slot = h.conn.Loop().Claim((*httpAlarm)(h))
 		h.expect(h.server.options.HeaderTimeout)
+	}
+	if h.lent != nil {
+		h.dataLent(p)
+		return
 	}
 	if h.spill == nil {
 		h.consume(p)
@@ -306,7 +322,7 @@ func (h *httpConn) answered(response *pool.Buf) {
 	h.conn.WriteBuf(response)
 	// The rest of the body would be taken for a request, and home may not have
 	// let go of the exchange while it waits for the body.
-	h.x.headers, h.x.okay, h.x.request = nil, nil, nil
+	h.x.headers, h.x.okay, h.x.request, h.passed = nil, nil, nil, nil
 	early := h.state == exchangeBody || h.x.partial
 	h.dropBody()
 	h.x.home = nil
@@ -327,6 +343,9 @@ func (h *httpConn) answered(response *pool.Buf) {
 func (h *httpConn) finish() {
 	h.state = exchangeClosed
 	h.verdict = nil
+	if h.lent != nil {
+		h.dropLent().lose()
+	}
 	if h.spill != nil {
 		h.spill.Release()
 		h.spill = nil
@@ -351,6 +370,10 @@ func (h *httpConn) lose() {
 
 // Drained goes on with requests that waited for a slow reader.
 func (h *httpConn) Drained() {
+	if h.lent != nil {
+		h.lent.acknowledge()
+		return
+	}
 	h.conn.Resume()
 	if h.state == exchangeHead || h.state == exchangeBody {
 		h.resume()
@@ -359,6 +382,11 @@ func (h *httpConn) Drained() {
 
 // EOF ends the connection: a client that will not read on is gone.
 func (h *httpConn) EOF() {
+	if h.lent != nil && !h.server.workers.leave(h.lent) { // the handler may answer still, as in net/http
+		h.eof = true
+		h.lent.end()
+		return
+	}
 	h.lose()
 	h.conn.Close()
 }
@@ -379,6 +407,8 @@ func (a *httpAlarm) Alarm() {
 		return
 	}
 	switch {
+	case h.state == exchangeLent:
+		h.refuseLent()
 	case h.state == exchangeBody:
 		h.met(LimitBodyTimeout)
 		h.failBody(errTimeout)

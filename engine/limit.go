@@ -55,8 +55,10 @@ const (
 	LimitCloseTimeout                     // a closing session was cut off
 	LimitPending                          // a client had to wait for the application
 	LimitPendingBudget                    // a session was closed
+	LimitFallback                         // a request had to wait for others to end
+	LimitFallbackWaiting                  // a request was refused
 
-	NumLimits = int(LimitPendingBudget) + 1
+	NumLimits = int(LimitFallbackWaiting) + 1
 )
 
 // String is the limit's name in logs and metrics.
@@ -98,6 +100,8 @@ var limitNames = [NumLimits]string{
 	LimitCloseTimeout:        "close_timeout",
 	LimitPending:             "pending",
 	LimitPendingBudget:       "pending_budget",
+	LimitFallback:            "fallback",
+	LimitFallbackWaiting:     "fallback_waiting",
 }
 
 // Errors that tell Events.Close which limit ended a session.

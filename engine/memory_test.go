@@ -49,8 +49,14 @@ func TestIdleSessionMemory(t *testing.T) {
 		t.Skip("the race detector has a heap of its own making")
 	}
 	for _, kind := range []string{"websocket", "upgraded"} {
-		t.Run(kind, func(t *testing.T) { measureSessions(t, kind, nil, budgetBytes, budgetObjects) })
+		t.Run(kind, func(t *testing.T) { measureSessions(t, kind, serving{}, budgetBytes, budgetObjects) })
 	}
+	t.Run("beside pages", func(t *testing.T) {
+		measureSessions(t, "websocket", serving{pages: battery()}, budgetBytes, budgetObjects)
+	})
+	t.Run("mounted", func(t *testing.T) {
+		measureSessions(t, "websocket", serving{mounted: true}, budgetBytes, budgetObjects)
+	})
 }
 
 // TestIdleTLSSessionMemory is the same over TLS, after a little traffic and after
@@ -65,15 +71,27 @@ func TestIdleTLSSessionMemory(t *testing.T) {
 	pair := certs.New(t).Issue(t, "server", nil).TLS(t)
 	for _, kind := range []string{"tls12", "tls13", "tls13bulk"} {
 		t.Run(kind, func(t *testing.T) {
-			measureSessions(t, kind, &engine.TLS{Config: &tls.Config{Certificates: []tls.Certificate{pair}}}, budgetTLSBytes, budgetTLSObjects)
+			measureSessions(t, kind, serving{tls: &engine.TLS{Config: &tls.Config{Certificates: []tls.Certificate{pair}}}}, budgetTLSBytes, budgetTLSObjects)
 		})
 	}
 }
 
-func measureSessions(t *testing.T, kind string, o *engine.TLS, bytes, most float64) {
+// serving is what a server has beside or around it.
+type serving struct {
+	tls     *engine.TLS
+	pages   http.Handler
+	mounted bool // in an http.Server
+}
+
+func measureSessions(t *testing.T, kind string, how serving, bytes, most float64) {
 	clients := startClients(t)
 	goroutines := runtime.NumGoroutine()
-	server, address, served := serveEcho(t, o)
+	server, address, served := serveEcho(t, how)
+	if how.pages != nil {
+		page := dialLine(t, address)
+		require.Equal(t, "200 GET /page", page.get("/page"))
+		require.NoError(t, page.Close())
+	}
 
 	// The first sessions build what all share: buffers, tables, pools.
 	clients.do(t, "open %s %s %d", kind, address, 10)
@@ -112,8 +130,7 @@ func measureSessions(t *testing.T, kind string, o *engine.TLS, bytes, most float
 // and its other deadlines so far off that one alarm serves a session: an alarm
 // for a shorter one, long met, stays in the timing wheel until it rings, up to
 // a minute after the handshake, which no idle session remembers.
-// With o it speaks TLS.
-func serveEcho(t *testing.T, o *engine.TLS) (server *engine.Server, address string, served <-chan error) {
+func serveEcho(t *testing.T, how serving) (server *engine.Server, address string, served <-chan error) {
 	t.Helper()
 	server, err := engine.New(
 		engine.Options{
@@ -124,7 +141,8 @@ func serveEcho(t *testing.T, o *engine.TLS) (server *engine.Server, address stri
 
 			FirstRequestTimeout: 10 * time.Minute,
 			TLSHandshakeTimeout: 10 * time.Minute,
-			TLS:                 o,
+			TLS:                 how.tls,
+			Fallback:            how.pages,
 		},
 		engine.Events{Message: func(s *engine.Session, m engine.Message) { _ = s.Send(m) }}, // a lost echo fails the client
 	)
@@ -133,8 +151,11 @@ func serveEcho(t *testing.T, o *engine.TLS) (server *engine.Server, address stri
 	require.NoError(t, err)
 	result := make(chan error, 1)
 	serve := server.Serve
-	if o != nil {
+	switch {
+	case how.tls != nil:
 		serve = server.ServeTLS
+	case how.mounted:
+		serve = func(l net.Listener) error { return serveMounted(server, l) }
 	}
 	go func() { result <- serve(listener) }()
 	t.Cleanup(func() { // for a test that failed before its own Shutdown
@@ -143,6 +164,21 @@ func serveEcho(t *testing.T, o *engine.TLS) (server *engine.Server, address stri
 		_ = server.Shutdown(ctx)
 	})
 	return server, listener.Addr().String(), result
+}
+
+// serveMounted serves in an http.Server until server has ended.
+func serveMounted(server *engine.Server, l net.Listener) error {
+	outer := &http.Server{Handler: server, ReadHeaderTimeout: memoryPatience}
+	served := make(chan error, 1)
+	go func() { served <- outer.Serve(l) }()
+	for !engine.Ended(server) {
+		time.Sleep(5 * time.Millisecond)
+	}
+	err := outer.Close()
+	if end := <-served; !errors.Is(end, http.ErrServerClosed) {
+		return end
+	}
+	return errors.Join(err, engine.ErrServerClosed)
 }
 
 // settledHeap reads the heap when nothing is left to collect: what a sync.Pool

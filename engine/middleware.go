@@ -118,7 +118,7 @@ func standardRequest(r *httpparse.Request, h *httpConn) (*http.Request, error) {
 		Method: string(r.Method), URL: u, RequestURI: string(r.Target), Host: host, Header: header,
 		Proto: "HTTP/1." + string('0'+byte(r.Minor)), ProtoMajor: 1, ProtoMinor: r.Minor,
 		Body: io.NopCloser(bytes.NewReader(nil)), RemoteAddr: peerName(h.server.clientAddr(r, h.conn)),
-		TLS: h.conn.TLS(),
+		TLS: h.server.tlsOf(h.conn),
 	}, nil
 }
 

@@ -228,6 +228,22 @@ type Options struct {
 	// or 503 from Shutdown on; HealthPath with "/live" behind it says 200 as
 	// long as the server runs. Empty means none.
 	HealthPath string
+	// Fallback serves the requests that are not under Path, so that one port has
+	// an application's pages and its sessions. It is served by net/http, with all
+	// that a handler has there: bodies of any length, streaming, trailers,
+	// http.ResponseController, hijacking. Each request has a goroutine while it
+	// lasts, and the connection is a loop's before and after. A body may pause
+	// for BodyTimeout between two pieces that the handler waits for, and a client
+	// may take nothing of the response for CloseTimeout; the handler sets other
+	// deadlines by http.ResponseController. Nil means 501, and 404 where the
+	// server itself is mounted, see ServeHTTP.
+	Fallback http.Handler
+	// MaxFallback is the limit of requests that are served at the same time by
+	// Fallback, or by what is around a mounted server. Zero means 1,000.
+	MaxFallback int
+	// MaxFallbackWaiting is the limit of those that wait for their turn, each for
+	// AdmitTimeout at most; beyond, the answer is 503. Zero means 1,000.
+	MaxFallbackWaiting int
 	// Loops is the number of event loops, at most 256. Zero means one for each
 	// CPU that Go may use.
 	Loops int

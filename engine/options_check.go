@@ -85,6 +85,8 @@ func (o Options) withDefaults() (Options, error) {
 		o.Overflow = OverflowClose
 	}
 	setInt(&o.MaxAdmitting, 10_000)
+	setInt(&o.MaxFallback, 1_000)
+	setInt(&o.MaxFallbackWaiting, 1_000)
 	setInt(&o.Compression.Threshold, defaultThreshold)
 	if len(o.Transports) == 0 {
 		o.Transports = []Transport{Polling, WebSocket}
@@ -165,6 +167,7 @@ func (o Options) check() error {
 		{"MaxTLSHandshakes", o.MaxTLSHandshakes},
 		{"MaxPolls", o.MaxPolls}, {"MaxUpgrades", o.MaxUpgrades}, {"MaxAdmitting", o.MaxAdmitting},
 		{"MaxPending", o.MaxPending},
+		{"MaxFallback", o.MaxFallback}, {"MaxFallbackWaiting", o.MaxFallbackWaiting},
 	} {
 		if n.value < 1 {
 			return bad("%s of %d is below 1", n.name, n.value)

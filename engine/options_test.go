@@ -105,6 +105,10 @@ func TestOptions(t *testing.T) {
 		"MaxTLSHandshakes":    {4096, []any{1, 1 << 20}, []any{-1}},
 		"TLSHandshakeTimeout": {10 * time.Second, []any{time.Millisecond, time.Hour}, durations},
 
+		"Fallback":           {http.Handler(nil), []any{http.NewServeMux()}, nil},
+		"MaxFallback":        {1_000, []any{1, 1 << 20}, []any{-1}},
+		"MaxFallbackWaiting": {1_000, []any{1, 1 << 20}, []any{-1}},
+
 		"Logger": {slog.Default(), []any{logger}, nil},
 	}
 	kind := reflect.TypeFor[Options]()

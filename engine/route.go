@@ -98,29 +98,35 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 		method:    parseMethod(r.Method),
 		minor:     r.Minor,
 		keepAlive: r.KeepAlive,
-		secure:    h.conn.Secure(),
+		secure:    s.secure(h.conn),
 		octets:    string(r.Header("Content-Type")) == typeOctets,
 	}
 	x := &h.x
 	// The path, not the target: RFC 9112, 3.2.2 has us take absolute-form, too,
 	// which some proxies pass on.
 	if !bytes.HasPrefix(r.Path, s.path) {
-		h.foreign(r)
-		return n
+		return h.foreign(r, p, n)
 	}
 	x.query = s.parseQuery(r.Query)
+	if h.around != nil && h.passed == nil && !h.direct(r) {
+		return h.lend(h.around, r, p, n)
+	}
 	upgrade := r.Upgrade && s.options.allows(WebSocket)
 	if upgrade && h.goHome(p) {
 		return len(p)
+	}
+	if h.passed != nil {
+		x.headers = append(x.headers, h.passed.headers...)
+		x.keepAlive = x.keepAlive && !h.passed.last
 	}
 	cors := s.options.CORS
 	allowed := h.allowsPage(r)
 	switch {
 	case cors == nil:
 	case string(r.Method) != "OPTIONS":
-		x.headers = cors.appendHeaders(nil, r, allowed)
+		x.headers = cors.appendHeaders(x.headers, r, allowed)
 	case cors.PreflightContinue:
-		x.headers = cors.appendPreflight(nil, r, allowed)
+		x.headers = cors.appendPreflight(x.headers, r, allowed)
 	default:
 		// It is answered whoever asks: without Allow-Origin a browser goes no
 		// further.
@@ -190,16 +196,46 @@ func (h *httpConn) ended(p []byte, n int) int {
 	return n
 }
 
-// foreign handles a request for a path that is not ours.
-func (h *httpConn) foreign(r *httpparse.Request) {
-	x, o := &h.x, &h.server.options
-	if h.healthCheck(r) {
-		return
+// direct reports whether a request on a mounted connection is served without
+// asking the handlers around the server: one of a session, which has an id. A
+// page of another origin may need what a middleware of theirs says to it.
+func (h *httpConn) direct(r *httpparse.Request) bool {
+	q := &h.x.query
+	if !q.hasSID || !q.known || h.x.method != methodGET && h.x.method != methodPOST {
+		return false
 	}
+	origin := r.Header("Origin")
+	return origin == nil || h.server.options.CORS != nil || sameOrigin(origin, r.Header("Host"), h.server.schemeOf(r, h.conn))
+}
+
+// foreign handles a request for a path that is not ours, whose head is the first
+// n bytes of p, and returns how many bytes of p it used.
+func (h *httpConn) foreign(r *httpparse.Request, p []byte, n int) int {
+	outside := h.server.fallback
+	if h.mounted {
+		outside = h.around
+	}
+	if (h.passed != nil || !h.mounted) && h.healthCheck(r) {
+		return n
+	}
+	if outside != nil && h.passed == nil {
+		return h.lend(outside, r, p, n)
+	}
+	h.unserve(r)
+	return n
+}
+
+// unserve answers a request that nobody is there for.
+func (h *httpConn) unserve(r *httpparse.Request) {
+	x, o := &h.x, &h.server.options
 	if !r.Upgrade {
 		// Who asks for a tunnel may send what is meant for its far end before the
 		// answer has come; we would take that for requests.
 		x.keepAlive = x.keepAlive && !r.HasBody() && string(r.Method) != "CONNECT"
+		if h.mounted {
+			x.answer(h.conn.Loop(), 404, typeText, "Not Found")
+			return
+		}
 		x.answer(h.conn.Loop(), 501, typeText, "Not Implemented")
 		return
 	}
@@ -222,7 +258,7 @@ func (h *httpConn) foreign(r *httpparse.Request) {
 func (h *httpConn) preflight(cors *CORS, r *httpparse.Request, allowed bool) {
 	x := &h.x
 	x.keepAlive = x.keepAlive && !r.HasBody()
-	x.headers = cors.appendPreflight(nil, r, allowed)
+	x.headers = cors.appendPreflight(x.headers, r, allowed)
 	x.answer(h.conn.Loop(), cors.preflightStatus(), "", "")
 }
 
@@ -299,9 +335,10 @@ func (h *httpConn) upgradeRequest(r *httpparse.Request, p []byte, n int) int {
 			h.acceptUpgrade(r, rejectWebSocket)
 			return len(p)
 		}
-		h.rest = p[n:]
+		sh := s.shard(on)
+		sh.rest = p[n:]
 		h.handshakeRequest(r, p[:n], true)
-		h.rest = nil
+		sh.rest = nil
 		return h.ended(p, n)
 	}
 	session := s.lookup(on, x.query.sid)

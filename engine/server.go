@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -48,6 +49,12 @@ type Server struct {
 	compressThreshold int          // of poll responses, bytes
 	deflateThreshold  int          // of WebSocket messages, bytes
 
+	fallback      *outside     // of Options.Fallback; nil without
+	workers       workers      // of all outsides
+	outsideBodies atomic.Int64 // bytes of bodies that ServeHTTP holds
+	carried       carriedTLS
+	quiet         *slog.Logger // for trouble that clients may cause at will
+
 	shards     []*shard // by loop; written before the loops run, read by others under mu
 	phase      phase
 	handedOver atomic.Bool // StopAccepting was called
@@ -56,6 +63,10 @@ type Server struct {
 	reactor *loop.Reactor // guarded by mu; nil before the first Serve
 	done    chan struct{} // guarded by mu; closed when the reactor's loops have ended
 	ended   error         // why they did, written before done is closed
+
+	outsideMu    sync.Mutex
+	surroundings map[*http.Server]*outside // that the server is mounted in; guarded by outsideMu
+	outsideOver  bool                      // guarded by outsideMu
 }
 
 // New checks the options and makes a Server. The error wraps ErrOptions.
@@ -78,6 +89,11 @@ func New(o Options, e Events) (*Server, error) {
 	}
 	s.debug = newDebug(filled.Debug)
 	s.dispatch = newDispatcher(s)
+	s.quiet = newQuiet(filled.Logger)
+	s.workers.limit, s.workers.waitLimit = filled.MaxFallback, filled.MaxFallbackWaiting
+	if filled.Fallback != nil {
+		s.fallback = newFallback(s)
+	}
 	s.anyOrigin = filled.AnyOrigin || filled.CORS.opensToAll()
 	if !filled.NoTrailingSlash {
 		s.path = append(s.path, '/')
@@ -225,6 +241,7 @@ func (s *Server) runLoops(reactor *loop.Reactor, done chan<- struct{}) {
 	w.start()
 	s.ended = reactor.Serve()
 	w.end()
+	s.closeOutsides()
 	close(done)
 }
 

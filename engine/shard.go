@@ -21,11 +21,13 @@ type shard struct {
 	queued    atomic.Int64          // bytes in all outboxes
 	closed    [reasons]atomic.Int64 // sessions that have ended, by Reason
 	forbidden atomic.Int64          // requests refused for where they come from
+	tunnels   atomic.Int64          // connections that handlers of net/http have hijacked
 	groups    map[string]*group     // nil when there are none
 	entropy   entropy
 	relief    atomic.Bool // a relief is under way
 
 	request httpparse.Request // the request being handled
+	rest    []byte            // what came behind the WebSocket handshake being handled
 	scratch []byte            // what is being built
 	batch   []outgoing        // what is on its way from an outbox to a transport
 	packets []packet.Packet   // the same, for a payload

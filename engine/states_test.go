@@ -98,7 +98,7 @@ func (m machine) cell(t *testing.T, state, event step, loops int) string {
 
 // names of the states, for the cells.
 func (s exchangeState) text() string {
-	return [...]string{"head", "body", "waiting", "closed"}[s]
+	return [...]string{"head", "body", "waiting", "lent", "closed"}[s]
 }
 
 // TestExchangeStates holds the table in http.go. The connection under test is c;

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"runtime"
 	"strings"
@@ -29,7 +30,7 @@ type surface struct {
 // their comments say. They are called after the end only.
 var notInCallbacks = map[string]bool{
 	"Accept": true, "AcceptTLS": true, "Bind": true, "ListenAndServe": true, "ListenAndServeTLS": true,
-	"Serve": true, "ServeTLS": true, "Shutdown": true,
+	"Serve": true, "ServeHTTP": true, "ServeTLS": true, "Shutdown": true,
 }
 
 var message = Message{Data: []byte("from everywhere")}
@@ -73,6 +74,9 @@ func newSurface() surface {
 			"Publish":           func(s *Server) { s.Publish("group", Prepare(message)) },
 			"PublishTo": func(s *Server) {
 				s.PublishTo("group", Prepare(message), func(s *Session) bool { return len(s.Groups()) > 1 })
+			},
+			"ServeHTTP": func(s *Server) {
+				s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/engine.io/?EIO=4&transport=polling", nil))
 			},
 			"ServeTLS": func(s *Server) {
 				if l, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {

@@ -38,7 +38,8 @@ type acceptor struct {
 	refused    atomic.Uint64
 	failed     atomic.Uint64
 	gate       *gate
-	dealt      int        // loop 0's
+	dealt      int // loop 0's
+	placed     atomic.Uint32
 	complaints complaints // loop 0's
 	reserve    int        // a descriptor to give up when there are no more, or -1; loop 0's
 
@@ -144,7 +145,7 @@ func (a *acceptor) drain(s *listener) {
 			}
 			continue
 		}
-		held, refusal := a.admit(address.Addr(), room)
+		held, refusal := a.admit(address.Addr(), room, l.now)
 		if refusal != 0 {
 			a.refuse(fd, refusal)
 			continue
@@ -157,12 +158,13 @@ func (a *acceptor) drain(s *listener) {
 }
 
 // admit holds a new connection against the limits; room is what is left of
-// MaxConns. held says that it counts for its address from now on.
-func (a *acceptor) admit(address netip.Addr, room int) (held bool, refusal Refusal) {
+// MaxConns. held says that it counts for its address from now on. Safe from any
+// goroutine.
+func (a *acceptor) admit(address netip.Addr, room int, now time.Duration) (held bool, refusal Refusal) {
 	if room <= 0 {
 		return false, RefusedMaxConns
 	}
-	return a.gate.admit(address, a.reactor.loops[0].now)
+	return a.gate.admit(address, now)
 }
 
 // refuse closes a connection that is over a limit, after it was counted.

@@ -209,7 +209,7 @@ func TestAdmitCountsNetworksOfIPv6(t *testing.T) {
 		defer func() { a.loops[0].gate = a.acceptor.gate }()
 		defer accept.release()
 		admit := func(address string, room int) Refusal {
-			_, why := accept.admit(netip.MustParseAddr(address), room)
+			_, why := accept.admit(netip.MustParseAddr(address), room, a.loops[0].now)
 			return why
 		}
 		require.Zero(t, admit("2001:db8:0:1::1", 1))

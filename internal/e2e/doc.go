@@ -21,6 +21,8 @@
 //     descriptors, memory, its logs, its time, and its life.
 //   - autobahn_test.go has the Autobahn|Testsuite fuzz the WebSocket echo of
 //     target, the code of the WebSocket transport; see autobahn/.
+//   - mounts_test.go runs the tests of mounts/, a module of its own, where the
+//     server is a route of gin, chi and echo.
 //   - binary_test.go checks the command line, the environment and the signals.
 //   - drain_test.go shuts a server down (feeder) under a crowd of 5,000 sessions and
 //     some of the official clients, and counts their messages.

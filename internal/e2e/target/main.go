@@ -49,6 +49,7 @@ type flags struct {
 	TLSCert      string        `name:"tls-cert" placeholder:"FILE" help:"Certificate in PEM, to speak TLS."`
 	TLSKey       string        `name:"tls-key" placeholder:"FILE" help:"Its key in PEM."`
 	Executor     int           `default:"0" help:"Run the Engine.IO echo on this many goroutines at most; 0 means on the event loops."`
+	Mount        string        `default:"own" enum:"own,nethttp,nethttp-tls" help:"What carries Engine.IO: own loops, net/http, or net/http with TLS by those two files. In the latter two there is no /ws, and other paths echo bodies alone."`
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -64,12 +65,28 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "target: %v (see target --help)\n", err)
 		return exitUsage
 	}
+	if f.Mount != mountOwn {
+		return runMounted(&f, stdout, stderr)
+	}
 	reactor, err := open(&f)
 	if err != nil {
 		fmt.Fprintf(stderr, "target: %v\n", err)
 		return exitUsage
 	}
 	if err := serve(reactor, f.Addr, stdout); err != nil {
+		fmt.Fprintf(stderr, "target: %v\n", err)
+		return exitFailed
+	}
+	return 0
+}
+
+func runMounted(f *flags, stdout, stderr io.Writer) int {
+	server, err := newEngine(f)
+	if err != nil {
+		fmt.Fprintf(stderr, "target: %v\n", err)
+		return exitUsage
+	}
+	if err := serveMounted(f, server, stdout); err != nil {
 		fmt.Fprintf(stderr, "target: %v\n", err)
 		return exitFailed
 	}
@@ -101,22 +118,7 @@ func open(f *flags) (*loop.Reactor, error) {
 	if f.MaxMessage < 1 || f.MaxFragments < 1 || f.MaxBody < 1 {
 		return nil, errors.New("a limit is below 1")
 	}
-	var executor engine.Executor
-	if f.Executor > 0 {
-		executor = engine.NewExecutor(f.Executor)
-	}
-	server, err := engine.New(
-		engine.Options{
-			Path:         f.Path,
-			PingInterval: f.PingInterval,
-			PingTimeout:  f.PingTimeout,
-			MaxPayload:   f.MaxPayload,
-			Executor:     executor,
-		},
-		engine.Events{Message: func(s *engine.Session, m engine.Message) {
-			_ = s.Send(m) // an echo that does not fit closes the session
-		}},
-	)
+	server, err := newEngine(f)
 	if err != nil {
 		return nil, err
 	}
@@ -152,6 +154,27 @@ func overTLS(f *flags, accept func(*loop.Conn) loop.Handler) (func(*loop.Conn) l
 	}
 	config := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
 	return loop.NewTLS(loop.TLSOptions{Config: config}).Accept(accept), nil
+}
+
+// newEngine makes the Engine.IO echo.
+func newEngine(f *flags) (*engine.Server, error) {
+	var executor engine.Executor
+	if f.Executor > 0 {
+		executor = engine.NewExecutor(f.Executor)
+	}
+	return engine.New(
+		engine.Options{
+			Path:         f.Path,
+			PingInterval: f.PingInterval,
+			PingTimeout:  f.PingTimeout,
+			MaxPayload:   f.MaxPayload,
+			Loops:        f.Loops, // where it has its own
+			Executor:     executor,
+		},
+		engine.Events{Message: func(s *engine.Session, m engine.Message) {
+			_ = s.Send(m) // an echo that does not fit closes the session
+		}},
+	)
 }
 
 // accept takes a new connection: all begin with HTTP.

@@ -1,0 +1,400 @@
+package engine
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"turbine/httpparse"
+	"turbine/loop"
+)
+
+// ServeHTTP makes the server part of a program's own http.Server: a route of
+// any router, behind any middleware. The first request that arrives starts the
+// event loops, which end with Shutdown; without one there is nothing to end.
+//
+// A connection of plain HTTP/1 is taken out of net/http, with its goroutine and
+// buffers, and given to a loop. From then on the timeouts and limits of Options
+// hold for it. Requests on it that follow are looked at there:
+//
+//   - What carries a session's id under Options.Path, polls and posts and the
+//     upgrade, is served on the loop. The handlers and middlewares around do not
+//     see it; Options.Middleware does. An Origin of another host is the
+//     exception, unless Options.CORS is set: so a middleware for CORS has its say.
+//   - All others pass http.Server.Handler again, from its top: new handshakes,
+//     too, so that nobody gets past an authentication on somebody else's
+//     connection. Options.MaxFallback bounds how many do at the same time. When
+//     they get here, the loop goes on with them.
+//
+// So a session's first request always passes what is around the server, in this
+// order: the middlewares, ServeHTTP, Options.Middleware, Events.Admit. Header
+// fields that were set before ServeHTTP are in the response; what is set after
+// it has returned, is lost. The target is taken from r.URL, so that
+// http.StripPrefix and its like may change it: Options.Path is compared with
+// what is left, and what is not below it is for Options.Fallback, or 404.
+//
+// The client's address is r.RemoteAddr of the request that the connection is
+// taken with. Where a proxy carries several clients on one connection, name it in
+// Options.TrustedProxies instead of having a middleware change that field.
+//
+// Where the connection cannot be taken, the handler stays until the request is
+// answered. That is so with HTTP/2 and TLS that net/http has to do with, with
+// ResponseWriters that hide http.Hijacker, and those of httptest, and for a
+// request whose body a middleware has replaced. Each waiting
+// poll then costs its goroutines in net/http and two descriptors. A WebSocket
+// inside such TLS costs two goroutines and three descriptors for its life;
+// ServeTLS costs neither. WebSocket is refused, with 501, in HTTP/2 and where
+// hijacking is hidden: such clients stay on polling.
+//
+// http.Server.Shutdown does not know of connections that were taken. Let it
+// start this server's:
+//
+//	srv.RegisterOnShutdown(func() { _ = server.Shutdown(ctx) })
+//
+// and wait for both. Connections that were taken count for Options.MaxConns,
+// MaxConnsPerIP and ConnRate; beyond them the answer is 503.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	lent, _ := r.Context().Value(lentKey{}).(*lentConn)
+	foreign := lent != nil && lent.outside.server != s
+	if foreign {
+		lent = nil // another server's, which goes on with it
+	}
+	if !s.owns(r.URL.EscapedPath()) {
+		s.serveForeign(w, r, lent)
+		return
+	}
+	m := &mounting{server: s, w: w, r: r, lent: lent, foreign: foreign}
+	if r.TLS != nil && lent == nil {
+		m.tls = &carriage{all: &s.carried, state: r.TLS}
+	}
+	if err := m.open(); err != nil {
+		m.unavailable()
+		return
+	}
+	defer m.close()
+	if !m.readBody() {
+		return
+	}
+	switch {
+	case !m.mayTake():
+		m.serveHere()
+	case lent != nil:
+		m.giveBack()
+	default:
+		m.take()
+	}
+}
+
+// owns reports whether the server answers requests for that path.
+func (s *Server) owns(path string) bool {
+	health := string(s.health)
+	return strings.HasPrefix(path, string(s.path)) ||
+		health != "" && (path == health || path == health+"/live")
+}
+
+// insideKey marks a request that is at Options.Fallback: it must not come back.
+type insideKey struct{}
+
+// serveForeign is for requests that are not ours.
+func (s *Server) serveForeign(w http.ResponseWriter, r *http.Request, lent *lentConn) {
+	if s.fallback == nil || lent != nil && lent.outside == s.fallback || r.Context().Value(insideKey{}) == s {
+		http.NotFound(w, r)
+		return
+	}
+	s.options.Fallback.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), insideKey{}, s)))
+}
+
+// A mounting is one request on its way from net/http to a loop, on a goroutine
+// of net/http.
+type mounting struct {
+	server  *Server
+	w       http.ResponseWriter
+	r       *http.Request
+	lent    *lentConn // the loop's connection that it came by; nil for one of net/http
+	foreign bool      // it came by one of another server's
+	place   *loop.Place
+	tls     *carriage // what is taken of the connection's TLS; nil without
+	body    []byte
+	read    int64 // what counts for the budget of bodies
+}
+
+var errNotRunning = errors.New("engine: the event loops do not run")
+
+// open makes sure that there are loops.
+func (m *mounting) open() error {
+	m.server.mu.Lock()
+	running := m.server.reactor != nil
+	m.server.mu.Unlock()
+	if running || m.lent != nil { // also while it drains
+		return nil
+	}
+	_, err := m.server.start(func(*loop.Reactor) error { return nil })
+	if err != nil && !errors.Is(err, ErrServerClosed) {
+		m.server.quiet.Error("event loops cannot be started; requests are told 503", "error", err)
+	}
+	return err
+}
+
+// close gives back what the request held.
+func (m *mounting) close() {
+	m.server.outsideBodies.Add(-m.read)
+	if m.place != nil {
+		m.place.Release()
+	}
+}
+
+func (m *mounting) unavailable() {
+	m.w.Header().Set("Retry-After", "1")
+	http.Error(m.w, "Service Unavailable", http.StatusServiceUnavailable)
+}
+
+func (m *mounting) hasBody() bool { return m.r.ContentLength != 0 || len(m.r.TransferEncoding) > 0 }
+
+// readBody reads the whole body, within the limits that the loops have for
+// one. It reports false when it has answered.
+func (m *mounting) readBody() bool {
+	if !m.hasBody() || m.r.Body == nil {
+		return true
+	}
+	s := m.server
+	if m.r.ContentLength > int64(s.options.MaxPayload) {
+		m.refuseBody(LimitPayload, http.StatusRequestEntityTooLarge)
+		return false
+	}
+	control := http.NewResponseController(m.w)
+	_ = control.SetReadDeadline(time.Now().Add(s.options.BodyTimeout)) // there may be none
+	for {
+		m.body = slices.Grow(m.body, 512)
+		n, err := m.r.Body.Read(m.body[len(m.body):cap(m.body)])
+		m.body = m.body[:len(m.body)+n]
+		m.read += int64(n)
+		switch sum := s.outsideBodies.Add(int64(n)); {
+		case len(m.body) > s.options.MaxPayload:
+			m.refuseBody(LimitPayload, http.StatusRequestEntityTooLarge)
+			return false
+		case sum > s.options.BodyBudget:
+			m.refuseBody(LimitBodyBudget, http.StatusServiceUnavailable)
+			return false
+		case errors.Is(err, io.EOF):
+			_ = control.SetReadDeadline(time.Time{})
+			return true
+		case isTimeout(err):
+			m.refuseBody(LimitBodyTimeout, http.StatusRequestTimeout)
+			return false
+		case err != nil:
+			http.Error(m.w, http.StatusText(http.StatusBadRequest), http.StatusBadRequest)
+			return false
+		}
+	}
+}
+
+func isTimeout(err error) bool {
+	var e net.Error
+	return errors.As(err, &e) && e.Timeout()
+}
+
+func (m *mounting) refuseBody(limit Limit, status int) {
+	m.server.count(limit)
+	http.Error(m.w, http.StatusText(status), status)
+}
+
+// mayTake reports whether the connection is one that a loop can have, as far as
+// that is known before it is hijacked.
+func (m *mounting) mayTake() bool {
+	switch {
+	case m.r.ProtoMajor != 1 || m.r.Context().Value(http.ServerContextKey) == nil:
+		return false // nothing of net/http's stands behind m.w that could be hijacked
+	case !hijackable(m.w):
+		return false
+	case m.lent != nil:
+		return true // what is left of its body is known
+	case m.r.TLS != nil, m.foreign:
+		return m.upgrades()
+	}
+	return m.wasRead()
+}
+
+// wasRead reports whether nothing is left of the body in the connection, which
+// would be taken for the next request. If a middleware has put another in its
+// place, nobody knows.
+func (m *mounting) wasRead() bool {
+	length := m.r.Header.Get("Content-Length")
+	return !m.hasBody() && (length == "" || length == "0") || reflect.TypeOf(m.r.Body) == bodyOfServer
+}
+
+// hijackable looks for http.Hijacker as http.ResponseController does.
+func hijackable(w http.ResponseWriter) bool {
+	for {
+		switch t := w.(type) {
+		case http.Hijacker:
+			return true
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = t.Unwrap()
+		default:
+			return false
+		}
+	}
+}
+
+// bodyOfServer is the type of the body of a request that net/http has read,
+// when nobody has changed it.
+var bodyOfServer = func() reflect.Type {
+	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1")))
+	if err != nil {
+		return nil
+	}
+	return reflect.TypeOf(r.Body)
+}()
+
+func (m *mounting) upgrades() bool {
+	return m.r.Header.Get("Upgrade") != "" &&
+		slices.ContainsFunc(m.r.Header["Connection"], func(list string) bool {
+			return strings.Contains(strings.ToLower(list), "upgrade")
+		})
+}
+
+// take gives the connection of net/http to a loop.
+func (m *mounting) take() {
+	if m.place = m.server.reserve(remoteOf(m.r)); m.place == nil {
+		m.unavailable()
+		return
+	}
+	conn, buffered, err := http.NewResponseController(m.w).Hijack()
+	if err != nil {
+		m.serveHere()
+		return
+	}
+	_ = conn.SetDeadline(time.Time{})
+	first := appendBuffered(m.request(false), buffered.Reader)
+	if c, ok := conn.(loop.Socket); ok && isSocket(conn) {
+		place := m.place
+		m.place = nil
+		err = place.Take(c, first, m.accept(true))
+	} else {
+		err = m.relay(conn, first)
+	}
+	if err != nil {
+		_ = conn.Close()
+	}
+}
+
+// appendBuffered appends what net/http has read behind the request.
+func appendBuffered(dst []byte, r *bufio.Reader) []byte {
+	behind, _ := r.Peek(r.Buffered())
+	return append(dst, behind...)
+}
+
+// isSocket leaves out what only has a socket inside, such as a connection that
+// counts or decrypts.
+func isSocket(c net.Conn) bool {
+	switch c.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		return true
+	}
+	return false
+}
+
+// reserve makes a place for a connection from remote, or none because of a limit
+// or because the loops have ended.
+func (s *Server) reserve(remote netip.AddrPort) *loop.Place {
+	s.mu.Lock()
+	reactor := s.reactor
+	s.mu.Unlock()
+	if reactor == nil {
+		return nil
+	}
+	place, why := reactor.Reserve(remote)
+	if why != 0 {
+		s.count(limitRefused(why))
+	}
+	return place
+}
+
+// giveBack lets the loop go on with a request on its own connection.
+func (m *mounting) giveBack() {
+	m.lent.willReturn(true)
+	conn, buffered, err := http.NewResponseController(m.w).Hijack()
+	switch {
+	case err != nil:
+		m.lent.willReturn(false)
+		m.serveHere()
+	case conn == net.Conn(m.lent):
+		m.lent.giveBack(handed{first: m.request(false), headers: m.headers()}, buffered.Reader.Buffered())
+	default: // a middleware has put its own in front of it
+		m.lent.stays()
+		if err := m.relay(conn, appendBuffered(m.request(!m.wasRead()), buffered.Reader)); err != nil {
+			_ = conn.Close()
+		}
+	}
+}
+
+// accept makes the handler of a connection for the request. kept says that
+// others follow on it.
+func (m *mounting) accept(kept bool) func(*loop.Conn) loop.Handler {
+	headers, tls := m.headers(), m.tls
+	var around *outside
+	if kept {
+		around = m.server.around(m.r)
+	}
+	return func(c *loop.Conn) loop.Handler {
+		h := newHTTPConn(m.server, c)
+		h.mounted, h.around = true, around
+		h.passed = &handed{headers: headers}
+		tls.begin(c)
+		return h
+	}
+}
+
+// headers are the lines of the header fields that were set around us.
+func (m *mounting) headers() []byte { return appendHeaderLines(nil, m.w.Header()) }
+
+// request writes the request down again, with its body. last says that no other
+// one follows.
+func (m *mounting) request(last bool) []byte {
+	r := m.r
+	dst := make([]byte, 0, 1024+len(m.body))
+	minor := byte('1')
+	if !r.ProtoAtLeast(1, 1) {
+		minor = '0'
+	}
+	dst = append(dst, r.Method...)
+	dst = append(append(append(dst, ' '), r.URL.RequestURI()...), " HTTP/1."...)
+	dst = append(append(dst, minor), "\r\n"...)
+	if r.Host != "" {
+		dst = httpparse.AppendHeader(dst, "Host", r.Host)
+	}
+	if last {
+		dst = httpparse.AppendHeader(dst, "Connection", "close")
+	}
+	if len(m.body) > 0 || r.Method == http.MethodPost {
+		dst = httpparse.AppendHeaderInt(dst, "Content-Length", int64(len(m.body)))
+	}
+	without := requestFraming
+	if last && m.w.Header().Get("Content-Encoding") != "" {
+		without = append([]string{"Accept-Encoding"}, without...) // a middleware compresses
+	}
+	dst = appendFields(dst, r.Header, without)
+	return append(httpparse.AppendEnd(dst), m.body...)
+}
+
+// requestFraming are the fields that request writes itself, or that were dealt
+// with by net/http.
+var requestFraming = []string{"Host", "Content-Length", "Transfer-Encoding", "Trailer", "Expect"}
+
+// remoteOf is the client's address as r has it, also where a middleware has set
+// it, without a port then; none for a Unix socket.
+func remoteOf(r *http.Request) netip.AddrPort {
+	if a, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		return a
+	}
+	a, _ := netip.ParseAddr(r.RemoteAddr)
+	return netip.AddrPortFrom(a, 0)
+}

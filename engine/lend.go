@@ -1,0 +1,270 @@
+package engine
+
+import (
+	"bytes"
+	"io"
+
+	"turbine/httpparse"
+	"turbine/pool"
+)
+
+// A handed request is one that handlers of net/http give to the loop.
+type handed struct {
+	first   []byte // head and body
+	headers []byte // header lines for the response, by the handlers around the server
+	last    bool   // the connection ends with the response
+}
+
+// lend gives the connection to o for the request r, whose head is the first n
+// bytes of p, and returns how many bytes of p it used. It borrows both.
+func (h *httpConn) lend(o *outside, r *httpparse.Request, p []byte, n int) int {
+	c := newLentConn(h, o)
+	h.lent, h.state = c, exchangeLent
+	h.chunked, h.chunks, h.left = r.Chunked, httpparse.Chunked{}, max(r.ContentLength, 0)
+	h.x.keepAlive = h.x.keepAlive && string(r.Method) != "CONNECT" // see foreign
+	c.push(bytes.TrimPrefix(p[:n], crlf))                          // RFC 9112, 2.2; net/http would not have it
+	used := len(p) - len(h.feed(p[n:]))
+	h.flow()
+	switch ok, waits := h.server.workers.enter(c); {
+	case !ok:
+		h.busy()
+	case waits:
+		h.met(LimitFallback)
+		h.expect(h.server.options.AdmitTimeout)
+	}
+	return used
+}
+
+var crlf = []byte("\r\n")
+
+// busy answers a request that no goroutine was found for.
+func (h *httpConn) busy() {
+	h.met(LimitFallbackWaiting)
+	c := h.dropLent()
+	h.state = exchangeWaiting
+	h.x.keepAlive = h.x.keepAlive && c.complete
+	c.lose()
+	h.conn.Resume()
+	h.unavailable(false)
+}
+
+// feed gives the lent connection what of p belongs to its request, and returns
+// what is behind that.
+func (h *httpConn) feed(p []byte) (rest []byte) {
+	c := h.lent
+	switch {
+	case c.complete: // only the loop changes it
+		return p
+	case h.chunked:
+		rest = p
+		for done := false; !done; {
+			var err error
+			if _, rest, done, err = h.chunks.Decode(rest); err != nil {
+				c.push(p) // net/http finds the same fault
+				h.x.keepAlive = false
+				return nil
+			}
+			if len(rest) == 0 && !done {
+				c.push(p)
+				return nil
+			}
+		}
+	default:
+		n := min(int64(len(p)), h.left)
+		h.left -= n
+		if rest = p[n:]; h.left > 0 {
+			c.push(p)
+			return nil
+		}
+	}
+	c.push(p[:len(p)-len(rest)])
+	c.completed()
+	return rest
+}
+
+// dataLent takes bytes that come while the connection is lent: for the request,
+// for who has hijacked the connection, or pipelined ones, which wait.
+func (h *httpConn) dataLent(p []byte) {
+	if h.lent.tunnel {
+		h.lent.push(p)
+	} else if p = h.feed(p); len(p) > 0 {
+		if h.spill == nil {
+			h.spill = pool.Spills.Get(len(p))
+		}
+		h.spill.Append(p)
+	}
+	h.flow()
+}
+
+// flow reads on or not, as there is room for what comes.
+func (h *httpConn) flow() {
+	if h.lent.isFull() || h.spill != nil && h.spill.Len() > h.server.options.MaxPipelined {
+		h.conn.Pause()
+	} else {
+		h.conn.Resume()
+	}
+}
+
+// dropLent ends the loan.
+func (h *httpConn) dropLent() *lentConn {
+	c := h.lent
+	h.lent = nil
+	if c.tunnel {
+		h.server.shard(c.loop).tunnels.Add(-1)
+	}
+	return c
+}
+
+// unlend takes the connection back, after its response was written. keep says
+// that the client may send the next request.
+func (h *httpConn) unlend(keep bool) {
+	h.dropLent()
+	if !keep || !h.x.keepAlive || h.eof || h.server.phase.ending() {
+		h.finish()
+		h.conn.Close()
+		return
+	}
+	h.state = exchangeHead
+	h.x.keepAlive = true
+	h.expect(h.server.options.IdleTimeout)
+	h.conn.Resume()
+	h.resume()
+}
+
+// receiveHanded serves a request that net/http gives back, whose head is not
+// looked at by handlers of net/http any more.
+func (h *httpConn) receiveHanded(r *handed) {
+	h.dropLent()
+	if h.eof { // nobody is there to be answered, as in EOF
+		h.finish()
+		h.conn.Close()
+		return
+	}
+	h.passed, h.state = r, exchangeHead
+	h.conn.Resume()
+	p := r.first
+	r.first = nil
+	if behind := h.spill; behind != nil {
+		h.spill = nil
+		if !r.last {
+			p = append(p, behind.Bytes()...)
+		}
+		behind.Release()
+	}
+	h.consume(p)
+}
+
+// refuseLent answers 503 if the lent connection still waits for a goroutine.
+func (h *httpConn) refuseLent() {
+	if h.server.workers.leave(h.lent) {
+		h.busy()
+	}
+}
+
+// push gives c more to read. It is called on the loop, and borrows p.
+func (c *lentConn) push(p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	c.in = append(c.in, p...)
+	c.stopped = len(c.in) >= lentWindow
+	c.changed.Broadcast()
+}
+
+// completed says that nothing of the request is to come.
+func (c *lentConn) completed() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.complete = true
+}
+
+// isFull says that the loop should not read on, and that take tells when it may.
+func (c *lentConn) isFull() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stopped
+}
+
+// end says that the client sends nothing more.
+func (c *lentConn) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inErr = io.EOF
+	c.changed.Broadcast()
+}
+
+// lose says that the connection is no more.
+func (c *lentConn) lose() {
+	c.http.server.workers.leave(c)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone, c.inErr = true, errLost
+	c.changed.Broadcast()
+}
+
+// acknowledge says that what was written so far is on its way.
+func (c *lentConn) acknowledge() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending -= c.unacked
+	c.unacked = 0
+	c.changed.Broadcast()
+}
+
+// lentTask is a lentConn at which its loop has to look.
+type lentTask lentConn
+
+func (t *lentTask) Run() {
+	c := (*lentConn)(t)
+	h := c.http
+	c.mu.Lock()
+	out, hijacked, closed, returned := c.out, c.hijacked, c.closed, c.returned
+	keep, broken := c.answered && c.complete, c.broken
+	c.out, c.posted = nil, false
+	c.mu.Unlock()
+
+	if h.lent != c { // lost
+		for _, b := range out {
+			b.Release()
+		}
+		return
+	}
+	for _, b := range out {
+		c.unacked += b.Len()
+		h.conn.WriteBuf(b)
+		b.Release()
+	}
+	if len(out) > 0 && h.conn.Ready() {
+		c.acknowledge() // else Drained comes
+	}
+	if hijacked && !c.tunnel {
+		h.beginTunnel()
+	}
+	switch {
+	case returned != nil:
+		h.receiveHanded(returned)
+	case closed && broken:
+		h.finish()
+		h.conn.Abort()
+	case closed:
+		h.unlend(keep && !c.tunnel)
+	default:
+		h.flow()
+	}
+}
+
+// beginTunnel gives the hijacker all that comes.
+func (h *httpConn) beginTunnel() {
+	h.lent.tunnel = true
+	h.server.shard(h.conn.Loop()).tunnels.Add(1)
+	if b := h.spill; b != nil {
+		h.spill = nil
+		h.lent.push(b.Bytes())
+		b.Release()
+	}
+}

@@ -1,0 +1,221 @@
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// An outside is where requests go that are not the server's own: an http.Server,
+// to which the loops lend their connections for one request each. It is that
+// server's listener.
+type outside struct {
+	server *Server
+	http   *http.Server
+	root   *http.Server // the one that a mounted server is part of; nil for Options.Fallback
+	ready  chan *lentConn
+	over   chan struct{}
+	begin  sync.Once
+	end    sync.Once
+}
+
+// newFallback is the outside of Options.Fallback.
+func newFallback(s *Server) *outside {
+	o := &outside{server: s, http: &http.Server{
+		Handler:           s.options.Fallback,
+		ReadHeaderTimeout: s.options.HeaderTimeout,
+		ErrorLog:          slog.NewLogLogger(s.quiet.Handler(), slog.LevelError),
+	}}
+	return o.prepare()
+}
+
+// newSurroundings is the outside of a server that is mounted in root: its
+// handlers and settings. root goes on as it is.
+func newSurroundings(s *Server, root *http.Server) *outside {
+	o := &outside{server: s, root: root, http: &http.Server{
+		Handler:                      root.Handler,
+		DisableGeneralOptionsHandler: root.DisableGeneralOptionsHandler,
+		ReadTimeout:                  root.ReadTimeout,
+		ReadHeaderTimeout:            s.options.HeaderTimeout,
+		WriteTimeout:                 root.WriteTimeout,
+		MaxHeaderBytes:               root.MaxHeaderBytes,
+		ErrorLog:                     root.ErrorLog,
+		BaseContext:                  root.BaseContext,
+	}}
+	return o.prepare()
+}
+
+func (o *outside) prepare() *outside {
+	o.http.ConnContext, o.http.ConnState = o.connContext, o.connState
+	o.http.Handler = overTLS(o.http.Handler)
+	o.ready = make(chan *lentConn, o.server.workers.limit)
+	o.over = make(chan struct{})
+	return o
+}
+
+// serve takes c, which workers has let in. The first one starts the goroutine
+// that waits for others, which close ends.
+func (o *outside) serve(c *lentConn) {
+	o.begin.Do(func() { go func() { _ = o.http.Serve(o) }() })
+	o.ready <- c // it has room for as many as there are let in
+}
+
+// close cuts the requests that are served.
+func (o *outside) close() { _ = o.http.Close() }
+
+// Accept returns the next connection that the loops lend.
+func (o *outside) Accept() (net.Conn, error) {
+	select {
+	case c := <-o.ready:
+		return c, nil
+	case <-o.over:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close is for http.Server.
+func (o *outside) Close() error {
+	o.end.Do(func() { close(o.over) })
+	return nil
+}
+
+// Addr is no address: the connections come from the loops.
+func (o *outside) Addr() net.Addr { return address(netip.AddrPort{}) }
+
+// connState learns what net/http is done with.
+func (o *outside) connState(c net.Conn, state http.ConnState) {
+	lent := c.(*lentConn)
+	switch state {
+	case http.StateIdle:
+		lent.whenAnswered()
+	case http.StateHijacked:
+		lent.whenHijacked()
+		o.server.workers.done()
+	case http.StateClosed:
+		o.server.workers.done()
+	case http.StateNew, http.StateActive:
+	}
+}
+
+// overTLS tells next of the TLS that the loops speak, which net/http cannot see.
+func overTLS(next http.Handler) http.Handler {
+	if next == nil {
+		next = http.DefaultServeMux
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if lent, ok := r.Context().Value(lentKey{}).(*lentConn); ok {
+			r.TLS = lent.tls
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// lentKey is where a request's context holds the lentConn that it came by.
+type lentKey struct{}
+
+// connContext gives a request the context that it would have had from root.
+func (o *outside) connContext(ctx context.Context, c net.Conn) context.Context {
+	if o.root != nil {
+		ctx = context.WithValue(ctx, http.ServerContextKey, o.root)
+		ctx = o.rootContext(ctx, c)
+	}
+	return context.WithValue(ctx, lentKey{}, c)
+}
+
+// rootContext asks root.ConnContext, which may want a connection of another kind.
+func (o *outside) rootContext(ctx context.Context, c net.Conn) (result context.Context) {
+	if o.root.ConnContext == nil {
+		return ctx
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			o.server.quiet.Error("panic in http.Server.ConnContext; the request goes on without", "panic", p)
+			result = ctx
+		}
+	}()
+	return o.root.ConnContext(ctx, c)
+}
+
+// newQuiet is logger for what clients may cause at will: panics of handlers.
+func newQuiet(logger *slog.Logger) *slog.Logger {
+	return slog.New(&quietHandler{Handler: logger.Handler()})
+}
+
+// around is the outside of the http.Server that r came by: Options.Fallback, if
+// that is none of net/http's; nil when the server has ended.
+func (s *Server) around(r *http.Request) *outside {
+	root, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
+	if !ok {
+		return s.fallback
+	}
+	s.outsideMu.Lock()
+	defer s.outsideMu.Unlock()
+	if s.outsideOver {
+		return nil
+	}
+	o := s.surroundings[root]
+	if o == nil {
+		if s.surroundings == nil {
+			s.surroundings = map[*http.Server]*outside{}
+		}
+		o = newSurroundings(s, root)
+		s.surroundings[root] = o
+	}
+	return o
+}
+
+// outsides calls f for each.
+func (s *Server) outsides(f func(*outside)) {
+	s.outsideMu.Lock()
+	defer s.outsideMu.Unlock()
+	if s.fallback != nil {
+		f(s.fallback)
+	}
+	for _, o := range s.surroundings {
+		f(o)
+	}
+}
+
+// endKeepAlive makes each request that is served outside the last one of its
+// connection.
+func (s *Server) endKeepAlive() {
+	s.outsides(func(o *outside) { o.http.SetKeepAlivesEnabled(false) })
+}
+
+// closeOutsides is called when there are no connections any more.
+func (s *Server) closeOutsides() {
+	s.outsides((*outside).close)
+	s.outsideMu.Lock()
+	defer s.outsideMu.Unlock()
+	s.surroundings, s.outsideOver = nil, true
+}
+
+// tunnels is the number of connections that handlers of net/http have hijacked.
+func (s *Server) tunnels() (n int) {
+	for _, sh := range s.bound() {
+		n += int(sh.tunnels.Load())
+	}
+	return n
+}
+
+// quietHandler lets one record a second through.
+type quietHandler struct {
+	slog.Handler
+	next   atomic.Int64 // Unix time in nanoseconds
+	unsaid atomic.Int64
+}
+
+func (q *quietHandler) Handle(ctx context.Context, r slog.Record) error {
+	next, now := q.next.Load(), time.Now().UnixNano()
+	if now < next || !q.next.CompareAndSwap(next, now+int64(time.Second)) {
+		q.unsaid.Add(1)
+		return nil
+	}
+	r.AddAttrs(slog.Int64("not logged before", q.unsaid.Swap(0)))
+	return q.Handler.Handle(ctx, r)
+}

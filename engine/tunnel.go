@@ -1,0 +1,148 @@
+package engine
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+// serveHere serves the request without its connection: a loop has one end of a
+// pair of sockets, as if it were the client's, and what it writes there goes to
+// the ResponseWriter.
+func (m *mounting) serveHere() {
+	if m.place != nil { // of a connection that turned out not to be ours
+		m.place.Release()
+		m.place = nil
+	}
+	if m.upgrades() || m.r.Method == http.MethodConnect {
+		m.w.Header().Set("Connection", "close")
+		http.Error(m.w, "WebSocket needs a connection of HTTP/1.1 that can be hijacked; polling works", http.StatusNotImplemented)
+		return
+	}
+	conn, err := m.openPair(m.request(true), false)
+	if err != nil {
+		m.unavailable()
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	defer m.tls.end()
+	// A client that has gone is lost to its session as on a connection of its own.
+	defer context.AfterFunc(m.r.Context(), func() { _ = conn.Close() })()
+	response, err := http.ReadResponse(bufio.NewReaderSize(conn, relayBuffer), m.r)
+	if err != nil {
+		panic(http.ErrAbortHandler) // the loop has cut the connection: so does net/http
+	}
+	header := m.w.Header()
+	for name, values := range response.Header {
+		if name != "Connection" {
+			header[name] = values // those of m.w are among them
+		}
+	}
+	m.w.WriteHeader(response.StatusCode)
+	_, _ = io.Copy(m.w, response.Body)
+	_ = response.Body.Close()
+}
+
+// openPair gives a loop one end of a pair of sockets, with the request and what
+// comes behind it first, and returns the other. kept says that other requests
+// follow.
+func (m *mounting) openPair(first []byte, kept bool) (*net.UnixConn, error) {
+	place := m.place
+	m.place = nil
+	if place == nil {
+		// A request is no connection of its own: the limits by address are not
+		// for it.
+		if place = m.server.reserve(netip.AddrPort{}); place == nil {
+			return nil, errNotRunning
+		}
+	}
+	return place.Pair(remoteOf(m.r), first, m.accept(kept))
+}
+
+// relayBuffer is the size in bytes of what carries bytes between a connection
+// and a loop: small, since it is there for the life of a session.
+const relayBuffer = 4 << 10
+
+// relay connects a loop with a connection that it cannot read itself, of TLS for
+// instance, by two goroutines and a pair of sockets.
+func (m *mounting) relay(conn net.Conn, first []byte) error {
+	ours, err := m.openPair(first, true)
+	if err != nil {
+		return err
+	}
+	r := &relay{client: conn, loop: ours, tls: m.tls, patience: m.server.options.CloseTimeout}
+	go r.up()
+	go r.down()
+	return nil
+}
+
+type relay struct {
+	client   net.Conn
+	loop     *net.UnixConn
+	tls      *carriage
+	patience time.Duration // with a client that takes nothing
+	ended    atomic.Int32  // directions
+}
+
+// up brings what the client sends, and its end, to the loop.
+func (r *relay) up() {
+	defer r.end()
+	_ = carry(r.loop, r.client, 0)
+	_ = r.loop.CloseWrite()
+}
+
+// farewellRelay is how long a client may take to close its side after us.
+const farewellRelay = 5 * time.Second
+
+// down brings what the loop sends to the client.
+func (r *relay) down() {
+	defer r.end()
+	if err := carry(r.client, r.loop, r.patience); err != nil {
+		_ = r.client.Close()
+		_ = r.loop.Close()
+		return
+	}
+	if c, ok := r.client.(interface{ CloseWrite() error }); ok {
+		_ = c.CloseWrite()
+		_ = r.client.SetReadDeadline(time.Now().Add(farewellRelay))
+		return
+	}
+	_ = r.client.Close()
+}
+
+func (r *relay) end() {
+	if r.ended.Add(1) == 2 {
+		_ = r.client.Close()
+		_ = r.loop.Close()
+		r.tls.end()
+	}
+}
+
+// carry copies until the end of from, which is no error. patience bounds each
+// write; 0 is no bound.
+func carry(to, from net.Conn, patience time.Duration) error {
+	buffer := make([]byte, relayBuffer)
+	for {
+		n, err := from.Read(buffer)
+		if n > 0 {
+			if patience > 0 {
+				_ = to.SetWriteDeadline(time.Now().Add(patience))
+			}
+			if _, err := to.Write(buffer[:n]); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return err
+		}
+	}
+}
