@@ -133,7 +133,11 @@ func (c *comparison) install(ctx context.Context) (there []Server) {
 		}
 		described := s.Describe()
 		described.Version = version
-		c.report.Peers = append(c.report.Peers, described)
+		if described.Mount {
+			c.report.Mounts = append(c.report.Mounts, described)
+		} else {
+			c.report.Peers = append(c.report.Peers, described)
+		}
 		there = append(there, s)
 	}
 	return there

@@ -21,15 +21,18 @@ import (
 type fakeServer struct {
 	name    string
 	raw     bool
+	mount   bool
 	missing bool
 	broken  bool // it does not start
 	starts  int
 	stops   int
 }
 
-func (f *fakeServer) Name() string                { return f.name }
-func (f *fakeServer) Raw() bool                   { return f.raw }
-func (f *fakeServer) Describe() report.Peer       { return report.Peer{Name: f.name, Limit: f.raw} }
+func (f *fakeServer) Name() string { return f.name }
+func (f *fakeServer) Raw() bool    { return f.raw }
+func (f *fakeServer) Describe() report.Peer {
+	return report.Peer{Name: f.name, Limit: f.raw, Mount: f.mount}
+}
 func (f *fakeServer) Addr() string                { return f.name }
 func (f *fakeServer) Stop() error                 { f.stops++; return nil }
 func (f *fakeServer) Usage() (usage.Usage, error) { return usage.Usage{}, nil }
@@ -108,6 +111,18 @@ func TestRawServersTakeNoPartInPolling(t *testing.T) {
 	require.NotNil(t, got.Cell("echo-128", "gnet"))
 }
 
+func TestMountsAreComparedAmongThemselves(t *testing.T) {
+	ours, own, nginx := &fakeServer{name: "turbine"}, &fakeServer{name: "own", mount: true}, &fakeServer{name: "nginx", mount: true}
+	r := newRig(Options{Scenarios: []string{"echo-128", "mount-echo"}, Rounds: 1}, ours, own, nginx)
+	got, err := r.compare(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "turbine own nginx", strings.Join(r.order, " "))
+	require.Len(t, got.Peers, 1)
+	require.Len(t, got.Mounts, 2)
+	require.Nil(t, got.Cell("mount-echo", "turbine"))
+	require.Nil(t, got.Cell("echo-128", "own"))
+}
+
 func TestWhoCannotBeMeasuredIsLeftOutAndNamed(t *testing.T) {
 	missing, broken, good := &fakeServer{name: "missing", missing: true}, &fakeServer{name: "broken", broken: true}, &fakeServer{name: "good"}
 	r := newRig(Options{Scenarios: []string{"echo-128"}, Rounds: 2}, missing, broken, good)
@@ -136,7 +151,7 @@ func TestAFailingRunDoesNotStopTheOthers(t *testing.T) {
 }
 
 func TestWhatDoesNotRunInTimeIsNamed(t *testing.T) {
-	r := newRig(Options{Rounds: 1, Limit: time.Nanosecond}, &fakeServer{name: "turbine"})
+	r := newRig(Options{Rounds: 1, Limit: time.Nanosecond}, &fakeServer{name: "turbine"}, &fakeServer{name: "own", mount: true})
 	got, err := r.compare(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, got.Cells)

@@ -2,6 +2,7 @@ package compare
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 
 	"turbine/bench/load"
@@ -11,7 +12,7 @@ import (
 
 // Peers are the servers of package peer. root is the directory of the module.
 func Peers(root string) (servers []Server) {
-	for _, p := range peer.All(root) {
+	for _, p := range append(peer.All(root), peer.Mounts(root)...) {
 		servers = append(servers, catalogued{p})
 	}
 	return servers
@@ -24,7 +25,7 @@ func (c catalogued) Name() string { return c.peer.Name }
 func (c catalogued) Raw() bool    { return c.peer.Dialect == load.Raw }
 
 func (c catalogued) Describe() report.Peer {
-	return report.Peer{Name: c.peer.Name, What: c.peer.What, Limit: c.peer.Limit}
+	return report.Peer{Name: c.peer.Name, What: c.peer.What, Limit: c.peer.Limit, Mount: c.peer.Mount}
 }
 
 func (c catalogued) Install(ctx context.Context, log io.Writer) (string, error) {
@@ -32,18 +33,28 @@ func (c catalogued) Install(ctx context.Context, log io.Writer) (string, error) 
 }
 
 func (c catalogued) Start(ctx context.Context, s peer.Settings) (Running, error) {
+	var client *tls.Config
+	if c.peer.TLS != nil {
+		var err error
+		if client, err = c.peer.TLS(); err != nil {
+			return nil, err
+		}
+	}
 	p, err := c.peer.Start(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	return process{p}, nil
+	return process{p, client}, nil
 }
 
 func (c catalogued) Address(p *load.Plan, r Running) {
-	p.Addr, p.Path, p.Dialect = r.Addr(), c.peer.Path, c.peer.Dialect
+	p.Addr, p.Path, p.Dialect, p.TLS = r.Addr(), c.peer.Path, c.peer.Dialect, r.(process).tls
 }
 
 // process is a peer.Process as a Running.
-type process struct{ *peer.Process }
+type process struct {
+	*peer.Process
+	tls *tls.Config // of its clients; nil without
+}
 
 func (p process) Addr() string { return p.Process.Addr }

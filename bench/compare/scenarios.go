@@ -21,6 +21,8 @@ type scenario struct {
 	fresh bool
 	// engine leaves out the raw servers.
 	engine bool
+	// mounts has it run on them alone.
+	mounts bool
 	// only names the peers that take part; nil means all.
 	only []string
 	// interval is the servers' pingInterval; 0 means 25 seconds.
@@ -70,6 +72,13 @@ func scenarios() []scenario {
 		{id: "slow-none", plan: load.Plan{Kind: load.Echo, Sessions: 100, InFlight: 1, Size: small}, only: quick},
 		{id: "slow-readers", fresh: true, plan: slow, only: quick, queue: 1 << 20},
 	}
+	mounted := idle
+	mounted.Sessions, mounted.Duration = 4_000, 4*time.Second
+	all = append(all,
+		scenario{id: "mount-echo", mounts: true, plan: load.Plan{Kind: load.Echo, Sessions: 100, InFlight: 1, Size: small}},
+		scenario{id: "mount-poll", mounts: true, plan: load.Plan{Kind: load.PollCycle, Sessions: 100, Size: small}},
+		scenario{id: "mount-idle", mounts: true, once: true, free: true, plan: mounted},
+	)
 	for _, n := range []struct {
 		id       string
 		sessions int
@@ -89,7 +98,7 @@ var quickPeers = []string{"turbine", "gnet", "bun", "node"}
 
 // takes reports whether the peer takes part.
 func (s *scenario) takes(p Server) bool {
-	if p.Raw() && s.engine {
+	if p.Raw() && s.engine || p.Describe().Mount != s.mounts {
 		return false
 	}
 	return s.only == nil || slices.Contains(s.only, p.Name())

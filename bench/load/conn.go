@@ -3,6 +3,7 @@
 package load
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -38,6 +39,9 @@ type conn struct {
 	rest    []byte // of what arrived: an unfinished response or frame
 	out     []byte // what the kernel did not take yet
 	err     error  // why it is in runner.broken
+
+	tls    *tls.Conn // nil without
+	socket tlsSocket // below tls
 }
 
 // dialer makes connections to one address.
@@ -124,6 +128,12 @@ func (r *runner) dial(s *session, role role) *conn {
 		r.conns = append(r.conns, nil)
 	}
 	r.conns[fd] = c
+	if config := r.plan.TLS; config != nil {
+		if err := c.secure(config); err != nil {
+			c.fail(err)
+			return c
+		}
+	}
 	if err := r.epoll.add(fd); err != nil {
 		c.fail(err)
 	}
@@ -136,7 +146,7 @@ func (c *conn) send(p []byte) {
 		return
 	}
 	if len(c.out) == 0 {
-		n, err := write(c.fd, p)
+		n, err := c.write(p)
 		if err != nil && err != errAgain {
 			c.fail(err)
 			return
@@ -147,7 +157,7 @@ func (c *conn) send(p []byte) {
 }
 
 func (c *conn) flush() {
-	n, err := write(c.fd, c.out)
+	n, err := c.write(c.out)
 	if err != nil && err != errAgain {
 		c.fail(err)
 		return
@@ -185,7 +195,7 @@ func (c *conn) ready(events uint32) {
 	}
 	buf := c.s.r.buf
 	for c.fd >= 0 && !c.deaf {
-		n, err := read(c.fd, buf)
+		n, err := c.read(buf)
 		switch {
 		case err == errAgain:
 			return
@@ -199,7 +209,7 @@ func (c *conn) ready(events uint32) {
 		c.take(buf[:n])
 		// A short read emptied the socket, and more will be another edge; but
 		// the end of the stream, if it is here, is not.
-		if n < len(buf) && events&hungUp == 0 {
+		if n < len(buf) && events&hungUp == 0 && c.tls == nil {
 			return
 		}
 	}

@@ -5,6 +5,7 @@ package load
 
 import (
 	"context"
+	"crypto/tls"
 	"time"
 
 	"turbine/bench/usage"
@@ -87,6 +88,7 @@ type Plan struct {
 	Addr    string // host:port, an IPv4 address
 	Path    string // such as "/engine.io/"; "/" for Raw
 	Via     Via
+	TLS     *tls.Config // nil for none
 
 	Sessions int
 	InFlight int     // 0 means 1, for Idle 100

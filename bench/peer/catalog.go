@@ -14,10 +14,8 @@ import (
 
 var both = []App{Echo, Broadcast}
 
-// all lists the peers. What is installed goes into .tools/bench, which git
-// ignores.
-func all(root string) []*Peer {
-	w := workshop{root: root, source: filepath.Join(root, "bench", "peer"), cache: filepath.Join(root, ".tools", "bench")}
+// all lists the peers.
+func all(w workshop) []*Peer {
 	return []*Peer{
 		{Name: "turbine", What: "this server, as the program is built", Dialect: load.EngineIO, Path: "/engine.io/", Apps: both,
 			install: w.turbine, command: w.turbineCommand},

@@ -4,6 +4,7 @@ package peer
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"time"
 
@@ -41,13 +42,20 @@ type Peer struct {
 	Path    string
 	Apps    []App
 	Limit   bool // a raw WebSocket server: what the machine allows, not a rival
+	Mount   bool // this server, in some way to have it; what it costs, not a rival
+	// TLS returns the configuration of a client, once the peer is installed; nil
+	// for peers without TLS.
+	TLS func() (*tls.Config, error)
 
 	install func(ctx context.Context, log io.Writer) (version string, err error)
 	command func(port int, s Settings) (argv, env []string)
 }
 
 // All are the peers, ours first. root is the directory of the module turbine.
-func All(root string) []*Peer { return all(root) }
+func All(root string) []*Peer { return all(workshopIn(root)) }
+
+// Mounts are the ways to have this server in one's system.
+func Mounts(root string) []*Peer { return mounts(workshopIn(root)) }
 
 // Install builds or installs the peer by its lock file, unless that was done,
 // and returns its version in words ("engine.io 6.6.11, ws 8.21.3, Node 20.20.2").
@@ -66,7 +74,8 @@ type Process struct {
 // Start starts the peer on a free port and waits until it accepts.
 func (p *Peer) Start(ctx context.Context, s Settings) (*Process, error) { return p.start(ctx, s) }
 
-// Usage is what the server has used up to now, its children included.
+// Usage is what the server has used up to now, and other processes of its group,
+// which are its children and the proxy in front of it.
 func (p *Process) Usage() (usage.Usage, error) { return p.usage() }
 
 // Stop ends the server and waits for its end, at most some seconds; then it

@@ -113,7 +113,7 @@ func (p *Process) await(ctx context.Context) error {
 	return ErrSilent
 }
 
-func (p *Process) usage() (usage.Usage, error) { return usage.Of(p.PID) }
+func (p *Process) usage() (usage.Usage, error) { return usage.OfGroup(p.PID) }
 
 func (p *Process) stop() error {
 	end(p.cmd.Process, false)

@@ -21,6 +21,12 @@ type workshop struct {
 	cache  string // what is built and installed
 }
 
+// workshopIn is that of the module in root. What is installed goes into
+// .tools/bench, which git ignores.
+func workshopIn(root string) workshop {
+	return workshop{root: root, source: filepath.Join(root, "bench", "peer"), cache: filepath.Join(root, ".tools", "bench")}
+}
+
 // stamp is the file that says which sources a folder was installed from.
 const stamp = ".installed"
 

@@ -23,13 +23,18 @@ func made() *Report {
 		Began: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC), Took: time.Minute, Command: "go run ./bench compare", Commit: "abc",
 		Machine: Machine{CPU: "a CPU", Cores: 2, MemoryBytes: 8 << 30, Kernel: "6.1", Go: "Go 1.26", Descriptors: 20000},
 		Peers:   []Peer{{Name: "turbine", What: "ours", Version: "1"}, {Name: "gnet", What: "raw", Version: "2", Limit: true}, {Name: "bun", What: "another", Version: "3"}},
+		Mounts:  []Peer{{Name: "own", What: "its own listener", Version: "turbine 1", Mount: true}, {Name: "nginx", What: "behind nginx", Version: "nginx 2", Mount: true}},
 		Missing: []Missing{{Name: "python", Why: "no Python here"}},
 		Remarks: []string{"A remark."},
 		Sim:     []Sim{{Sessions: 1000, HeapBytes: 300, CPU: 0.1, GOGC: 50, Elapsed: time.Minute}, {Sessions: 10000, HeapBytes: 301, CPU: 1, GOGC: 50, Elapsed: time.Minute}},
 		Million: &Million{Sessions: 1000, Processes: 2, Clients: 2, Held: time.Minute},
 	}
 	for _, s := range Scenarios {
-		for i, p := range r.Peers {
+		there := r.Peers
+		if strings.HasPrefix(s.ID, "mount") {
+			there = r.Mounts
+		}
+		for i, p := range there {
 			c := Cell{Scenario: s.ID, Peer: p.Name}
 			for k := range 3 {
 				c.Samples = append(c.Samples, sample(float64(100_000*(3-i)+1000*k)))
@@ -80,6 +85,7 @@ func TestMarkdown(t *testing.T) {
 		"| WebSocket echo, 16 KiB, one in flight | 301 (300–302) | 201† (200–202) |",
 		"at least 1.00 of gnet | 1.50 | yes |", "at least 15.0 of node | not measured",
 		"at most 600 bytes a session | 500 | yes |",
+		"| own | its own listener | 301 | 1.00 | 301 | 1.00 | 500 |", "| nginx | behind nginx | 201 | 0.67 | 201 | 0.67 | 500 |", "| nginx 2 |",
 		"echo-128, bun: 7 wrong or missing replies", "- A remark.", "![", "2 server and 2 client processes",
 	} {
 		require.Contains(t, text, want)

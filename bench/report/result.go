@@ -12,6 +12,7 @@ type Report struct {
 	Commit  string        `json:"commit"`  // of this repository; with "+dirty" where changed
 	Machine Machine       `json:"machine"`
 	Peers   []Peer        `json:"peers"`
+	Mounts  []Peer        `json:"mounts,omitempty"`  // this server, in several ways
 	Missing []Missing     `json:"missing,omitempty"` // peers that could not be installed
 	Cells   []Cell        `json:"cells"`
 	Sim     []Sim         `json:"sim,omitempty"`     // simulated sessions
@@ -34,7 +35,8 @@ type Peer struct {
 	Name    string `json:"name"`
 	What    string `json:"what"`
 	Version string `json:"version"`
-	Limit   bool   `json:"limit"` // raw WebSocket: what the machine allows
+	Limit   bool   `json:"limit"`           // raw WebSocket: what the machine allows
+	Mount   bool   `json:"mount,omitempty"` // this server, in some way to have it
 }
 
 // Missing is a peer that was left out.

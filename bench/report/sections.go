@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -109,6 +110,42 @@ func (r *Report) scale() section {
 		}
 	}
 	return s
+}
+
+// mountings is what each way to have this server costs.
+func (r *Report) mountings() section {
+	s := section{
+		title: "Mountings: this server in a program, behind a proxy, with TLS",
+		text: []string{"128 B, 100 sessions, one message in flight; thousand a second of CPU, of the server and of the proxy in front of it " +
+			"together, as is their memory. Ratios are to its own listener, in the same run."},
+		table: [][]string{{"mounting", "what", "WebSocket echo", "of own", "polling", "of own", "bytes an idle WebSocket session", "µs of CPU to open it", "proxy"}},
+	}
+	for _, p := range r.Mounts {
+		echo, poll, idle := r.Cell("mount-echo", p.Name), r.Cell("mount-poll", p.Name), r.Cell("mount-idle", p.Name)
+		if echo == nil || poll == nil || idle == nil {
+			continue
+		}
+		proxy := "–"
+		if !strings.HasPrefix(p.Version, Ours) {
+			proxy = p.Version
+		}
+		s.table = append(s.table, []string{p.Name + echo.marks(), p.What,
+			PerCPU.show(echo.Median(PerCPU)), r.ofOwn(echo), PerCPU.show(poll.Median(PerCPU)), r.ofOwn(poll),
+			number(idle.Median(Bytes)) + idle.marks(), number(idle.Median(OpenTime)), proxy})
+	}
+	if len(s.table) == 1 {
+		s.text = nil
+	}
+	return s
+}
+
+// ofOwn compares with the server's own listener.
+func (r *Report) ofOwn(c *Cell) string {
+	own := r.Cell(c.Scenario, "own")
+	if own == nil || own.Median(PerCPU) == 0 {
+		return "–"
+	}
+	return number(c.Median(PerCPU) / own.Median(PerCPU))
 }
 
 func (r *Report) simulated() section {

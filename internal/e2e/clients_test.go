@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
+	"os"
 	"os/exec"
 	"testing"
 	"time"
@@ -44,11 +46,14 @@ func scenario(t *testing.T, s *server, client, transport, name string, more ...s
 	require.DirExists(t, "clients/node_modules", "the clients are not installed: run make setup")
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	args := []string{"scenario.js", "--url", "http://" + s.addr, "--client", client,
+	args := []string{"scenario.js", "--url", cmp.Or(s.scheme, "http") + "://" + s.addr, "--client", client,
 		"--transport", transport, "--scenario", name, "--timeout", "60"}
 	cmd := exec.CommandContext(ctx, "node", append(args, more...)...)
 	cmd.Dir = "clients"
 	cmd.WaitDelay = time.Second
+	if s.authority != "" {
+		cmd.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+s.authority)
+	}
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)
 	require.NoError(t, err)

@@ -117,6 +117,9 @@ type server struct {
 	addr string
 	path string // where sessions are served
 
+	scheme    string // "" means http
+	authority string // a file with the certificate that clients trust; "" without TLS
+
 	cmd    *exec.Cmd // nil when external
 	stdout output
 	stderr output

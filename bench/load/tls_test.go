@@ -1,0 +1,74 @@
+//go:build linux
+
+package load
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"math/big"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/stretchr/testify/require"
+)
+
+// certificate is one for localhost, and the pool of who trusts it.
+func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	require.NoError(t, err)
+	leaf, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	pool := x509.NewCertPool()
+	pool.AddCert(leaf)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
+}
+
+func serveTLS(t *testing.T, cert tls.Certificate) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s := &rawServer{
+		reply:   func(_ int, f ws.Frame) []ws.Frame { return []ws.Frame{f} },
+		upgrade: upgradeRaw, conns: map[net.Conn]bool{},
+	}
+	s.serve(tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}}))
+	t.Cleanup(s.stop)
+	return l.Addr().String()
+}
+
+func TestEchoOverTLS(t *testing.T) {
+	cert, pool := certificate(t)
+	for _, p := range []Plan{
+		{Sessions: 10, InFlight: 1, Size: 128},
+		{Sessions: 3, InFlight: 16, Size: 128},
+		{Sessions: 2, InFlight: 4, Size: 70_000},
+	} {
+		addr := serveTLS(t, cert)
+		p.Kind, p.Dialect, p.Addr, p.Path, p.Duration = Echo, Raw, addr, "/", 2*moment
+		p.TLS = &tls.Config{RootCAs: pool, ServerName: "localhost"}
+		o, err := Run(t.Context(), p)
+		require.NoError(t, err)
+		perfect(t, o)
+	}
+}
+
+func TestServerThatNobodyTrusts(t *testing.T) {
+	cert, _ := certificate(t)
+	_, err := runSoon(t, Plan{
+		Kind: Echo, Dialect: Raw, Addr: serveTLS(t, cert), Path: "/", Sessions: 1, Size: 10, Duration: moment,
+		TLS: &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "localhost"},
+	})
+	require.ErrorContains(t, err, "signed by unknown authority")
+}
