@@ -8,6 +8,7 @@ VULNDB ?= https://vuln.go.dev
 CLIENTS := internal/e2e/clients
 BROWSER := internal/e2e/browser
 AUTOBAHN := internal/e2e/autobahn
+MIGRATION := examples/migration/node
 CHROMIUM ?= chromium
 export CHROMIUM
 NGINX ?= nginx
@@ -17,7 +18,7 @@ export NGINX HAPROXY CADDY
 # What the event loop compiles for (package loop is the only one that cares).
 TARGETS := linux/amd64 linux/arm64 linux/386 darwin/arm64 darwin/amd64 freebsd/amd64
 
-.PHONY: check chromium proxies build run setup test fmt vet cross unit race e2e conformance lint tidy vuln chaos fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo cover clean
+.PHONY: check chromium proxies build run setup test fmt vet cross unit race e2e conformance examples lint tidy vuln chaos fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo cover clean
 
 check: test
 
@@ -30,12 +31,17 @@ run: build
 
 # All that the tests need: Go modules, the official clients, a browser, proxies
 # and the Autobahn|Testsuite.
-setup: $(CLIENTS)/node_modules/.package-lock.json $(BROWSER)/node_modules/.package-lock.json chromium proxies .tools/autobahn/requirements.txt
+setup: $(CLIENTS)/node_modules/.package-lock.json $(BROWSER)/node_modules/.package-lock.json $(MIGRATION)/node_modules/.package-lock.json chromium proxies .tools/autobahn/requirements.txt
 	go mod download
 	cd internal/e2e/mounts && go mod download
+	cd examples && go mod download
 
 $(BROWSER)/node_modules/.package-lock.json: $(BROWSER)/package-lock.json
 	cd $(BROWSER) && npm ci --no-audit --no-fund
+	@touch $@
+
+$(MIGRATION)/node_modules/.package-lock.json: $(MIGRATION)/package-lock.json
+	cd $(MIGRATION) && npm ci --no-audit --no-fund
 	@touch $@
 
 # Where it cannot be installed, TestBrowser says what to do.
@@ -60,7 +66,7 @@ $(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package-lock.json
 	cd $(CLIENTS) && npm ci --no-audit --no-fund
 	@touch $@
 
-test: setup fmt tidy vet cross lint vuln unit race e2e
+test: setup fmt tidy vet cross lint vuln unit race e2e examples
 
 fmt:
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt-ed:"; echo "$$unformatted"; exit 1; }
@@ -85,6 +91,11 @@ race:
 e2e: setup
 	go test -count=1 -timeout 30m ./internal/e2e
 
+# The programs in examples, a module of its own, as their users run them: with the
+# official client, beside Node, in a browser.
+examples: setup
+	cd examples && go vet ./... && go test -count=1 -race -tags invariants -timeout 15m ./...
+
 # All groups of the Autobahn|Testsuite, in some 15 minutes; `make test` runs those
 # that take seconds.
 conformance: setup
@@ -92,6 +103,7 @@ conformance: setup
 
 lint: .tools/golangci-lint-$(GOLANGCI_LINT_VERSION)
 	$< run --allow-parallel-runners ./...
+	cd examples && $(CURDIR)/$< run --allow-parallel-runners ./...
 
 # go.mod and go.sum of every module say what its code needs, no more and no less.
 tidy:
@@ -102,7 +114,7 @@ tidy:
 # Known vulnerabilities in what the code calls. Where the database cannot be had
 # nothing is known, which is no failure, but said.
 vuln: .tools/govulncheck-$(GOVULNCHECK_VERSION)
-	@$< -db $(VULNDB) ./... >.tools/vuln.txt 2>&1; code=$$?; cat .tools/vuln.txt; \
+	@{ $< -db $(VULNDB) ./... && $< -C examples -db $(VULNDB) ./...; } >.tools/vuln.txt 2>&1; code=$$?; cat .tools/vuln.txt; \
 	if test $$code -ne 0 && grep -q 'fetching vulnerabilities' .tools/vuln.txt; then \
 		echo "vuln: the database is out of reach, nothing was checked"; code=0; \
 	fi; exit $$code
@@ -169,4 +181,4 @@ cover:
 	go tool cover -func cover.out | tail -1
 
 clean:
-	rm -rf turbine cover.out .tools $(CLIENTS)/node_modules $(BROWSER)/node_modules $(BROWSER)/artifacts
+	rm -rf turbine cover.out .tools $(CLIENTS)/node_modules $(BROWSER)/node_modules $(BROWSER)/artifacts $(MIGRATION)/node_modules examples/chat/testdata/artifacts

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"maps"
 	"os"
@@ -155,6 +157,33 @@ func TestLayersHaveOneOwner(t *testing.T) {
 		slices.Sort(got)
 		require.Equal(t, want, got, "who may import %s", path)
 	}
+}
+
+// TestExamplesUseTheEngineAlone looks at the module of examples: what its programs
+// do must be possible for everybody.
+func TestExamplesUseTheEngineAlone(t *testing.T) {
+	require.NoError(t, layerInputs())
+	programs := 0
+	require.NoError(t, filepath.WalkDir("examples", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".go" {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, i := range file.Imports {
+			name, mine := ours(strings.Trim(i.Path.Value, `"`))
+			if mine && name != "engine" && name != "examples/internal/trial" {
+				t.Errorf("%s imports %s", path, name)
+			}
+			if name == "engine" && !strings.HasSuffix(path, "_test.go") {
+				programs++
+			}
+		}
+		return nil
+	}))
+	require.Positive(t, programs)
 }
 
 // readImports returns what each package imports, and what its tests do.
