@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"sync/atomic"
@@ -23,6 +24,7 @@ type admission struct {
 	verdict *Verdict    // not nil when it comes later
 	binding binding     // with Options.Bind
 	later   bool        // Later was called
+	context context.Context
 }
 
 // ResponseHeader is for header fields to add to the response that begins the
@@ -157,11 +159,14 @@ func (t *verdictTask) Run() {
 // not say that the session may begin now, r was refused or waits.
 func (h *httpConn) admit(r *httpparse.Request, head []byte, upgrade bool) (a *admission, ok bool) {
 	a = &admission{http: h, head: head, upgrade: upgrade}
+	if h.passed != nil {
+		a.context = h.passed.context
+	}
 	if h.server.events.Admit == nil {
 		return a, true
 	}
 	request := h.server.newRequest(r, h.conn)
-	request.admission = a
+	request.admission, request.context = a, a.context
 	if d := h.server.dispatch; d != nil {
 		kept := request.Clone()
 		kept.admission = a

@@ -35,7 +35,8 @@ import (
 //     they get here, the loop goes on with them.
 //
 // So a session's first request always passes what is around the server, in this
-// order: the middlewares, ServeHTTP, Options.Middleware, Events.Admit. Header
+// order: the middlewares, ServeHTTP, Options.Middleware, Events.Admit, which has
+// the values of the http.Request's context in Request.Context. Header
 // fields that were set before ServeHTTP are in the response; what is set after
 // it has returned, is lost. The target is taken from r.URL, so that
 // http.StripPrefix and its like may change it: Options.Path is compared with
@@ -327,7 +328,9 @@ func (m *mounting) giveBack() {
 		m.lent.willReturn(false)
 		m.serveHere()
 	case conn == net.Conn(m.lent):
-		m.lent.giveBack(handed{first: m.request(false), headers: m.headers()}, buffered.Reader.Buffered())
+		passed := m.handed()
+		passed.first = m.request(false)
+		m.lent.giveBack(passed, buffered.Reader.Buffered())
 	default: // a middleware has put its own in front of it
 		m.lent.stays()
 		if err := m.relay(conn, appendBuffered(m.request(!m.wasRead()), buffered.Reader)); err != nil {
@@ -339,7 +342,7 @@ func (m *mounting) giveBack() {
 // accept makes the handler of a connection for the request. kept says that
 // others follow on it.
 func (m *mounting) accept(kept bool) func(*loop.Conn) loop.Handler {
-	headers, tls := m.headers(), m.tls
+	passed, tls := m.handed(), m.tls
 	var around *outside
 	if kept {
 		around = m.server.around(m.r)
@@ -347,14 +350,17 @@ func (m *mounting) accept(kept bool) func(*loop.Conn) loop.Handler {
 	return func(c *loop.Conn) loop.Handler {
 		h := newHTTPConn(m.server, c)
 		h.mounted, h.around = true, around
-		h.passed = &handed{headers: headers}
+		h.passed = &passed
 		tls.begin(c)
 		return h
 	}
 }
 
-// headers are the lines of the header fields that were set around us.
-func (m *mounting) headers() []byte { return appendHeaderLines(nil, m.w.Header()) }
+// handed is what the handlers around us have made of the request: the header
+// lines that they have set, and the values in its context.
+func (m *mounting) handed() handed {
+	return handed{headers: appendHeaderLines(nil, m.w.Header()), context: context.WithoutCancel(m.r.Context())}
+}
 
 // request writes the request down again, with its body. last says that no other
 // one follows.

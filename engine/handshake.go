@@ -127,11 +127,12 @@ func (h *httpConn) openPolling(r *httpparse.Request, a *admission) {
 
 	t.park(x)
 	session.sendOpen()
-	session.opened(s.newRequest(r, h.conn))
+	session.opened(s.newRequest(r, h.conn), a)
 }
 
 // opened lets the application have the session. It borrows r.
-func (s *Session) opened(r *Request) {
+func (s *Session) opened(r *Request, a *admission) {
+	r.context = a.context
 	if s.state == sessionClosed { // by a panic
 		return
 	}
@@ -157,7 +158,7 @@ func (s *Server) openWebSocket(conn *loop.Conn, q query, r *httpparse.Request, a
 	session.startHeartbeat()
 
 	session.sendOpen()
-	session.opened(s.newRequest(r, conn))
+	session.opened(s.newRequest(r, conn), a)
 	if session.state != sessionClosed {
 		t.Data(rest)
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"io"
 
 	"turbine/httpparse"
@@ -12,7 +13,8 @@ import (
 type handed struct {
 	first   []byte // head and body
 	headers []byte // header lines for the response, by the handlers around the server
-	last    bool   // the connection ends with the response
+	context context.Context
+	last    bool // the connection ends with the response
 }
 
 // lend gives the connection to o for the request r, whose head is the first n

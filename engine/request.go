@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"crypto/tls"
 	"net/http"
 	"net/netip"
@@ -17,12 +18,13 @@ type Request struct {
 	admission *admission           // while the application decides; else nil
 	conn      *loop.Conn           // nil in a clone
 	tls       *tls.ConnectionState // nil until asked for
+	context   context.Context      // nil but in Admit and Open of a mounted server
 }
 
 // Clone returns a copy that may be kept, and read on any goroutine. It has no
 // Later.
 func (r *Request) Clone() *Request {
-	return &Request{http: cloneHTTP(r.http), remote: r.remote, tls: r.TLS()}
+	return &Request{http: cloneHTTP(r.http), remote: r.remote, tls: r.TLS(), context: r.context}
 }
 
 func cloneHTTP(r *httpparse.Request) *httpparse.Request {
@@ -91,4 +93,15 @@ func (r *Request) TLS() *tls.ConnectionState {
 		r.tls = r.conn.TLS()
 	}
 	return r.tls
+}
+
+// Context has the values that middlewares around a server in net/http have put
+// into the http.Request's, such as who has logged in: in Admit and Open, and in
+// Clones made there. It does not end with the request; Session.Context ends with
+// the session. Elsewhere it is context.Background().
+func (r *Request) Context() context.Context {
+	if r.context == nil {
+		return context.Background()
+	}
+	return r.context
 }

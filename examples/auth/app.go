@@ -113,10 +113,9 @@ func (a *app) setCookie(c *gin.Context, value string, maxAge int) {
 // token is the cookie's value in a request that the engine sees.
 var token = engine.BindCookie(cookie)
 
-// admit gives the session its login. The middleware has let the request through,
-// but that may have been a moment before the logout.
+// admit gives the session the login that the middleware has found.
 func (a *app) admit(r *engine.Request) error {
-	in := a.logins.find(token(r))
+	in := loginOf(r.Context())
 	if in == nil {
 		return errors.New("log in first")
 	}
