@@ -162,7 +162,7 @@ func (s *Server) count(limit Limit) { s.meter.counts[limit].Add(1) }
 func (s *Server) met(limit Limit, l *loop.Loop) {
 	s.count(limit)
 	if limit != LimitIdleTimeout {
-		s.meter.tell(s.options.Logger, l.Now())
+		s.meter.tell(s.options.Logger, l.Clock())
 	}
 }
 
@@ -189,7 +189,7 @@ func (h *httpConn) mayShake(r *httpparse.Request, upgrade bool) bool {
 	if s.exempt.Contain(address) {
 		return true
 	}
-	wait, ok := s.handshakes.Take(peers.KeyOf(address), on.Now())
+	wait, ok := s.handshakes.Take(peers.KeyOf(address), on.Clock())
 	if ok {
 		return true
 	}

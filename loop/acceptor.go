@@ -135,7 +135,7 @@ func (a *acceptor) event(fd int) bool {
 func (a *acceptor) drain(s *listener) {
 	l := a.reactor.loops[0]
 	l.enter()
-	room := a.reactor.options.MaxConns - a.reactor.conns()
+	room, now := a.reactor.options.MaxConns-a.reactor.conns(), l.clock()
 	for range acceptBatch {
 		fd, address, err := s.accept()
 		if err != nil {
@@ -145,7 +145,7 @@ func (a *acceptor) drain(s *listener) {
 			}
 			continue
 		}
-		held, refusal := a.admit(address.Addr(), room, l.now)
+		held, refusal := a.admit(address.Addr(), room, now)
 		if refusal != 0 {
 			a.refuse(fd, refusal)
 			continue

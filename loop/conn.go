@@ -214,7 +214,7 @@ func (c *Conn) writable(n int) bool {
 }
 
 func (c *Conn) wrote() {
-	if c.out.size >= c.Loop().options.HighWater {
+	if c.Unsent() >= c.Loop().options.HighWater {
 		c.pressured = true
 	}
 	if c.blocked {

@@ -61,7 +61,7 @@ func (c *Conn) SetRemoteAddr(a netip.AddrPort) Refusal {
 	if l.gate == nil {
 		return 0
 	}
-	held, refusal := l.gate.admit(c.remote(), l.now)
+	held, refusal := l.gate.admit(c.remote(), l.clock())
 	c.held = held
 	return refusal
 }

@@ -88,6 +88,11 @@ func (l *Loop) Index() int { return l.index }
 // late.
 func (l *Loop) Now() time.Duration { return l.now }
 
+// Clock is the time since the same moment for all loops of a Reactor, or of a
+// World, with the time in which the loop could not run: for what loops share,
+// since Now may differ by that.
+func (l *Loop) Clock() time.Duration { return l.clock() }
+
 // Conns is the number of the loop's connections, from Adopt until their
 // descriptors are closed, which is a round after Closed.
 // Safe from any goroutine.

@@ -147,6 +147,9 @@ func (l *Loop) Close() {
 		l.conns.each(l, func(c *Conn) { c.fail(ErrStopped) })
 		l.leave()
 		l.Mail()
+		for l.ended.len() > 0 || l.closing.len() > 0 { // nobody waits for others any more
+			l.reap()
+		}
 		m.mu.Lock()
 		resting := !l.busy()
 		// Connections on their way to this loop are counted, too. Once it is

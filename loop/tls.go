@@ -142,7 +142,7 @@ func (t *TLS) met(l *Loop, limit TLSLimit) {
 func (t *TLS) fail(c *Conn, err error) {
 	t.failed.Add(1)
 	t.mu.Lock()
-	unsaid, ok := t.complaints.allow(c.Loop().now)
+	unsaid, ok := t.complaints.allow(c.Loop().clock())
 	t.mu.Unlock()
 	if ok {
 		t.options.Logger.Warn("TLS handshake failed", "error", err, "remote", c.RemoteAddr(), "unsaid", unsaid)

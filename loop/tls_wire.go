@@ -112,6 +112,9 @@ func (f *tlsConn) queue(p []byte) {
 		f.wire = l.sendQueue()
 	}
 	f.wire.copy(p)
+	if c.Unsent() >= l.options.HighWater { // Ready is false because of it
+		c.pressured = true
+	}
 	if c.blocked {
 		l.countUnsent(f.wire)
 	}
