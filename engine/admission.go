@@ -168,6 +168,11 @@ func (h *httpConn) admit(r *httpparse.Request, head []byte, upgrade bool) (a *ad
 	request := h.server.newRequest(r, h.conn)
 	request.admission, request.context = a, a.context
 	if d := h.server.dispatch; d != nil {
+		if !d.admits() {
+			h.met(LimitAdmitting)
+			h.unavailable(upgrade)
+			return nil, false
+		}
 		kept := request.Clone()
 		kept.admission = a
 		if v := a.postpone(); h.park(v) {

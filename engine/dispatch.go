@@ -130,6 +130,15 @@ func (d *dispatcher) overBudget(in *inbox) bool {
 // the reserve of the budget.
 const sparedPending = 16 << 10
 
+// admits reports whether another client may wait for its Admit. Those whose time
+// is up have been answered, but keep their place in the line, and a copy of their
+// request, until it is their turn: so they count.
+func (d *dispatcher) admits() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.admitting < d.server.options.MaxAdmitting
+}
+
 // putAdmit lets a worker ask the application about v's request, a clone.
 func (d *dispatcher) putAdmit(v *Verdict, r *Request) {
 	in := inboxes.Get().(*inbox)

@@ -205,13 +205,21 @@ func (s *Server) endConnections() {
 }
 
 // cutSessions ends all sessions there are at once. The loops do not see to that
-// when they stop: a polling session need not have a connection.
+// when they stop: a polling session need not have a connection. It is all one
+// task: nobody has to be served in between, and a loop that stops does not wait
+// for one that posts itself again and again.
 func (s *Server) cutSessions(err error) {
-	s.each(func(owner loop.Alarm) {
-		if a, ok := owner.(*alarm); ok {
-			(*Session)(a).close(ReasonShutdown, err)
-		}
-	})
+	for _, shard := range s.bound() {
+		w := &walk{loop: shard.loop, visit: func(owner loop.Alarm) {
+			if a, ok := owner.(*alarm); ok {
+				(*Session)(a).close(ReasonShutdown, err)
+			}
+		}}
+		_ = shard.loop.Post(loop.Func(func() { // a stopped loop has had its chance
+			for w.step() {
+			}
+		}))
+	}
 }
 
 // retryAfter is how long a client is told to wait before it tries again: a whole
