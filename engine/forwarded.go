@@ -329,6 +329,18 @@ func (s *Server) schemeOf(r *httpparse.Request, c *loop.Conn) scheme {
 	return parseScheme(last)
 }
 
+// clientSecure reports whether the client that sent r speaks TLS, as far as is
+// known: with a trusted proxy if that says so, or with us. It borrows r.
+func (s *Server) clientSecure(r *httpparse.Request, c *loop.Conn) bool {
+	switch s.schemeOf(r, c) {
+	case schemeHTTPS:
+		return true
+	case schemeHTTP:
+		return false
+	}
+	return s.secure(c)
+}
+
 // passes takes the next hop, and reports whether it is a trusted proxy.
 func (s *Server) passes(chain *hops) bool {
 	value, ok := chain.next()

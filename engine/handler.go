@@ -73,7 +73,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	m := &mounting{server: s, w: w, r: r, lent: lent, foreign: foreign}
-	if r.TLS != nil && lent == nil {
+	if r.TLS != nil { // for a pair of sockets; a connection of its own knows
 		m.tls = &carriage{all: &s.carried, state: r.TLS}
 	}
 	if err := m.open(); err != nil {
@@ -218,7 +218,7 @@ func (m *mounting) mayTake() bool {
 	case m.lent != nil:
 		return true // what is left of its body is known
 	case m.r.TLS != nil, m.foreign:
-		return m.upgrades()
+		return m.upgrades() && m.wasRead()
 	}
 	return m.wasRead()
 }
@@ -349,7 +349,7 @@ func (m *mounting) accept(kept bool) func(*loop.Conn) loop.Handler {
 	}
 	return func(c *loop.Conn) loop.Handler {
 		h := newHTTPConn(m.server, c)
-		h.mounted, h.around = true, around
+		h.mounted, h.around, h.host = true, around, passed.host
 		h.passed = &passed
 		tls.begin(c)
 		return h
@@ -359,7 +359,7 @@ func (m *mounting) accept(kept bool) func(*loop.Conn) loop.Handler {
 // handed is what the handlers around us have made of the request: the header
 // lines that they have set, and the values in its context.
 func (m *mounting) handed() handed {
-	return handed{headers: appendHeaderLines(nil, m.w.Header()), context: context.WithoutCancel(m.r.Context())}
+	return handed{headers: appendHeaderLines(nil, m.w.Header()), context: context.WithoutCancel(m.r.Context()), host: m.r.Host}
 }
 
 // request writes the request down again, with its body. last says that no other

@@ -14,7 +14,8 @@ type handed struct {
 	first   []byte // head and body
 	headers []byte // header lines for the response, by the handlers around the server
 	context context.Context
-	last    bool // the connection ends with the response
+	host    string // that the request is for
+	last    bool   // the connection ends with the response
 }
 
 // lend gives the connection to o for the request r, whose head is the first n
@@ -142,7 +143,7 @@ func (h *httpConn) receiveHanded(r *handed) {
 		h.conn.Close()
 		return
 	}
-	h.passed, h.state = r, exchangeHead
+	h.passed, h.state, h.host = r, exchangeHead, r.host
 	h.conn.Resume()
 	p := r.first
 	r.first = nil

@@ -59,23 +59,30 @@ type lentConn struct {
 	posted    bool
 
 	readBy, writeBy time.Time
+	patience        time.Duration // that is left of BodyTimeout
 }
 
 func newLentConn(h *httpConn, o *outside) *lentConn {
 	c := &lentConn{
 		http: h, loop: h.conn.Loop(), outside: o,
 		local: address(h.conn.LocalAddr()), remote: address(h.conn.RemoteAddr()), tls: h.server.tlsOf(h.conn),
+		patience: h.server.options.BodyTimeout,
 	}
 	c.changed.L = &c.mu
 	return c
 }
 
-// Read takes what has come of the request. While the rest of a body is waited
-// for, Options.BodyTimeout bounds each piece.
+// bodyPace is how many bytes of a body earn another Options.BodyTimeout of
+// waiting for more: who sends a byte now and then would hold a goroutine, and a
+// place among Options.MaxFallback, for ever.
+const bodyPace = 16 << 10
+
+// Read takes what has come of the request. Options.BodyTimeout bounds how long it
+// waits, in all, for each bodyPace bytes of a body.
 func (c *lentConn) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	by := time.Now().Add(c.outside.server.options.BodyTimeout)
+	by := time.Now().Add(c.patience)
 	for {
 		switch {
 		case c.closed:
@@ -83,7 +90,9 @@ func (c *lentConn) Read(p []byte) (int, error) {
 		case over(c.readBy):
 			return 0, os.ErrDeadlineExceeded
 		case len(c.in) > 0:
-			return c.take(p), nil
+			n, timeout := c.take(p), c.outside.server.options.BodyTimeout
+			c.patience = min(max(time.Until(by), 0)+time.Duration(n)*(timeout/bodyPace), timeout)
+			return n, nil
 		case c.inErr != nil:
 			return 0, c.inErr
 		case c.answered:

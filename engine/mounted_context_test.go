@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 	"testing"
 
 	"turbine/engine"
@@ -18,7 +19,7 @@ func TestMountedContext(t *testing.T) {
 	for _, c := range mountings {
 		for name, executor := range map[string]engine.Executor{"": nil, " on an executor": engine.NewExecutor(2)} {
 			t.Run(c.name+name, func(t *testing.T) {
-				logins := 0
+				var logins atomic.Int64
 				seen := make(chan [2]any, 1)
 				events := echoEvents
 				events.Admit = func(r *engine.Request) error {
@@ -32,15 +33,14 @@ func TestMountedContext(t *testing.T) {
 				m := mount(t, engine.Options{Executor: executor}, events, func(s *engine.Server) http.Handler {
 					next := c.wrap(s)
 					return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-						logins++
-						next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), loginKey{}, logins)))
+						next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), loginKey{}, logins.Add(1))))
 					})
 				}, c.start)
 				client := &netClient{t: t, http: m.http.Client(), url: m.http.URL + c.prefix + "/engine.io/"}
 				for range 2 { // the second one by a connection that was taken
 					client.sid = ""
 					client.open()
-					require.Equal(t, [2]any{logins, logins}, <-seen)
+					require.Equal(t, [2]any{logins.Load(), logins.Load()}, <-seen)
 					client.leave()
 				}
 				if !c.websocket {
@@ -49,7 +49,7 @@ func TestMountedContext(t *testing.T) {
 				_, r, status := m.webSocket(c.prefix+"/engine.io/?EIO=4&transport=websocket", "")
 				require.Equal(t, http.StatusSwitchingProtocols, status)
 				require.NoError(t, expectText(r, "0{"))
-				require.Equal(t, [2]any{logins, logins}, <-seen)
+				require.Equal(t, [2]any{logins.Load(), logins.Load()}, <-seen)
 			})
 		}
 	}

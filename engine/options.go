@@ -232,14 +232,15 @@ type Options struct {
 	// an application's pages and its sessions. It is served by net/http, with all
 	// that a handler has there: bodies of any length, streaming, trailers,
 	// http.ResponseController, hijacking. Each request has a goroutine while it
-	// lasts, and the connection is a loop's before and after. A body may pause
-	// for BodyTimeout between two pieces that the handler waits for, and a client
-	// may take nothing of the response for CloseTimeout; the handler sets other
+	// lasts, and the connection is a loop's before and after. Its handler
+	// waits for a body BodyTimeout in all for each 16 KiB of it, and a client may
+	// take nothing of the response for CloseTimeout; the handler sets other
 	// deadlines by http.ResponseController. Nil means 501, and 404 where the
 	// server itself is mounted, see ServeHTTP.
 	Fallback http.Handler
 	// MaxFallback is the limit of requests that are served at the same time by
-	// Fallback, or by what is around a mounted server. Zero means 1,000.
+	// Fallback, or by what is around a mounted server. A poll that waits counts
+	// only where its connection cannot be taken, see ServeHTTP. Zero means 1,000.
 	MaxFallback int
 	// MaxFallbackWaiting is the limit of those that wait for their turn, each for
 	// AdmitTimeout at most; beyond, the answer is 503. Zero means 1,000.

@@ -45,8 +45,10 @@ func newSurroundings(s *Server, root *http.Server) *outside {
 		WriteTimeout:                 root.WriteTimeout,
 		MaxHeaderBytes:               root.MaxHeaderBytes,
 		ErrorLog:                     root.ErrorLog,
-		BaseContext:                  root.BaseContext,
 	}}
+	if root.BaseContext != nil {
+		o.http.BaseContext = o.rootBase
+	}
 	return o.prepare()
 }
 
@@ -125,6 +127,17 @@ func (o *outside) connContext(ctx context.Context, c net.Conn) context.Context {
 		ctx = o.rootContext(ctx, c)
 	}
 	return context.WithValue(ctx, lentKey{}, c)
+}
+
+// rootBase asks root.BaseContext, which may want a listener of another kind.
+func (o *outside) rootBase(l net.Listener) (result context.Context) {
+	defer func() {
+		if p := recover(); p != nil {
+			o.server.quiet.Error("panic in http.Server.BaseContext; requests go on without", "panic", p)
+			result = context.Background()
+		}
+	}()
+	return o.root.BaseContext(l)
 }
 
 // rootContext asks root.ConnContext, which may want a connection of another kind.

@@ -98,7 +98,7 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 		method:    parseMethod(r.Method),
 		minor:     r.Minor,
 		keepAlive: r.KeepAlive,
-		secure:    s.secure(h.conn),
+		secure:    s.options.Cookie != nil && s.clientSecure(r, h.conn),
 		octets:    string(r.Header("Content-Type")) == typeOctets,
 	}
 	x := &h.x
@@ -198,10 +198,12 @@ func (h *httpConn) ended(p []byte, n int) int {
 
 // direct reports whether a request on a mounted connection is served without
 // asking the handlers around the server: one of a session, which has an id. A
-// page of another origin may need what a middleware of theirs says to it.
+// page of another origin may need what a middleware of theirs says to it, and
+// another host may be another server's, where a proxy has requests for both on one
+// connection.
 func (h *httpConn) direct(r *httpparse.Request) bool {
 	q := &h.x.query
-	if !q.hasSID || !q.known || h.x.method != methodGET && h.x.method != methodPOST {
+	if !q.hasSID || !q.known || h.x.method != methodGET && h.x.method != methodPOST || string(r.Header("Host")) != h.host {
 		return false
 	}
 	origin := r.Header("Origin")

@@ -181,7 +181,7 @@ func (s *Session) run() {
 		s.close(ReasonForcedClose, nil)
 		return
 	case cut != cutNot:
-		s.server.meter.tell(s.server.options.Logger, s.loop.Now())
+		s.server.meter.tell(s.server.options.Logger, s.loop.Clock())
 		s.close(ReasonOverflow, cause)
 		return
 	}
