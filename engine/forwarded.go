@@ -332,11 +332,8 @@ func (s *Server) schemeOf(r *httpparse.Request, c *loop.Conn) scheme {
 // clientSecure reports whether the client that sent r speaks TLS, as far as is
 // known: with a trusted proxy if that says so, or with us. It borrows r.
 func (s *Server) clientSecure(r *httpparse.Request, c *loop.Conn) bool {
-	switch s.schemeOf(r, c) {
-	case schemeHTTPS:
-		return true
-	case schemeHTTP:
-		return false
+	if scheme := s.schemeOf(r, c); scheme != schemeUnknown {
+		return scheme == schemeHTTPS
 	}
 	return s.secure(c)
 }
