@@ -184,9 +184,14 @@ func (r *runner) besideAttack(ctx context.Context, w *row) error {
 func (r *runner) attack(ctx context.Context, w *row) error {
 	tallies := make(chan tally)
 	failed := make(chan error)
+	size := 0
+	for _, c := range w.phase.crowds {
+		size += c.size
+	}
+	ramp := min(time.Duration(size)*time.Second/rampRate, r.settings.For*2/3)
 	for _, c := range w.phase.crowds {
 		go func() {
-			if t, err := r.crowd(ctx, c); err != nil {
+			if t, err := r.crowd(ctx, c, ramp); err != nil {
 				failed <- fmt.Errorf("clients of kind %s: %w", c.kind, err)
 			} else {
 				tallies <- t
@@ -233,8 +238,7 @@ func (r *runner) rid(ctx context.Context, seen func(figures)) error {
 }
 
 // crowd runs a process of clients.
-func (r *runner) crowd(ctx context.Context, c crowd) (tally, error) {
-	ramp := min(time.Duration(c.size)*time.Second/rampRate, r.settings.For*2/3)
+func (r *runner) crowd(ctx context.Context, c crowd, ramp time.Duration) (tally, error) {
 	cmd := modestly(ctx, "attack", c.kind, "--addr", r.server.addr, "--size", fmt.Sprint(c.size),
 		"--for", r.settings.For.String(), "--ramp", ramp.String())
 	out, err := cmd.Output()
