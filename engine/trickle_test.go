@@ -21,7 +21,7 @@ func TestFallbackTrickle(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		}
 		_, _ = io.WriteString(w, strings.Repeat("x", int(n>>12)))
-	}), MaxFallback: 1, BodyTimeout: 400 * time.Millisecond, AdmitTimeout: 2 * time.Second}, echoEvents)
+	}), MaxFallback: 1, BodyTimeout: time.Second, AdmitTimeout: 3 * time.Second}, echoEvents)
 	slow := dialLine(t, s.address)
 	slow.say("POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\n\r\n")
 	for range 16 {

@@ -1,0 +1,103 @@
+package engine
+
+import (
+	"turbine/httpparse"
+	"turbine/pool"
+)
+
+// awaitBody begins to receive the body of x, which has arrived at its session.
+func (h *httpConn) awaitBody(r *httpparse.Request) {
+	h.state = exchangeBody
+	h.chunked, h.chunks, h.left = r.Chunked, httpparse.Chunked{}, r.ContentLength
+	h.body = pool.Spills.Get(0)
+	h.expect(h.server.options.BodyTimeout)
+	if r.ExpectContinue {
+		h.conn.Write(continueResponse)
+	}
+}
+
+var continueResponse = []byte("HTTP/1.1 100 Continue\r\n\r\n")
+
+// receive takes the next piece of the body and returns what is behind it.
+func (h *httpConn) receive(p []byte) (rest []byte) {
+	if h.chunked {
+		return h.receiveChunked(p)
+	}
+	n := int(min(int64(len(p)), h.left))
+	if !h.keep(p[:n]) {
+		return nil
+	}
+	if h.left -= int64(n); h.left == 0 {
+		h.received()
+	}
+	return p[n:]
+}
+
+func (h *httpConn) receiveChunked(p []byte) []byte {
+	piece, rest, done, err := h.chunks.Decode(p)
+	switch {
+	case err != nil:
+		h.failBody(asHTTPError(err))
+		return nil
+	case h.body.Len()+len(piece) > h.server.options.MaxPayload:
+		h.failBody(errTooLarge)
+		return nil
+	}
+	if !h.keep(piece) {
+		return nil
+	}
+	if done {
+		h.received()
+	}
+	return rest
+}
+
+// keep copies the next bytes of the body, if Options.BodyBudget lets it.
+func (h *httpConn) keep(p []byte) bool {
+	sh := h.server.shard(h.conn.Loop())
+	if sh.bodies+int64(len(p)) > h.server.bodyShare {
+		h.failBody(errBodyBudget)
+		return false
+	}
+	sh.bodies += int64(len(p))
+	h.body.Append(p)
+	return true
+}
+
+var (
+	errTooLarge   = &httpparse.Error{Status: 413, Reason: "body too large"}
+	errBodyBudget = &httpparse.Error{Status: 503, Reason: "too many bodies at a time"}
+)
+
+// failBody ends a body that cannot be used. Too large a one leaves its session
+// open; a broken one ends it.
+func (h *httpConn) failBody(err *httpparse.Error) {
+	if limit, ok := limitOf(err); ok {
+		h.met(limit)
+	}
+	h.dropBody()
+	h.state = exchangeWaiting
+	h.x.cancel(err)
+}
+
+// received hands the complete body on.
+func (h *httpConn) received() {
+	h.state = exchangeWaiting
+	h.conn.Loop().Disarm(h.slot)
+	body := h.takeBody()
+	h.x.complete(body)
+	body.Release()
+}
+
+func (h *httpConn) takeBody() *pool.Buf {
+	body := h.body
+	h.body = nil
+	h.server.shard(h.conn.Loop()).bodies -= int64(body.Len())
+	return body
+}
+
+func (h *httpConn) dropBody() {
+	if h.body != nil {
+		h.takeBody().Release()
+	}
+}
