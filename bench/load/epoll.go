@@ -114,13 +114,14 @@ func sharpen() (restore func()) {
 	return func() { _ = unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0) } // 0: the default
 }
 
-// threadCPU is what the calling thread has used. The collector's threads, and
-// whatever else the process does, do not count: the thread of the load is what
-// can be too slow.
+// threadCPU is what the calling thread has used up to now. The collector's
+// threads, and whatever else the process does, do not count: the thread of the
+// load is what can be too slow. The clock counts what getrusage does not know
+// before the next tick: a burst of a millisecond is not nothing.
 func threadCPU() time.Duration {
-	var u unix.Rusage
-	if unix.Getrusage(unix.RUSAGE_THREAD, &u) != nil {
+	var used unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &used) != nil {
 		return 0
 	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return time.Duration(used.Nano())
 }
