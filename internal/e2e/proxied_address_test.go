@@ -92,6 +92,9 @@ func TestProxiedAddress(t *testing.T) {
 				direct.echoes()
 				direct.conn.Close()
 			}
+			for _, instance := range p.instances {
+				instance.stop(t) // its log is whole then
+			}
 			require.ElementsMatch(t, want, clientsOf(t, p.instances[:]...))
 		})
 	}
