@@ -1,4 +1,4 @@
-# Turbine. Needs Go, Node with npm (for the official clients in the tests) and make.
+# Turbine. Needs Go and make; README.md says what the tests need beside them.
 
 FUZZTIME ?= 30s
 SOAKTIME ?= 20m

@@ -156,19 +156,8 @@ func newServer(f *flags, debug func(string) *slog.Logger) (*engine.Server, error
 	if f.InitialPacket != "" {
 		o.InitialPacket = &engine.Message{Data: []byte(f.InitialPacket)}
 	}
-	for _, name := range f.Transports {
-		switch name {
-		case "polling":
-			o.Transports = append(o.Transports, engine.Polling)
-		case "websocket":
-			o.Transports = append(o.Transports, engine.WebSocket)
-		}
-	}
-	for _, r := range f.Revisions {
-		if r != int(engine.Revision3) && r != int(engine.Revision4) {
-			return nil, fmt.Errorf("--revisions: %d is not a protocol revision; there are 3 and 4", r)
-		}
-		o.Revisions = append(o.Revisions, engine.Revision(r))
+	if err := f.applyProtocol(&o); err != nil {
+		return nil, err
 	}
 	var server *engine.Server
 	events := engine.Events{Message: func(s *engine.Session, m engine.Message) {
@@ -179,6 +168,25 @@ func newServer(f *flags, debug func(string) *slog.Logger) (*engine.Server, error
 	}
 	server, err := engine.New(o, events)
 	return server, err
+}
+
+// applyProtocol says what clients may speak.
+func (f *flags) applyProtocol(o *engine.Options) error {
+	for _, name := range f.Transports {
+		switch name {
+		case "polling":
+			o.Transports = append(o.Transports, engine.Polling)
+		case "websocket":
+			o.Transports = append(o.Transports, engine.WebSocket)
+		}
+	}
+	for _, r := range f.Revisions {
+		if r != int(engine.Revision3) && r != int(engine.Revision4) {
+			return fmt.Errorf("--revisions: %d is not a protocol revision; there are 3 and 4", r)
+		}
+		o.Revisions = append(o.Revisions, engine.Revision(r))
+	}
+	return nil
 }
 
 // serve runs the server until a signal ends it.

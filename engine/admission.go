@@ -195,15 +195,10 @@ func (h *httpConn) admit(r *httpparse.Request, head []byte, upgrade bool) (a *ad
 var errAdmitPanic = errors.New(refusedForbidden.message)
 
 func (h *httpConn) tellAdmit(r *Request) (err error) {
-	mark := h.enter(callAdmit)
-	defer func() {
-		mark.leave()
-		if p := recover(); p != nil {
-			h.server.shard(h.conn.Loop()).logPanic(h.server.options.Logger, "panic in Admit; the client is refused", p)
-			err = errAdmitPanic
-		}
-	}()
-	return h.server.events.Admit(r)
+	if !h.call(callAdmit, func() { err = h.server.events.Admit(r) }) {
+		return errAdmitPanic
+	}
+	return err
 }
 
 // park lets the exchange wait for v, bounded in number and time, or refuses it.

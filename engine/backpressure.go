@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"math"
-	"runtime/debug"
 	"time"
 
 	"turbine/loop"
@@ -51,17 +49,6 @@ func (s *Session) cause() error {
 		return ErrBudget
 	}
 	return ErrQueueFull
-}
-
-// maxDefaultBudget is the default of Options.QueueBudget where memory allows.
-const maxDefaultBudget = 1 << 30
-
-func defaultBudget() int64 {
-	limit := debug.SetMemoryLimit(-1) // asks only
-	if limit == math.MaxInt64 {
-		return maxDefaultBudget
-	}
-	return max(min(limit/4, maxDefaultBudget), 1)
 }
 
 // sparedQueue is how many bytes a session may have waiting and still draw on

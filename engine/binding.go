@@ -15,16 +15,11 @@ type binding [8]byte
 // bind asks Options.Bind about r, which it borrows. It reports false after a
 // panic there.
 func (h *httpConn) bind(r *httpparse.Request) (b binding, ok bool) {
-	mark := h.enter(callBind)
-	defer func() {
-		mark.leave()
-		if p := recover(); p != nil {
-			h.server.shard(h.conn.Loop()).logPanic(h.server.options.Logger, "panic in Bind; the client is refused", p)
-		}
-	}()
-	sum := sha256.Sum256([]byte(h.server.options.Bind(h.server.newRequest(r, h.conn))))
-	copy(b[:], sum[:])
-	return b, true
+	ok = h.call(callBind, func() {
+		sum := sha256.Sum256([]byte(h.server.options.Bind(h.server.newRequest(r, h.conn))))
+		copy(b[:], sum[:])
+	})
+	return b, ok
 }
 
 // boundTo reports whether a request with the binding b may come to the session.

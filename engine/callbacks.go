@@ -155,6 +155,6 @@ func (s *Session) rescueMessage() {
 }
 
 func (s *Session) panicked(p any) {
-	s.server.shard(s.loop).logPanic(s.server.options.Logger, "panic in a callback; its session is closed", p)
+	s.server.logPanic(s.loop, "panic in a callback; its session is closed", p)
 	s.close(ReasonTransportError, ErrCallbackPanic)
 }

@@ -30,6 +30,7 @@ type dispatcher struct {
 	executor Executor
 	task     func()           // work as a value, made once
 	clock    func() time.Time // time.Now, but for tests
+	quiet    *slog.Logger     // for panics and refusals
 
 	mu          sync.Mutex
 	inboxes     map[*Session]*inbox // guarded by mu: sessions that have events waiting or running
@@ -38,8 +39,6 @@ type dispatcher struct {
 	first, last *inbox              // guarded by mu: the line
 	workers     int                 // guarded by mu: submitted, and not at their end
 	bytes       int64               // guarded by mu: of all inboxes
-	logged      time.Time           // guarded by mu: when the last record went
-	unsaid      int                 // guarded by mu: panics and refusals since then
 }
 
 const (
@@ -56,7 +55,7 @@ func newDispatcher(s *Server) *dispatcher {
 	if s.options.Executor == nil {
 		return nil
 	}
-	d := &dispatcher{server: s, executor: s.options.Executor, clock: time.Now, inboxes: map[*Session]*inbox{}}
+	d := &dispatcher{server: s, executor: s.options.Executor, clock: time.Now, quiet: newQuiet(s.options.Logger), inboxes: map[*Session]*inbox{}}
 	d.task = d.work
 	return d
 }
@@ -192,7 +191,7 @@ func (d *dispatcher) submit() {
 	}
 	d.mu.Unlock()
 	if !errors.Is(err, errExecutorBusy) {
-		d.complain("the executor refuses to work; one goroutine of the server's own does", "error", err)
+		d.quiet.Error("the executor refuses to work; one goroutine of the server's own does", "error", err)
 	}
 	go d.work()
 }
@@ -204,22 +203,6 @@ func (d *dispatcher) trySubmit() (err error) {
 		}
 	}()
 	return d.executor.Submit(d.task)
-}
-
-// complain writes a record, at most one a second: what clients can cause at will
-// must not fill a disk.
-func (d *dispatcher) complain(message string, args ...any) {
-	now := time.Now()
-	d.mu.Lock()
-	if !d.logged.IsZero() && now.Sub(d.logged) < time.Second {
-		d.unsaid++
-		d.mu.Unlock()
-		return
-	}
-	unsaid := d.unsaid
-	d.logged, d.unsaid = now, 0
-	d.mu.Unlock()
-	d.server.options.Logger.Error(message, append(args, slog.Int("not logged before", unsaid))...)
 }
 
 // work is the task of a worker: it ends when nobody is in the line.
@@ -274,10 +257,10 @@ func (d *dispatcher) run(s *Session, batch []event, broken bool) (o outcome) {
 // panicked closes the session that a callback has panicked for.
 func (d *dispatcher) panicked(s *Session, p any, stack []byte) {
 	if s == nil {
-		d.complain("panic in Admit; the client is refused", "panic", p, "stack", string(stack))
+		d.quiet.Error("panic in "+callAdmit.String()+"; the client is refused", "panic", p, "stack", string(stack))
 		return
 	}
-	d.complain("panic in a callback; its session is closed", "panic", p, "stack", string(stack))
+	d.quiet.Error("panic in a callback; its session is closed", "panic", p, "stack", string(stack))
 	// A loop that was stopped has closed it.
 	_ = s.loop.Post(loop.Func(func() { s.close(ReasonTransportError, ErrCallbackPanic) }))
 }

@@ -152,16 +152,11 @@ func (s *Server) StopAccepting() {
 func (s *Server) CloseSessions() {
 	s.phase.reach(phaseEnding)
 	s.each(func(owner loop.Alarm) {
-		switch o := owner.(type) {
-		case *alarm:
-			(*Session)(o).end()
-		case *httpAlarm:
-			(*httpConn)(o).closeIdle()
-		case *preambleAlarm:
-			(*preamble)(o).leave()
-		default:
-			loop.HurryTLS(owner, firstRequest)
+		if a, ok := owner.(*alarm); ok {
+			(*Session)(a).end()
+			return
 		}
+		endIdle(owner)
 	})
 }
 
@@ -192,16 +187,20 @@ func drainOwner(owner loop.Alarm) {
 func (s *Server) endConnections() {
 	s.phase.reach(phaseEnding)
 	s.endKeepAlive()
-	s.each(func(owner loop.Alarm) {
-		switch o := owner.(type) {
-		case *httpAlarm:
-			(*httpConn)(o).closeIdle()
-		case *preambleAlarm:
-			(*preamble)(o).leave()
-		default:
-			loop.HurryTLS(owner, firstRequest)
-		}
-	})
+	s.each(endIdle)
+}
+
+// endIdle ends the connection that owns the slot of owner, if it has nothing to
+// do, or sees to it that it will not be long.
+func endIdle(owner loop.Alarm) {
+	switch o := owner.(type) {
+	case *httpAlarm:
+		(*httpConn)(o).closeIdle()
+	case *preambleAlarm:
+		(*preamble)(o).leave()
+	default:
+		loop.HurryTLS(owner, firstRequest)
+	}
 }
 
 // cutSessions ends all sessions there are at once. The loops do not see to that

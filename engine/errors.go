@@ -149,7 +149,7 @@ func (s *Server) tellConnectionError(on *loop.Loop, r *Request, e *HandshakeErro
 	defer func() {
 		mark.leave()
 		if p := recover(); p != nil {
-			s.shard(on).logPanic(s.options.Logger, "panic in ConnectionError", p)
+			s.logPanic(on, "panic in ConnectionError", p)
 		}
 	}()
 	s.events.ConnectionError(r, e)

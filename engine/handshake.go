@@ -81,16 +81,12 @@ func (h *httpConn) admitted(r *httpparse.Request, a *admission) {
 }
 
 func (h *httpConn) generateID(r *httpparse.Request) (id string, err error) {
-	mark := h.enter(callGenerateID)
-	defer func() {
-		mark.leave()
-		if p := recover(); p != nil {
-			h.server.shard(h.conn.Loop()).logPanic(h.server.options.Logger, "panic in GenerateID; the client is refused", p)
-			err = ErrCallbackPanic
-		}
-	}()
-	if id, err = h.server.options.GenerateID(h.server.newRequest(r, h.conn)); err == nil && id == "" {
-		err = errEmptyID
+	ok := h.call(callGenerateID, func() { id, err = h.server.options.GenerateID(h.server.newRequest(r, h.conn)) })
+	switch {
+	case !ok:
+		return "", ErrCallbackPanic
+	case err == nil && id == "":
+		return "", errEmptyID
 	}
 	return id, err
 }

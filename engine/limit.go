@@ -5,9 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"math"
-	"net/netip"
-	"runtime/debug"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -231,29 +228,4 @@ func (s *Server) metFault(code ws.StatusCode, l *loop.Loop) {
 	if code == ws.StatusPolicyViolation {
 		s.met(LimitFragments, l)
 	}
-}
-
-// maxDefaultBodies is the default of Options.BodyBudget, and of PendingBudget,
-// where memory allows.
-const maxDefaultBodies = 256 << 20
-
-func defaultBodyBudget() int64 {
-	limit := debug.SetMemoryLimit(-1) // asks only
-	if limit == math.MaxInt64 {
-		return maxDefaultBodies
-	}
-	return max(min(limit/16, maxDefaultBodies), 1)
-}
-
-// checkNetworks finds what Options.Exempt cannot mean.
-func checkNetworks(networks []netip.Prefix) (text string, ok bool) {
-	for i, p := range networks {
-		switch {
-		case !p.IsValid():
-			return "network " + strconv.Itoa(i) + " is none", false
-		case p.Addr().Is4In6():
-			return p.String() + " is to be written as an IPv4 network", false
-		}
-	}
-	return "", true
 }

@@ -65,8 +65,8 @@ var callNames = [...]string{
 func (k callKind) String() string { return callNames[k] }
 
 // mark is which callback a loop is in, for the watchdog: two atomic stores for
-// each callback, or for all messages of one read, and no clock. Callbacks do not nest. It belongs to the loop, but for
-// what is atomic.
+// each callback, or for all messages of one read, and no clock. Callbacks do not
+// nest. It belongs to the loop, but for what is atomic.
 type mark struct {
 	call    atomic.Uint64           // a number of its own, and its kind in 8 bits; 0 outside of callbacks
 	session atomic.Pointer[Session] // of that call; nil when it has none
@@ -115,6 +115,20 @@ func (h *httpConn) enter(k callKind) *mark {
 	m := h.mark()
 	m.enter(k, nil)
 	return m
+}
+
+// call is around f, which asks the application about a client without a session.
+// It reports false after a panic in f, for which the caller refuses the client.
+func (h *httpConn) call(k callKind, f func()) (ok bool) {
+	mark := h.enter(k)
+	defer func() {
+		mark.leave()
+		if p := recover(); p != nil {
+			h.server.logPanic(h.conn.Loop(), "panic in "+k.String()+"; the client is refused", p)
+		}
+	}()
+	f()
+	return true
 }
 
 func (m *mark) leave() {

@@ -32,17 +32,11 @@ func (h *httpConn) runMiddleware(r *httpparse.Request) (goOn bool) {
 	return false
 }
 
-func (h *httpConn) callMiddleware(w *middlewareWriter, request *http.Request) (err error) {
-	mark := h.enter(callMiddleware)
-	defer func() {
-		mark.leave()
-		if p := recover(); p != nil {
-			h.server.shard(h.conn.Loop()).logPanic(h.server.options.Logger, "panic in a middleware; the client is refused", p)
-			err = ErrCallbackPanic
-		}
-	}()
-	ctx := context.WithValue(request.Context(), middlewareKey{}, w)
-	h.server.middleware.ServeHTTP(w, request.WithContext(ctx))
+func (h *httpConn) callMiddleware(w *middlewareWriter, request *http.Request) error {
+	request = request.WithContext(context.WithValue(request.Context(), middlewareKey{}, w))
+	if !h.call(callMiddleware, func() { h.server.middleware.ServeHTTP(w, request) }) {
+		return ErrCallbackPanic
+	}
 	return nil
 }
 
@@ -167,7 +161,7 @@ func (h *httpConn) tellHeaders(r *httpparse.Request) {
 	defer func() {
 		mark.leave()
 		if p := recover(); p != nil {
-			h.server.shard(h.conn.Loop()).logPanic(h.server.options.Logger, "panic in Headers", p)
+			h.server.logPanic(h.conn.Loop(), "panic in Headers", p)
 		}
 		h.x.okay = appendHeaderLines(h.x.okay, header)
 	}()

@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -69,15 +71,14 @@ func (o Options) withDefaults() (Options, error) {
 	setInt(&o.MaxPending, 256<<10)
 	setInt(&o.HighWater, max(o.MaxQueue/4, 1))
 	setInt(&o.LowWater, o.HighWater/4)
-	if o.QueueBudget == 0 {
-		o.QueueBudget = defaultBudget()
+	setBudget := func(n *int64, most, parts int64) {
+		if *n == 0 {
+			*n = memoryShare(most, parts)
+		}
 	}
-	if o.BodyBudget == 0 {
-		o.BodyBudget = defaultBodyBudget()
-	}
-	if o.PendingBudget == 0 {
-		o.PendingBudget = defaultBodyBudget()
-	}
+	setBudget(&o.QueueBudget, 1<<30, 4)
+	setBudget(&o.BodyBudget, 256<<20, 16)
+	setBudget(&o.PendingBudget, 256<<20, 16)
 	if o.Exempt == nil {
 		o.Exempt = peers.Shared()
 	}
@@ -102,6 +103,13 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	o.own()
 	return o, nil
+}
+
+// memoryShare is most bytes, or so many parts of Go's memory limit if that is
+// less.
+func memoryShare(most, parts int64) int64 {
+	limit := debug.SetMemoryLimit(-1) // asks only
+	return max(min(limit/parts, most), 1)
 }
 
 // own copies what the caller could change after it was checked.
@@ -130,13 +138,35 @@ func (o *Options) own() {
 	}
 }
 
-func (o Options) check() error {
-	bad := func(format string, args ...any) error {
-		return fmt.Errorf("%w: %s", ErrOptions, fmt.Sprintf(format, args...))
+// check finds what the options cannot mean.
+func (o *Options) check() error {
+	err := cmp.Or(o.checkPaths(), o.checkTimes(), o.checkNumbers(), o.checkQueue(), o.checkPeers(), o.checkProtocol(),
+		checkOrigins(o.Origins), o.CORS.check(), o.Cookie.check())
+	if err != nil || o.TLS == nil {
+		return err
 	}
+	if err := o.TLS.check(); err != nil {
+		return badOption("TLS: %v", err)
+	}
+	return nil
+}
+
+// badOption is an ErrOptions that says which field and what is allowed.
+func badOption(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrOptions, fmt.Sprintf(format, args...))
+}
+
+func (o *Options) checkPaths() error {
 	if !strings.HasPrefix(o.Path, "/") {
-		return bad("Path %q does not begin with a slash", o.Path)
+		return badOption("Path %q does not begin with a slash", o.Path)
 	}
+	if p := o.HealthPath; p != "" && (p[0] != '/' || strings.HasSuffix(p, "/") || strings.HasPrefix(p, o.Path)) {
+		return badOption("HealthPath %q does not begin with a slash, ends with one, or is below Path", p)
+	}
+	return nil
+}
+
+func (o *Options) checkTimes() error {
 	for _, d := range []struct {
 		name  string
 		value time.Duration
@@ -149,109 +179,99 @@ func (o Options) check() error {
 		{"TLSHandshakeTimeout", o.TLSHandshakeTimeout},
 	} {
 		if d.value < time.Millisecond {
-			return bad("%s of %v is below one millisecond", d.name, d.value)
+			return badOption("%s of %v is below one millisecond", d.name, d.value)
 		}
 	}
-	if o.MaxPayload < 1 || o.MaxPayload > maxPayloadLimit {
-		return bad("MaxPayload of %d is not within 1 and %d bytes", o.MaxPayload, maxPayloadLimit)
+	if o.SlowCallback > 0 && o.SlowCallback < time.Millisecond {
+		return badOption("SlowCallback of %v is below one millisecond", o.SlowCallback)
 	}
+	if o.DrainDelay < 0 {
+		return badOption("DrainDelay of %v is negative", o.DrainDelay)
+	}
+	if o.DrainPeriod < 0 {
+		return badOption("DrainPeriod of %v is negative", o.DrainPeriod)
+	}
+	return nil
+}
+
+func (o *Options) checkNumbers() error {
 	for _, n := range []struct {
 		name  string
-		value int
+		value int64
 	}{
-		{"MaxPayloadPackets", o.MaxPayloadPackets}, {"MaxFragments", o.MaxFragments},
-		{"MaxRequestLine", o.MaxRequestLine}, {"MaxHeaderBytes", o.MaxHeaderBytes},
-		{"MaxHeaders", o.MaxHeaders}, {"MaxPipelined", o.MaxPipelined},
-		{"MaxQueue", o.MaxQueue}, {"MaxQueuePackets", o.MaxQueuePackets},
-		{"MaxConnsPerIP", o.MaxConnsPerIP}, {"ConnRate", o.ConnRate}, {"HandshakeRate", o.HandshakeRate},
-		{"MaxTLSHandshakes", o.MaxTLSHandshakes},
-		{"MaxPolls", o.MaxPolls}, {"MaxUpgrades", o.MaxUpgrades}, {"MaxAdmitting", o.MaxAdmitting},
-		{"MaxPending", o.MaxPending},
-		{"MaxFallback", o.MaxFallback}, {"MaxFallbackWaiting", o.MaxFallbackWaiting},
+		{"MaxPayload", int64(o.MaxPayload)}, {"MaxPayloadPackets", int64(o.MaxPayloadPackets)}, {"MaxFragments", int64(o.MaxFragments)},
+		{"MaxRequestLine", int64(o.MaxRequestLine)}, {"MaxHeaderBytes", int64(o.MaxHeaderBytes)},
+		{"MaxHeaders", int64(o.MaxHeaders)}, {"MaxPipelined", int64(o.MaxPipelined)},
+		{"MaxQueue", int64(o.MaxQueue)}, {"MaxQueuePackets", int64(o.MaxQueuePackets)}, {"QueueBudget", o.QueueBudget},
+		{"MaxConnsPerIP", int64(o.MaxConnsPerIP)}, {"ConnRate", int64(o.ConnRate)}, {"HandshakeRate", int64(o.HandshakeRate)},
+		{"MaxTLSHandshakes", int64(o.MaxTLSHandshakes)},
+		{"MaxPolls", int64(o.MaxPolls)}, {"MaxUpgrades", int64(o.MaxUpgrades)}, {"MaxAdmitting", int64(o.MaxAdmitting)},
+		{"MaxPending", int64(o.MaxPending)}, {"PendingBudget", o.PendingBudget}, {"BodyBudget", o.BodyBudget},
+		{"MaxFallback", int64(o.MaxFallback)}, {"MaxFallbackWaiting", int64(o.MaxFallbackWaiting)},
+		{"Compression.Threshold", int64(o.Compression.Threshold)},
 	} {
 		if n.value < 1 {
-			return bad("%s of %d is below 1", n.name, n.value)
+			return badOption("%s of %d is below 1", n.name, n.value)
 		}
 	}
+	if o.MaxPayload > maxPayloadLimit {
+		return badOption("MaxPayload of %d is above %d", o.MaxPayload, maxPayloadLimit)
+	}
 	if o.MaxHeaderBytes > maxHeaderBytesLimit {
-		return bad("MaxHeaderBytes of %d is above %d", o.MaxHeaderBytes, maxHeaderBytesLimit)
+		return badOption("MaxHeaderBytes of %d is above %d", o.MaxHeaderBytes, maxHeaderBytesLimit)
 	}
-	if o.BodyBudget < 1 {
-		return bad("BodyBudget of %d is below 1 byte", o.BodyBudget)
+	if o.Loops < 0 || o.Loops > 256 {
+		return badOption("Loops of %d is not within 0 and 256", o.Loops)
 	}
-	if text, ok := checkNetworks(o.Exempt); !ok {
-		return bad("Exempt: %s", text)
+	if o.MaxConns < 0 {
+		return badOption("MaxConns of %d is negative", o.MaxConns)
 	}
-	if text, ok := checkNetworks(o.TrustedProxies); !ok {
-		return bad("TrustedProxies: %s", text)
+	if d := o.PerMessageDeflate; d != nil && d.Threshold < 0 {
+		return badOption("PerMessageDeflate.Threshold of %d is negative", d.Threshold)
+	}
+	return nil
+}
+
+func (o *Options) checkQueue() error {
+	if o.Overflow != OverflowClose && o.Overflow != OverflowDrop {
+		return badOption("unknown Overflow %d", o.Overflow)
+	}
+	if o.HighWater < 1 || o.LowWater < 0 || o.LowWater >= o.HighWater {
+		return badOption("LowWater of %d and HighWater of %d: 0 <= LowWater < HighWater is needed", o.LowWater, o.HighWater)
+	}
+	return nil
+}
+
+func (o *Options) checkPeers() error {
+	for _, list := range []struct {
+		name     string
+		networks []netip.Prefix
+	}{{"Exempt", o.Exempt}, {"TrustedProxies", o.TrustedProxies}} {
+		for i, p := range list.networks {
+			switch {
+			case !p.IsValid():
+				return badOption("%s: network %d is none", list.name, i)
+			case p.Addr().Is4In6():
+				return badOption("%s: %v is to be written as an IPv4 network", list.name, p)
+			}
+		}
 	}
 	switch o.ClientHeader {
 	case "", headerForwardedFor, headerForwarded, headerRealIP:
-	default:
-		return bad("ClientHeader %q is none of %s, %s and %s", o.ClientHeader, headerForwardedFor, headerForwarded, headerRealIP)
+		return nil
 	}
-	if o.PendingBudget < 1 {
-		return bad("PendingBudget of %d is below 1 byte", o.PendingBudget)
-	}
-	if o.SlowCallback > 0 && o.SlowCallback < time.Millisecond {
-		return bad("SlowCallback of %v is below one millisecond", o.SlowCallback)
-	}
-	if o.QueueBudget < 1 {
-		return bad("QueueBudget of %d is below 1 byte", o.QueueBudget)
-	}
-	if o.Overflow != OverflowClose && o.Overflow != OverflowDrop {
-		return bad("unknown Overflow %d", o.Overflow)
-	}
-	if o.HighWater < 1 || o.LowWater < 0 || o.LowWater >= o.HighWater {
-		return bad("LowWater of %d and HighWater of %d: 0 <= LowWater < HighWater is needed", o.LowWater, o.HighWater)
-	}
-	if o.DrainDelay < 0 {
-		return bad("DrainDelay of %v is negative", o.DrainDelay)
-	}
-	if o.DrainPeriod < 0 {
-		return bad("DrainPeriod of %v is negative", o.DrainPeriod)
-	}
-	if p := o.HealthPath; p != "" && (p[0] != '/' || strings.HasSuffix(p, "/") || strings.HasPrefix(p, o.Path)) {
-		return bad("HealthPath %q does not begin with a slash, ends with one, or is below Path", p)
-	}
-	if o.Loops < 0 || o.Loops > 256 {
-		return bad("Loops of %d is not within 0 and 256", o.Loops)
-	}
-	if o.MaxConns < 0 {
-		return bad("MaxConns of %d is negative", o.MaxConns)
-	}
-	if o.Compression.Threshold < 1 {
-		return bad("Compression.Threshold of %d is below 1 byte", o.Compression.Threshold)
-	}
-	if d := o.PerMessageDeflate; d != nil && d.Threshold < 0 {
-		return bad("PerMessageDeflate.Threshold of %d is negative", d.Threshold)
-	}
-	if err := checkOrigins(o.Origins); err != nil {
-		return err
-	}
-	if o.CORS != nil {
-		if err := o.CORS.check(); err != nil {
-			return bad("CORS: %v", err)
-		}
-	}
-	if o.TLS != nil {
-		if err := o.TLS.check(); err != nil {
-			return bad("TLS: %v", err)
-		}
-	}
-	if o.Cookie != nil {
-		if err := o.Cookie.check(); err != nil {
-			return bad("Cookie: %v", err)
-		}
-	}
+	return badOption("ClientHeader %q is none of %s, %s and %s", o.ClientHeader, headerForwardedFor, headerForwarded, headerRealIP)
+}
+
+func (o *Options) checkProtocol() error {
 	for _, t := range o.Transports {
 		if t != Polling && t != WebSocket {
-			return bad("unknown transport %d", t)
+			return badOption("unknown transport %d", t)
 		}
 	}
 	for _, r := range o.Revisions {
 		if r != Revision3 && r != Revision4 {
-			return bad("unknown protocol revision %d", r)
+			return badOption("unknown protocol revision %d", r)
 		}
 	}
 	return nil

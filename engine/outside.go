@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
-	"sync/atomic"
-	"time"
 )
 
 // An outside is where requests go that are not the server's own: an http.Server,
@@ -154,11 +152,6 @@ func (o *outside) rootContext(ctx context.Context, c net.Conn) (result context.C
 	return o.root.ConnContext(ctx, c)
 }
 
-// newQuiet is logger for what clients may cause at will: panics of handlers.
-func newQuiet(logger *slog.Logger) *slog.Logger {
-	return slog.New(&quietHandler{Handler: logger.Handler()})
-}
-
 // around is the outside of the http.Server that r came by: Options.Fallback, if
 // that is none of net/http's; nil when the server has ended.
 func (s *Server) around(r *http.Request) *outside {
@@ -214,21 +207,4 @@ func (s *Server) tunnels() (n int) {
 		n += int(sh.tunnels.Load())
 	}
 	return n
-}
-
-// quietHandler lets one record a second through.
-type quietHandler struct {
-	slog.Handler
-	next   atomic.Int64 // Unix time in nanoseconds
-	unsaid atomic.Int64
-}
-
-func (q *quietHandler) Handle(ctx context.Context, r slog.Record) error {
-	next, now := q.next.Load(), time.Now().UnixNano()
-	if now < next || !q.next.CompareAndSwap(next, now+int64(time.Second)) {
-		q.unsaid.Add(1)
-		return nil
-	}
-	r.AddAttrs(slog.Int64("not logged before", q.unsaid.Swap(0)))
-	return q.Handler.Handle(ctx, r)
 }

@@ -165,7 +165,7 @@ func (a *preambleAlarm) Alarm() {
 		return
 	}
 	h.server.met(LimitHeaderTimeout, h.conn.Loop())
-	(*preamble)(a).leave()
+	h.leave()
 }
 
 // leave ends the connection without a reproach.

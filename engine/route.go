@@ -117,18 +117,8 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 		x.headers = append(x.headers, h.passed.headers...)
 		x.keepAlive = x.keepAlive && !h.passed.last
 	}
-	cors := s.options.CORS
 	allowed := h.allowsPage(r)
-	switch {
-	case cors == nil:
-	case string(r.Method) != "OPTIONS":
-		x.headers = cors.appendHeaders(x.headers, r, allowed)
-	case cors.PreflightContinue:
-		x.headers = cors.appendPreflight(x.headers, r, allowed)
-	default:
-		// It is answered whoever asks: without Allow-Origin a browser goes no
-		// further.
-		h.preflight(cors, r, allowed)
+	if h.preflight(r, allowed) {
 		return n
 	}
 	if x.method == methodGET && !x.query.hasSID && !h.mayShake(r, upgrade) {
@@ -254,12 +244,25 @@ func (h *httpConn) unserve(r *httpparse.Request) {
 	}
 }
 
-// preflight answers an OPTIONS request (Fetch standard, CORS protocol).
-func (h *httpConn) preflight(cors *CORS, r *httpparse.Request, allowed bool) {
-	x := &h.x
-	x.keepAlive = x.keepAlive && !r.HasBody()
+// preflight sets the header fields that CORS wants in the answer, and reports
+// whether r was an OPTIONS request, which is answered (Fetch standard, CORS
+// protocol): whoever asks, since without Allow-Origin a browser goes no further.
+func (h *httpConn) preflight(r *httpparse.Request, allowed bool) (answered bool) {
+	x, cors := &h.x, h.server.options.CORS
+	switch {
+	case cors == nil:
+		return false
+	case string(r.Method) != "OPTIONS":
+		x.headers = cors.appendHeaders(x.headers, r, allowed)
+		return false
+	}
 	x.headers = cors.appendPreflight(x.headers, r, allowed)
+	if cors.PreflightContinue {
+		return false
+	}
+	x.keepAlive = x.keepAlive && !r.HasBody()
 	x.answer(h.conn.Loop(), cors.preflightStatus(), "", "")
+	return true
 }
 
 // verify makes the checks that need no session, in the order of the protocol's

@@ -62,7 +62,7 @@ func (s *Session) queueFrame(m Message) error {
 		return err
 	}
 	s.outbox.pushFrame(m, s.revision, frame)
-	s.endQueue()
+	s.schedule()
 	return nil
 }
 
@@ -72,12 +72,12 @@ func (s *Session) queue(o outgoing) error {
 		return err
 	}
 	s.outbox.push(o)
-	s.endQueue()
+	s.schedule()
 	return nil
 }
 
 // beginQueue counts size bytes more for the outbox, which the caller adds
-// before it calls endQueue, or returns an error. s.mu is held in between.
+// before it calls schedule, or returns an error. s.mu is held in between.
 func (s *Session) beginQueue(size int) error {
 	s.mu.Lock()
 	if s.sealed.Load() {
@@ -95,17 +95,17 @@ func (s *Session) beginQueue(size int) error {
 		s.mu.Unlock()
 	default:
 		s.overflow(err)
-		s.endQueue()
+		s.schedule()
 	}
 	return err
 }
 
-// endQueue asks for a run, unless one will come.
-func (s *Session) endQueue() {
-	schedule := !s.scheduled
+// schedule asks for a run, unless one will come. s.mu is held, and given back.
+func (s *Session) schedule() {
+	wanted := !s.scheduled
 	s.scheduled = true
 	s.mu.Unlock()
-	if schedule {
+	if wanted {
 		s.post()
 	}
 }
@@ -270,7 +270,8 @@ func (s *Session) deliver(batch []outgoing) {
 }
 
 // takeBatch takes what the transport takes at a time, reports whether more
-// waits, and notes whether the client falls behind. What is sent from then on asks for a run of its own, or one is to come.
+// waits, and notes whether the client falls behind. What is sent from then on
+// asks for a run of its own, or one is to come.
 func (s *Session) takeBatch() (batch []outgoing, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -237,12 +237,7 @@ func (s *Session) end() {
 		return
 	}
 	s.sealed.Store(true)
-	schedule := !s.scheduled
-	s.scheduled = true
-	s.mu.Unlock()
-	if schedule {
-		s.post()
-	}
+	s.schedule()
 }
 
 // CloseNow ends the session at once: what is queued for the client is dropped.
@@ -254,12 +249,7 @@ func (s *Session) CloseNow() {
 	if s.cut == cutNot {
 		s.cut = cutByCall
 	}
-	schedule := !s.scheduled
-	s.scheduled = true
-	s.mu.Unlock()
-	if schedule {
-		s.post()
-	}
+	s.schedule()
 }
 
 // become is the only place that sets s.state.

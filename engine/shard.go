@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"log/slog"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -49,15 +48,15 @@ type shard struct {
 	panicQuiet  int           // panics since then
 }
 
-// logPanic logs a panic of a callback, at most one a second: what a client can
-// cause at will must not fill a disk.
-func (sh *shard) logPanic(logger *slog.Logger, message string, p any) {
-	now := sh.loop.Now()
+// logPanic logs a panic of a callback on the loop l, at most one a second of each
+// loop: what a client can cause at will must not fill a disk.
+func (s *Server) logPanic(l *loop.Loop, message string, p any) {
+	sh, now := s.shard(l), l.Now()
 	if sh.panicLogged != 0 && now-sh.panicLogged < time.Second {
 		sh.panicQuiet++
 		return
 	}
-	logger.Error(message, "panic", p, "stack", string(debug.Stack()), "not logged before", sh.panicQuiet)
+	s.options.Logger.Error(message, "panic", p, "stack", string(debug.Stack()), "not logged before", sh.panicQuiet)
 	sh.panicLogged, sh.panicQuiet = now, 0
 }
 

@@ -23,6 +23,10 @@ func (e *Error) Error() string {
 	return "httpparse: " + strconv.Itoa(e.Status) + " " + e.Reason
 }
 
+// ErrHeaderCount is what Parse answers beyond Limits.HeaderCount. It shares its
+// status with what is beyond HeaderBytes.
+var ErrHeaderCount = &Error{431, "too many header fields"}
+
 var (
 	errBareLF        = &Error{400, "line ends without CR"}
 	errRequestLine   = &Error{400, "malformed request line"}
@@ -48,7 +52,6 @@ var (
 	errLineTooLong  = &Error{414, "request line too long"}
 	errExpectation  = &Error{417, "unknown expectation"}
 	errHeaderBytes  = &Error{431, "header too large"}
-	errHeaderCount  = &Error{431, "too many header fields"}
 	errTrailerBytes = &Error{431, "trailer too large"}
 	errCodingKind   = &Error{501, "unknown transfer coding"}
 	errVersion      = &Error{505, "only HTTP/1.0 and HTTP/1.1"}

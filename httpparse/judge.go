@@ -1,5 +1,7 @@
 package httpparse
 
+import "bytes"
+
 // judge applies the rules that connect fields with each other and with the
 // version, and sets what they say about body and connection. Reading is done.
 func (r *Request) judge() error {
@@ -130,3 +132,12 @@ func checkCoding(list []byte) error {
 	}
 	return errCoding
 }
+
+// nextElement takes one element from a comma-separated list. The element may
+// be empty: RFC 9110, 5.6.1.2 wants those ignored.
+func nextElement(list []byte) (element, rest []byte) {
+	element, rest, _ = bytes.Cut(list, comma)
+	return trimOWS(element), rest
+}
+
+var comma = []byte{','}

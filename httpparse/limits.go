@@ -34,7 +34,3 @@ func (l Limits) filled() Limits {
 	}
 	return l
 }
-
-// ErrHeaderCount is what Parse answers beyond Limits.HeaderCount. It shares its
-// status with what is beyond HeaderBytes.
-var ErrHeaderCount = errHeaderCount

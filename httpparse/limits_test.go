@@ -35,8 +35,8 @@ func TestLimits(t *testing.T) {
 		{"header over limit, second line", line + "Host: a\r\nA: 4567890123456789\r\nB", errHeaderBytes},
 
 		{"count at limit", line + "Host: a\r\nA:\r\nB:\r\n\r\n", nil},
-		{"count over limit", line + "Host: a\r\nA:\r\nB:\r\nC:\r\n\r\n", errHeaderCount},
-		{"count over limit, part", line + "Host: a\r\nA:\r\nB:\r\nC:\r\n", errHeaderCount},
+		{"count over limit", line + "Host: a\r\nA:\r\nB:\r\nC:\r\n\r\n", ErrHeaderCount},
+		{"count over limit, part", line + "Host: a\r\nA:\r\nB:\r\nC:\r\n", ErrHeaderCount},
 		{"count over limit, no LF yet", line + "Host: a\r\nA:\r\nB:\r\nC:", ErrIncomplete},
 	}
 	for _, c := range cases {

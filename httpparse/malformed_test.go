@@ -242,7 +242,7 @@ var malformedHeads = []struct {
 	{"long value", "GET /" + h11 + "A: " + strings.Repeat("a", 16384) + "\r\n\r\n", errHeaderBytes},
 	{"long name", "GET /" + h11 + strings.Repeat("a", 16385), errHeaderBytes},
 	{"many bytes", "GET /" + h11 + strings.Repeat("A: "+strings.Repeat("b", 300)+"\r\n", 60) + "\r\n", errHeaderBytes},
-	{"many fields", "GET /" + h11 + strings.Repeat("A: b\r\n", 100) + "\r\n", errHeaderCount},
+	{"many fields", "GET /" + h11 + strings.Repeat("A: b\r\n", 100) + "\r\n", ErrHeaderCount},
 }
 
 func TestParseMalformed(t *testing.T) {

@@ -141,7 +141,7 @@ func (r *Request) parseFields(p []byte, start int, limits Limits) (n int, err er
 			return 0, errBareLF
 		}
 		if len(r.Headers) >= limits.HeaderCount {
-			return 0, errHeaderCount
+			return 0, ErrHeaderCount
 		}
 		h, err := parseField(line)
 		if err != nil {

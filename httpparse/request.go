@@ -1,7 +1,5 @@
 package httpparse
 
-import "bytes"
-
 // Request is one request head. Its slices borrow the bytes given to Parse: they
 // are valid as long as those are, and change when those do. A Request is meant
 // to be used again and again; it keeps the room of Headers. It is filled only
@@ -59,34 +57,6 @@ func (r *Request) Header(name string) []byte {
 	return nil
 }
 
-// HasToken reports whether the comma-separated lists of all fields of that name
-// hold the token, without regard to the case of ASCII letters. It knows no
-// quoted strings and no parameters. RFC 9110, 5.6.1.
-func (r *Request) HasToken(name, token string) bool {
-	for i := range r.Headers {
-		if !equalFold(r.Headers[i].Name, name) {
-			continue
-		}
-		for list := r.Headers[i].Value; len(list) > 0; {
-			var element []byte
-			element, list = nextElement(list)
-			if equalFold(element, token) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // HasBody reports whether bytes of a body follow the head: Chunked, or a
 // ContentLength over 0. RFC 9112, 6.3.
 func (r *Request) HasBody() bool { return r.Chunked || r.ContentLength > 0 }
-
-// nextElement takes one element from a comma-separated list. The element may
-// be empty: RFC 9110, 5.6.1.2 wants those ignored.
-func nextElement(list []byte) (element, rest []byte) {
-	element, rest, _ = bytes.Cut(list, comma)
-	return trimOWS(element), rest
-}
-
-var comma = []byte{','}

@@ -26,32 +26,6 @@ func TestHeader(t *testing.T) {
 	require.Nil(t, r.Header(""))
 }
 
-func TestHasToken(t *testing.T) {
-	cases := []struct {
-		name, in, token string
-		want            bool
-	}{
-		{"alone", "A: gzip\r\n", "gzip", true},
-		{"case", "a: GZip\r\n", "gzIP", true},
-		{"second", "A: br, gzip\r\n", "gzip", true},
-		{"no space", "A: br,gzip,x\r\n", "gzip", true},
-		{"tabs", "A: br\t,\tgzip\t,x\r\n", "gzip", true},
-		{"empty elements", "A: ,, ,gzip,,\r\n", "gzip", true},
-		{"second field", "A: br\r\nB: x\r\nA: gzip\r\n", "gzip", true},
-		{"other field", "B: gzip\r\n", "gzip", false},
-		{"prefix", "A: gzipped\r\n", "gzip", false},
-		{"suffix", "A: xgzip\r\n", "gzip", false},
-		{"parameter is part", "A: gzip;q=1\r\n", "gzip", false},
-		{"two words", "A: gzip br\r\n", "gzip", false},
-		{"empty value", "A:\r\n", "gzip", false},
-		{"not folded beyond ASCII", "A: \xe9\r\n", "\xc9", false},
-	}
-	for _, c := range cases {
-		r := mustParse(t, "GET / HTTP/1.1\r\nHost: a\r\n"+c.in+"\r\n")
-		require.Equal(t, c.want, r.HasToken("A", c.token), "%s: %q", c.name, c.in)
-	}
-}
-
 func TestHasBody(t *testing.T) {
 	const head = "POST / HTTP/1.1\r\nHost: a\r\n"
 	require.False(t, mustParse(t, head+"\r\n").HasBody())

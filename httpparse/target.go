@@ -3,8 +3,9 @@ package httpparse
 import "bytes"
 
 // parseTarget sets Path and Query from Target by the four forms of RFC 9112,
-// 3.2; parseLine and splitLine left only VCHAR in it. Bytes that RFC 3986 wants encoded but that cannot mislead a parser (such as
-// '"' or '|') pass: browsers send them in queries.
+// 3.2; parseLine and splitLine left only VCHAR in it. Bytes that RFC 3986 wants
+// encoded but that cannot mislead a parser (such as '"' or '|') pass: browsers
+// send them in queries.
 func (r *Request) parseTarget() error {
 	t := r.Target
 	// No part of a URI that is sent may hold a '#': RFC 9112, 3.2.

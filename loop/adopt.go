@@ -152,27 +152,3 @@ func socketPair() (ours *net.UnixConn, theirs int, err error) {
 	}
 	return conn.(*net.UnixConn), fds[1], nil
 }
-
-// LocalAddr is the address of this end of the connection, the zero AddrPort
-// where there is none.
-func (c *Conn) LocalAddr() netip.AddrPort {
-	k, ok := c.Loop().kernel.(interface{ localAddr(fd int) netip.AddrPort })
-	if !ok || c.state == connClosed {
-		return netip.AddrPort{}
-	}
-	return k.localAddr(int(c.fd))
-}
-
-func (k *pollKernel) localAddr(fd int) netip.AddrPort {
-	address, err := unix.Getsockname(fd)
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	switch a := address.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)) // #nosec G115 -- a port
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port)) // #nosec G115 -- a port
-	}
-	return netip.AddrPort{}
-}

@@ -31,7 +31,7 @@ func (c *Conn) close(wait bool) {
 }
 
 // Abort ends the connection at once. What is unsent is lost.
-func (c *Conn) Abort() { c.fail(ErrAborted) }
+func (c *Conn) Abort() { c.end(ErrAborted) }
 
 // finish shuts writing down once all is sent, and waits for the peer to do
 // the same: closing at once would throw away what the peer has not read yet
@@ -53,10 +53,7 @@ func (c *Conn) finish() {
 	c.armLinger(min(c.Loop().options.Linger, farewell))
 }
 
-// fail ends the connection with err.
-func (c *Conn) fail(err error) { c.end(err) }
-
-// end is the only way into the state closed.
+// end is the only way into the state closed. err is what Closed is told.
 func (c *Conn) end(err error) {
 	if c.state == connClosed {
 		return
@@ -96,7 +93,7 @@ func (a *lingerAlarm) Alarm() {
 	case c.finished:
 		c.end(nil) // the peer has it all and only failed to say goodbye
 	default:
-		c.fail(ErrLinger)
+		c.end(ErrLinger)
 	}
 }
 

@@ -43,6 +43,15 @@ const (
 	connClosed
 )
 
+// family is what kind of address a connection's peer has.
+type family uint8
+
+const (
+	familyNone family = iota // a Unix socket
+	family4
+	family6
+)
+
 // Conn is one byte stream on a loop. Its methods belong to the goroutine of
 // the loop that it is on. After Close, Abort or Closed they do nothing.
 //
@@ -84,15 +93,6 @@ func (c *Conn) SetHandler(h Handler) {
 	c.handler = h
 }
 
-// family is what kind of address a connection's peer has.
-type family uint8
-
-const (
-	familyNone family = iota // a Unix socket
-	family4
-	family6
-)
-
 // RemoteAddr is the peer's address, or what SetRemoteAddr has said; the zero
 // AddrPort where there is none, as with Unix sockets. An IPv6 zone is not kept.
 func (c *Conn) RemoteAddr() netip.AddrPort {
@@ -100,6 +100,16 @@ func (c *Conn) RemoteAddr() netip.AddrPort {
 		return netip.AddrPort{}
 	}
 	return netip.AddrPortFrom(c.remote(), c.port)
+}
+
+// LocalAddr is the address of this end of the connection, the zero AddrPort
+// where there is none.
+func (c *Conn) LocalAddr() netip.AddrPort {
+	k, ok := c.Loop().kernel.(interface{ localAddr(fd int) netip.AddrPort })
+	if !ok || c.state == connClosed {
+		return netip.AddrPort{}
+	}
+	return k.localAddr(int(c.fd))
 }
 
 // remote is the peer's address, for who knows that there is one.
@@ -247,14 +257,8 @@ func (c *Conn) pause(paused bool) {
 	c.rewatch()
 }
 
-// watch asks the kernel for want, and fails the connection if it refuses.
-func (c *Conn) watch(want Interest) {
-	if err := c.tryWatch(want); err != nil {
-		c.fail(err)
-	}
-}
-
-func (c *Conn) tryWatch(want Interest) error {
+// watch asks the kernel for want.
+func (c *Conn) watch(want Interest) error {
 	if c.watched == want {
 		return nil
 	}
@@ -274,7 +278,8 @@ func (c *Conn) tryWatch(want Interest) error {
 	return nil
 }
 
-// rewatch asks for what the connection's state calls for.
+// rewatch asks for what the connection's state calls for, and ends the connection
+// if the kernel refuses.
 func (c *Conn) rewatch() {
 	if c.state == connClosed || c.state == connMoving {
 		return
@@ -286,7 +291,9 @@ func (c *Conn) rewatch() {
 	if c.blocked {
 		want |= Writable
 	}
-	c.watch(want &^ c.resting)
+	if err := c.watch(want &^ c.resting); err != nil {
+		c.end(err)
+	}
 }
 
 // read takes what one system call gives.
@@ -302,7 +309,7 @@ func (l *Loop) read(c *Conn) {
 	case shortage(err):
 		l.rest(c, Readable)
 	case !later(err):
-		c.fail(err)
+		c.end(err)
 	}
 }
 
@@ -330,7 +337,7 @@ func (l *Loop) flush(c *Conn) {
 	if c.out != nil || c.Secure() {
 		taken, err := c.send(l)
 		if err != nil && !later(err) {
-			c.fail(err)
+			c.end(err)
 			return
 		}
 		if c.Unsent() > 0 {

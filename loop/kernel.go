@@ -9,8 +9,9 @@ const (
 	Writable
 )
 
-// Kernel is what a Loop needs of the operating system. There are two: the real
-// one on gnet's poller, and the simulated one of package looptest.
+// Kernel is what a Loop needs of the operating system. There are the real one on
+// gnet's poller, the simulated one of package looptest, and that of bench/sim, which
+// is a million clients at once.
 //
 // Errors are syscall.Errno values. EAGAIN and EINTR of Read and Write mean "not
 // now", and ENOBUFS and ENOMEM "not for a while"; any other error ends the

@@ -5,6 +5,7 @@ package loop
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"syscall"
 	"time"
@@ -96,6 +97,27 @@ func (k *pollKernel) Shutdown(fd int) {
 }
 
 func (k *pollKernel) Close(fd int) { _ = unix.Close(fd) }
+
+// localAddr is the address of this end of fd, a socket; the zero AddrPort where
+// there is none.
+func (k *pollKernel) localAddr(fd int) netip.AddrPort {
+	address, err := unix.Getsockname(fd)
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	return addrPort(address)
+}
+
+// addrPort is the address of TCP, and none of others.
+func addrPort(address unix.Sockaddr) netip.AddrPort {
+	switch a := address.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)) // #nosec G115 -- a port
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port)) // #nosec G115 -- a port
+	}
+	return netip.AddrPort{}
+}
 
 func attach(fd int) *netpoll.PollAttachment { return &netpoll.PollAttachment{FD: fd} }
 

@@ -238,7 +238,15 @@ func (l *Loop) guard(c *Conn) {
 		return
 	}
 	l.panicked(p)
-	c.fail(fmt.Errorf("%w: %v", ErrPanic, p))
+	c.end(fmt.Errorf("%w: %v", ErrPanic, p))
+}
+
+// survive is deferred around every call that is about no connection in
+// particular: a panic costs that call.
+func (l *Loop) survive() {
+	if p := recover(); p != nil {
+		l.panicked(p)
+	}
 }
 
 func (l *Loop) panicked(p any) {
@@ -278,11 +286,7 @@ func (l *Loop) reapable() bool {
 func (l *Loop) tellClosed(e ending) {
 	handler := e.conn.handler
 	e.conn.handler = nil
-	defer func() {
-		if p := recover(); p != nil {
-			l.panicked(p)
-		}
-	}()
+	defer l.survive() // the connection is over
 	handler.Closed(e.err)
 }
 

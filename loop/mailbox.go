@@ -112,11 +112,7 @@ func (l *Loop) busy() bool {
 }
 
 func (l *Loop) runTask(t Task) {
-	defer func() {
-		if p := recover(); p != nil {
-			l.panicked(p)
-		}
-	}()
+	defer l.survive()
 	t.Run()
 }
 
@@ -144,7 +140,7 @@ func (l *Loop) Close() {
 	rested := false
 	for round := 0; ; round++ {
 		l.enter()
-		l.conns.each(l, func(c *Conn) { c.fail(ErrStopped) })
+		l.conns.each(l, func(c *Conn) { c.end(ErrStopped) })
 		l.leave()
 		l.Mail()
 		for l.ended.len() > 0 || l.closing.len() > 0 { // nobody waits for others any more

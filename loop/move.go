@@ -41,9 +41,9 @@ func (l *Loop) moveOut() {
 			m.release() // it failed in between
 			continue
 		}
-		if err := c.tryWatch(0); err != nil {
+		if err := c.watch(0); err != nil {
 			m.release()
-			c.fail(err)
+			c.end(err)
 			continue
 		}
 		l.conns.clear(int(c.fd), c)
@@ -63,7 +63,7 @@ func (l *Loop) moveOut() {
 			l.count.Add(1)
 			m.to.count.Add(-1)
 			m.release()
-			c.fail(err)
+			c.end(err)
 		}
 	}
 }
@@ -86,7 +86,7 @@ func (m *move) Run() {
 	defer m.release()
 	c.state, c.resting = connOpen, 0
 	if !l.conns.set(int(c.fd), c) {
-		c.fail(ErrTooManyConns)
+		c.end(ErrTooManyConns)
 		return
 	}
 	c.rewatch()

@@ -95,18 +95,7 @@ func accept(fd int) (int, netip.AddrPort, error) {
 		_ = unix.Close(fd)
 		return -1, netip.AddrPort{}, unix.ECONNABORTED
 	}
-	return fd, remote(address), nil
-}
-
-// remote is the address of a TCP peer, and none of others.
-func remote(address unix.Sockaddr) netip.AddrPort {
-	switch a := address.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
-	}
-	return netip.AddrPort{}
+	return fd, addrPort(address), nil
 }
 
 func tuneListener(int) error { return nil }

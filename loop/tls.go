@@ -219,7 +219,7 @@ func (f *tlsConn) Drained() { f.handler.Drained() }
 func (f *tlsConn) EOF() {
 	f.atEnd = true
 	if f.shake != nil {
-		f.conn.fail(errTLSEarlyEnd)
+		f.conn.end(errTLSEarlyEnd)
 		return
 	}
 	f.pump(nil)
@@ -266,7 +266,7 @@ func (f *tlsConn) end(err error) {
 		if f.wire != nil && !c.blocked { // the alert says why
 			_, _ = f.wire.send(c.Loop(), int(c.fd), false)
 		}
-		c.fail(err)
+		c.end(err)
 	default:
 		f.over = true
 		f.ended()

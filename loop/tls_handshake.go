@@ -130,7 +130,7 @@ func (h *handshake) begin() {
 	if !h.tls.enter() {
 		h.tls.met(c.Loop(), TLSHandshakes)
 		h.over()
-		c.fail(ErrTLSTooMany)
+		c.end(ErrTLSTooMany)
 		return
 	}
 	h.begun = true
@@ -272,7 +272,7 @@ func (h *handshake) Alarm() {
 	} else {
 		h.tls.met(l, TLSSilence)
 	}
-	c.fail(ErrTLSTimeout)
+	c.end(ErrTLSTimeout)
 }
 
 // HurryTLS bounds the rest of the handshake of the connection that owns the slot

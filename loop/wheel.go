@@ -201,10 +201,6 @@ func (w *wheel) reuse() {
 }
 
 func (l *Loop) ringOne(owner Alarm) {
-	defer func() {
-		if p := recover(); p != nil {
-			l.panicked(p)
-		}
-	}()
+	defer l.survive()
 	owner.Alarm()
 }

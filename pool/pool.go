@@ -121,6 +121,18 @@ func (p *Pool) Get(n int) *Buf {
 	return b
 }
 
+// New makes an empty Buf that never goes back to a pool: its memory is left to
+// the garbage collector, so that nobody has to know who holds it last. It is
+// for content that is written once and shared by many.
+func New(n int) *Buf {
+	b := &Buf{
+		storage: &bytebufferpool.ByteBuffer{B: make([]byte, Headroom, Headroom+n)},
+		start:   Headroom,
+	}
+	b.holders.Store(1)
+	return b
+}
+
 // Bytes shares the content. It is valid until the Buf grows or is released.
 func (b *Buf) Bytes() []byte { return b.storage.B[b.start:] }
 
@@ -208,16 +220,4 @@ func (b *Buf) Release() {
 		storage.B = storage.B[:cap(storage.B)]
 		class.Put(storage)
 	}
-}
-
-// New makes an empty Buf that never goes back to a pool: its memory is left to
-// the garbage collector, so that nobody has to know who holds it last. It is
-// for content that is written once and shared by many.
-func New(n int) *Buf {
-	b := &Buf{
-		storage: &bytebufferpool.ByteBuffer{B: make([]byte, Headroom, Headroom+n)},
-		start:   Headroom,
-	}
-	b.holders.Store(1)
-	return b
 }

@@ -1,17 +1,17 @@
 package wsframe
 
 import (
-	"bytes"
 	"crypto/sha1" // #nosec G505 -- the constant of RFC 6455, 1.3, asks for it; it guards nothing
 	"encoding/base64"
 )
 
 // Handshake is the client's half of the opening handshake (RFC 6455, 4.2.1):
-// header values, borrowed from the request, nil when the header is absent.
+// header values, borrowed from the request, nil when the header is absent. That
+// Connection lists "upgrade" is what makes a request one: without, it is plain
+// HTTP and not for this package.
 type Handshake struct {
 	Method     []byte // of the request line
 	Upgrade    []byte
-	Connection []byte
 	Key        []byte // Sec-WebSocket-Key
 	Version    []byte // Sec-WebSocket-Version
 	Protocol   []byte // Sec-WebSocket-Protocol
@@ -50,22 +50,7 @@ const acceptGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 // that expensive. Clients offer a handful.
 const maxProtocols = 64
 
-// Requested reports whether Connection lists the token "upgrade", which makes
-// the request a handshake at all (RFC 6455, 4.2.1 item 4). It is apart from
-// Check, because a request without it is no faulty handshake but plain HTTP.
-func (h *Handshake) Requested() bool {
-	for p := h.Connection; len(p) > 0; {
-		item, rest, _ := bytes.Cut(p, comma)
-		if equalFold(bytes.Trim(item, " \t"), "upgrade") {
-			return true
-		}
-		p = rest
-	}
-	return false
-}
-
-// Check applies the rules of RFC 6455, 4.2.1 to all but Connection, in the
-// reference server's order. The error is a *HandshakeError. Version 8, the last
+// Check applies the rules of RFC 6455, 4.2.1, in the reference server's order. The error is a *HandshakeError. Version 8, the last
 // draft, has the same frames as 13. At most 64 subprotocols may be offered.
 func (h *Handshake) Check() error {
 	switch {
@@ -85,10 +70,10 @@ func (h *Handshake) Check() error {
 	return nil
 }
 
-// FirstProtocol shares the first subprotocol in the client's order of
+// firstProtocol shares the first subprotocol in the client's order of
 // preference, the one that AppendResponse selects, nil when none is offered
 // (RFC 6455, 4.2.2 item 5). It is a token, whatever the header contains.
-func (h *Handshake) FirstProtocol() []byte {
+func (h *Handshake) firstProtocol() []byte {
 	if first, _ := cutToken(skipSpace(h.Protocol)); len(first) > 0 {
 		return first
 	}
@@ -114,7 +99,7 @@ func (h *Handshake) AppendResponse(dst []byte) []byte {
 		"Connection: Upgrade\r\n"+
 		"Sec-WebSocket-Accept: "...)
 	dst = AppendAcceptKey(dst, h.Key)
-	if first := h.FirstProtocol(); first != nil {
+	if first := h.firstProtocol(); first != nil {
 		dst = append(dst, "\r\nSec-WebSocket-Protocol: "...)
 		dst = append(dst, first...)
 	}

@@ -13,11 +13,10 @@ import (
 // good is the handshake of RFC 6455, 1.2, without extras.
 func good() Handshake {
 	return Handshake{
-		Method:     []byte("GET"),
-		Upgrade:    []byte("websocket"),
-		Connection: []byte("Upgrade"),
-		Key:        []byte("dGhlIHNhbXBsZSBub25jZQ=="),
-		Version:    []byte("13"),
+		Method:  []byte("GET"),
+		Upgrade: []byte("websocket"),
+		Key:     []byte("dGhlIHNhbXBsZSBub25jZQ=="),
+		Version: []byte("13"),
 	}
 }
 
@@ -127,24 +126,6 @@ func TestHandshakeErrors(t *testing.T) {
 	}
 }
 
-func TestHandshakeRequested(t *testing.T) {
-	for value, want := range map[string]bool{
-		"Upgrade":                true,
-		"upgrade":                true,
-		"keep-alive, Upgrade":    true,
-		"\tUPGRADE , keep-alive": true,
-		",,upgrade":              true,
-		"":                       false,
-		"keep-alive":             false,
-		"upgraded":               false,
-		"up grade":               false,
-		"close, x-upgrade":       false,
-	} {
-		h := Handshake{Connection: []byte(value)}
-		require.Equal(t, want, h.Requested(), value)
-	}
-}
-
 // The example of RFC 6455, 1.3.
 func TestAppendAcceptKey(t *testing.T) {
 	got := AppendAcceptKey([]byte("x"), []byte("dGhlIHNhbXBsZSBub25jZQ=="))
@@ -156,10 +137,10 @@ func TestAppendResponse(t *testing.T) {
 	h := good()
 	const plain = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
-	require.Nil(t, h.FirstProtocol())
+	require.Nil(t, h.firstProtocol())
 	require.Equal(t, plain, string(h.AppendResponse(nil)))
 	h.Protocol = []byte(" chat, superchat")
-	require.Equal(t, "chat", string(h.FirstProtocol()))
+	require.Equal(t, "chat", string(h.firstProtocol()))
 	require.Equal(t, "before"+plain+"Sec-WebSocket-Protocol: chat\r\n", string(h.AppendResponse([]byte("before"))))
 }
 
@@ -169,24 +150,22 @@ func TestHandshakeDoesNotAllocate(t *testing.T) {
 	h.Extensions = []byte("permessage-deflate; client_max_window_bits")
 	dst := make([]byte, 0, 512)
 	noAllocs(t, "AppendAcceptKey", false, func() { AppendAcceptKey(dst, h.Key) })
-	noAllocs(t, "Requested", false, func() { h.Requested() })
 	noAllocs(t, "Check", false, func() { h.Check() })
 	noAllocs(t, "AppendResponse", false, func() { h.AppendResponse(dst) })
 }
 
 func FuzzHandshake(f *testing.F) {
-	f.Add("GET", "websocket", "Upgrade", "dGhlIHNhbXBsZSBub25jZQ==", "13", "chat, superchat", "permessage-deflate; client_max_window_bits")
-	f.Add("GET", "WebSocket", "keep-alive, upgrade", "AAAAAAAAAAAAAAAAAAAAAA==", "8", "a,b,a", `x; y="1\2"; z=3, w`)
-	f.Add("POST", "", "", "", "", ",", ";=")
-	f.Fuzz(func(t *testing.T, method, upgrade, connection, key, version, protocol, extensions string) {
-		h := Handshake{[]byte(method), []byte(upgrade), []byte(connection), []byte(key), []byte(version), []byte(protocol), []byte(extensions)}
+	f.Add("GET", "websocket", "dGhlIHNhbXBsZSBub25jZQ==", "13", "chat, superchat", "permessage-deflate; client_max_window_bits")
+	f.Add("GET", "WebSocket", "AAAAAAAAAAAAAAAAAAAAAA==", "8", "a,b,a", `x; y="1\2"; z=3, w`)
+	f.Add("POST", "", "", "", ",", ";=")
+	f.Fuzz(func(t *testing.T, method, upgrade, key, version, protocol, extensions string) {
+		h := Handshake{[]byte(method), []byte(upgrade), []byte(key), []byte(version), []byte(protocol), []byte(extensions)}
 		if protocol == "" {
 			h.Protocol = nil
 		}
 		if extensions == "" {
 			h.Extensions = nil
 		}
-		h.Requested()
 		err := h.Check()
 		require.Equal(t, err == nil || err == errExtensions || err == errSubproto, slowCheck(h))
 		if err != nil {
@@ -201,7 +180,7 @@ func FuzzHandshake(f *testing.F) {
 				require.NotContains(t, names, name)
 				names = append(names, name)
 			}
-			require.Equal(t, names[0], string(h.FirstProtocol()))
+			require.Equal(t, names[0], string(h.firstProtocol()))
 		}
 		// Whatever the peer sent: one response head, with the lines we wrote.
 		out := string(h.AppendResponse(nil))

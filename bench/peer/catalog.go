@@ -12,26 +12,24 @@ import (
 	"turbine/bench/load"
 )
 
-var both = []App{Echo, Broadcast}
-
 // all lists the peers.
 func all(w workshop) []*Peer {
 	return []*Peer{
-		{Name: "turbine", What: "this server, as the program is built", Dialect: load.EngineIO, Path: "/engine.io/", Apps: both,
+		{Name: "turbine", What: "this server, as the program is built", Dialect: load.EngineIO, Path: "/engine.io/",
 			install: w.turbine, command: w.turbineCommand},
-		{Name: "gnet", What: "raw WebSocket echo on gnet, frames by gobwas/ws", Dialect: load.Raw, Path: "/", Apps: both, Limit: true,
+		{Name: "gnet", What: "raw WebSocket echo on gnet, frames by gobwas/ws", Dialect: load.Raw, Path: "/", Limit: true,
 			install: w.golang("gnet"), command: w.golangCommand("gnet")},
-		{Name: "gws", What: "raw WebSocket echo on lxzan/gws, a goroutine a connection", Dialect: load.Raw, Path: "/", Apps: both, Limit: true,
+		{Name: "gws", What: "raw WebSocket echo on lxzan/gws, a goroutine a connection", Dialect: load.Raw, Path: "/", Limit: true,
 			install: w.golang("gws"), command: w.golangCommand("gws")},
-		{Name: "bun", What: "@socket.io/bun-engine on Bun (uWebSockets inside)", Dialect: load.EngineIO, Path: "/engine.io/", Apps: both,
+		{Name: "bun", What: "@socket.io/bun-engine on Bun (uWebSockets inside)", Dialect: load.EngineIO, Path: "/engine.io/",
 			install: w.npm("bun", "node_modules/.bin/bun", "@socket.io/bun-engine"), command: w.npmCommand("bun", "node_modules/.bin/bun")},
-		{Name: "node", What: "engine.io on Node.js, the reference server", Dialect: load.EngineIO, Path: "/engine.io/", Apps: both,
+		{Name: "node", What: "engine.io on Node.js, the reference server", Dialect: load.EngineIO, Path: "/engine.io/",
 			install: w.npm("node", "node", "engine.io", "ws"), command: w.npmCommand("node", "node")},
-		{Name: "zishang", What: "github.com/zishang520/socket.io on net/http", Dialect: load.EngineIO, Path: "/engine.io/", Apps: both,
+		{Name: "zishang", What: "github.com/zishang520/socket.io on net/http", Dialect: load.EngineIO, Path: "/engine.io/",
 			install: w.golang("zishang"), command: w.golangCommand("zishang")},
-		{Name: "python", What: "python-engineio on aiohttp and uvloop", Dialect: load.EngineIO, Path: "/engine.io/", Apps: both,
+		{Name: "python", What: "python-engineio on aiohttp and uvloop", Dialect: load.EngineIO, Path: "/engine.io/",
 			install: w.python, command: w.pythonCommand},
-		{Name: "engineioxide", What: "engineioxide on hyper and Tokio", Dialect: load.EngineIO, Path: "/engine.io/", Apps: both,
+		{Name: "engineioxide", What: "engineioxide on hyper and Tokio", Dialect: load.EngineIO, Path: "/engine.io/",
 			install: w.cargo, command: w.cargoCommand},
 	}
 }

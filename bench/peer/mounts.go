@@ -38,7 +38,7 @@ func mounts(w workshop) []*Peer {
 		{"nginx", "behind nginx, by a Unix socket", "nginx", w.proxied("nginx"), false},
 		{"haproxy", "behind haproxy, by a Unix socket", "haproxy", w.proxied("haproxy"), false},
 	} {
-		p := &Peer{Name: m.name, What: m.what, Dialect: load.EngineIO, Path: "/engine.io/", Apps: []App{Echo}, Mount: true,
+		p := &Peer{Name: m.name, What: m.what, Dialect: load.EngineIO, Path: "/engine.io/", Mount: true,
 			install: w.mount(m.proxy), command: m.command}
 		if m.tls {
 			p.TLS = w.trust

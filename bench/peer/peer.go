@@ -40,7 +40,6 @@ type Peer struct {
 	What    string // a line: product and what it stands on
 	Dialect load.Dialect
 	Path    string
-	Apps    []App
 	Limit   bool // a raw WebSocket server: what the machine allows, not a rival
 	Mount   bool // this server, in some way to have it; what it costs, not a rival
 	// TLS returns the configuration of a client, once the peer is installed; nil

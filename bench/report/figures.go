@@ -55,9 +55,8 @@ func (c *Cell) marks() (marks string) {
 	return marks
 }
 
-// judge is a goal with what was reached.
+// judgement is what was reached of a goal.
 type judgement struct {
-	goal    Goal
 	value   float64 // of ours, or its ratio to the peer's
 	known   bool
 	reached bool
@@ -66,18 +65,18 @@ type judgement struct {
 func (r *Report) judge(g Goal) judgement {
 	ours := r.Cell(g.Scenario, Ours)
 	if ours == nil {
-		return judgement{goal: g}
+		return judgement{}
 	}
 	value := ours.Median(g.Figure)
 	if g.Peer == "" {
-		return judgement{g, value, true, value <= g.Most}
+		return judgement{value, true, value <= g.Most}
 	}
 	theirs := r.Cell(g.Scenario, g.Peer)
 	if theirs == nil || theirs.Median(g.Figure) == 0 {
-		return judgement{goal: g}
+		return judgement{}
 	}
 	value /= theirs.Median(g.Figure)
-	return judgement{g, value, true, value >= g.Least}
+	return judgement{value, true, value >= g.Least}
 }
 
 // number is x with three significant digits and thousands apart.
@@ -85,8 +84,6 @@ func number(x float64) string {
 	switch a := math.Abs(x); {
 	case a == 0:
 		return "0"
-	case a < 1:
-		return strconv.FormatFloat(x, 'f', 2, 64)
 	case a < 10:
 		return strconv.FormatFloat(x, 'f', 2, 64)
 	case a < 100:

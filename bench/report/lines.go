@@ -45,37 +45,42 @@ func widen(a *plot.Axis) {
 
 // scaleChart is memory and CPU against the number of real sessions.
 func (r *Report) scaleChart() ([]byte, error) {
-	return r.twoLines(func(value func(*Cell) float64) (all []series) {
-		for _, p := range r.Peers {
-			s := series{name: p.Name}
-			for _, id := range []string{"scale-1k", "scale-5k", "scale-18k"} {
-				if c := r.Cell(id, p.Name); c != nil && value(c) > 0 {
-					s.points = append(s.points, plotter.XY{X: float64(c.Samples[0].Sessions), Y: value(c)})
-				}
-			}
-			if len(s.points) > 1 {
-				all = append(all, s)
-			}
-		}
-		return all
-	})
-}
-
-func (r *Report) twoLines(collect func(func(*Cell) float64) []series) ([]byte, error) {
-	memory := collect(func(c *Cell) float64 { return float64(c.Samples[0].RSS) / (1 << 20) })
-	cpu := collect(func(c *Cell) float64 { return c.Median(SessionCPU) })
+	memory := r.scales(func(c *Cell) float64 { return float64(c.Samples[0].RSS) / (1 << 20) })
+	cpu := r.scales(func(c *Cell) float64 { return c.Median(SessionCPU) })
 	if len(memory) == 0 || len(cpu) == 0 {
 		return nil, nil
 	}
-	left, err := lines("memory of the sessions", "MiB resident", memory)
+	return pair("memory of the sessions", "MiB resident", memory, "server CPU, heartbeats every 5 s", "cores", cpu)
+}
+
+// scales is a series for each peer that was measured with several numbers of
+// sessions.
+func (r *Report) scales(value func(*Cell) float64) (all []series) {
+	for _, p := range r.Peers {
+		s := series{name: p.Name}
+		for _, id := range []string{"scale-1k", "scale-5k", "scale-18k"} {
+			if c := r.Cell(id, p.Name); c != nil && value(c) > 0 {
+				s.points = append(s.points, plotter.XY{X: float64(c.Samples[0].Sessions), Y: value(c)})
+			}
+		}
+		if len(s.points) > 1 {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// pair draws two charts of lines side by side.
+func pair(leftTitle, leftUnit string, left []series, rightTitle, rightUnit string, right []series) ([]byte, error) {
+	a, err := lines(leftTitle, leftUnit, left)
 	if err != nil {
 		return nil, err
 	}
-	right, err := lines("server CPU, heartbeats every 5 s", "cores", cpu)
+	b, err := lines(rightTitle, rightUnit, right)
 	if err != nil {
 		return nil, err
 	}
-	return tiles([]*plot.Plot{left, right}, 2, vg.Points(400), vg.Points(260))
+	return tiles([]*plot.Plot{a, b}, 2, vg.Points(400), vg.Points(260))
 }
 
 // simulatedChart is the same of simulated sessions.
@@ -89,13 +94,5 @@ func (r *Report) simulatedChart() ([]byte, error) {
 	if len(memory.points) < 2 {
 		return nil, nil
 	}
-	left, err := lines("heap of simulated sessions", "MiB", []series{memory})
-	if err != nil {
-		return nil, err
-	}
-	right, err := lines("CPU of the process, clients included", "cores", []series{cpu})
-	if err != nil {
-		return nil, err
-	}
-	return tiles([]*plot.Plot{left, right}, 2, vg.Points(400), vg.Points(260))
+	return pair("heap of simulated sessions", "MiB", []series{memory}, "CPU of the process, clients included", "cores", []series{cpu})
 }

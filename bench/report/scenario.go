@@ -69,36 +69,35 @@ func (f Figure) Unit() string {
 type Scenario struct {
 	ID     string
 	Title  string
-	What   string // an operation
 	Figure Figure // the main one
 }
 
 // Scenarios are all there are, in the order of the report.
 var Scenarios = []Scenario{
-	{"echo-128", "WebSocket echo, 128 B, one in flight", "a message there and back", PerCPU},
-	{"echo-16k", "WebSocket echo, 16 KiB, one in flight", "a message there and back", PerCPU},
-	{"echo-128x16", "WebSocket echo, 128 B, 16 in flight", "a message there and back", PerCPU},
-	{"broadcast-1k", "Broadcast to 1,000 sessions", "a delivery", PerCPU},
-	{"broadcast-10k", "Broadcast to 10,000 sessions", "a delivery", PerCPU},
-	{"poll-handshake", "Polling handshakes, kept-alive connections", "a session opened", PerCPU},
-	{"poll-handshake-new", "Polling handshakes, a new connection each", "a session opened", PerCPU},
-	{"ws-handshake", "WebSocket handshakes", "a session opened and closed", PerCPU},
-	{"upgrade", "Upgrades from polling to WebSocket", "a session opened, upgraded and closed", PerCPU},
-	{"poll-cycle", "Polling, POST and GET", "a message there and back", PerCPU},
-	{"rate-20k", "20,000 messages of 128 B a second, open loop", "a message there and back", Median},
-	{"idle-ws", "Idle WebSocket sessions, opened directly", "a session", Bytes},
-	{"idle-upgraded", "Idle WebSocket sessions, upgraded from polling", "a session", Bytes},
-	{"heartbeat", "Heartbeats of 5,000 sessions", "a ping and its pong", CPUTime},
-	{"connect", "10,000 sessions connect at once", "a session opened", Wall},
-	{"storm", "10,000 sessions are cut and come back at once", "a session that is back", Wall},
-	{"slow-none", "Echo, 128 B, with no slow readers beside", "a message there and back", PerCPU},
-	{"slow-readers", "Echo, 128 B, beside 50 sessions that never read", "a message there and back", PerCPU},
-	{"mount-echo", "WebSocket echo, 128 B, one in flight", "a message there and back", PerCPU},
-	{"mount-poll", "Polling, POST and GET", "a message there and back", PerCPU},
-	{"mount-idle", "Idle WebSocket sessions", "a session", Bytes},
-	{"scale-1k", "1,000 idle sessions, heartbeats every 5 s", "a ping and its pong", Bytes},
-	{"scale-5k", "5,000 idle sessions, heartbeats every 5 s", "a ping and its pong", Bytes},
-	{"scale-18k", "18,000 idle sessions, heartbeats every 5 s", "a ping and its pong", Bytes},
+	{"echo-128", "WebSocket echo, 128 B, one in flight", PerCPU},
+	{"echo-16k", "WebSocket echo, 16 KiB, one in flight", PerCPU},
+	{"echo-128x16", "WebSocket echo, 128 B, 16 in flight", PerCPU},
+	{"broadcast-1k", "Broadcast to 1,000 sessions", PerCPU},
+	{"broadcast-10k", "Broadcast to 10,000 sessions", PerCPU},
+	{"poll-handshake", "Polling handshakes, kept-alive connections", PerCPU},
+	{"poll-handshake-new", "Polling handshakes, a new connection each", PerCPU},
+	{"ws-handshake", "WebSocket handshakes", PerCPU},
+	{"upgrade", "Upgrades from polling to WebSocket", PerCPU},
+	{"poll-cycle", "Polling, POST and GET", PerCPU},
+	{"rate-20k", "20,000 messages of 128 B a second, open loop", Median},
+	{"idle-ws", "Idle WebSocket sessions, opened directly", Bytes},
+	{"idle-upgraded", "Idle WebSocket sessions, upgraded from polling", Bytes},
+	{"heartbeat", "Heartbeats of 5,000 sessions", CPUTime},
+	{"connect", "10,000 sessions connect at once", Wall},
+	{"storm", "10,000 sessions are cut and come back at once", Wall},
+	{"slow-none", "Echo, 128 B, with no slow readers beside", PerCPU},
+	{"slow-readers", "Echo, 128 B, beside 50 sessions that never read", PerCPU},
+	{"mount-echo", "WebSocket echo, 128 B, one in flight", PerCPU},
+	{"mount-poll", "Polling, POST and GET", PerCPU},
+	{"mount-idle", "Idle WebSocket sessions", Bytes},
+	{"scale-1k", "1,000 idle sessions, heartbeats every 5 s", Bytes},
+	{"scale-5k", "5,000 idle sessions, heartbeats every 5 s", Bytes},
+	{"scale-18k", "18,000 idle sessions, heartbeats every 5 s", Bytes},
 }
 
 // ScenarioOf finds a scenario by its ID.

@@ -208,12 +208,12 @@ func (w *world) hold(ctx context.Context, result *report.Sim) error {
 	}
 	result.LatestPing = time.Duration(late.Max()) * time.Microsecond
 	result.P99Ping = time.Duration(late.ValueAtQuantile(99)) * time.Microsecond
-	w.priceBeats(result, beats)
+	w.priceBeats(result)
 	return nil
 }
 
 // priceBeats divides the CPU time by the heartbeats, where nothing else is done.
-func (w *world) priceBeats(result *report.Sim, _ int64) {
+func (w *world) priceBeats(result *report.Sim) {
 	if w.options.Messages < 0 && w.options.Garbage < 0 && result.Heartbeats > 0 {
 		result.HeartbeatCPU = time.Duration(result.CPU * float64(result.Elapsed) / float64(result.Heartbeats))
 	}

@@ -48,7 +48,7 @@ func TestNoAllocs(t *testing.T) {
 		"PayloadSize":       func() { _ = Revision3.PayloadSize(ps, true) },
 		"PayloadCost":       func() { _ = Revision3.PayloadCost(ps[0], true) },
 		"AppendOpen":        func() { _ = AppendOpen(dst, open) },
-		"UTF16Len":          func() { _ = UTF16Len(textFrame) },
+		"utf16Len":          func() { _ = utf16Len(textFrame) },
 		"IsProbe":           func() { _ = ps[0].IsProbe() },
 	} {
 		require.Zero(t, testing.AllocsPerRun(100, f), name)

@@ -122,7 +122,7 @@ func BenchmarkUTF16Len(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(len(p)))
 			for b.Loop() {
-				_ = UTF16Len(p)
+				_ = utf16Len(p)
 			}
 		})
 	}

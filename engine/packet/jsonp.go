@@ -1,6 +1,9 @@
 package packet
 
-import "bytes"
+import (
+	"bytes"
+	"unicode/utf8"
+)
 
 // JSONP is polling by script elements, for browsers that know no other way
 // across origins. A response is a call of a function of the page; a request is
@@ -31,58 +34,41 @@ func JSONPIndex(dst, value []byte) []byte {
 
 // appendJSString appends p in quotes.
 func appendJSString(dst, p []byte) []byte {
-	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
 	done := 0 // p[:done] is appended
 	for i := 0; i < len(p); {
-		c := p[i]
-		if c >= ' ' && c != '"' && c != '\\' && c < 0x80 {
+		if c := p[i]; c < utf8.RuneSelf && jsonEscapes[c] == "" {
 			i++
 			continue
 		}
-		size, escape := 1, ""
-		switch {
-		case c == '"':
-			escape = `\"`
-		case c == '\\':
-			escape = `\\`
-		case c == '\b':
-			escape = `\b`
-		case c == '\f':
-			escape = `\f`
-		case c == '\n':
-			escape = `\n`
-		case c == '\r':
-			escape = `\r`
-		case c == '\t':
-			escape = `\t`
-		case c < ' ':
-			escape = `\u00`
-		default:
-			var valid bool
-			size, _, valid = codePoint(p[i:])
-			switch {
-			case !valid:
-				escape = "\uFFFD"
-			case string(p[i:i+size]) == "\u2028":
-				escape = `\u2028`
-			case string(p[i:i+size]) == "\u2029":
-				escape = `\u2029`
-			default:
-				i += size
-				continue
-			}
-		}
-		dst = append(dst, p[done:i]...)
-		dst = append(dst, escape...)
-		if escape == `\u00` {
-			dst = append(dst, hex[c>>4], hex[c&15])
+		size, escape := escaped(p[i:])
+		if escape != "" {
+			dst = append(dst, p[done:i]...)
+			dst = append(dst, escape...)
+			done = i + size
 		}
 		i += size
-		done = i
 	}
 	dst = append(dst, p[done:]...)
 	return append(dst, '"')
+}
+
+// escaped is the size of the first character of p, which is not empty, and what
+// is written in its place, "" for itself.
+func escaped(p []byte) (size int, escape string) {
+	if p[0] < utf8.RuneSelf {
+		return 1, jsonEscapes[p[0]]
+	}
+	size, _, valid := codePoint(p)
+	switch {
+	case !valid:
+		return size, "\uFFFD"
+	case string(p[:size]) == "\u2028":
+		return size, `\u2028`
+	case string(p[:size]) == "\u2029":
+		return size, `\u2029`
+	}
+	return size, ""
 }
 
 // JSONPBody takes the payload out of the body of a JSONP post, a form in

@@ -74,29 +74,24 @@ func ParseOpen(data []byte) (OpenData, error) {
 	}, nil
 }
 
-// appendJSONString appends s as a JSON string with the escapes of JavaScript's
-// JSON.stringify: no more than JSON demands, and in the short form.
+// jsonEscapes are how JSON.stringify of JavaScript writes the characters of ASCII
+// that do not stand for themselves: no more than JSON demands, in the short form.
+var jsonEscapes = func() (escapes [utf8.RuneSelf]string) {
+	for c := range ' ' {
+		escapes[c] = fmt.Sprintf(`\u%04x`, c)
+	}
+	escapes['"'], escapes['\\'] = `\"`, `\\`
+	escapes['\b'], escapes['\f'], escapes['\n'], escapes['\r'], escapes['\t'] = `\b`, `\f`, `\n`, `\r`, `\t`
+	return escapes
+}()
+
+// appendJSONString appends s as a JSON string, as JSON.stringify writes it.
 func appendJSONString(dst []byte, s string) []byte {
-	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
 	for _, r := range s { // invalid bytes come as U+FFFD
-		switch {
-		case r == '"', r == '\\':
-			dst = append(dst, '\\', byte(r))
-		case r == '\b':
-			dst = append(dst, `\b`...)
-		case r == '\t':
-			dst = append(dst, `\t`...)
-		case r == '\n':
-			dst = append(dst, `\n`...)
-		case r == '\f':
-			dst = append(dst, `\f`...)
-		case r == '\r':
-			dst = append(dst, `\r`...)
-		case r < ' ':
-			dst = append(dst, `\u00`...)
-			dst = append(dst, hex[r>>4], hex[r&0xf])
-		default:
+		if r < utf8.RuneSelf && jsonEscapes[r] != "" {
+			dst = append(dst, jsonEscapes[r]...)
+		} else {
 			dst = utf8.AppendRune(dst, r)
 		}
 	}

@@ -154,7 +154,7 @@ func (r Revision) textUnits(p Packet) int {
 	if p.Binary {
 		return r.textLen(p)
 	}
-	return 1 + UTF16Len(p.Data)
+	return 1 + utf16Len(p.Data)
 }
 
 func decimalLen(n int) int {

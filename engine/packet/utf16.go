@@ -6,12 +6,12 @@ import (
 	"unicode/utf8"
 )
 
-// UTF16Len is the number of UTF-16 code units of the UTF-8 text p: two for a
+// utf16Len is the number of UTF-16 code units of the UTF-8 text p: two for a
 // code point above U+FFFF, one for any other. Revision 3 measures the packets
 // of a text payload in them. Invalid bytes count as the U+FFFD that a browser
 // or Node.js decodes them to: one for each maximal part of a truncated
 // sequence, one for each other byte.
-func UTF16Len(p []byte) int {
+func utf16Len(p []byte) int {
 	units := 0
 	for len(p) > 0 {
 		n := asciiPrefix(p)
@@ -49,7 +49,7 @@ func cutUTF16(p []byte, n int) (size int, ok bool) {
 }
 
 // appendReplaced appends p with every invalid part replaced by U+FFFD, as
-// UTF16Len counts them.
+// utf16Len counts them.
 func appendReplaced(dst, p []byte) []byte {
 	for len(p) > 0 {
 		size, _, valid := codePoint(p)

@@ -44,12 +44,12 @@ func TestUTF16Len(t *testing.T) {
 		{"\xe2\xe2\x82\xac", 2, "\ufffd€"},
 		{"abcdefgh\xff12345678", 17, "abcdefgh\ufffd12345678"},
 	} {
-		require.Equal(t, c.want, UTF16Len([]byte(c.in)), "%q", c.in)
+		require.Equal(t, c.want, utf16Len([]byte(c.in)), "%q", c.in)
 		if c.replaced == "" {
 			c.replaced = c.in
 		}
 		require.Equal(t, c.replaced, string(appendReplaced(nil, []byte(c.in))), "%q", c.in)
-		require.Equal(t, c.want, UTF16Len([]byte(c.replaced)), "%q", c.in)
+		require.Equal(t, c.want, utf16Len([]byte(c.replaced)), "%q", c.in)
 	}
 }
 
@@ -98,7 +98,7 @@ func TestUTF16AgainstLibrary(t *testing.T) {
 		replaced := appendReplaced(nil, p)
 		require.True(t, utf8.Valid(replaced), "%x", p)
 		units := len(utf16.Encode([]rune(string(replaced))))
-		require.Equal(t, units, UTF16Len(p), "%x", p)
+		require.Equal(t, units, utf16Len(p), "%x", p)
 		size, ok := cutUTF16(p, units)
 		require.True(t, ok, "%x", p)
 		require.Equal(t, len(p), size, "%x", p)

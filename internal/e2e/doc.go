@@ -1,9 +1,10 @@
 // Package e2e tests the turbine binary from outside: it builds it, starts it
 // on a free port and talks to it over real sockets. It imports nothing of the
-// project but a table of requests and what makes certificates, so that it sees only what a peer sees.
+// project but a table of requests and what makes certificates, so that it sees
+// only what a peer sees.
 //
 //   - clients_test.go runs the official Engine.IO clients of three generations,
-//     installed in clients/ by a lock file (`make e2e-setup`).
+//     installed in clients/ by a lock file (`make setup`).
 //   - unclean_test.go, frames_test.go, upgrade_test.go and cut_test.go send by
 //     hand what no proper client sends, and check what the protocol text says
 //     the sender gets; each ends with a session that is served as before.
@@ -21,6 +22,8 @@
 //     descriptors, memory, its logs, its time, and its life.
 //   - autobahn_test.go has the Autobahn|Testsuite fuzz the WebSocket echo of
 //     target, the code of the WebSocket transport; see autobahn/.
+//   - mountings_test.go runs the clients again with TLS, inside net/http, and with an
+//     Executor.
 //   - mounts_test.go runs the tests of mounts/, a module of its own, where the
 //     server is a route of gin, chi and echo.
 //   - binary_test.go checks the command line, the environment and the signals.

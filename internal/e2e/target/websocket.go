@@ -23,7 +23,7 @@ func wantsWebSocket(r *httpparse.Request) bool {
 // echo if it is a good one. It borrows r and rest, what came behind it.
 func acceptWebSocket(t *target, c *loop.Conn, r *httpparse.Request, rest []byte) {
 	handshake := wsframe.Handshake{
-		Method: r.Method, Upgrade: r.Header("Upgrade"), Connection: r.Header("Connection"),
+		Method: r.Method, Upgrade: r.Header("Upgrade"),
 		Key: r.Header("Sec-WebSocket-Key"), Version: r.Header("Sec-WebSocket-Version"),
 		Protocol: r.Header("Sec-WebSocket-Protocol"), Extensions: r.Header("Sec-WebSocket-Extensions"),
 	}
