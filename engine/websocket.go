@@ -111,6 +111,7 @@ func putPacketFrame(b *pool.Buf, r Revision, kind packet.Type, binary bool) {
 //
 //	| state  | event                                | next   | does
 //	| open   | data message / ping / pong           | open   | decode and deliver / pong / -
+//	| open   | more of a compressed one than a turn has time for | open | the rest waits unread
 //	| open   | close frame, close packet            | closed | echo, Conn.Close; session: transport close
 //	| open   | protocol fault, too big, bad UTF-8   | closed | close frame 1002, 1009, 1007; session: transport error
 //	| open   | over Options.BodyBudget              | closed | close frame 1013; session: transport error
@@ -196,8 +197,16 @@ var emptyFrames = func() (frames [packet.Noop + 1][]byte) {
 // Data borrows p.
 func (t *websocket) Data(p []byte) {
 	s := t.session
+	if s.unread() {
+		s.extra.unread.bytes.Append(p)
+		return
+	}
 	s.beginMessages()
-	for s.state != sessionClosed {
+	for taken := 0; s.state != sessionClosed; {
+		if len(p) > 0 && t.deflate.Accepted && (taken >= inflateTurn || s.has(publicPaused)) {
+			t.putOff(p)
+			break
+		}
 		m, rest, err := t.receive(p, s.server, s.takeover())
 		if errors.Is(err, wsframe.ErrIncomplete) {
 			break
@@ -206,6 +215,7 @@ func (t *websocket) Data(p []byte) {
 			t.fault(err)
 			break
 		}
+		taken += len(m.Payload)
 		t.message(m)
 		p = rest
 	}
@@ -265,6 +275,7 @@ func (t *websocket) forget() {
 	t.conn = nil
 	t.session.mu.Unlock()
 	t.release(t.session.server.shard(t.session.loop))
+	t.session.dropUnread()
 	if takeover := t.session.takeover(); takeover != nil {
 		takeover.Release()
 		t.session.extra.takeover = nil
@@ -287,6 +298,10 @@ func (t *websocket) Drained() {
 
 // EOF without a close frame before it is a connection lost.
 func (t *websocket) EOF() {
+	if t.session.unread() {
+		t.session.extra.unread.over = true
+		return
+	}
 	t.conn.SetHandler(deaf{})
 	t.conn.Close()
 	t.lost()
