@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"turbine/internal/certs"
 	"turbine/loop"
@@ -26,7 +27,9 @@ func TestTLSLongHandshakeMessage(t *testing.T) {
 	for kernel, start := range kernels {
 		t.Run(kernel, func(t *testing.T) {
 			var log logged
-			b := startTLS(t, start, func(_ *tlsBench, o *loop.TLSOptions) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+			b := startTLS(t, start, func(_ *tlsBench, o *loop.TLSOptions) {
+				o.Timeout, o.Logger = time.Hour, slog.New(slog.NewTextHandler(&log, nil))
+			})
 			inner := b.Dial()
 			record := "\x16\x03\x01\x40\x00" + strings.Repeat("x", 16<<10)
 			rest := "\x16\x03\x01\x00\x04\x01\x00\xea\x60" + strings.Repeat(record, 3) // of 60,000 bytes
@@ -48,6 +51,7 @@ func TestTLSLongCertificate(t *testing.T) {
 	for kernel, start := range kernels {
 		t.Run(kernel, func(t *testing.T) {
 			b := startTLS(t, start, func(b *tlsBench, o *loop.TLSOptions) {
+				o.Timeout = time.Hour
 				o.Config.ClientAuth, o.Config.ClientCAs = tls.RequireAndVerifyClientCert, b.authority.Pool()
 			})
 			long := b.authority.Issue(t, "long", func(c *x509.Certificate) {
