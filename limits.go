@@ -22,7 +22,7 @@ type limitFlags struct {
 	HeaderTimeout       time.Duration `default:"10s" help:"How long the head of a request may take, from its first byte on."`
 	BodyTimeout         time.Duration `default:"30s" help:"How long the body of a request may take."`
 	IdleTimeout         time.Duration `default:"60s" help:"How long a connection may wait for its next request, or its first."`
-	BodyBudget          int64         `default:"0" help:"Bytes of request bodies that are not complete, of all connections; 0 means 256 MiB, or a sixteenth of GOMEMLIMIT if that is less."`
+	BodyBudget          int64         `default:"0" help:"Bytes of request bodies and WebSocket messages that are not complete, of all connections; 0 means 256 MiB, or a sixteenth of GOMEMLIMIT if that is less."`
 	MaxPayloadPackets   int           `default:"16384" help:"Packets in one request body."`
 	MaxPipelined        int           `default:"65536" help:"Bytes that a client may send ahead while it waits for a response."`
 	MaxFragments        int           `default:"16384" help:"Fragments of a WebSocket message."`

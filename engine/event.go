@@ -153,7 +153,7 @@ func (t *resumeReading) Run() {
 	switch t := s.transport.(type) {
 	case *websocket:
 		if t.conn != nil {
-			t.conn.Resume()
+			t.readOn()
 		}
 	case *polling:
 		t.letGo()

@@ -25,3 +25,11 @@ func Ended(s *Server) bool {
 	defer s.outsideMu.Unlock()
 	return s.outsideOver
 }
+
+// Outside is what requests outside the engine hold at present: goroutines, places
+// to wait at, connections that were hijacked, and bytes of bodies.
+func Outside(s *Server) [4]int {
+	s.workers.mu.Lock()
+	defer s.workers.mu.Unlock()
+	return [4]int{s.workers.running, s.workers.waiting.Len(), s.tunnels(), int(s.outsideBodies.Load())}
+}

@@ -60,8 +60,15 @@ func run(t *testing.T, o engine.Options, e engine.Events) *running {
 		stats := server.Stats()
 		require.Zero(t, stats.Sessions)
 		require.Zero(t, stats.Conns)
+		holdsNothing(t, server)
 	})
 	return s
+}
+
+// holdsNothing waits until no request outside the engine holds anything.
+func holdsNothing(t *testing.T, s *engine.Server) {
+	t.Helper()
+	eventually(t, "all was given back", func() error { return same([4]int{}, engine.Outside(s)) })
 }
 
 // watched is the test whose goroutines are counted.

@@ -63,6 +63,7 @@ func mount(t *testing.T, o engine.Options, e engine.Events, wrap func(*engine.Se
 		require.Zero(t, server.Stats().Conns)
 		h.Client().CloseIdleConnections()
 		h.Close()
+		holdsNothing(t, server)
 	})
 	return m
 }

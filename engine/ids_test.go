@@ -238,3 +238,39 @@ func TestOwnIDSecondCandidate(t *testing.T) {
 		b.finish()
 	})
 }
+
+// Who knows where a session lives, and all of its id but one bit, is nobody to
+// it.
+func TestGuessedIDs(t *testing.T) {
+	for _, loops := range []int{1, 2, 3} {
+		b := newSpec(t, loops, Options{}, nil)
+		b.play(hsPolling, hsPolling, hsWebSocket)
+		b.events()
+		victim := b.session("A").home()
+		for bit := range secretSize * 8 {
+			near := victim
+			near.secret[bit/8] ^= 1 << (bit % 8)
+			id := string(appendSID(nil, near))
+			for on := range loops {
+				for method, body := range map[string]string{"GET": "", "POST": "4hi"} {
+					status, answer := b.ask(on, method, "transport=polling&sid="+id, body)
+					require.Equal(t, `400 {"code":1,"message":"Session ID unknown"}`, fmt.Sprint(status, " ", answer))
+				}
+			}
+			require.Equal(t, []string{"x: 400 Session ID unknown", "x: closed"}, b.play("ws EIO=4&transport=websocket&sid="+id+" conn=x"))
+			b.clients = b.clients[:len(b.clients)-1]
+			require.Nil(t, b.server.Find(id))
+		}
+		for _, name := range []string{"B", "C"} { // the secret of one, the place of another
+			near := b.session(name).home()
+			near.secret = victim.secret
+			status, _ := b.ask(0, "GET", "transport=polling&sid="+string(appendSID(nil, near)), "")
+			require.Equal(t, 400, status)
+		}
+		for _, name := range []string{"A", "B", "C"} {
+			require.Equal(t, StateOpen, b.session(name).State())
+		}
+		require.Empty(t, b.events())
+		b.finish()
+	}
+}

@@ -39,7 +39,7 @@ const (
 	LimitPayloadPackets                   // a session was closed
 	LimitFragments                        // a WebSocket was closed
 	LimitPipelined                        // a connection was aborted
-	LimitBodyBudget                       // a session was closed inside a body
+	LimitBodyBudget                       // a session was closed inside a body or a WebSocket message
 	LimitPolls                            // a session was closed at its poll
 	LimitUpgrades                         // an upgrade was refused
 	LimitUpgradeTimeout                   // an upgrade was given up
@@ -227,5 +227,8 @@ func (s *Server) metFault(code ws.StatusCode, l *loop.Loop) {
 	}
 	if code == ws.StatusPolicyViolation {
 		s.met(LimitFragments, l)
+	}
+	if code == errMessageBudget.Code {
+		s.met(LimitBodyBudget, l)
 	}
 }

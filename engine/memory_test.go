@@ -200,9 +200,9 @@ func awaitSessions(t *testing.T, server *engine.Server, n int) {
 	})
 }
 
-func same(want, got int) error {
+func same[T comparable](want, got T) error {
 	if want != got {
-		return fmt.Errorf("%d, want %d", got, want)
+		return fmt.Errorf("%v, want %v", got, want)
 	}
 	return nil
 }

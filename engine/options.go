@@ -64,9 +64,10 @@ type Options struct {
 	// MaxFragments is the limit of fragments of one WebSocket message. Zero
 	// means 16,384.
 	MaxFragments int
-	// BodyBudget is the limit in bytes of what has come of request bodies that
-	// are not complete, of all connections together. Each loop has an equal
-	// share, of at least MaxPayload. Beyond, a body is refused with 503 and its
+	// BodyBudget is the limit in bytes of what has come of request bodies and
+	// WebSocket messages that are not complete, of all connections together. Each
+	// loop has an equal share, of at least MaxPayload. Beyond, a body is refused
+	// with 503, a message of which 16 KiB have come with close code 1013, and the
 	// session closed. Zero means 256 MiB, or a sixteenth of Go's memory limit
 	// (GOMEMLIMIT) if that is less.
 	BodyBudget int64

@@ -98,12 +98,16 @@ func (b *outbox) push(o outgoing) {
 // class of the pool.
 const runSize = 4<<10 - pool.Headroom
 
+// firstRun is what the first message of a run takes at least: a few small ones
+// have room there, too.
+const firstRun = 256 - pool.Headroom
+
 // pushFrame borrows m and adds the WebSocket frame that carries it, of size
 // bytes: to the run behind, if it has room there.
 func (b *outbox) pushFrame(m Message, r Revision, size int) {
 	run := b.run(size)
 	if run == nil {
-		b.push(outgoing{data: pool.Frames.Get(size), kind: packet.Message})
+		b.push(outgoing{data: pool.Frames.Get(max(size, firstRun)), kind: packet.Message})
 		run = &b.items[len(b.items)-1]
 		b.bytes -= packetSize
 		b.packets--

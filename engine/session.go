@@ -113,6 +113,7 @@ type extra struct {
 	takeover *wsframe.Takeover // compression with context takeover
 	groups   []membership      // changed under the session's mu by the loop
 	binding  binding           // of the handshake; with Options.Bind
+	unread   unread            // on a compressed WebSocket
 }
 
 func (s *Session) rare() *extra {

@@ -31,7 +31,7 @@ func (k *link) receive(p []byte, s *Server, takeover *wsframe.Takeover) (m wsfra
 	limits := s.frames
 	limits.Compressed = k.deflate.Accepted
 	for {
-		m, p, err = k.reader.Next(p, limits)
+		m, p, err = k.next(p, s, limits)
 		switch {
 		case err != nil:
 			return m, p, err
@@ -50,10 +50,39 @@ func (k *link) receive(p []byte, s *Server, takeover *wsframe.Takeover) (m wsfra
 	}
 }
 
-// bye ends the connection with a close frame. A code of 0 sends no status.
+// errMessageBudget closes a WebSocket that sends a large message while others
+// do, too: try again later.
+var errMessageBudget = &wsframe.CloseError{Code: 1013, Reason: "too many messages at a time"}
+
+// sparedMessage is how many bytes of a message may have come that is no matter
+// of Options.BodyBudget: who is done with a few is not disturbed by who never
+// ends many.
+const sparedMessage = 16 << 10
+
+// next is Next of the reader, bounded by Options.BodyBudget: what the reader
+// holds counts as long as it does.
+func (k *link) next(p []byte, s *Server, limits wsframe.Limits) (m wsframe.Message, rest []byte, err error) {
+	sh, before := s.shard(k.conn.Loop()), k.reader.Held()
+	m, rest, err = k.reader.Next(p, limits)
+	held := k.reader.Held()
+	sh.bodies += int64(held - before)
+	if errors.Is(err, wsframe.ErrIncomplete) && held > max(before, sparedMessage) && sh.bodies > s.bodyShare {
+		k.release(sh)
+		return wsframe.Message{}, nil, errMessageBudget
+	}
+	return m, rest, err
+}
+
+// release gives back what the reader holds, on the loop of sh.
+func (k *link) release(sh *shard) {
+	sh.bodies -= int64(k.reader.Held())
+	k.reader.Release()
+}
+
+// bye ends the connection, on the loop of sh, with a close frame. A code of 0 sends no status.
 // heard says that the peer's close frame has come: then nobody is waited for
 // (RFC 6455, 7.1.1: the server closes first).
-func (k *link) bye(code ws.StatusCode, heard bool) {
+func (k *link) bye(sh *shard, code ws.StatusCode, heard bool) {
 	k.conn.SetHandler(deaf{})
 	if code == 0 {
 		k.conn.Write(closeFrame)
@@ -66,7 +95,7 @@ func (k *link) bye(code ws.StatusCode, heard bool) {
 	} else {
 		k.conn.Close()
 	}
-	k.reader.Release()
+	k.release(sh)
 }
 
 // putPacketFrame makes b, which holds the data of a packet, the whole
@@ -82,8 +111,10 @@ func putPacketFrame(b *pool.Buf, r Revision, kind packet.Type, binary bool) {
 //
 //	| state  | event                                | next   | does
 //	| open   | data message / ping / pong           | open   | decode and deliver / pong / -
+//	| open   | more of a compressed one than a turn has time for | open | the rest waits unread
 //	| open   | close frame, close packet            | closed | echo, Conn.Close; session: transport close
 //	| open   | protocol fault, too big, bad UTF-8   | closed | close frame 1002, 1009, 1007; session: transport error
+//	| open   | over Options.BodyBudget              | closed | close frame 1013; session: transport error
 //	| open   | no packet                            | closed | close frame; session: parse error
 //	| open   | session closes                       | closed | flush, close frame, Conn.Close
 //	| any    | connection lost                      | closed | session: transport close
@@ -166,8 +197,16 @@ var emptyFrames = func() (frames [packet.Noop + 1][]byte) {
 // Data borrows p.
 func (t *websocket) Data(p []byte) {
 	s := t.session
+	if s.unread() {
+		s.extra.unread.bytes.Append(p)
+		return
+	}
 	s.beginMessages()
-	for s.state != sessionClosed {
+	for taken := 0; s.state != sessionClosed; {
+		if len(p) > 0 && t.deflate.Accepted && (taken >= inflateTurn || s.has(publicPaused)) {
+			t.putOff(p)
+			break
+		}
 		m, rest, err := t.receive(p, s.server, s.takeover())
 		if errors.Is(err, wsframe.ErrIncomplete) {
 			break
@@ -176,6 +215,7 @@ func (t *websocket) Data(p []byte) {
 			t.fault(err)
 			break
 		}
+		taken += len(m.Payload)
 		t.message(m)
 		p = rest
 	}
@@ -224,7 +264,7 @@ func (t *websocket) fault(err error) {
 func (t *websocket) leave(code ws.StatusCode, heard bool) {
 	t.session.flush()
 	if t.conn != nil {
-		t.bye(code, heard)
+		t.bye(t.session.server.shard(t.session.loop), code, heard)
 		t.forget()
 	}
 }
@@ -234,7 +274,8 @@ func (t *websocket) forget() {
 	t.session.mu.Lock()
 	t.conn = nil
 	t.session.mu.Unlock()
-	t.reader.Release()
+	t.release(t.session.server.shard(t.session.loop))
+	t.session.dropUnread()
 	if takeover := t.session.takeover(); takeover != nil {
 		takeover.Release()
 		t.session.extra.takeover = nil
@@ -257,6 +298,10 @@ func (t *websocket) Drained() {
 
 // EOF without a close frame before it is a connection lost.
 func (t *websocket) EOF() {
+	if t.session.unread() {
+		t.session.extra.unread.over = true
+		return
+	}
 	t.conn.SetHandler(deaf{})
 	t.conn.Close()
 	t.lost()

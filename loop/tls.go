@@ -32,6 +32,7 @@ var (
 	errNotTLS       = errors.New("first bytes are no TLS handshake")
 	errTLSAbandoned = errors.New("loop: TLS handshake abandoned")
 	errTLSEarlyEnd  = errors.New("connection ended inside the handshake")
+	errTLSTooLong   = errors.New("TLS message too long")
 )
 
 // A TLSLimit is what a connection met before its handshake was done.

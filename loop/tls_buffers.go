@@ -122,7 +122,26 @@ func (f *tlsConn) openWhole(records, plain []byte) (n int, err error) {
 	if hand := f.handInput(); hand.Len() == 0 {
 		*hand = bytes.Buffer{}
 	}
+	if err == nil && f.hoards(maxTLSUpdate) {
+		err = errTLSTooLong
+	}
 	return n, err
+}
+
+const (
+	// maxTLSMessage is how much may have come of a message of the handshake that
+	// is not whole: room for a client's chain of certificates. crypto/tls takes
+	// 256 KiB of anybody.
+	maxTLSMessage = 32 << 10
+	// maxTLSUpdate is the same behind the handshake. What clients have to say
+	// there, that they change their key, has 5 bytes.
+	maxTLSUpdate = 1 << 10
+)
+
+// hoards reports whether more than limit bytes have come of a message of TLS
+// itself that is not whole.
+func (f *tlsConn) hoards(limit int) bool {
+	return theTLSBuffers.known && f.handInput().Len() > limit
 }
 
 // complete moves bytes of p to the piece of a record that has come, as far as

@@ -150,6 +150,8 @@ type tlsPipe tlsConn
 func (p *tlsPipe) Read(b []byte) (int, error) {
 	for len(p.in) == 0 {
 		switch {
+		case p.shake != nil && (*tlsConn)(p).hoards(maxTLSMessage):
+			return 0, errTLSTooLong
 		case p.shake != nil:
 			if !p.shake.wantMore() {
 				return 0, errTLSAbandoned

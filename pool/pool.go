@@ -36,7 +36,7 @@ const (
 	minKept = 1 << minKeptBits
 	maxKept = 128 << 10
 
-	minKeptBits = 8
+	minKeptBits = 6
 	maxKeptBits = 17
 
 	poison = 0xdb
@@ -49,6 +49,7 @@ const (
 // large one, and what a class lends always fits.
 // The zero value is ready. Safe from any goroutine.
 type Pool struct {
+	least   int // bytes that each Buf has room for
 	classes [maxKeptBits - minKeptBits + 1]bytebufferpool.Pool
 }
 
@@ -73,10 +74,14 @@ func (p *Pool) keeper(capacity int) *bytebufferpool.Pool {
 
 // The roles.
 var (
-	Frames   Pool // outgoing messages, one packet or frame each
-	Payloads Pool // outgoing HTTP responses and corked writes
-	Spills   Pool // incoming pieces that wait for the rest of their message
+	Frames   Pool                     // outgoing messages, one packet or frame each; thousands may wait
+	Payloads = Pool{least: leastRoom} // outgoing HTTP responses and corked writes
+	Spills   = Pool{least: leastRoom} // incoming pieces that wait for the rest of their message
 )
+
+// leastRoom is room for what most often comes behind a small beginning: a piece
+// that outgrows its buffer is copied.
+const leastRoom = 256 - Headroom
 
 // headers recycles the Bufs themselves; their storage has its own pools.
 var headers = sync.Pool{New: func() any { return new(Buf) }}
@@ -104,7 +109,7 @@ type Buf struct {
 func (p *Pool) Get(n int) *Buf {
 	b := headers.Get().(*Buf)
 	b.home, b.start = p, Headroom
-	class, capacity := p.lender(Headroom + n)
+	class, capacity := p.lender(Headroom + max(n, p.least))
 	if class != nil {
 		b.storage = class.Get()
 	} else {

@@ -135,6 +135,15 @@ func (r *Reader) Next(p []byte, limits Limits) (m Message, rest []byte, err erro
 	}
 }
 
+// Held is how many bytes of payload the reader holds: those that have come of a
+// message which is not complete, or of one that is lent.
+func (r *Reader) Held() int {
+	if r.held == nil || r.held.payload == nil {
+		return 0
+	}
+	return r.held.payload.Len()
+}
+
 // Release gives back what the reader holds, when its connection has ended.
 // What Next lent is no longer valid. A second call does nothing.
 func (r *Reader) Release() {

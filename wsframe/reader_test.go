@@ -218,8 +218,10 @@ func TestReaderHolds(t *testing.T) {
 	require.Nil(t, r.held)
 
 	// A payload cut off is collected, lent, and given back at ErrIncomplete.
+	require.Zero(t, r.Held())
 	_, _, err = r.Next([]byte(one[:7]), Limits{})
 	require.Equal(t, ErrIncomplete, err)
+	require.Equal(t, 1, r.Held())
 	if invariants.Enabled {
 		require.EqualValues(t, 1, pool.Outstanding())
 	}
@@ -227,6 +229,7 @@ func TestReaderHolds(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "one", string(m.Payload))
 	require.Empty(t, rest)
+	require.Equal(t, 3, r.Held())
 	_, rest, err = r.Next(rest, Limits{})
 	require.Equal(t, ErrIncomplete, err)
 	require.Nil(t, rest)
