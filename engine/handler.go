@@ -213,7 +213,7 @@ func (m *mounting) mayTake() bool {
 	switch {
 	case m.r.ProtoMajor != 1 || m.r.Context().Value(http.ServerContextKey) == nil:
 		return false // nothing of net/http's stands behind m.w that could be hijacked
-	case !hijackable(m.w):
+	case m.hijacker() == nil:
 		return false
 	case m.lent != nil:
 		return true // what is left of its body is known
@@ -231,17 +231,25 @@ func (m *mounting) wasRead() bool {
 	return !m.hasBody() && (length == "" || length == "0") || reflect.TypeOf(m.r.Body) == bodyOfServer
 }
 
-// hijackable looks for http.Hijacker as http.ResponseController does.
-func hijackable(w http.ResponseWriter) bool {
-	for {
-		switch t := w.(type) {
-		case http.Hijacker:
-			return true
-		case interface{ Unwrap() http.ResponseWriter }:
-			w = t.Unwrap()
-		default:
-			return false
+// hijacker is what the connection can be hijacked by, nil if nothing can: m.w, or
+// what is inside. A ResponseWriter that hijacks by what it has inside, without a
+// look whether that can, panics where it cannot, as gin's does: so one is asked
+// only if all that is inside can, too.
+func (m *mounting) hijacker() http.Hijacker {
+	var found http.Hijacker
+	for w := m.w; ; {
+		h, can := w.(http.Hijacker)
+		switch {
+		case !can:
+			found = nil
+		case found == nil:
+			found = h
 		}
+		inside, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return found
+		}
+		w = inside.Unwrap()
 	}
 }
 
@@ -268,7 +276,7 @@ func (m *mounting) take() {
 		m.unavailable()
 		return
 	}
-	conn, buffered, err := http.NewResponseController(m.w).Hijack()
+	conn, buffered, err := m.hijacker().Hijack()
 	if err != nil {
 		m.serveHere()
 		return
@@ -322,7 +330,7 @@ func (s *Server) reserve(remote netip.AddrPort) *loop.Place {
 // giveBack lets the loop go on with a request on its own connection.
 func (m *mounting) giveBack() {
 	m.lent.willReturn(true)
-	conn, buffered, err := http.NewResponseController(m.w).Hijack()
+	conn, buffered, err := m.hijacker().Hijack()
 	switch {
 	case err != nil:
 		m.lent.willReturn(false)

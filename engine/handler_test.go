@@ -159,6 +159,20 @@ func (w wrapper) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return struct{ net.Conn }{conn}, buffered, err
 }
 
+// asserting is one whose ResponseWriter hijacks by what is inside, and panics if
+// that cannot, as gin's does.
+func asserting(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(asserter{unwrapper{w}}, r) })
+}
+
+type asserter struct{ unwrapper }
+
+func (a asserter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return a.ResponseWriter.(http.Hijacker).Hijack()
+}
+
+func timing(next http.Handler) http.Handler { return http.TimeoutHandler(next, time.Minute, "") }
+
 // under serves a server below prefix, and something else everywhere else.
 func under(prefix string, around ...middleware) func(*engine.Server) http.Handler {
 	return func(s *engine.Server) http.Handler {
@@ -193,8 +207,11 @@ var mountings = []struct {
 	{"StripPrefix", under("/app"), plain, "/app", true},
 	{"ResponseWriter that unwraps", under("", unwrapping), plain, "", true},
 	{"connection that is wrapped", under("/app", wrapping), plain, "/app", true},
+	{"ResponseWriter that asserts", under("", asserting), plain, "", true},
+	{"ResponseWriter that asserts, around one that unwraps", under("/app", asserting, unwrapping), plain, "/app", true},
 	{"ResponseWriter that hides", under("", hiding), plain, "", false},
-	{"TimeoutHandler", under("", func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Minute, "") }), plain, "", false},
+	{"TimeoutHandler", under("", timing), plain, "", false},
+	{"ResponseWriter that asserts, in a TimeoutHandler", under("", asserting, timing), plain, "", false},
 	{"strange connections", under(""), func(h *httptest.Server) {
 		h.Listener = wrappedListener{h.Listener}
 		h.Start()
