@@ -55,6 +55,10 @@ import (
 // ServeTLS costs neither. WebSocket is refused, with 501, in HTTP/2 and where
 // hijacking is hidden: such clients stay on polling.
 //
+// There a poll outlasts http.Server.WriteTimeout, unless the ResponseWriter hides
+// what http.ResponseController needs, but no middleware that bounds the time of
+// requests, such as http.TimeoutHandler: PingInterval has to be shorter.
+//
 // http.Server.Shutdown does not know of connections that were taken. Let it
 // start this server's:
 //
