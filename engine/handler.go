@@ -396,11 +396,23 @@ func (m *mounting) request(last bool) []byte {
 		dst = httpparse.AppendHeaderInt(dst, "Content-Length", int64(len(m.body)))
 	}
 	without := requestFraming
-	if last && m.w.Header().Get("Content-Encoding") != "" {
-		without = append([]string{"Accept-Encoding"}, without...) // a middleware compresses
+	if last && !isServers(m.w) {
+		// A middleware may compress what we write, and not all look whether that is
+		// compressed already.
+		without = append([]string{"Accept-Encoding"}, without...)
 	}
 	dst = appendFields(dst, r.Header, without)
 	return append(httpparse.AppendEnd(dst), m.body...)
+}
+
+// isServers reports whether w is net/http's own, for HTTP/1 or HTTP/2, so that no
+// middleware sees what is written.
+func isServers(w http.ResponseWriter) bool {
+	t := reflect.TypeOf(w)
+	if t.Kind() != reflect.Pointer || t.Elem().PkgPath() != "net/http" {
+		return false
+	}
+	return t.Elem().Name() == "response" || t.Elem().Name() == "http2responseWriter"
 }
 
 // requestFraming are the fields that request writes itself, or that were dealt
