@@ -39,7 +39,12 @@ func (m *mounting) serveHere() {
 	control := http.NewResponseController(m.w)
 	_ = control.SetWriteDeadline(time.Time{}) // there may be none
 	response, err := http.ReadResponse(bufio.NewReaderSize(conn, relayBuffer), m.r)
-	if err != nil {
+	switch {
+	case err == nil:
+	case m.r.Context().Err() != nil:
+		m.unavailable() // to a client that is there still, but was given no more time
+		return
+	default:
 		panic(http.ErrAbortHandler) // the loop has cut the connection: so does net/http
 	}
 	header := m.w.Header()
