@@ -231,7 +231,7 @@ func (o Options) check() error {
 	}
 	if o.CORS != nil {
 		if err := o.CORS.check(); err != nil {
-			return bad("CORS: %v", err)
+			return err
 		}
 	}
 	if o.TLS != nil {
@@ -241,7 +241,7 @@ func (o Options) check() error {
 	}
 	if o.Cookie != nil {
 		if err := o.Cookie.check(); err != nil {
-			return bad("Cookie: %v", err)
+			return err
 		}
 	}
 	for _, t := range o.Transports {
