@@ -171,6 +171,16 @@ func (a asserter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return a.ResponseWriter.(http.Hijacker).Hijack()
 }
 
+// refusing is one whose ResponseWriter can be hijacked by its type alone, as that
+// of echo around one that hides.
+func refusing(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(refuser{w}, r) })
+}
+
+type refuser struct{ http.ResponseWriter }
+
+func (refuser) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, http.ErrNotSupported }
+
 func timing(next http.Handler) http.Handler { return http.TimeoutHandler(next, time.Minute, "") }
 
 // under serves a server below prefix, and something else everywhere else.
@@ -210,6 +220,7 @@ var mountings = []struct {
 	{"ResponseWriter that asserts", under("", asserting), plain, "", true},
 	{"ResponseWriter that asserts, around one that unwraps", under("/app", asserting, unwrapping), plain, "/app", true},
 	{"ResponseWriter that hides", under("", hiding), plain, "", false},
+	{"ResponseWriter that refuses", under("", refusing), plain, "", false},
 	{"TimeoutHandler", under("", timing), plain, "", false},
 	{"ResponseWriter that asserts, in a TimeoutHandler", under("", asserting, timing), plain, "", false},
 	{"strange connections", under(""), func(h *httptest.Server) {
