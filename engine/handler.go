@@ -59,12 +59,12 @@ import (
 // what http.ResponseController needs, but no middleware that bounds the time of
 // requests, such as http.TimeoutHandler: PingInterval has to be shorter.
 //
-// http.Server.Shutdown does not know of connections that were taken. Let it
-// start this server's:
+// http.Server.Shutdown does not know of connections that were taken, and begins
+// with its listeners, by which polls still come. So it is the second:
 //
-//	srv.RegisterOnShutdown(func() { _ = server.Shutdown(ctx) })
+//	err := errors.Join(server.Shutdown(ctx), srv.Shutdown(ctx))
 //
-// and wait for both. Connections that were taken count for Options.MaxConns,
+// Connections that were taken count for Options.MaxConns,
 // MaxConnsPerIP and ConnRate; beyond them the answer is 503.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	lent, _ := r.Context().Value(lentKey{}).(*lentConn)
