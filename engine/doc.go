@@ -25,7 +25,8 @@
 //     Session.Context ends with the session.
 //   - All methods of Session and Server, and the Verdict's Accept and Refuse, are
 //     safe from any goroutine, in callbacks, and after the end of the session or
-//     the server. They do not wait, but for those that serve and Shutdown.
+//     the server. They do not wait, but for those that serve, Shutdown, and
+//     ReloadTLS, which reads files.
 //   - A message that Send accepts arrives, or the session closes with a Reason.
 //     Close is the last event of a session and comes once.
 //   - What clients may use up is bounded by Options. For who falls behind:

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -34,11 +35,6 @@ func ExampleServer_ServeHTTP() {
 		})
 	}
 	program := &http.Server{Handler: authenticated(mux)}
-	ended := make(chan struct{})
-	program.RegisterOnShutdown(func() { // its own Shutdown does not know of sessions
-		defer close(ended)
-		_ = server.Shutdown(context.Background())
-	})
 
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -58,8 +54,8 @@ func ExampleServer_ServeHTTP() {
 	fmt.Println(fetch(http.Post(session, "text/plain", strings.NewReader("1"))))
 
 	http.DefaultClient.CloseIdleConnections()
-	fmt.Println(program.Shutdown(context.Background()))
-	<-ended
+	ctx := context.Background()
+	fmt.Println(errors.Join(server.Shutdown(ctx), program.Shutdown(ctx)))
 	fmt.Println(<-served)
 	// Output:
 	// a page

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
 	"net/url"
 	"os"
 	"runtime"
@@ -337,6 +338,34 @@ func TestFallbackBesideSessions(t *testing.T) {
 	require.Equal(t, "GET /between", body)
 	require.Equal(t, "200 4hi", c.get(target))
 	require.Equal(t, "200 GET /page", c.get("/page"))
+}
+
+// A handler is told whom a connection is for, as its PROXY header says, and no
+// more than net/http tells it of what proxies say in header fields.
+func TestFallbackRemoteAddr(t *testing.T) {
+	s := run(t, engine.Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Fallback: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.RemoteAddr)
+	})}, engine.Events{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(engine.ProxyListener(l)) }()
+	t.Cleanup(func() { require.ErrorIs(t, <-served, engine.ErrServerClosed) })
+	t.Cleanup(func() { require.NoError(t, s.Shutdown(context.Background())) })
+	for _, c := range []struct{ address, header, want string }{
+		{s.address, "", ""},
+		{l.Addr().String(), "PROXY UNKNOWN\r\n", ""},
+		{l.Addr().String(), "PROXY TCP4 203.0.113.7 192.0.2.1 4444 80\r\n", "203.0.113.7:4444"},
+		{l.Addr().String(), "PROXY TCP6 2001:db8::7 2001:db8::1 4444 80\r\n", "[2001:db8::7]:4444"},
+	} {
+		conn := dialLine(t, c.address)
+		conn.say("%sGET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 198.51.100.1\r\n\r\n", c.header)
+		_, body := conn.hear("GET")
+		if c.want == "" {
+			c.want = conn.LocalAddr().String()
+		}
+		require.Equal(t, c.want, body)
+	}
 }
 
 // What a handler writes and flushes arrives while it goes on, and its request is

@@ -55,12 +55,16 @@ import (
 // ServeTLS costs neither. WebSocket is refused, with 501, in HTTP/2 and where
 // hijacking is hidden: such clients stay on polling.
 //
-// http.Server.Shutdown does not know of connections that were taken. Let it
-// start this server's:
+// There a poll outlasts http.Server.WriteTimeout, unless the ResponseWriter hides
+// what http.ResponseController needs, but no middleware that bounds the time of
+// requests, such as http.TimeoutHandler: PingInterval has to be shorter.
 //
-//	srv.RegisterOnShutdown(func() { _ = server.Shutdown(ctx) })
+// http.Server.Shutdown does not know of connections that were taken, and begins
+// with its listeners, by which polls still come. So it is the second:
 //
-// and wait for both. Connections that were taken count for Options.MaxConns,
+//	err := errors.Join(server.Shutdown(ctx), srv.Shutdown(ctx))
+//
+// Connections that were taken count for Options.MaxConns,
 // MaxConnsPerIP and ConnRate; beyond them the answer is 503.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	lent, _ := r.Context().Value(lentKey{}).(*lentConn)
@@ -213,7 +217,7 @@ func (m *mounting) mayTake() bool {
 	switch {
 	case m.r.ProtoMajor != 1 || m.r.Context().Value(http.ServerContextKey) == nil:
 		return false // nothing of net/http's stands behind m.w that could be hijacked
-	case !hijackable(m.w):
+	case m.hijacker() == nil:
 		return false
 	case m.lent != nil:
 		return true // what is left of its body is known
@@ -231,17 +235,25 @@ func (m *mounting) wasRead() bool {
 	return !m.hasBody() && (length == "" || length == "0") || reflect.TypeOf(m.r.Body) == bodyOfServer
 }
 
-// hijackable looks for http.Hijacker as http.ResponseController does.
-func hijackable(w http.ResponseWriter) bool {
-	for {
-		switch t := w.(type) {
-		case http.Hijacker:
-			return true
-		case interface{ Unwrap() http.ResponseWriter }:
-			w = t.Unwrap()
-		default:
-			return false
+// hijacker is what the connection can be hijacked by, nil if nothing can: m.w, or
+// what is inside. A ResponseWriter that hijacks by what it has inside, without a
+// look whether that can, panics where it cannot, as gin's does: so one is asked
+// only if all that is inside can, too.
+func (m *mounting) hijacker() http.Hijacker {
+	var found http.Hijacker
+	for w := m.w; ; {
+		h, can := w.(http.Hijacker)
+		switch {
+		case !can:
+			found = nil
+		case found == nil:
+			found = h
 		}
+		inside, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return found
+		}
+		w = inside.Unwrap()
 	}
 }
 
@@ -268,7 +280,7 @@ func (m *mounting) take() {
 		m.unavailable()
 		return
 	}
-	conn, buffered, err := http.NewResponseController(m.w).Hijack()
+	conn, buffered, err := m.hijacker().Hijack()
 	if err != nil {
 		m.serveHere()
 		return
@@ -322,7 +334,7 @@ func (s *Server) reserve(remote netip.AddrPort) *loop.Place {
 // giveBack lets the loop go on with a request on its own connection.
 func (m *mounting) giveBack() {
 	m.lent.willReturn(true)
-	conn, buffered, err := http.NewResponseController(m.w).Hijack()
+	conn, buffered, err := m.hijacker().Hijack()
 	switch {
 	case err != nil:
 		m.lent.willReturn(false)
@@ -384,11 +396,23 @@ func (m *mounting) request(last bool) []byte {
 		dst = httpparse.AppendHeaderInt(dst, "Content-Length", int64(len(m.body)))
 	}
 	without := requestFraming
-	if last && m.w.Header().Get("Content-Encoding") != "" {
-		without = append([]string{"Accept-Encoding"}, without...) // a middleware compresses
+	if last && !isServers(m.w) {
+		// A middleware may compress what we write, and not all look whether that is
+		// compressed already.
+		without = append([]string{"Accept-Encoding"}, without...)
 	}
 	dst = appendFields(dst, r.Header, without)
 	return append(httpparse.AppendEnd(dst), m.body...)
+}
+
+// isServers reports whether w is net/http's own, for HTTP/1 or HTTP/2, so that no
+// middleware sees what is written.
+func isServers(w http.ResponseWriter) bool {
+	t := reflect.TypeOf(w)
+	if t.Kind() != reflect.Pointer || t.Elem().PkgPath() != "net/http" {
+		return false
+	}
+	return t.Elem().Name() == "response" || t.Elem().Name() == "http2responseWriter"
 }
 
 // requestFraming are the fields that request writes itself, or that were dealt

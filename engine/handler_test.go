@@ -160,6 +160,30 @@ func (w wrapper) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return struct{ net.Conn }{conn}, buffered, err
 }
 
+// asserting is one whose ResponseWriter hijacks by what is inside, and panics if
+// that cannot, as gin's does.
+func asserting(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(asserter{unwrapper{w}}, r) })
+}
+
+type asserter struct{ unwrapper }
+
+func (a asserter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return a.ResponseWriter.(http.Hijacker).Hijack()
+}
+
+// refusing is one whose ResponseWriter can be hijacked by its type alone, as that
+// of echo around one that hides.
+func refusing(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(refuser{w}, r) })
+}
+
+type refuser struct{ http.ResponseWriter }
+
+func (refuser) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, http.ErrNotSupported }
+
+func timing(next http.Handler) http.Handler { return http.TimeoutHandler(next, time.Minute, "") }
+
 // under serves a server below prefix, and something else everywhere else.
 func under(prefix string, around ...middleware) func(*engine.Server) http.Handler {
 	return func(s *engine.Server) http.Handler {
@@ -194,8 +218,12 @@ var mountings = []struct {
 	{"StripPrefix", under("/app"), plain, "/app", true},
 	{"ResponseWriter that unwraps", under("", unwrapping), plain, "", true},
 	{"connection that is wrapped", under("/app", wrapping), plain, "/app", true},
+	{"ResponseWriter that asserts", under("", asserting), plain, "", true},
+	{"ResponseWriter that asserts, around one that unwraps", under("/app", asserting, unwrapping), plain, "/app", true},
 	{"ResponseWriter that hides", under("", hiding), plain, "", false},
-	{"TimeoutHandler", under("", func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Minute, "") }), plain, "", false},
+	{"ResponseWriter that refuses", under("", refusing), plain, "", false},
+	{"TimeoutHandler", under("", timing), plain, "", false},
+	{"ResponseWriter that asserts, in a TimeoutHandler", under("", asserting, timing), plain, "", false},
 	{"strange connections", under(""), func(h *httptest.Server) {
 		h.Listener = wrappedListener{h.Listener}
 		h.Start()
@@ -517,14 +545,14 @@ func TestMountedRecorder(t *testing.T) {
 	require.Equal(t, "4hi", body)
 
 	ctx, cancel := context.WithCancel(t.Context())
-	polled := make(chan any, 1)
+	polled := make(chan int, 1)
 	go func() {
-		defer func() { polled <- recover() }()
-		ask(ctx, "GET", "polling&sid="+sid, "")
+		status, _ := ask(ctx, "GET", "polling&sid="+sid, "")
+		polled <- status
 	}()
 	eventually(t, "the poll waits", func() error { return same(1, m.Stats().Conns) })
 	cancel()
-	require.Equal(t, http.ErrAbortHandler, <-polled)
+	require.Equal(t, 503, <-polled)
 	require.ErrorIs(t, <-closed, engine.ErrPollLost)
 
 	status, body = ask(t.Context(), "GET", "websocket", "")
@@ -534,14 +562,26 @@ func TestMountedRecorder(t *testing.T) {
 	require.Equal(t, 404, w.Code)
 }
 
-// A client that goes away in a poll ends its session, whatever carries it.
+// A client that goes away in a poll ends its session, whatever carries it, and
+// the middlewares hear of no panic, which some of them log.
 func TestMountedClientGone(t *testing.T) {
 	for _, c := range mountings {
 		t.Run(c.name, func(t *testing.T) {
+			recovering := func(s *engine.Server) http.Handler {
+				next := c.wrap(s)
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					defer func() {
+						if p := recover(); p != nil {
+							t.Errorf("panic: %v", p)
+						}
+					}()
+					next.ServeHTTP(w, r)
+				})
+			}
 			closed := make(chan error, 1)
 			events := echoEvents
 			events.Close = func(_ *engine.Session, _ engine.Reason, err error) { closed <- err }
-			m := mount(t, engine.Options{}, events, c.wrap, c.start)
+			m := mount(t, engine.Options{}, events, recovering, c.start)
 			client := &netClient{t: t, http: m.http.Client(), url: m.http.URL + c.prefix + "/engine.io/"}
 			client.open()
 			ctx, cancel := context.WithCancel(t.Context())

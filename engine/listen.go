@@ -38,6 +38,9 @@ func ListenUnix(path string, mode os.FileMode) (net.Listener, error) {
 	failed := func(err error) error {
 		return &net.OpError{Op: "listen", Net: "unix", Addr: &net.UnixAddr{Name: path, Net: "unix"}, Err: err}
 	}
+	if path == "" || path == "@" { // a name would be made up, which nobody knows
+		return nil, failed(errNoPath)
+	}
 	abstract := strings.HasPrefix(path, "@")
 	if !abstract {
 		if err := removeStale(path); err != nil {
@@ -65,8 +68,9 @@ func ListenUnix(path string, mode os.FileMode) (net.Listener, error) {
 	return l, nil
 }
 
-// Errors of ListenUnix about what is in its place.
+// Errors of ListenUnix.
 var (
+	errNoPath      = errors.New("the path is empty")
 	errSocketLives = errors.New("another process listens there")
 	errNoSocket    = errors.New("there is a file that is no socket")
 )

@@ -88,6 +88,10 @@ func TestListenUnixReplacesTheDeadOnly(t *testing.T) {
 	}
 	_, err := Listen("unix:" + filepath.Join(t.TempDir(), "no directory", "socket"))
 	require.ErrorAs(t, err, new(*net.OpError))
+	for _, nameless := range []string{"unix:", "unix:@"} {
+		_, err := Listen(nameless)
+		require.ErrorIs(t, err, errNoPath)
+	}
 }
 
 func TestListenUnixAbstract(t *testing.T) {

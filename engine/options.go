@@ -230,9 +230,11 @@ type Options struct {
 	// long as the server runs. Empty means none.
 	HealthPath string
 	// Fallback serves the requests that are not under Path, so that one port has
-	// an application's pages and its sessions. It is served by net/http, with all
-	// that a handler has there: bodies of any length, streaming, trailers,
-	// http.ResponseController, hijacking. Each request has a goroutine while it
+	// an application's pages and its sessions. It is served by net/http in HTTP/1,
+	// with all that a handler has there: bodies of any length, streaming, trailers,
+	// http.ResponseController, hijacking, though not of a *net.TCPConn.
+	// http.Request.RemoteAddr is the connection's other end, or the one of a PROXY
+	// header: what header fields of proxies say, it has to find out. Each request has a goroutine while it
 	// lasts, and the connection is a loop's before and after. Its handler
 	// waits for a body BodyTimeout in all for each 16 KiB of it, and a client may
 	// take nothing of the response for CloseTimeout; the handler sets other

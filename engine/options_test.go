@@ -145,6 +145,7 @@ func TestOptions(t *testing.T) {
 		for _, value := range row.bad {
 			_, err := try(value)
 			require.ErrorIs(t, err, ErrOptions, "%s %v", name, value)
+			require.Equal(t, 1, strings.Count(err.Error(), ErrOptions.Error()), err)
 			require.ErrorContains(t, err, map[string]string{"Transports": "transport", "Revisions": "revision"}[name])
 			if name != "Transports" && name != "Revisions" {
 				require.ErrorContains(t, err, name)

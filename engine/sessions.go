@@ -55,7 +55,8 @@ func visible(owner loop.Alarm) *Session {
 	return session
 }
 
-// Find returns the open session with that id, or nil.
+// Find returns the session with that id, from Events.Open on until it has ended,
+// or nil. One whose State is StateClosing is found, too, and yielded by Sessions.
 func (s *Server) Find(id string) *Session {
 	shards := s.bound()
 	where, ok := s.findSID([]byte(url.QueryEscape(id)))

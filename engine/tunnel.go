@@ -34,8 +34,17 @@ func (m *mounting) serveHere() {
 	defer m.tls.end()
 	// A client that has gone is lost to its session as on a connection of its own.
 	defer context.AfterFunc(m.r.Context(), func() { _ = conn.Close() })()
+	// A poll waits as long as its session lets it: the deadline of an
+	// http.Server is for responses, and begins when there is one.
+	control := http.NewResponseController(m.w)
+	_ = control.SetWriteDeadline(time.Time{}) // there may be none
 	response, err := http.ReadResponse(bufio.NewReaderSize(conn, relayBuffer), m.r)
-	if err != nil {
+	switch {
+	case err == nil:
+	case m.r.Context().Err() != nil:
+		m.unavailable() // to a client that is there still, but was given no more time
+		return
+	default:
 		panic(http.ErrAbortHandler) // the loop has cut the connection: so does net/http
 	}
 	header := m.w.Header()
@@ -44,6 +53,7 @@ func (m *mounting) serveHere() {
 			header[name] = values // those of m.w are among them
 		}
 	}
+	_ = control.SetWriteDeadline(time.Now().Add(m.server.options.CloseTimeout))
 	m.w.WriteHeader(response.StatusCode)
 	_, _ = io.Copy(m.w, response.Body)
 	_ = response.Body.Close()

@@ -118,13 +118,14 @@ func poll(t *testing.T, h *httptest.Server, name string) {
 	_, rest, _ := strings.Cut(open, `"sid":"`)
 	sid, _, _ := strings.Cut(rest, `"`)
 	target := "/engine.io/?EIO=4&transport=polling&sid=" + sid
-	for range 10 {
-		_, ok := ask("POST", target, "4hello")
+	for n := 1; n < 20_000; n *= 3 { // compressed from some size on, by whom is told to
+		text := "4" + strings.Repeat("hello", n)
+		_, ok := ask("POST", target, text)
 		require.Equal(t, "ok", ok)
 		_, page := ask("GET", "/page", "")
 		require.Equal(t, "a page", page)
 		_, message := ask("GET", target, "")
-		require.Equal(t, "4hello", message)
+		require.Equal(t, text, message)
 	}
 	_, ok := ask("POST", target, "1")
 	require.Equal(t, "ok", ok)
