@@ -38,6 +38,7 @@ func TestLogWriterKeepsOrder(t *testing.T) {
 		want.Write(record)
 	}
 	w.flush()
+	<-w.written // it may have given up
 	require.Equal(t, want.String(), out.String())
 }
 
@@ -74,5 +75,6 @@ func TestLogWriterOnAFullDisk(t *testing.T) {
 		require.Equal(t, 7, n)
 	}
 	w.flush()
+	<-w.written
 	require.Equal(t, 3, out.tries)
 }

@@ -119,6 +119,9 @@ func (s *Session) defers(e event, data []byte) bool {
 	pause, err := d.put(s, e)
 	if err != nil {
 		s.server.met(LimitPendingBudget, s.loop)
+		if e.kind == eventOpen {
+			s.clear(publicOpened) // nobody is told of the end of what never began
+		}
 		s.close(ReasonOverflow, err)
 		return true
 	}

@@ -228,6 +228,30 @@ func TestExecutorBudget(t *testing.T) {
 	b.finish()
 }
 
+// Who comes when the budget is used up is closed, and the application, which could
+// not be told that it came, is not told that it went.
+func TestExecutorBudgetRefusesOpen(t *testing.T) {
+	onLoops(t, func(t *testing.T, loops int) {
+		b := newHeld(t, loops, Options{PendingBudget: 1}, func(_ *bench, e *Events) { e.Admit = nil })
+		b.play(hsPolling, hsPolling, hsWebSocket)
+		require.EqualValues(t, 2, b.server.Stats().Limits[LimitPendingBudget])
+		b.ends[ReasonOverflow] += 2 // the server counts them all the same
+		b.rest()
+		opened := map[string]bool{}
+		for _, line := range b.log {
+			event, name, _ := strings.Cut(line, " ")
+			name, _, _ = strings.Cut(name, " ")
+			if event == "open" {
+				opened[name] = true
+			}
+			require.True(t, opened[name], "%s without open", line)
+		}
+		require.Len(t, opened, 1)
+		require.Zero(t, b.server.Stats().Pending)
+		b.finish()
+	})
+}
+
 // A session with much to do does not keep others waiting.
 func TestExecutorIsFair(t *testing.T) {
 	b := newHeld(t, 1, Options{}, func(_ *bench, e *Events) { e.Admit = nil })

@@ -590,7 +590,12 @@ func TestFallbackWaitsInVain(t *testing.T) {
 		_, body := c.hear("GET")
 		require.Equal(t, "served", body)
 	}
-	require.Equal(t, "200 served", c.get("/slow"))
+	eventually(t, "it is served when a place has become free", func() error {
+		if got := c.get("/slow"); got != "200 served" {
+			return errors.New(got)
+		}
+		return nil
+	})
 }
 
 // runSlow runs a server whose two goroutines for Fallback are busy, once two
@@ -623,12 +628,13 @@ func TestFallbackPanicsAreLoggedRarely(t *testing.T) {
 		Logger:   slog.New(slog.NewTextHandler(&log, nil)),
 		Fallback: battery(),
 	}, engine.Events{})
+	began := time.Now()
 	for range 20 {
 		c := dialLine(t, s.address)
 		c.say("GET /panic HTTP/1.1\r\nHost: x\r\n\r\n")
 		require.Empty(t, c.ended())
 	}
-	require.LessOrEqual(t, strings.Count(log.String(), "panic serving"), 10)
+	require.LessOrEqual(t, strings.Count(log.String(), "panic serving"), 1+int(time.Since(began)/time.Second))
 	require.Contains(t, log.String(), "on purpose")
 	c := dialLine(t, s.address)
 	require.Equal(t, "200 GET /", c.get("/"))

@@ -87,7 +87,7 @@ func (c *caller) dial() (*talk, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &talk{caller: c, conn: conn}, conn.SetDeadline(time.Now().Add(20 * time.Second))
+	return &talk{caller: c, conn: conn}, conn.SetDeadline(time.Now().Add(patience))
 }
 
 // a prepared request, and what is sought with it.

@@ -26,6 +26,9 @@ type modelNet interface {
 	Settle()
 	// Pass lets some time pass.
 	Pass()
+	// Patience begins a wait. What it returns is asked between two steps, and
+	// says when it has been long enough for anything to happen.
+	Patience() (goOn func() bool)
 	Now() time.Duration
 }
 
@@ -62,6 +65,7 @@ type modelClient struct {
 	paused    bool // the probe was answered: no new polls
 	upgraded  bool
 	over      bool
+	cut       bool          // since a connection ended inside a response
 	gone      bool          // and has hung up
 	vanished  bool          // broke its connections, which the server may not know
 	goodbye   bool          // the server's close has come, behind all messages
@@ -237,14 +241,14 @@ func (c *modelClient) readHTTP(h *modelHTTP, done func(body []byte)) {
 	response, err := http.ReadResponse(reader, nil)
 	if err != nil {
 		if h.peer.EOF() {
-			c.over = true
+			c.over, c.cut = true, true
 		}
 		return
 	}
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		if h.peer.EOF() {
-			c.over = true
+			c.over, c.cut = true, true
 		}
 		return
 	}

@@ -61,7 +61,7 @@ func (d *modelDriver) open() {
 		transport = "websocket"
 	}
 	m.client.connect(transport)
-	for range 5000 {
+	for patient := d.net.Patience(); patient(); {
 		d.settle(1)
 		if m.client.sid != "" || d.run.faulty && m.client.over {
 			return

@@ -33,6 +33,11 @@ func (n *socketNet) Between()           { n.wait(100 * time.Microsecond) }
 func (n *socketNet) Settle()            { n.wait(time.Millisecond) }
 func (n *socketNet) Pass()              { n.wait(time.Duration(n.random.IntN(50)) * time.Millisecond) }
 
+func (n *socketNet) Patience() func() bool {
+	end := time.Now().Add(modelPatience)
+	return func() bool { return time.Now().Before(end) }
+}
+
 // wait waits until something comes, but not long.
 func (n *socketNet) wait(d time.Duration) {
 	n.timer.Reset(d)

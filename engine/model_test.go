@@ -54,6 +54,7 @@ type modelRun struct {
 	seed   uint64
 	server *engine.Server
 	faulty bool // connections break without anybody's doing
+	budget bool // connections are cut that take too little of a response
 	counts *modelCounts
 
 	mu       sync.Mutex
@@ -167,6 +168,12 @@ func (n *worldNet) Dial() modelPeer { return n.World.Dial() }
 func (n *worldNet) Between()        { n.Run() }
 func (n *worldNet) Pass()           { n.Advance(time.Duration(n.random.IntN(50)) * time.Millisecond) }
 
+// Patience counts: a World does not work while nobody looks.
+func (n *worldNet) Patience() func() bool {
+	steps := 0
+	return func() bool { steps++; return steps <= 5000 }
+}
+
 // Settle lets rests end, too, and misleads the loops, where there are faults.
 func (n *worldNet) Settle() {
 	n.Run()
@@ -192,7 +199,7 @@ func newModelRun(t *testing.T, seed uint64, counts *modelCounts, change ...func(
 	case 1:
 		options.MaxQueuePackets = 20
 	case 2:
-		options.QueueBudget = 256 << 10
+		options.QueueBudget, r.budget = 256<<10, true
 	}
 	for _, f := range change {
 		f(&options)
@@ -302,8 +309,11 @@ func (r *modelRun) compareOne(m *modelSession) {
 	if c.received > m.accepted {
 		r.violation("%s: %d messages arrived at the client of %d accepted", name, c.received, m.accepted)
 	}
-	if c.vanished || r.faulty && c.over && !(c.goodbye && m.closed) {
+	if c.vanished || r.faulty && c.over && !(c.goodbye && m.closed) || r.budget && c.cut {
 		return // a connection was lost: the session is over, whether the server knows yet or not
+	}
+	if m.session == nil && c.over && r.server.Stats().Limits[engine.LimitPendingBudget] > 0 {
+		return // there was no room for its Open: it never began
 	}
 	orderly := m.closed && (m.reason == engine.ReasonForcedClose || m.reason == engine.ReasonShutdown) && m.err == nil
 	if (!m.closed || orderly) && c.received != m.accepted {

@@ -103,7 +103,8 @@ type Options struct {
 	// PendingBudget is the limit in bytes of events that wait for the Executor,
 	// of all sessions, counted in the same way. From half of it on nothing more is
 	// read from clients of which any wait. Beyond, a session that more comes from is
-	// closed, as long as an eighth more lasts only those with 16 KiB waiting.
+	// closed, as long as an eighth more lasts only those with 16 KiB waiting; one
+	// for whose Open there is no room ends without Open and Close.
 	// Zero means 256 MiB, or a sixteenth of Go's memory limit (GOMEMLIMIT) if
 	// that is less.
 	PendingBudget int64

@@ -37,7 +37,7 @@ func TestRequestsOverSockets(t *testing.T) {
 		t.Run(c.Topic+"/"+c.Name, func(t *testing.T) { s.play(t, &c) })
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), socketPatience)
 	defer cancel()
 	require.NoError(t, server.Shutdown(ctx))
 	require.ErrorIs(t, <-served, engine.ErrServerClosed)
@@ -75,7 +75,7 @@ func (s *requestServer) sessions() (opened int, last string) {
 	return s.opened, s.last
 }
 
-const socketPatience = 10 * time.Second // for one answer; far more than a loaded machine needs
+const socketPatience = 30 * time.Second // for one answer; far more than a loaded machine needs
 
 func (s *requestServer) dial(t *testing.T) *net.TCPConn {
 	conn, err := net.DialTimeout("tcp", s.addr, socketPatience)

@@ -172,7 +172,7 @@ func dialWire(t *testing.T, address string) *wire {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
 	require.NoError(t, err)
-	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
 	t.Cleanup(func() { _ = conn.Close() })
 	return &wire{t, conn, bufio.NewReader(conn)}
 }
@@ -246,10 +246,7 @@ func TestSpecShutdown(t *testing.T) {
 			_ = server.Shutdown(ctx)
 			require.ErrorIs(t, <-ended, ErrServerClosed)
 			require.Zero(t, server.Stats().Sessions)
-			for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(deadline); {
-				time.Sleep(time.Millisecond)
-			}
-			require.LessOrEqual(t, runtime.NumGoroutine(), before, "goroutines left")
+			until(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before })
 		})
 	}
 }

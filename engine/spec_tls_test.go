@@ -49,7 +49,7 @@ func TestSpecBehindTLS(t *testing.T) {
 		echoOverTLS(t, front, config)
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), memoryPatience)
 	defer cancel()
 	server.CloseSessions()
 	for s := range server.Sessions() {
@@ -131,7 +131,7 @@ func frontTLS(t *testing.T, address string, config *tls.Config) string {
 func pollOverTLS(t *testing.T, origin string, config *tls.Config) {
 	transport := &http.Transport{TLSClientConfig: config}
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	client := &http.Client{Transport: transport, Timeout: memoryPatience}
 	read := func(r *http.Response, err error) string {
 		require.NoError(t, err)
 		defer r.Body.Close()
@@ -150,11 +150,11 @@ func pollOverTLS(t *testing.T, origin string, config *tls.Config) {
 }
 
 func echoOverTLS(t *testing.T, front string, config *tls.Config) {
-	dialer := ws.Dialer{TLSConfig: config, Timeout: 10 * time.Second}
+	dialer := ws.Dialer{TLSConfig: config, Timeout: memoryPatience}
 	conn, early, _, err := dialer.Dial(t.Context(), "wss://"+front+"/engine.io/?EIO=4&transport=websocket")
 	require.NoError(t, err)
 	defer conn.Close()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(memoryPatience)))
 	stream := struct {
 		io.Reader
 		io.Writer

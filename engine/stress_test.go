@@ -59,7 +59,7 @@ func hostileClients(t *testing.T, executor engine.Executor) {
 	}
 	clients.Wait()
 
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), memoryPatience)
 	defer cancel()
 	require.NoError(t, server.Shutdown(ctx))
 	require.ErrorIs(t, <-served, engine.ErrServerClosed)

@@ -79,7 +79,7 @@ func secure(t *testing.T, o engine.Options, e engine.Events) *secured {
 	require.NoError(t, err)
 	s.address = s.serveOn(s.ServeTLS)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), memoryPatience)
 		defer cancel()
 		s.CloseSessions()
 		for session := range s.Sessions() {
@@ -116,7 +116,7 @@ func (s *secured) dial(config *tls.Config) (*tls.Conn, error) {
 	if config == nil {
 		config = s.config()
 	}
-	c, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", s.address, config)
+	c, err := tls.DialWithDialer(&net.Dialer{Timeout: memoryPatience}, "tcp", s.address, config)
 	if err != nil {
 		return nil, err
 	}
@@ -398,6 +398,7 @@ func TestNoTLSOptions(t *testing.T) {
 // not answered. Both are counted, and logged once a second at most.
 func TestPlainHTTPOnTheTLSPort(t *testing.T) {
 	s := secure(t, engine.Options{}, engine.Events{})
+	began := time.Now()
 	for _, method := range []string{"GET / HTTP/1.1", "POST /engine.io/ HTTP/1.1", "HEAD / HTTP/1.0", "OPTIONS * HTTP/1.1"} {
 		raw, err := net.Dial("tcp", s.address)
 		require.NoError(t, err)
@@ -424,7 +425,7 @@ func TestPlainHTTPOnTheTLSPort(t *testing.T) {
 	}
 	require.EqualValues(t, 24, s.Stats().TLS.Failed)
 	require.EqualValues(t, 4, s.Stats().TLS.Plain)
-	require.LessOrEqual(t, strings.Count(s.logged(), "TLS handshake failed"), 31, "one a second")
+	require.LessOrEqual(t, strings.Count(s.logged(), "TLS handshake failed"), 1+int(time.Since(began)/time.Second), "one a second")
 	require.Contains(t, s.logged(), "first bytes are no TLS handshake")
 }
 
@@ -719,7 +720,7 @@ func TestTLSLimits(t *testing.T) {
 		newWire(c).handshake(t)
 	})
 	t.Run("tls_handshake_timeout", func(t *testing.T) {
-		s := secure(t, engine.Options{TLSHandshakeTimeout: 100 * time.Millisecond}, engine.Events{})
+		s := secure(t, engine.Options{TLSHandshakeTimeout: time.Second}, engine.Events{})
 		for _, first := range [][]byte{nil, firstMessage(t)[:50], firstMessage(t)} {
 			c, err := net.Dial("tcp", s.address)
 			require.NoError(t, err)

@@ -21,28 +21,33 @@ func TestFallbackTrickle(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		}
 		_, _ = io.WriteString(w, strings.Repeat("x", int(n>>12)))
-	}), MaxFallback: 1, BodyTimeout: time.Second, AdmitTimeout: 3 * time.Second}, echoEvents)
+	}), MaxFallback: 1, BodyTimeout: time.Second, AdmitTimeout: time.Hour}, echoEvents)
 	slow := dialLine(t, s.address)
-	slow.say("POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\n\r\n")
-	for range 16 {
+	const pieces, piece = 16, 16 << 10
+	slow.say("POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", pieces*piece)
+	for range pieces { // longer than BodyTimeout in all, far less for each piece
 		time.Sleep(75 * time.Millisecond)
-		slow.say("%s", strings.Repeat("x", 4096))
+		slow.say("%s", strings.Repeat("x", piece))
 	}
 	_, body := slow.hear("POST")
-	require.Len(t, body, 16)
+	require.Len(t, body, pieces*piece>>12)
 
 	trickle := dialLine(t, s.address)
 	trickle.say("POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
-	done := make(chan struct{})
+	over, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		for range 20 {
-			time.Sleep(200 * time.Millisecond)
-			_, _ = io.WriteString(trickle, "x")
+		for range 99 { // the last byte never comes
+			select {
+			case <-over:
+				return
+			case <-time.After(200 * time.Millisecond):
+				_, _ = io.WriteString(trickle, "x")
+			}
 		}
 	}()
 	other := dialLine(t, s.address)
 	require.Equal(t, "200 ", other.get("/y"))
-	_ = trickle.Close()
+	close(over)
 	<-done
 }

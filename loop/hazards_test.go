@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"turbine/loop"
 
@@ -36,6 +37,7 @@ func TestHazard01RunningOutOfDescriptors(t *testing.T) {
 	s := serve(t, loop.Options{Loops: 2, MaxConns: 1 << 20, Logger: slog.New(slog.NewTextHandler(&log, nil))}, acceptEcho)
 	survivor := s.dial()
 	requireEcho(t, survivor, "before")
+	began := time.Now()
 
 	// Raw, since Go's own Dial wants more descriptors than it returns.
 	var fds []int
@@ -63,7 +65,8 @@ func TestHazard01RunningOutOfDescriptors(t *testing.T) {
 	require.NotZero(t, st.Refused)
 	t.Logf("accepted %d, shed %d", st.Accepted, st.Refused)
 	requireEcho(t, survivor, "during")
-	require.LessOrEqual(t, log.count.Load(), int64(3), "one line a second")
+	logged := log.count.Load()
+	require.LessOrEqual(t, logged, 1+int64(time.Since(began)/time.Second), "one line a second")
 	for _, fd := range fds {
 		_ = unix.Close(fd)
 	}
@@ -128,7 +131,10 @@ func TestHazard22Restart(t *testing.T) {
 }
 
 func TestHazard22ServeReportsAnEndNobodyAskedFor(t *testing.T) {
-	before := pollers(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	before := pollers(t) // that of package net among them, from now on
 	s := serve(t, loop.Options{Loops: 2}, acceptEcho)
 	c := s.dial()
 	requireEcho(t, c, "hello")

@@ -47,8 +47,8 @@ func TestManyConnectionsAreCheap(t *testing.T) {
 	eventually(t, "all are in", func() bool { return s.Stats().Conns == conns+1 })
 	require.LessOrEqual(t, runtime.NumGoroutine(), goroutines) // those of tests before may be ending
 	after := heap()
-	per := float64(after.HeapAlloc-before.HeapAlloc) / conns
-	objects := float64(after.HeapObjects-before.HeapObjects) / conns
+	per := (float64(after.HeapAlloc) - float64(before.HeapAlloc)) / conns
+	objects := (float64(after.HeapObjects) - float64(before.HeapObjects)) / conns
 	t.Logf("heap of a connection: %.1f bytes, %.2f objects", per, objects)
 	require.LessOrEqual(t, per, 130.0)
 	for _, fd := range append(fds, warm) {

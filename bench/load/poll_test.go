@@ -146,15 +146,22 @@ func TestPolls(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o, err := runSoon(t, Plan{
+			p := Plan{
 				Kind: c.kind, Addr: servePolls(t, c.change), Path: "/engine.io/",
 				Sessions: 1, Size: 30, Duration: 2 * moment,
-			})
-			require.NoError(t, err)
+			}
 			if c.says == "" {
+				o, err := runUntil(t, p, func(o *Outcome) bool { return o.Operations >= 10 })
+				require.NoError(t, err)
 				perfect(t, o)
 				return
 			}
+			load := runUntilWrong
+			if c.says == "never echoed" {
+				load = runSoon
+			}
+			o, err := load(t, p)
+			require.NoError(t, err)
 			require.Contains(t, strings.Join(o.Faults, "\n"), c.says)
 			require.Positive(t, o.Wrong+int64(o.Lost))
 		})
@@ -185,7 +192,7 @@ func TestOldHTTP(t *testing.T) {
 	}, nil)
 	p := s.plan(PollHandshake)
 	p.Dialect, p.Path = EngineIO, "/engine.io/"
-	o, err := Run(t.Context(), p)
+	o, err := runUntil(t, p, func(o *Outcome) bool { return o.Operations >= 10 })
 	require.NoError(t, err)
 	perfect(t, o)
 }

@@ -56,9 +56,9 @@ func TestEchoOverTLS(t *testing.T) {
 		{Sessions: 2, InFlight: 4, Size: 70_000},
 	} {
 		addr := serveTLS(t, cert)
-		p.Kind, p.Dialect, p.Addr, p.Path, p.Duration = Echo, Raw, addr, "/", 2*moment
+		p.Kind, p.Dialect, p.Addr, p.Path, p.Duration = Echo, Raw, addr, "/", time.Minute
 		p.TLS = &tls.Config{RootCAs: pool, ServerName: "localhost"}
-		o, err := Run(t.Context(), p)
+		o, err := runUntil(t, p, func(o *Outcome) bool { return o.Operations >= 50 })
 		require.NoError(t, err)
 		perfect(t, o)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,11 +20,7 @@ func TestRaw(t *testing.T) {
 		"echo": Echo, "open loop": OpenLoop, "handshake": WebSocketHandshake, "connect": Connect, "storm": Storm,
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := serveRaw(t, same).plan(k)
-			if k == Connect || k == Storm {
-				p.Duration = 10 * time.Second
-			}
-			o, err := Run(t.Context(), p)
+			o, err := runUntil(t, serveRaw(t, same).plan(k), func(o *Outcome) bool { return o.Operations >= 50 })
 			require.NoError(t, err)
 			perfect(t, o)
 		})
@@ -45,8 +42,8 @@ func TestFragments(t *testing.T) {
 			ws.NewFrame(ws.OpContinuation, true, f.Payload[10:]),
 		}
 	}).plan(Echo)
-	p.Sessions, p.InFlight, p.Duration = 1, 1, moment/10
-	o, err := Run(t.Context(), p)
+	p.Sessions, p.InFlight = 1, 1
+	o, err := runUntil(t, p, func(o *Outcome) bool { return o.Operations >= 3 })
 	require.NoError(t, err)
 	perfect(t, o)
 	require.Equal(t, "there?", <-pong)
@@ -89,7 +86,11 @@ func TestFaults(t *testing.T) {
 		for name, fault := range faults {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				o, err := runSoon(t, serveRaw(t, func(_ int, f ws.Frame) []ws.Frame { return fault.reply(f) }).plan(k))
+				load := runUntilWrong
+				if name == "never" {
+					load = runSoon
+				}
+				o, err := load(t, serveRaw(t, func(_ int, f ws.Frame) []ws.Frame { return fault.reply(f) }).plan(k))
 				require.NoError(t, err)
 				require.Contains(t, strings.Join(o.Faults, "\n"), fault.says)
 				require.Equal(t, fault.lost, o.Lost > 0, o.Faults)
@@ -157,7 +158,7 @@ func TestWrongAccept(t *testing.T) {
 		_, err := c.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: nonsense\r\n\r\n"))
 		return err
 	}, same)
-	o, err := runSoon(t, s.plan(WebSocketHandshake))
+	o, err := runUntilWrong(t, s.plan(WebSocketHandshake))
 	require.NoError(t, err)
 	require.Positive(t, o.Wrong)
 	require.Zero(t, o.Operations)
@@ -175,7 +176,9 @@ func TestNotClosed(t *testing.T) {
 		_ = upgradeRaw(c)
 		return mute(c)
 	}, same)
-	o, err := runSoon(t, s.plan(WebSocketHandshake))
+	p := s.plan(WebSocketHandshake)
+	p.Duration = time.Second
+	o, err := runSoon(t, p)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, o.Operations)
 	require.EqualValues(t, 2, o.Wrong)
@@ -194,14 +197,14 @@ func TestBroadcastFaults(t *testing.T) {
 	// One that changes what it gives.
 	p = serveRaw(t, func(_ int, f ws.Frame) []ws.Frame { f.Payload[33]++; return []ws.Frame{f} }).plan(Broadcast)
 	p.Sessions = 1
-	o, err = runSoon(t, p)
+	o, err = runUntilWrong(t, p)
 	require.NoError(t, err)
 	require.Positive(t, o.Wrong)
 	require.Contains(t, o.Faults[0], "wrong content")
 
 	// One that ends the session which sends.
 	p = serveRaw(t, func(int, ws.Frame) []ws.Frame { return nil }).plan(Broadcast)
-	o, err = runSoon(t, p)
+	o, err = runUntilWrong(t, p)
 	require.NoError(t, err)
 	require.Equal(t, 1, o.Lost)
 }
@@ -212,12 +215,13 @@ func TestStormRetries(t *testing.T) {
 	s := serveRaw(t, same)
 	addr := s.listener.Addr().String()
 	p := s.plan(Storm)
-	p.Duration = 10 * time.Second
-	back := make(chan struct{})
+	refused, back := make(chan struct{}), make(chan struct{})
+	once := sync.OnceFunc(func() { close(refused) })
 	p.Ready = func() {
 		s.listener.Close()
 		go func() {
 			defer close(back)
+			<-refused
 			time.Sleep(moment)
 			l, err := net.Listen("tcp", addr)
 			if err == nil {
@@ -225,14 +229,20 @@ func TestStormRetries(t *testing.T) {
 			}
 		}()
 	}
-	o, err := Run(t.Context(), p)
+	o, err := runUntil(t, p, func(o *Outcome) bool { // it ends by itself
+		if o.Retries > 0 {
+			once()
+		}
+		return false
+	})
+	once()
 	<-back
 	require.NoError(t, err)
 	require.EqualValues(t, p.Sessions, o.Operations)
 	require.Positive(t, o.Retries)
 	require.Zero(t, o.Lost)
 	require.Contains(t, o.Faults[0], "refused")
-	require.GreaterOrEqual(t, o.Latency.Min(), moment.Microseconds()*9/10, "the time of the outage counts")
+	require.GreaterOrEqual(t, o.Latency.Min(), moment.Microseconds()*9/10, "the time of the outage counts") // in steps of the histogram
 }
 
 func TestStormLost(t *testing.T) {
@@ -266,12 +276,12 @@ func TestNoProgress(t *testing.T) {
 	t.Parallel()
 	s := serveRaw(t, func(int, ws.Frame) []ws.Frame { return []ws.Frame{} })
 	p := s.plan(Echo)
-	p.Duration = time.Minute
+	p.Duration = time.Hour
 	o, err := runSoon(t, p)
 	require.NoError(t, err)
 	require.Contains(t, strings.Join(o.Faults, "\n"), "no progress")
 	require.EqualValues(t, p.Sessions*p.InFlight, o.Wrong)
-	require.Less(t, o.Elapsed, 10*time.Second)
+	require.Less(t, o.Elapsed, p.Duration)
 
 	_, err = runSoon(t, serveUpgrade(t, mute, same).plan(Echo))
 	require.ErrorIs(t, err, errNothing)

@@ -31,7 +31,7 @@ func options(t *testing.T) Options {
 	program, err := os.Executable()
 	require.NoError(t, err)
 	return Options{
-		Sessions: 300, PerProcess: 150, Hold: 2500 * time.Millisecond,
+		Sessions: 300, PerProcess: 150, Hold: 6 * time.Second,
 		Client: func(_ int, addr string, sessions int) []string {
 			return []string{"env", "MILLION_CLIENT=" + addr, "MILLION_SESSIONS=" + strconv.Itoa(sessions), program}
 		},
@@ -50,7 +50,7 @@ func TestSessionsAreHeldByManyProcesses(t *testing.T) {
 	require.NoError(t, err)
 	o := options(t)
 	o.Server = func(ctx context.Context) (*peer.Process, error) {
-		return ours.Start(ctx, peer.Settings{App: peer.Echo, PingInterval: time.Second, PingTimeout: time.Second, Core: -1})
+		return ours.Start(ctx, peer.Settings{App: peer.Echo, PingInterval: time.Second, PingTimeout: 4 * time.Second, Core: -1})
 	}
 	got, err := Run(t.Context(), o)
 	require.NoError(t, err)
