@@ -145,6 +145,7 @@ func TestOptions(t *testing.T) {
 		for _, value := range row.bad {
 			_, err := try(value)
 			require.ErrorIs(t, err, ErrOptions, "%s %v", name, value)
+			require.Equal(t, 1, strings.Count(err.Error(), ErrOptions.Error()), err)
 			require.ErrorContains(t, err, map[string]string{"Transports": "transport", "Revisions": "revision"}[name])
 			if name != "Transports" && name != "Revisions" {
 				require.ErrorContains(t, err, name)
@@ -202,22 +203,4 @@ func TestNames(t *testing.T) {
 	}
 	require.Equal(t, "unknown", Reason(0).String())
 	require.Equal(t, "unknown", Transport(0).String())
-}
-
-// The parts of Options that check themselves say where they are, and that options
-// are bad, once.
-func TestOptionErrorsAreSaidOnce(t *testing.T) {
-	for _, c := range []struct {
-		options Options
-		want    string
-	}{
-		{Options{CORS: &CORS{Methods: []string{"a b"}}}, "engine: bad options: CORS.Methods "},
-		{Options{Cookie: &Cookie{Name: " "}}, "engine: bad options: Cookie.Name "},
-		{Options{TLS: &TLS{CertFile: "a"}}, "engine: bad options: TLS: CertFile "},
-		{Options{Origins: []string{"*"}}, "engine: bad options: Origins: "},
-	} {
-		_, err := New(c.options, Events{})
-		require.ErrorIs(t, err, ErrOptions)
-		require.True(t, strings.HasPrefix(err.Error(), c.want), "%v", err)
-	}
 }
