@@ -204,21 +204,3 @@ func TestNames(t *testing.T) {
 	require.Equal(t, "unknown", Reason(0).String())
 	require.Equal(t, "unknown", Transport(0).String())
 }
-
-// The parts of Options that check themselves say where they are, and that options
-// are bad, once.
-func TestOptionErrorsAreSaidOnce(t *testing.T) {
-	for _, c := range []struct {
-		options Options
-		want    string
-	}{
-		{Options{CORS: &CORS{Methods: []string{"a b"}}}, "engine: bad options: CORS.Methods "},
-		{Options{Cookie: &Cookie{Name: " "}}, "engine: bad options: Cookie.Name "},
-		{Options{TLS: &TLS{CertFile: "a"}}, "engine: bad options: TLS: CertFile "},
-		{Options{Origins: []string{"*"}}, "engine: bad options: Origins: "},
-	} {
-		_, err := New(c.options, Events{})
-		require.ErrorIs(t, err, ErrOptions)
-		require.True(t, strings.HasPrefix(err.Error(), c.want), "%v", err)
-	}
-}
