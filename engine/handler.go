@@ -49,9 +49,10 @@ import (
 // Where the connection cannot be taken, the handler stays until the request is
 // answered. That is so with HTTP/2 and TLS that net/http has to do with, with
 // ResponseWriters that hide http.Hijacker, and those of httptest, and for a
-// request whose body a middleware has replaced. Each waiting
-// poll then costs its goroutines in net/http and two descriptors. A WebSocket
-// inside such TLS costs two goroutines and three descriptors for its life;
+// request whose body a middleware has replaced. Each waiting poll then costs its
+// goroutines in net/http and two descriptors. A WebSocket inside such TLS costs
+// two goroutines and three descriptors for its life, and so does each connection
+// of a listener that wraps those of package net, to count or to limit them;
 // ServeTLS costs neither. WebSocket is refused, with 501, in HTTP/2 and where
 // hijacking is hidden: such clients stay on polling.
 //
@@ -64,8 +65,8 @@ import (
 //
 //	err := errors.Join(server.Shutdown(ctx), srv.Shutdown(ctx))
 //
-// Connections that were taken count for Options.MaxConns,
-// MaxConnsPerIP and ConnRate; beyond them the answer is 503.
+// Connections that were taken count for Options.MaxConns, MaxConnsPerIP and
+// ConnRate; beyond them the answer is 503.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	lent, _ := r.Context().Value(lentKey{}).(*lentConn)
 	foreign := lent != nil && lent.outside.server != s

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"bytes"
 	"fmt"
 	"net/http/httptest"
 	"testing"
@@ -29,5 +30,42 @@ func TestMountedPollOutlivesWriteTimeout(t *testing.T) {
 			require.Equal(t, "ok", body)
 			client.leave()
 		})
+	}
+}
+
+// deadlineWriter notes what is done to it.
+type deadlineWriter struct {
+	*httptest.ResponseRecorder
+	done []string
+}
+
+func (w *deadlineWriter) SetWriteDeadline(t time.Time) error {
+	if t.IsZero() {
+		w.done = append(w.done, "no deadline")
+	} else {
+		w.done = append(w.done, "deadline")
+	}
+	return nil
+}
+
+func (w *deadlineWriter) Write(p []byte) (int, error) {
+	w.done = append(w.done, "write")
+	return w.ResponseRecorder.Write(p)
+}
+
+// Who takes a long response slowly has time for each part of it.
+func TestMountedResponseHasDeadlinesInTurn(t *testing.T) {
+	message := engine.Message{Data: bytes.Repeat([]byte("x"), 100_000)}
+	m := mount(t, engine.Options{InitialPacket: &message}, echoEvents, itself, plain)
+	w := &deadlineWriter{ResponseRecorder: httptest.NewRecorder()}
+	m.ServeHTTP(w, httptest.NewRequest("GET", "/engine.io/?EIO=4&transport=polling", nil))
+	require.Greater(t, w.Body.Len(), len(message.Data))
+	require.Equal(t, []string{"no deadline", "deadline"}, w.done[:2], "also where nothing is written")
+	require.Greater(t, len(w.done), 5)
+	for i, what := range w.done[2:] {
+		require.Equal(t, []string{"deadline", "write"}[i%2], what)
+	}
+	for session := range m.Sessions() {
+		session.CloseNow()
 	}
 }

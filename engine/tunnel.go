@@ -36,9 +36,10 @@ func (m *mounting) serveHere() {
 	defer context.AfterFunc(m.r.Context(), func() { _ = conn.Close() })()
 	// A poll waits as long as its session lets it: the deadline of an
 	// http.Server is for responses, and begins when there is one.
-	control := http.NewResponseController(m.w)
-	_ = control.SetWriteDeadline(time.Time{}) // there may be none
+	w := &patientWriter{m.w, http.NewResponseController(m.w), m.server.options.CloseTimeout}
+	_ = w.control.SetWriteDeadline(time.Time{}) // there may be none
 	response, err := http.ReadResponse(bufio.NewReaderSize(conn, relayBuffer), m.r)
+	w.extend()
 	switch {
 	case err == nil:
 	case m.r.Context().Err() != nil:
@@ -53,10 +54,23 @@ func (m *mounting) serveHere() {
 			header[name] = values // those of m.w are among them
 		}
 	}
-	_ = control.SetWriteDeadline(time.Now().Add(m.server.options.CloseTimeout))
 	m.w.WriteHeader(response.StatusCode)
-	_, _ = io.Copy(m.w, response.Body)
+	_, _ = io.Copy(w, response.Body)
 	_ = response.Body.Close()
+}
+
+// patientWriter bounds each write, but not all of them together.
+type patientWriter struct {
+	to       io.Writer
+	control  *http.ResponseController
+	patience time.Duration
+}
+
+func (w *patientWriter) extend() { _ = w.control.SetWriteDeadline(time.Now().Add(w.patience)) }
+
+func (w *patientWriter) Write(p []byte) (int, error) {
+	w.extend()
+	return w.to.Write(p)
 }
 
 // openPair gives a loop one end of a pair of sockets, with the request and what
