@@ -92,7 +92,9 @@ func TestProxiedAddress(t *testing.T) {
 				direct.echoes()
 				direct.conn.Close()
 			}
-			require.ElementsMatch(t, want, clientsOf(t, p.instances[:]...))
+			var got []string
+			p.logs(t, func() bool { got = clientsOf(t, p.instances[:]...); return len(got) >= len(want) })
+			require.ElementsMatch(t, want, got)
 		})
 	}
 }
