@@ -94,7 +94,7 @@ func TestRunningOutOfDescriptors(t *testing.T) {
 		held = append(held, w)
 	}
 	s.limit(t, s.descriptors(t)+5)
-	refused := 0
+	began, refused := time.Now(), 0
 	for range 60 {
 		conn, err := net.DialTimeout("tcp", s.addr, patience)
 		require.NoError(t, err)
@@ -113,9 +113,9 @@ func TestRunningOutOfDescriptors(t *testing.T) {
 	for _, w := range held {
 		w.echoes()
 	}
-	logged := strings.Count(s.stderr.String(), "accept failed")
-	require.NotZero(t, logged)
-	require.Less(t, logged, 10, "at most a line a second")
+	var logged int
+	s.logs(t, func() bool { logged = strings.Count(s.stderr.String(), "accept failed"); return logged > 0 })
+	require.LessOrEqual(t, logged, 1+int(time.Since(began)/time.Second), "at most a line a second")
 	s.limit(t, 1000)
 	s.goesOn(t)
 	held[0].echoes()
@@ -125,7 +125,7 @@ func TestRunningOutOfDescriptors(t *testing.T) {
 // clients have sent before it finds them late.
 func TestStoppedProcess(t *testing.T) {
 	s := start(t, command(context.Background(), t, "--addr", "127.0.0.1:0", "--drain-timeout", "200ms",
-		"--ping-interval", "500ms", "--ping-timeout", "2s"))
+		"--ping-interval", "500ms", "--ping-timeout", "4s"))
 	var clients []*peer
 	for range 50 {
 		w, _ := s.websocket(t, 4)
@@ -142,7 +142,7 @@ func TestStoppedProcess(t *testing.T) {
 		require.NoError(t, s.cmd.Process.Signal(syscall.SIGSTOP))
 		s.waitsFor(t, "T")
 		late.send("3")
-		time.Sleep(5 * time.Second) // twice as long as the heartbeat takes
+		time.Sleep(9 * time.Second) // twice as long as the heartbeat takes
 		require.NoError(t, s.cmd.Process.Signal(syscall.SIGCONT))
 	}
 	for _, w := range clients {

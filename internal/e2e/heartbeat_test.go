@@ -7,23 +7,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// In revision 4 the server pings, again one interval after each pong. The ping
-// timeout is much longer here: it must not have a say in when the next ping comes.
+// In revision 4 the server pings, one interval after the other. The ping timeout
+// is much longer here than anybody waits: it must not have a say in when the next
+// ping comes.
 func TestPings(t *testing.T) {
 	const interval = 200 * time.Millisecond
-	s := serve(t, "--ping-interval", interval.String(), "--ping-timeout", "8s")
-	inTime := func(t *testing.T, since time.Time) {
+	s := serve(t, "--ping-interval", interval.String(), "--ping-timeout", "1h")
+	notEarly := func(t *testing.T, begin time.Time, pings int) {
 		t.Helper()
-		require.GreaterOrEqual(t, time.Since(since), interval*9/10) // timers may be coarse
-		require.Less(t, time.Since(since), interval+2*time.Second)
+		require.GreaterOrEqual(t, time.Since(begin), time.Duration(pings)*interval*9/10) // timers may be coarse
 	}
 	t.Run("websocket", func(t *testing.T) {
 		begin := time.Now()
 		ws, _ := s.websocket(t, 4)
-		for range 4 {
+		for i := range 4 {
 			ws.receives("2")
-			inTime(t, begin)
-			begin = time.Now()
+			notEarly(t, begin, i+1)
 			ws.send("3")
 		}
 		ws.echoes()
@@ -31,91 +30,91 @@ func TestPings(t *testing.T) {
 	t.Run("polling", func(t *testing.T) {
 		begin := time.Now()
 		p := s.poll4(t)
-		for range 4 {
+		for i := range 4 {
 			p.polls("2")
-			inTime(t, begin)
-			begin = time.Now()
+			notEarly(t, begin, i+1)
 			p.ok(p.post("3"))
 		}
 		p.echoes()
 	})
 	t.Run("upgraded", func(t *testing.T) {
+		begin := time.Now()
 		p := s.poll4(t)
 		p.polls("2")
 		p.ok(p.post("3"))
-		begin := time.Now()
 		ws := s.dial(t)
 		ws.upgrade(p.with("websocket"))
 		ws.send("5")
-		for range 3 {
+		for i := range 3 {
 			ws.receives("2")
-			inTime(t, begin)
-			begin = time.Now()
+			notEarly(t, begin, i+2)
 			ws.send("3")
 		}
 		ws.echoes()
 	})
 }
 
-// Who says nothing for the interval and the timeout loses the session.
+// Who says nothing for the interval and the timeout loses the session. The
+// timeout is for a client on a loaded machine to poll in.
 func TestSilence(t *testing.T) {
-	const allowed = 500 * time.Millisecond
-	s := serve(t, "--ping-interval", "200ms", "--ping-timeout", "300ms")
-	inTime := func(t *testing.T, since time.Time) {
+	const allowed = 3200 * time.Millisecond
+	s := serve(t, "--ping-interval", "200ms", "--ping-timeout", "3s")
+	notEarly := func(t *testing.T, since time.Time) {
 		t.Helper()
 		require.GreaterOrEqual(t, time.Since(since), allowed*9/10)
-		require.Less(t, time.Since(since), allowed+2*time.Second)
 	}
 	t.Run("websocket", func(t *testing.T) {
+		t.Parallel()
 		begin := time.Now()
 		ws, session := s.websocket(t, 4)
 		ws.receives("2")
 		ws.closes(noStatus)
-		inTime(t, begin)
+		notEarly(t, begin)
 		session.gone()
 	})
 	t.Run("websocket in revision 3", func(t *testing.T) {
+		t.Parallel()
 		begin := time.Now()
 		ws, session := s.websocket(t, 3)
 		ws.closes(noStatus)
-		inTime(t, begin)
+		notEarly(t, begin)
 		session.gone()
 	})
 	t.Run("polling", func(t *testing.T) {
+		t.Parallel()
 		begin := time.Now()
 		p := s.poll4(t)
 		p.polls("2")
 		p.polls("1")
-		inTime(t, begin)
+		notEarly(t, begin)
 		p.gone()
 	})
 	t.Run("polling in revision 3", func(t *testing.T) {
+		t.Parallel()
 		begin := time.Now()
 		p := s.poll3(t)
 		p.polls("1:1")
-		inTime(t, begin)
+		notEarly(t, begin)
 		p.gone()
 	})
 	// The reference server forgets the timeout here.
 	t.Run("upgraded in revision 3", func(t *testing.T) {
+		t.Parallel()
 		p := s.poll3(t)
 		ws := s.dial(t)
 		ws.upgrade(p.with("websocket"))
-		begin := time.Now()
 		ws.send("5")
 		ws.closes(noStatus)
-		require.Less(t, time.Since(begin), allowed+2*time.Second)
 		p.gone()
 	})
 	t.Run("upgraded between ping and pong", func(t *testing.T) {
+		t.Parallel()
 		p := s.poll4(t)
 		p.polls("2")
 		ws := s.dial(t)
 		ws.upgrade(p.with("websocket"))
 		ws.send("5")
-		begin := time.Now()
 		ws.closes(noStatus)
-		require.Less(t, time.Since(begin), allowed+2*time.Second)
 		p.gone()
 	})
 }

@@ -130,7 +130,7 @@ func TestTakeoverOfAddresses(t *testing.T) {
 	go func() { calls <- callUnix(path, stop) }()
 	for range 2 {
 		next := 0
-		for end := time.Now().Add(30 * time.Second); next == 0; {
+		for end := time.Now().Add(2 * patience); next == 0; {
 			require.True(t, time.Now().Before(end), "nobody takes over\n%s", s.stderr.String())
 			require.NoError(t, syscall.Kill(pid, syscall.SIGUSR2))
 			next = supervisor.ready(time.Second)

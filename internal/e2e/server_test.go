@@ -24,8 +24,8 @@ import (
 )
 
 const (
-	patience     = 10 * time.Second // for one answer; far more than a loaded machine needs
-	stopPatience = 15 * time.Second // for the end of the process after SIGTERM
+	patience     = 30 * time.Second // for one answer; far more than a loaded machine needs
+	stopPatience = 40 * time.Second // for the end of the process after SIGTERM; less than the minute that some tests let it take
 )
 
 var (
@@ -217,6 +217,15 @@ func (s *server) ends(d time.Duration) bool {
 		return true
 	case <-time.After(d):
 		return false
+	}
+}
+
+// logs waits until the log is as done says: it is written on a goroutine of its
+// own.
+func (s *server) logs(t *testing.T, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
+		require.True(t, time.Now().Before(end), "the log does not say so: %s", s.stderr.String())
 	}
 }
 

@@ -64,9 +64,7 @@ func (s *tlsServer) certificateServed() string {
 
 func (s *tlsServer) says(text string) {
 	s.t.Helper()
-	for end := time.Now().Add(patience); !strings.Contains(s.stderr.String(), text); time.Sleep(5 * time.Millisecond) {
-		require.True(s.t, time.Now().Before(end), "it does not say %q: %s", text, s.stderr.String())
-	}
+	s.logs(s.t, func() bool { return strings.Contains(s.stderr.String(), text) })
 }
 
 // ask sends a request on c and returns the answer's body.
@@ -110,9 +108,7 @@ func TestTLS(t *testing.T) {
 	require.Equal(t, 1, strings.Count(s.stderr.String(), "cannot be used"), "once is enough")
 
 	require.NoError(t, s.cmd.Process.Signal(syscall.SIGHUP))
-	for end := time.Now().Add(patience); strings.Count(s.stderr.String(), "TLS files read") < 2; time.Sleep(5 * time.Millisecond) {
-		require.True(t, time.Now().Before(end), s.stderr.String())
-	}
+	s.logs(t, func() bool { return strings.Count(s.stderr.String(), "TLS files read") >= 2 })
 	s.authority.Issue(t, "old", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }).Write(t, s.dir)
 	s.says("TLS certificate has expired; clients will refuse it")
 

@@ -167,7 +167,7 @@ func TestUpgradeOfOtherRevision(t *testing.T) {
 
 // Who opens the WebSocket and then says nothing loses it, not the session.
 func TestUpgradeTimeout(t *testing.T) {
-	const timeout = 300 * time.Millisecond
+	const timeout = 2 * time.Second
 	s := serve(t, "--upgrade-timeout", timeout.String())
 	for _, in := range []string{"", masked(fin|text, "2probe")} {
 		session := s.poll4(t)

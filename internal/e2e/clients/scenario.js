@@ -1,8 +1,9 @@
-// Runs one official Engine.IO client through one or all scenarios against an
-// echo server that already listens, and prints one line per scenario.
+// Runs official Engine.IO clients through one or all scenarios against an echo
+// server that already listens, and prints one line per scenario and client. More
+// than one client or transport, with commas between them, run at the same time.
 //
-//   node scenario.js --url http://127.0.0.1:3000 --client 6|3|1
-//     --transport polling|websocket|upgrade
+//   node scenario.js --url http://127.0.0.1:3000 --client 6|3|1[,...]
+//     --transport polling|websocket|upgrade[,...]
 //     --scenario text|binary|mixed|large|during-upgrade|fifty|heartbeat|all
 //     [--timeout 60]
 //     [--cookie name=value]  sent with every request
@@ -78,10 +79,10 @@ const scenarios = {
   heartbeat: async (run) => {
     const s = await run.open();
     await s.settled();
-    await s.heartbeats(5);
+    await s.heartbeats(7);
     await s.roundTrip([messages.numbered(1, 'alive')[0]]);
     await s.finish();
-    return '5 heartbeats';
+    return '7 heartbeats';
   },
 };
 
@@ -158,8 +159,13 @@ function commandLine(argv) {
     options[argv[i].slice(2)] = argv[i + 1];
   }
   if (!options.url) usage('--url is missing');
-  if (!Object.hasOwn(clients, options.client)) usage('--client is 6, 3 or 1');
-  if (!transports.includes(options.transport)) usage(`--transport is one of ${transports}`);
+  options.runs = (options.client || '').split(',').flatMap((client) => {
+    if (!Object.hasOwn(clients, client)) usage('--client is 6, 3 or 1');
+    return (options.transport || '').split(',').map((transport) => {
+      if (!transports.includes(transport)) usage(`--transport is one of ${transports}`);
+      return { client, transport };
+    });
+  });
   if (options.scenario !== 'all' && !Object.hasOwn(scenarios, options.scenario)) {
     usage(`--scenario is all or one of ${Object.keys(scenarios)}`);
   }
@@ -180,7 +186,8 @@ async function main() {
     : [options.scenario];
   let failed = 0;
   for (const name of names) {
-    if (!(await runOne(name, options))) failed++;
+    const passed = await Promise.all(options.runs.map((run) => runOne(name, { ...options, ...run })));
+    failed += passed.filter((ok) => !ok).length;
   }
   // A client may hold sockets or timers after close; they are not what is tested.
   process.exit(failed ? 1 : 0);
