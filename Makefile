@@ -18,7 +18,7 @@ export NGINX HAPROXY CADDY
 # What the event loop compiles for (package loop is the only one that cares).
 TARGETS := linux/amd64 linux/arm64 linux/386 darwin/arm64 darwin/amd64 freebsd/amd64
 
-.PHONY: check chromium proxies build run setup test fmt vet cross unit race e2e conformance examples lint tidy vuln chaos fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo cover clean
+.PHONY: check chromium proxies build run setup test fmt vet cross unit race e2e conformance examples lint tidy vuln chaos fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo nightly cover clean
 
 check: test
 
@@ -100,6 +100,9 @@ examples: setup
 # that take seconds.
 conformance: setup
 	TURBINE_AUTOBAHN=all go test -v -count=1 -timeout 3h -run 'TestAutobahn|TestJudge' ./internal/e2e
+
+# What takes too long for every change, in some 80 minutes.
+nightly: conformance soak fuzz bench-sim chaos
 
 lint: .tools/golangci-lint-$(GOLANGCI_LINT_VERSION)
 	$< run --allow-parallel-runners ./...
