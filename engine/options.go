@@ -333,7 +333,8 @@ type Options struct {
 }
 
 // Compression is about responses to polls. The zero value compresses those of
-// 1,024 bytes and more.
+// 1,024 bytes and more. Where the connection of a mounted server cannot be taken,
+// see ServeHTTP, and a middleware wraps the ResponseWriter, they are left to that.
 type Compression struct {
 	// Off switches it off.
 	Off bool
