@@ -43,7 +43,8 @@ import (
 // what is left, and what is not below it is for Options.Fallback, or 404.
 //
 // The client's address is r.RemoteAddr of the request that the connection is
-// taken with. Where a proxy carries several clients on one connection, name it in
+// taken with; if a middleware has made that no address, it is the connection's
+// own, or 0.0.0.0 where the connection cannot be taken. Where a proxy carries several clients on one connection, name it in
 // Options.TrustedProxies instead of having a middleware change that field.
 //
 // Where the connection cannot be taken, the handler stays until the request is

@@ -77,8 +77,9 @@ func newLentConn(h *httpConn, o *outside) *lentConn {
 // place among Options.MaxFallback, for ever.
 const bodyPace = 16 << 10
 
-// Read takes what has come of the request. Options.BodyTimeout bounds how long it
-// waits, in all, for each bodyPace bytes of a body.
+// Read takes what has come of the request. Where no deadline is set,
+// Options.BodyTimeout bounds how long it waits, in all, for each bodyPace bytes of
+// a body.
 func (c *lentConn) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,11 +100,11 @@ func (c *lentConn) Read(p []byte) (int, error) {
 			return 0, io.EOF
 		}
 		until := c.readBy
-		if !c.complete && !c.hijacked {
+		if until.IsZero() && !c.complete && !c.hijacked {
 			if over(by) {
 				return 0, os.ErrDeadlineExceeded
 			}
-			until = earlier(until, by)
+			until = by
 		}
 		c.wait(until)
 	}
@@ -122,8 +123,8 @@ func (c *lentConn) take(p []byte) int {
 	return n
 }
 
-// Write blocks while the client does not take what was written before; a client
-// that takes nothing for Options.CloseTimeout is given up.
+// Write blocks while the client does not take what was written before. Where no
+// deadline is set, a client that takes nothing for Options.CloseTimeout is given up.
 func (c *lentConn) Write(p []byte) (n int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -169,11 +170,15 @@ func (c *lentConn) room() error {
 		if c.pending != before {
 			by, before = time.Now().Add(c.outside.server.options.CloseTimeout), c.pending
 		}
-		if over(by) {
-			c.broken = true
-			return os.ErrDeadlineExceeded
+		until := c.writeBy
+		if until.IsZero() {
+			if over(by) {
+				c.broken = true
+				return os.ErrDeadlineExceeded
+			}
+			until = by
 		}
-		c.wait(earlier(c.writeBy, by))
+		c.wait(until)
 	}
 }
 
@@ -191,13 +196,6 @@ func (c *lentConn) wait(until time.Time) {
 }
 
 func over(t time.Time) bool { return !t.IsZero() && !time.Now().Before(t) }
-
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || b.Before(a) {
-		return b
-	}
-	return a
-}
 
 // Close ends what net/http, or a hijacker, had the connection for.
 func (c *lentConn) Close() error {

@@ -238,8 +238,8 @@ type Options struct {
 	// header: what header fields of proxies say, it has to find out. Each request has a goroutine while it
 	// lasts, and the connection is a loop's before and after. Its handler
 	// waits for a body BodyTimeout in all for each 16 KiB of it, and a client may
-	// take nothing of the response for CloseTimeout; the handler sets other
-	// deadlines by http.ResponseController. Nil means 501, and 404 where the
+	// take nothing of the response for CloseTimeout; a deadline that the handler
+	// sets by http.ResponseController is instead of that. Nil means 501, and 404 where the
 	// server itself is mounted, see ServeHTTP.
 	Fallback http.Handler
 	// MaxFallback is the limit of requests that are served at the same time by
@@ -335,7 +335,8 @@ type Options struct {
 }
 
 // Compression is about responses to polls. The zero value compresses those of
-// 1,024 bytes and more.
+// 1,024 bytes and more. Where the connection of a mounted server cannot be taken,
+// see ServeHTTP, and a middleware wraps the ResponseWriter, they are left to that.
 type Compression struct {
 	// Off switches it off.
 	Off bool

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -86,7 +87,19 @@ func (m *mounting) openPair(first []byte, kept bool) (*net.UnixConn, error) {
 			return nil, errNotRunning
 		}
 	}
-	return place.Pair(remoteOf(m.r), first, m.accept(kept))
+	remote := remoteOf(m.r)
+	if !remote.IsValid() && !overUnixSocket(m.r) {
+		// Nobody knows who it is: no address would be the trust in Unix sockets.
+		remote = netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
+	}
+	return place.Pair(remote, first, m.accept(kept))
+}
+
+// overUnixSocket reports whether net/http has accepted r's connection on a Unix
+// socket, whatever a middleware makes of r.RemoteAddr.
+func overUnixSocket(r *http.Request) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return ok && strings.HasPrefix(local.Network(), "unix")
 }
 
 // relayBuffer is the size in bytes of what carries bytes between a connection

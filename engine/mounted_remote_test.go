@@ -1,0 +1,70 @@
+package engine_test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"turbine/engine"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A client that no address is known of, because a middleware has taken it from
+// what the client said, is no proxy on a Unix socket: whom it claims to speak for
+// is not believed. Those on one are.
+func TestMountedUnknownIsNoUnixSocket(t *testing.T) {
+	unknown := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.RemoteAddr = "unknown"
+			next.ServeHTTP(w, r)
+		})
+	}
+	for _, c := range []struct {
+		name, network, want string
+		around              []middleware
+		start               func(*httptest.Server)
+	}{
+		{"TLS", "tcp", "0.0.0.0:0", []middleware{unknown}, func(h *httptest.Server) { h.StartTLS() }},
+		{"hidden", "tcp", "0.0.0.0:0", []middleware{hiding, unknown}, plain},
+		{"wrapped", "tcp", "127.0.0.1:", []middleware{wrapping}, plain},
+		{"Unix socket", "unix", "198.51.100.1:0", nil, plain},
+		{"Unix socket, hidden", "unix", "198.51.100.1:0", []middleware{hiding, unknown}, plain},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			seen := make(chan string, 1)
+			events := engine.Events{Open: func(s *engine.Session, r *engine.Request) {
+				seen <- r.RemoteAddr().String()
+				s.CloseNow()
+			}}
+			path := filepath.Join(t.TempDir(), "socket")
+			m := mount(t, engine.Options{TrustUnixSockets: true}, events, under("", c.around...), func(h *httptest.Server) {
+				if c.network == "unix" {
+					require.NoError(t, h.Listener.Close())
+					l, err := net.Listen("unix", path)
+					require.NoError(t, err)
+					h.Listener = l
+				}
+				c.start(h)
+			})
+			client, url := m.http.Client(), m.http.URL
+			if c.network == "unix" {
+				client = &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }}}
+				url = "http://x"
+				t.Cleanup(client.CloseIdleConnections)
+			}
+			request, err := http.NewRequestWithContext(t.Context(), "GET", url+"/engine.io/?EIO=4&transport=polling", nil)
+			require.NoError(t, err)
+			request.Header.Set("X-Forwarded-For", "198.51.100.1")
+			response, err := client.Do(request)
+			require.NoError(t, err)
+			require.NoError(t, response.Body.Close())
+			require.Equal(t, 200, response.StatusCode)
+			require.True(t, strings.HasPrefix(<-seen, c.want), c.want)
+		})
+	}
+}
