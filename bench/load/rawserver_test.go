@@ -33,7 +33,12 @@ func serveRaw(t *testing.T, reply func(n int, f ws.Frame) []ws.Frame) *rawServer
 // serveUpgrade is serveRaw with another opening handshake.
 func serveUpgrade(t *testing.T, upgrade func(c net.Conn) error, reply func(n int, f ws.Frame) []ws.Frame) *rawServer {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return serveRawOn(t, "127.0.0.1:0", upgrade, reply)
+}
+
+func serveRawOn(t *testing.T, addr string, upgrade func(c net.Conn) error, reply func(n int, f ws.Frame) []ws.Frame) *rawServer {
+	t.Helper()
+	l, err := net.Listen("tcp", addr)
 	require.NoError(t, err)
 	s := &rawServer{reply: reply, upgrade: upgrade, conns: map[net.Conn]bool{}}
 	s.serve(l)

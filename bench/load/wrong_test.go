@@ -212,21 +212,22 @@ func TestBroadcastFaults(t *testing.T) {
 // A storm meets a server that is not there for a while.
 func TestStormRetries(t *testing.T) {
 	t.Parallel()
-	s := serveRaw(t, same)
+	// An address of its own: a client of another test might get the port meanwhile.
+	s := serveRawOn(t, "127.0.0.9:0", upgradeRaw, same)
 	addr := s.listener.Addr().String()
 	p := s.plan(Storm)
-	refused, back := make(chan struct{}), make(chan struct{})
+	refused, back := make(chan struct{}), make(chan error, 1)
 	once := sync.OnceFunc(func() { close(refused) })
 	p.Ready = func() {
 		s.listener.Close()
 		go func() {
-			defer close(back)
 			<-refused
 			time.Sleep(moment)
 			l, err := net.Listen("tcp", addr)
 			if err == nil {
 				s.serve(l)
 			}
+			back <- err
 		}()
 	}
 	o, err := runUntil(t, p, func(o *Outcome) bool { // it ends by itself
@@ -236,7 +237,7 @@ func TestStormRetries(t *testing.T) {
 		return false
 	})
 	once()
-	<-back
+	require.NoError(t, <-back)
 	require.NoError(t, err)
 	require.EqualValues(t, p.Sessions, o.Operations)
 	require.Positive(t, o.Retries)
