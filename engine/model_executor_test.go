@@ -81,7 +81,11 @@ func TestModelOnExecutor(t *testing.T) {
 	}
 	for _, faulty := range []bool{false, true} {
 		var counts modelCounts
-		modelSeeds(t, &counts, func() bool { return counts.messages.Load() < target }, func(seed uint64) {
+		// Half of the runs have limits that make clients wait.
+		goOn := func() bool {
+			return counts.messages.Load() < target || counts.limits(engine.LimitPending) == 0 && counts.runs < 50
+		}
+		modelSeeds(t, &counts, goOn, func(seed uint64) {
 			var faults *looptest.Faulty
 			if faulty {
 				faults = looptest.NewFaulty(seed, modelRates)
