@@ -31,7 +31,11 @@ func (k *link) receive(p []byte, s *Server, takeover *wsframe.Takeover) (m wsfra
 	limits := s.frames
 	limits.Compressed = k.deflate.Accepted
 	for {
-		m, p, err = k.next(p, s, limits)
+		before := k.reader.Held()
+		m, p, err = k.reader.Next(p, limits)
+		if held := k.reader.Held(); held != before {
+			err = k.count(s, before, held, err)
+		}
 		switch {
 		case err != nil:
 			return m, p, err
@@ -59,18 +63,17 @@ var errMessageBudget = &wsframe.CloseError{Code: 1013, Reason: "too many message
 // ends many.
 const sparedMessage = 16 << 10
 
-// next is Next of the reader, bounded by Options.BodyBudget: what the reader
-// holds counts as long as it does.
-func (k *link) next(p []byte, s *Server, limits wsframe.Limits) (m wsframe.Message, rest []byte, err error) {
-	sh, before := s.shard(k.conn.Loop()), k.reader.Held()
-	m, rest, err = k.reader.Next(p, limits)
-	held := k.reader.Held()
+// count is for what the reader holds of a message, which was before bytes and is
+// held: it counts for Options.BodyBudget as long as it is there. err is what the
+// reader has said; the result says that instead, or that this is too much.
+func (k *link) count(s *Server, before, held int, err error) error {
+	sh := s.shard(k.conn.Loop())
 	sh.bodies += int64(held - before)
 	if errors.Is(err, wsframe.ErrIncomplete) && held > max(before, sparedMessage) && sh.bodies > s.bodyShare {
 		k.release(sh)
-		return wsframe.Message{}, nil, errMessageBudget
+		return errMessageBudget
 	}
-	return m, rest, err
+	return err
 }
 
 // release gives back what the reader holds, on the loop of sh.

@@ -49,8 +49,8 @@ const (
 // large one, and what a class lends always fits.
 // The zero value is ready. Safe from any goroutine.
 type Pool struct {
-	least   int // bytes that each Buf has room for
 	classes [maxKeptBits - minKeptBits + 1]bytebufferpool.Pool
+	least   int // bytes that each Buf has room for; as the first field it cost an echo a tenth
 }
 
 // lender returns the pool whose buffers have n bytes or more, and how many they
