@@ -120,7 +120,7 @@ func (s *Session) tellHighWater(buffered int) {
 // application does not ask for it, for what waits is dropped after a panic until
 // it comes.
 func (s *Session) tellClose(reason Reason, err error) {
-	if s.server.dispatch != nil && !s.has(publicOpened) {
+	if err == ErrPendingBudget && !s.has(publicOpened) {
 		return // there was no room for Open
 	}
 	if s.defers(event{kind: eventClose, reason: reason, with: err}, nil) || s.server.events.Close == nil {

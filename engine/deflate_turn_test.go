@@ -95,3 +95,22 @@ func TestDeflateWaitsForTheExecutor(t *testing.T) {
 	require.Equal(t, 50, strings.Count(b.events(), "message A"))
 	b.finish()
 }
+
+// A message that the application has taken counts for Options.BodyBudget no more,
+// also while what is behind it waits.
+func TestDeflateHoldsNothingThatWasTaken(t *testing.T) {
+	b := newHeld(t, 1, Options{PerMessageDeflate: &PerMessageDeflate{}, MaxPending: 1}, func(_ *bench, e *Events) { e.Admit = nil })
+	var k unpacker
+	b.speak(t, "ws EIO=4&transport=websocket", &k)
+	b.rest()
+	b.events()
+	var p packer
+	begun := compressed(ws.OpText, false, p.pack("4"+strings.Repeat("x", 1000)))
+	b.client("w", "").peer.Write(append(append(begun, frame(ws.OpContinuation, "")...), bombs(2)...))
+	b.world.Run()
+	require.Positive(t, b.server.Stats().Pending)
+	require.Zero(t, b.server.shards[0].bodies)
+	b.rest()
+	require.Equal(t, 3, strings.Count(b.events(), "message A"))
+	b.finish()
+}

@@ -326,6 +326,30 @@ func TestExecutorPanic(t *testing.T) {
 	}
 }
 
+// A panic before Open, where it costs the session its Open, too, costs it no Close,
+// as without an Executor.
+func TestExecutorPanicBeforeOpen(t *testing.T) {
+	for _, shake := range []string{hsPolling, hsWebSocket} {
+		log := new(counter)
+		b := newHeld(t, 1, Options{Logger: slog.New(log)}, func(b *bench, e *Events) {
+			b.hearPackets(e)
+			e.Admit = nil
+		})
+		b.on = func(event, _ string) {
+			if event == "create" {
+				panic("the application's fault")
+			}
+		}
+		b.play(shake)
+		b.rest()
+		require.Contains(t, b.events(), `close ? "transport error" `+ErrCallbackPanic.Error())
+		require.EqualValues(t, 1, log.lines.Load())
+		require.True(t, b.server.dispatch.idle())
+		b.on = nil
+		b.finish()
+	}
+}
+
 // A panic in Close itself.
 func TestExecutorPanicInClose(t *testing.T) {
 	log := new(counter)

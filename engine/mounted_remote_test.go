@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -67,4 +68,43 @@ func TestMountedUnknownIsNoUnixSocket(t *testing.T) {
 			require.True(t, strings.HasPrefix(<-seen, c.want), c.want)
 		})
 	}
+}
+
+// Nor is one whose connection is a loop's by a pair of sockets, which are Unix
+// sockets themselves.
+func TestMountedUnknownOnRelayIsNoUnixSocket(t *testing.T) {
+	late := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("X-Forwarded-For") == "" {
+				next.ServeHTTP(w, r)
+				return
+			}
+			r.RemoteAddr = "unknown"
+			hiding(next).ServeHTTP(w, r)
+		})
+	}
+	seen := make(chan string, 2)
+	events := engine.Events{Open: func(s *engine.Session, r *engine.Request) {
+		seen <- r.RemoteAddr().String()
+		s.CloseNow()
+	}}
+	m := mount(t, engine.Options{TrustUnixSockets: true}, events, under("", late), func(h *httptest.Server) {
+		h.Listener = wrappedListener{h.Listener}
+		h.Start()
+	})
+	for _, claim := range []string{"", "198.51.100.1"} {
+		request, err := http.NewRequestWithContext(t.Context(), "GET", m.http.URL+"/engine.io/?EIO=4&transport=polling", nil)
+		require.NoError(t, err)
+		if claim != "" {
+			request.Header.Set("X-Forwarded-For", claim)
+		}
+		response, err := m.http.Client().Do(request)
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, response.Body)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		require.Equal(t, 200, response.StatusCode)
+	}
+	require.Contains(t, <-seen, "127.0.0.1:")
+	require.Equal(t, "0.0.0.0:0", <-seen)
 }

@@ -95,11 +95,14 @@ func (m *mounting) openPair(first []byte, kept bool) (*net.UnixConn, error) {
 	return place.Pair(remote, first, m.accept(kept))
 }
 
-// overUnixSocket reports whether net/http has accepted r's connection on a Unix
-// socket, whatever a middleware makes of r.RemoteAddr.
+// overUnixSocket reports whether r has come by a Unix socket, whatever a middleware
+// makes of r.RemoteAddr.
 func overUnixSocket(r *http.Request) bool {
-	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	return ok && strings.HasPrefix(local.Network(), "unix")
+	end, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if lent, is := r.Context().Value(lentKey{}).(*lentConn); is {
+		end, ok = lent.remote, true // its own end may be that of a pair
+	}
+	return ok && strings.HasPrefix(end.Network(), "unix")
 }
 
 // relayBuffer is the size in bytes of what carries bytes between a connection

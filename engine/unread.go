@@ -24,6 +24,7 @@ func (t *websocket) putOff(p []byte) {
 	b := pool.Spills.Get(len(p))
 	b.Append(p)
 	s.rare().unread.bytes = b
+	_, _, _ = t.receive(nil, s.server, nil) // gives back the message before, which was taken
 	t.conn.Pause()
 	_ = s.loop.Post((*readOnTask)(s)) // a stopped loop has closed it
 }
