@@ -82,9 +82,9 @@ func (k *link) release(sh *shard) {
 	k.reader.Release()
 }
 
-// bye ends the connection, on the loop of sh, with a close frame. A code of 0 sends no status.
-// heard says that the peer's close frame has come: then nobody is waited for
-// (RFC 6455, 7.1.1: the server closes first).
+// bye ends the connection, on the loop of sh, with a close frame. A code of 0
+// sends no status. heard says that the peer's close frame has come: then nobody
+// is waited for (RFC 6455, 7.1.1: the server closes first).
 func (k *link) bye(sh *shard, code ws.StatusCode, heard bool) {
 	k.conn.SetHandler(deaf{})
 	if code == 0 {

@@ -50,8 +50,9 @@ const acceptGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 // that expensive. Clients offer a handful.
 const maxProtocols = 64
 
-// Check applies the rules of RFC 6455, 4.2.1, in the reference server's order. The error is a *HandshakeError. Version 8, the last
-// draft, has the same frames as 13. At most 64 subprotocols may be offered.
+// Check applies the rules of RFC 6455, 4.2.1, in the reference server's order.
+// The error is a *HandshakeError. Version 8, the last draft, has the same
+// frames as 13. At most 64 subprotocols may be offered.
 func (h *Handshake) Check() error {
 	switch {
 	case string(h.Method) != "GET":
