@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -23,11 +24,13 @@ func TestGroup(t *testing.T) {
 	_, err = out.Read(make([]byte, 5))
 	require.NoError(t, err)
 
-	group, err := OfGroup(cmd.Process.Pid)
-	require.NoError(t, err)
-	alone, err := Of(cmd.Process.Pid)
-	require.NoError(t, err)
-	require.Greater(t, group.RSS, alone.RSS, "the child's memory is in it")
+	require.Eventually(t, func() bool { // the child may have been forked and have no memory yet
+		group, err := OfGroup(cmd.Process.Pid)
+		require.NoError(t, err)
+		alone, err := Of(cmd.Process.Pid)
+		require.NoError(t, err)
+		return group.RSS > alone.RSS
+	}, time.Minute, time.Millisecond, "the child's memory is not in it")
 
 	_, err = OfGroup(1 << 29)
 	require.ErrorIs(t, err, os.ErrNotExist)
