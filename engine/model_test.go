@@ -309,7 +309,7 @@ func (r *modelRun) compareOne(m *modelSession) {
 	if c.received > m.accepted {
 		r.violation("%s: %d messages arrived at the client of %d accepted", name, c.received, m.accepted)
 	}
-	if c.vanished || r.faulty && c.over && !(c.goodbye && m.closed) || r.budget && c.cut {
+	if c.vanished || (r.faulty && c.over || r.budget && c.cut) && !(c.goodbye && m.closed) {
 		return // a connection was lost: the session is over, whether the server knows yet or not
 	}
 	if m.session == nil && c.over && r.server.Stats().Limits[engine.LimitPendingBudget] > 0 {
