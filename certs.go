@@ -6,11 +6,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -28,8 +26,8 @@ const (
 // A reloader reads files again: the server.
 type reloader interface{ ReloadTLS() error }
 
-// certWatch reloads certificates when SIGHUP comes and when the files change: be
-// they written, renamed, or replaced behind a symbolic link anywhere in their
+// certWatch reloads certificates when a signal asks for it and when the files
+// change: be they written, renamed, or replaced behind a symbolic link anywhere in their
 // paths, as Kubernetes and certbot do. It belongs to one goroutine.
 type certWatch struct {
 	server  reloader
@@ -38,28 +36,19 @@ type certWatch struct {
 	seen    [sha256.Size]byte // what the files held when they were last tried
 }
 
-// watchCerts begins to watch the files, until stop is called. Without files
-// there is nothing to do.
-func watchCerts(server reloader, files []string) (stop func()) {
-	if len(files) == 0 {
-		return func() {}
-	}
+// watchCerts begins to watch the files, until stop is called. Without files a
+// signal is answered in the log alone.
+func watchCerts(server reloader, files []string, signals <-chan os.Signal) (stop func()) {
 	w := &certWatch{server: server, files: files}
-	w.seen = w.sum()
-	var err error
-	if w.watcher, err = fsnotify.NewWatcher(); err != nil {
-		slog.Warn("TLS files are looked at once a minute only", "error", err)
+	if len(files) > 0 {
+		w.begin()
 	}
-	w.follow()
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGHUP)
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		w.run(signals, done)
 	}()
 	return func() {
-		signal.Stop(signals)
 		close(done)
 		<-ended
 		if w.watcher != nil {
@@ -68,9 +57,23 @@ func watchCerts(server reloader, files []string) (stop func()) {
 	}
 }
 
+// begin notes what the files hold and has the system tell of changes.
+func (w *certWatch) begin() {
+	w.seen = w.sum()
+	var err error
+	if w.watcher, err = fsnotify.NewWatcher(); err != nil {
+		slog.Warn("TLS files are looked at once a minute only", "error", err)
+	}
+	w.follow()
+}
+
 func (w *certWatch) run(signals <-chan os.Signal, done <-chan struct{}) {
-	look := time.NewTicker(certsLook)
-	defer look.Stop()
+	var look <-chan time.Time // nil where there is nothing to look at
+	if len(w.files) > 0 {
+		ticker := time.NewTicker(certsLook)
+		defer ticker.Stop()
+		look = ticker.C
+	}
 	var events <-chan fsnotify.Event
 	var failures <-chan error
 	if w.watcher != nil {
@@ -94,7 +97,7 @@ func (w *certWatch) run(signals <-chan os.Signal, done <-chan struct{}) {
 			settled = nil
 			w.follow()
 			w.reload(false)
-		case <-look.C:
+		case <-look:
 			w.follow()
 			w.reload(false)
 		}
@@ -104,6 +107,10 @@ func (w *certWatch) run(signals <-chan os.Signal, done <-chan struct{}) {
 // reload has the server read the files, if there is something new in them or
 // somebody asks for it. So a pair that does not fit is told of once.
 func (w *certWatch) reload(asked bool) {
+	if len(w.files) == 0 {
+		slog.Info("asked to read files again, but there are none", "signal", "SIGHUP")
+		return
+	}
 	sum := w.sum()
 	if sum == w.seen && !asked {
 		return

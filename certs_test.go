@@ -138,7 +138,7 @@ func TestCertificatesThatChange(t *testing.T) {
 			}
 			at := filepath.Join(dir, c.at)
 			r := &readings{files: []string{filepath.Join(at, "cert"), filepath.Join(at, "key")}}
-			stop := watchCerts(r, r.files)
+			stop := watchCerts(r, r.files, nil)
 			defer stop()
 			c.change(t, dir)
 			r.expect(t, "new pair")
@@ -181,16 +181,23 @@ func TestCertificatesThatAreBad(t *testing.T) {
 	w.reload(true)
 	require.Equal(t, 2, r.count())
 
-	stop := watchCerts(r, r.files)
+	signals := make(chan os.Signal)
+	stop := watchCerts(r, r.files, signals)
 	defer stop()
-	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	signals <- syscall.SIGHUP
 	for end := time.Now().Add(20 * time.Second); r.count() < 3; time.Sleep(time.Millisecond) {
 		require.True(t, time.Now().Before(end))
 	}
 }
 
-// Without files there is nothing to watch, and SIGHUP means what it always does.
-func TestNoCertificatesToWatch(t *testing.T) { watchCerts(nil, nil)() }
+// Without files there is nothing to watch, and a signal changes nothing.
+func TestNoCertificatesToWatch(t *testing.T) {
+	signals := make(chan os.Signal)
+	stop := watchCerts(nil, nil, signals)
+	signals <- syscall.SIGHUP
+	signals <- syscall.SIGHUP
+	stop()
+}
 
 // What makes no sense is said when the program starts.
 func TestTLSFlags(t *testing.T) {

@@ -3,25 +3,26 @@ package main
 import (
 	"log/slog"
 	"os"
-	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"strings"
-	"syscall"
 
 	"turbine/engine"
 )
 
-// logFigures logs what the server holds when SIGUSR1 comes, until stop is
+// logFigures logs what the server holds when a signal asks for it, until stop is
 // called. While nobody is connected, garbage is collected before, and free memory
 // given back: then it holds up nobody, and shows what is really kept.
-func logFigures(server *engine.Server) (stop func()) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGUSR1)
-	done := make(chan struct{})
+func logFigures(server *engine.Server, signals <-chan os.Signal) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
-		defer close(done)
-		for range signals {
+		defer close(ended)
+		for {
+			select {
+			case <-done:
+				return
+			case <-signals:
+			}
 			stats := server.Stats()
 			if stats.Sessions == 0 && stats.Conns == 0 {
 				debug.FreeOSMemory()
@@ -32,9 +33,8 @@ func logFigures(server *engine.Server) (stop func()) {
 		}
 	}()
 	return func() {
-		signal.Stop(signals)
-		close(signals)
-		<-done
+		close(done)
+		<-ended
 	}
 }
 

@@ -68,9 +68,9 @@ type flags struct {
 	limitFlags  `group:"Limits:"`
 }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() { os.Exit(run(hearSignals(), os.Args[1:], os.Stdout, os.Stderr)) }
 
-func run(args []string, stdout, stderr io.Writer) int {
+func run(asked askSignals, args []string, stdout, stderr io.Writer) int {
 	var f flags
 	parser := kong.Must(&f,
 		kong.Name("turbine"),
@@ -96,7 +96,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "turbine: %v\n", err)
 		return exitUsage
 	}
-	if err := serve(server, &f, stdout); err != nil {
+	if err := serve(server, &f, asked, stdout); err != nil {
 		fmt.Fprintf(stderr, "turbine: %v\n", err)
 		return exitFailed
 	}
@@ -190,7 +190,7 @@ func (f *flags) applyProtocol(o *engine.Options) error {
 }
 
 // serve runs the server until a signal ends it.
-func serve(server *engine.Server, f *flags, stdout io.Writer) error {
+func serve(server *engine.Server, f *flags, asked askSignals, stdout io.Writer) error {
 	limit, sessions, err := engine.RaiseDescriptorLimit(f.Loops)
 	if err != nil {
 		return err
@@ -201,6 +201,9 @@ func serve(server *engine.Server, f *flags, stdout io.Writer) error {
 	if f.MaxConns > 0 {
 		sessions = min(sessions, f.MaxConns)
 	}
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
 	process, err := newProcess(f.PidFile)
 	if err != nil {
 		return err
@@ -214,12 +217,8 @@ func serve(server *engine.Server, f *flags, stdout io.Writer) error {
 		closeAll(places)
 		return err
 	}
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(signals)
-	signal.Ignore(syscall.SIGPIPE) // a collector of logs that ends must not end the server
-	defer logFigures(server)()
-	defer watchCerts(server, f.files())()
+	defer logFigures(server, asked.figures)()
+	defer watchCerts(server, f.files(), asked.reload)()
 
 	if f.AnyOrigin || slices.Contains(f.CORSOrigin, "*") {
 		slog.Warn("pages of every origin may connect, with the cookies of who looks at them")
@@ -230,7 +229,7 @@ func serve(server *engine.Server, f *flags, stdout io.Writer) error {
 	}
 	served := serveAll(server, places)
 	fmt.Fprintln(stdout, ready)
-	process.ready()
+	process.ready(asked.replace)
 
 	select {
 	case err := <-served:

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"turbine/engine"
@@ -23,7 +21,6 @@ import (
 // its socket resets what waits there.
 type process struct {
 	*tableflip.Upgrader
-	signals chan os.Signal
 }
 
 // newProcess is this process in its line, which has not listened yet.
@@ -32,20 +29,19 @@ func newProcess(pidFile string) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot inherit from the process before: %w", err)
 	}
-	return &process{Upgrader: upgrader, signals: make(chan os.Signal, 1)}, nil
+	return &process{Upgrader: upgrader}, nil
 }
 
 // ready tells the process before and systemd that this one serves, and begins to
-// listen to SIGUSR2.
-func (p *process) ready() {
+// start a next one for each signal.
+func (p *process) ready(signals <-chan os.Signal) {
 	if err := p.Ready(); err != nil {
 		slog.Error("cannot tell that the server is ready", "error", err)
 	}
 	// systemd has to know which of our processes it is to watch from now on.
 	notify(fmt.Sprintf("%s\nMAINPID=%d", daemon.SdNotifyReady, os.Getpid()))
-	signal.Notify(p.signals, syscall.SIGUSR2)
 	go func() {
-		for range p.signals {
+		for range signals {
 			p.replace()
 		}
 	}()
@@ -64,10 +60,7 @@ func (p *process) replace() {
 func (p *process) replaced() <-chan struct{} { return p.Exit() }
 
 // stop ends the line with this process. It may be called twice.
-func (p *process) stop() {
-	signal.Stop(p.signals)
-	p.Stop()
-}
+func (p *process) stop() { p.Stop() }
 
 // settling is how long a process that was replaced goes on as before: what it
 // accepted last has sent its request by then.

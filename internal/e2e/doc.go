@@ -26,7 +26,8 @@
 //     Executor.
 //   - mounts_test.go runs the tests of mounts/, a module of its own, where the
 //     server is a route of gin, chi and echo.
-//   - binary_test.go checks the command line, the environment and the signals.
+//   - binary_test.go and signals_test.go check the command line, the environment and
+//     the signals.
 //   - drain_test.go shuts a server down (feeder) under a crowd of 5,000 sessions and
 //     some of the official clients, and counts their messages.
 //   - restart_test.go replaces the process under clients that connect without
