@@ -54,7 +54,7 @@ const (
 // layers is the picture. A package that is not in it has no place in the house.
 var layers = map[string]layer{
 	".":                    {[]string{"engine"}, []string{fsNotify, kongFlags, memLimit, sdActivation, sdDaemon, tableFlip}},
-	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/invariants", "internal/peers"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib, proxyProto}},
+	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/invariants", "internal/peers", "internal/seldom"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib, proxyProto}},
 	"engine/packet":        {},
 	"httpparse":            {},
 	"wsframe":              {[]string{"pool", "internal/invariants"}, []string{gobwas, gobwasFlate, httphead, klauspostFlate}},
@@ -63,6 +63,7 @@ var layers = map[string]layer{
 	"pool":                 {[]string{"internal/invariants"}, []string{bytebufferpool}},
 	"internal/invariants":  {},
 	"internal/peers":       {},
+	"internal/seldom":      {},
 	"internal/certs":       {nil, []string{testify}}, // for tests
 	"internal/requests":    {},                       // a table for tests
 	"internal/chaos":       {[]string{"bench/load", "bench/usage", "wsframe"}, []string{gobwas, hdrHistogram, kongFlags, procfs}},

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -87,7 +86,7 @@ type Verdict struct {
 	deadline  time.Duration // the loop's
 	decided   atomic.Bool
 	ok        bool   // these two travel with the task
-	refused   string // what the client is told
+	denial    denial // unless ok
 }
 
 // SetValue makes v the session's Value. It is called before Accept, by the
@@ -108,16 +107,18 @@ func (v *Verdict) ResponseHeader() http.Header {
 }
 
 // Accept lets the session begin.
-func (v *Verdict) Accept() { v.decide(true, "") }
+func (v *Verdict) Accept() { v.decide(true, denial{}) }
 
-// Refuse tells the client message, "Forbidden" if it is empty.
-func (v *Verdict) Refuse(message string) { v.decide(false, message) }
+// Refuse refuses the client, as if Admit had returned err: if err is a Refusal, or
+// wraps one, the client is told its message. Any other error is logged, and the
+// client is told "Forbidden", as it is if err is nil.
+func (v *Verdict) Refuse(err error) { v.decide(false, denied(err)) }
 
-func (v *Verdict) decide(ok bool, message string) {
+func (v *Verdict) decide(ok bool, d denial) {
 	if v.decided.Swap(true) {
 		return
 	}
-	v.ok, v.refused = ok, message
+	v.ok, v.denial = ok, d
 	_ = v.loop.Post((*verdictTask)(v)) // a stopped loop has closed it
 }
 
@@ -142,7 +143,7 @@ func (t *verdictTask) Run() {
 		return
 	}
 	if !v.ok {
-		h.refuseAdmission(r, v.admission, v.refused)
+		h.refuseAdmission(r, v.admission, v.denial)
 		return
 	}
 	rest := h.spill // what came behind the request
@@ -180,10 +181,10 @@ func (h *httpConn) admit(r *httpparse.Request, head []byte, upgrade bool) (a *ad
 		}
 		return nil, false
 	}
-	err := h.tellAdmit(request)
+	admitted, d := h.tellAdmit(request)
 	switch {
-	case err != nil:
-		h.refuseAdmission(r, a, err.Error())
+	case !admitted:
+		h.refuseAdmission(r, a, d)
 	case a.verdict != nil:
 		h.park(a.verdict)
 	default:
@@ -192,13 +193,17 @@ func (h *httpConn) admit(r *httpparse.Request, head []byte, upgrade bool) (a *ad
 	return nil, false
 }
 
-var errAdmitPanic = errors.New(refusedForbidden.message)
-
-func (h *httpConn) tellAdmit(r *Request) (err error) {
-	if !h.call(callAdmit, func() { err = h.server.events.Admit(r) }) {
-		return errAdmitPanic
-	}
-	return err
+// tellAdmit reports whether the application has nothing against r. After a panic
+// it has.
+func (h *httpConn) tellAdmit(r *Request) (admitted bool, d denial) {
+	d = denied(nil)
+	h.call(callAdmit, func() {
+		err := h.server.events.Admit(r)
+		if admitted = err == nil; !admitted {
+			d = denied(err)
+		}
+	})
+	return admitted, d
 }
 
 // park lets the exchange wait for v, bounded in number and time, or refuses it.

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -66,12 +65,12 @@ func TestAdmitRefuses(t *testing.T) {
 						r.SetID("never")
 						if !later {
 							r.ResponseHeader().Set("X-Why", "because")
-							return errors.New(c.text)
+							return Refuse(c.text)
 						}
 						v := r.Later()
 						require.Same(t, v, r.Later())
 						v.ResponseHeader().Set("X-Why", "because")
-						onGoroutine(func() { v.Refuse(c.text) })
+						onGoroutine(func() { v.Refuse(Refuse(c.text)) })
 						v.Accept()
 						return nil
 					}
@@ -99,7 +98,7 @@ func TestAdmitRefusesAfterLater(t *testing.T) {
 	b := newSpec(t, 1, Options{}, func(_ *bench, e *Events) {
 		e.Admit = func(r *Request) error {
 			verdict = r.Later()
-			return errors.New("no")
+			return Refuse("no")
 		}
 	})
 	require.Equal(t, []string{`403 {"code":4,"message":"no"}`}, b.play(hsPolling))
@@ -150,7 +149,7 @@ func TestLaterAccepts(t *testing.T) {
 				require.Equal(t, "the id", b.session("A").ID())
 				require.Equal(t, "the value", b.session("A").Value())
 				if verdict != nil {
-					verdict.Refuse("changed my mind")
+					verdict.Refuse(Refuse("changed my mind"))
 					verdict.Accept()
 				}
 				require.Empty(t, b.collect())
@@ -182,7 +181,7 @@ func TestLaterLost(t *testing.T) {
 					}
 					p.play(end)
 					onGoroutine(p.verdicts[0].Accept)
-					p.verdicts[0].Refuse("no")
+					p.verdicts[0].Refuse(Refuse("no"))
 					p.world.Advance(time.Minute)
 					log := p.events()
 					require.Equal(t, strings.Count(log, "open"), strings.Count(log, "close A")+p.server.Stats().Sessions)
@@ -232,7 +231,7 @@ func TestMaxAdmitting(t *testing.T) {
 			require.NotEmpty(t, got)
 			require.Equal(t, "more: 503 Service Unavailable", got[0], "%v", c)
 			for _, v := range p.verdicts {
-				v.Refuse("")
+				v.Refuse(nil)
 			}
 			require.NotEmpty(t, p.collect())
 			for i := range c.room {
@@ -254,7 +253,7 @@ func TestMaxAdmitting(t *testing.T) {
 				p.play(fmt.Sprint("reset fourth", i))
 			}
 			for _, v := range p.verdicts {
-				v.Refuse("")
+				v.Refuse(nil)
 			}
 			for i := range c.room {
 				require.Empty(t, p.play(fmt.Sprint(form, "fifth", i)), "%v", c)
@@ -316,13 +315,13 @@ func TestPipelinedBehindRefused(t *testing.T) {
 	c := p.client("w", "")
 	c.peer.Write(append(request{method: "GET", target: "/engine.io/?EIO=4&transport=websocket", headers: upgradeHeaders}.bytes(), frame(ws.OpText, "4one")...))
 	require.Empty(t, p.collect())
-	p.verdicts[0].Refuse("no")
+	p.verdicts[0].Refuse(Refuse("no"))
 	require.Equal(t, []string{"w: 400 no", "w: closed"}, p.collect())
 
 	poll := request{method: "GET", target: "/engine.io/?EIO=4&transport=polling"}.bytes()
 	p.client("p", "").peer.Write(append(poll, poll...))
 	require.Empty(t, p.collect())
-	p.verdicts[1].Refuse("no")
+	p.verdicts[1].Refuse(Refuse("no"))
 	require.Equal(t, []string{`p: 403 {"code":4,"message":"no"}`}, p.collect())
 	require.Len(t, p.verdicts, 3, "the second request is asked about in its turn")
 	p.verdicts[2].Accept()
@@ -451,7 +450,7 @@ func TestVerdictsFromGoroutines(t *testing.T) {
 					v.ResponseHeader().Set("X-By", fmt.Sprint(i))
 					var both sync.WaitGroup
 					both.Go(v.Accept)
-					both.Go(func() { v.Refuse("no") })
+					both.Go(func() { v.Refuse(Refuse("no")) })
 					both.Wait()
 				}
 			})

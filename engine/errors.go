@@ -116,7 +116,7 @@ type HandshakeError struct {
 	// or nothing where Events.Admit refused.
 	Name string
 	// Detail is what was wrong: the transport (code 0 and TRANSPORT_MISMATCH),
-	// the sid (1), the method (2), the text that the client was told (4), the
+	// the sid (1), the method (2), the text of the error that Admit returned (4), the
 	// Origin (FOREIGN_ORIGIN), the revision (5 and PROTOCOL_MISMATCH) or the
 	// cause of a failed callback.
 	Detail string

@@ -174,18 +174,18 @@ func (c *admitCall) run() {
 	if v.decided.Load() {
 		return // out of time
 	}
-	admitted := false
+	decided := false
 	defer func() {
-		if !admitted { // by a panic
-			v.Refuse("")
+		if !decided { // by a panic
+			v.Refuse(nil)
 		}
 	}()
 	err := v.http.server.events.Admit(c.request)
-	admitted = true
 	switch {
 	case err != nil:
-		v.Refuse(err.Error())
+		v.Refuse(err)
 	case !v.admission.later:
 		v.Accept()
 	}
+	decided = true
 }

@@ -36,8 +36,10 @@ type Message struct {
 // Options.Bind, GenerateID and Middleware, CORS.Allow, and the functions given to
 // BroadcastTo and PublishTo.
 type Events struct {
-	// Admit is asked before a session is made. An error refuses it: the client
-	// is told the error's text, with status 403 (polling) or 400 (WebSocket).
+	// Admit is asked before a session is made. An error refuses it, with status
+	// 403 (polling) or 400 (WebSocket). The client is told the message of an error
+	// that was made by Refuse, or is a Refusal. Any other error is logged, at most
+	// once a second, and the client is told "Forbidden".
 	// Who must ask elsewhere first calls r.Later and returns nil, or, with
 	// Options.Executor, asks here: the client waits for Options.AdmitTimeout at
 	// most, as it does for Later. r is borrowed.

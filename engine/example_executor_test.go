@@ -23,7 +23,7 @@ func (accounts) name(ctx context.Context, token string) (string, error) {
 		return "", ctx.Err()
 	}
 	if token != "secret" {
-		return "", errors.New("unknown token")
+		return "", engine.Refuse("unknown token")
 	}
 	return "Ada", nil
 }
@@ -40,7 +40,7 @@ func ExampleOptions_executor() {
 		Message: func(s *engine.Session, m engine.Message) {
 			name, err := db.name(s.Context(), string(m.Data))
 			if err != nil {
-				name = err.Error()
+				name = "nobody" // what else err says is not for the client
 			}
 			_ = s.Send(engine.Message{Data: []byte(name)})
 		},

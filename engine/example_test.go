@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -160,7 +159,7 @@ func ExampleEvents_admit() {
 		Admit: func(r *engine.Request) error {
 			user, ok := users[r.Query("token")]
 			if !ok {
-				return errors.New("wrong token")
+				return engine.Refuse("wrong token")
 			}
 			r.SetValue(user)
 			return nil
@@ -182,7 +181,7 @@ func ExampleEvents_admit() {
 func ExampleRequest_Later() {
 	lookUp := func(token string) (user string, err error) { // may ask a database
 		if token != "secret" {
-			return "", errors.New("wrong token")
+			return "", engine.Refuse("wrong token")
 		}
 		return "Ada", nil
 	}
@@ -192,7 +191,7 @@ func ExampleRequest_Later() {
 			go func() {
 				user, err := lookUp(token)
 				if err != nil {
-					verdict.Refuse(err.Error())
+					verdict.Refuse(err) // of any other error the client hears nothing
 					return
 				}
 				verdict.SetValue(user)

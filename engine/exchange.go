@@ -112,18 +112,18 @@ func (x *exchange) answer(on *loop.Loop, status int, contentType, body string) {
 	x.send(on, b)
 }
 
-// refuse answers with one of the protocol's numbered errors. message is the
-// refusal's own unless given. It is called on the loop on.
-func (x *exchange) refuse(on *loop.Loop, r *refusal, message string) {
-	if message == "" {
-		message = r.message
-	}
+// refuse answers with one of the protocol's numbered errors. It is called on the
+// loop on.
+func (x *exchange) refuse(on *loop.Loop, r *refusal) { x.refuseAs(on, r.status(), r.code, r.message) }
+
+// refuseAs is refuse with a message and a status of the application's.
+func (x *exchange) refuseAs(on *loop.Loop, status, code int, message string) {
 	body := append(make([]byte, 0, 64), `{"code":`...)
-	body = strconv.AppendInt(body, int64(r.code), 10)
+	body = strconv.AppendInt(body, int64(code), 10)
 	body = append(body, `,"message":`...)
 	body = appendJSON(body, message)
 	body = append(body, '}')
-	x.answer(on, r.status(), typeJSON, string(body))
+	x.answer(on, status, typeJSON, string(body))
 }
 
 // reject refuses the exchange at its home, and tells the application.
@@ -134,7 +134,7 @@ func (x *exchange) reject(refused *refusal, name, detail, previous string) {
 		}
 		s.tellConnectionError(x.home, x.request, refused.because(name, detail, previous))
 	}
-	x.refuse(x.home, refused, "")
+	x.refuse(x.home, refused)
 }
 
 // send takes b, a complete response, to the connection. The exchange is over.

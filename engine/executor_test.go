@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -417,7 +416,7 @@ func TestExecutorAdmit(t *testing.T) {
 			b.rest()
 			require.Equal(t, "ada", b.session("A").Value())
 
-			admit = func(r *Request) error { return errors.New("not you") }
+			admit = func(r *Request) error { return Refuse("not you") }
 			require.Contains(t, ask("b"), fmt.Sprint("b: ", refused))
 
 			var later *Verdict

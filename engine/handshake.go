@@ -22,20 +22,6 @@ func (h *httpConn) handshakeRequest(r *httpparse.Request, head []byte, upgrade b
 	}
 }
 
-// refuseAdmission tells the client that the application does not want it.
-func (h *httpConn) refuseAdmission(r *httpparse.Request, a *admission, message string) {
-	if message == "" {
-		message = refusedForbidden.message
-	}
-	h.x.headers = appendHeaderLines(h.x.headers, a.headers)
-	h.server.report(r, h.conn, refusedForbidden.because("", message, ""))
-	if a.upgrade {
-		h.refuseUpgrade(400, message, false)
-		return
-	}
-	h.x.refuse(h.conn.Loop(), refusedForbidden, message)
-}
-
 // admitted goes on where the application has nothing against the session.
 func (h *httpConn) admitted(r *httpparse.Request, a *admission) {
 	s, x := h.server, &h.x
@@ -46,7 +32,7 @@ func (h *httpConn) admitted(r *httpparse.Request, a *admission) {
 			return
 		}
 		s.report(r, h.conn, e)
-		x.refuse(h.conn.Loop(), refused, "")
+		x.refuse(h.conn.Loop(), refused)
 	}
 	if !s.options.allowsRevision(x.query.revision) {
 		refuse(refusedRevision, refusedRevision.because("", (&Request{http: r}).Query("EIO"), ""))
@@ -85,7 +71,9 @@ func (h *httpConn) generateID(r *httpparse.Request) (id string, err error) {
 	switch {
 	case !ok:
 		return "", ErrCallbackPanic
-	case err == nil && id == "":
+	case err != nil:
+		h.server.logFault("an error of GenerateID refuses a client", err.Error(), r, h.conn)
+	case id == "":
 		return "", errEmptyID
 	}
 	return id, err
@@ -103,7 +91,7 @@ func (h *httpConn) openPolling(r *httpparse.Request, a *admission) {
 		jsonp = packet.JSONPIndex(make([]byte, 0, 8), []byte((&Request{http: r}).Query("j")))
 		if len(jsonp) > maxJSONPIndex {
 			s.report(r, h.conn, refusedRequest.because("TRANSPORT_HANDSHAKE_ERROR", "j has too many digits", ""))
-			x.refuse(on, refusedRequest, "")
+			x.refuse(on, refusedRequest)
 			return
 		}
 	}

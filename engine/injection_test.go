@@ -87,6 +87,7 @@ var injections = []injection{
 	// What an application does with what a client sent.
 	{"refusal", injectGet + "&refuse=QUERY" + injectEnd + "\r\n"},
 	{"refusal of a WebSocket", "GET /engine.io/?EIO=4&transport=websocket&refuse=QUERY" + injectEnd + injectWS + "\r\n"},
+	{"error of Admit", injectGet + "&error=QUERY" + injectEnd + "\r\n"},
 	{"header value", injectGet + "&echo=QUERY" + injectEnd + "\r\n"},
 	{"header value of a WebSocket", "GET /engine.io/?EIO=4&transport=websocket&echo=QUERY" + injectEnd + injectWS + "\r\n"},
 	{"header name", injectGet + "&name=QUERY" + injectEnd + "\r\n"},
@@ -120,8 +121,11 @@ func injectServer(t *testing.T, logs *logLines) *bench {
 			if p := r.Query("panicerror"); p != "" {
 				panic(errors.New(p))
 			}
+			if text := r.Query("error"); text != "" {
+				return errors.New(text)
+			}
 			if refusal := r.Query("refuse"); refusal != "" {
-				return errors.New(refusal)
+				return Refuse(refusal)
 			}
 			r.ResponseHeader().Set("X-Echo", r.Query("echo"))
 			r.ResponseHeader().Add(r.Query("name"), "named")

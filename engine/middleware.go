@@ -48,7 +48,7 @@ func (h *httpConn) refuseMiddleware(r *httpparse.Request, err error) {
 	}
 	h.x.keepAlive = h.x.keepAlive && !r.HasBody()
 	h.server.report(r, h.conn, e)
-	h.x.refuse(h.conn.Loop(), refusedRequest, "")
+	h.x.refuse(h.conn.Loop(), refusedRequest)
 }
 
 // answerMiddleware sends what a middleware answered.

@@ -342,7 +342,7 @@ func TestMiddlewareBeforeVerdict(t *testing.T) {
 			poll, frame string
 		}{
 			{(*Verdict).Accept, "200", "101"},
-			{func(v *Verdict) { v.Refuse("no") }, "403", "400"},
+			{func(v *Verdict) { v.Refuse(Refuse("no")) }, "403", "400"},
 			{nil, "503", "503"},
 		} {
 			p := newParking(t, loops, Options{Middleware: []wrapper{adds("X-One", "1")}, CORS: &CORS{AnyOrigin: true}})

@@ -95,5 +95,5 @@ func (h *httpConn) forbid(r *httpparse.Request, upgrade bool, name, detail strin
 		return
 	}
 	h.x.keepAlive = h.x.keepAlive && !r.HasBody()
-	h.x.refuse(on, refusedForbidden, "")
+	h.x.refuse(on, refusedForbidden)
 }

@@ -137,7 +137,7 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 	if refused, e := s.verify(x, r, false); refused != nil {
 		x.keepAlive = x.keepAlive && !r.HasBody()
 		s.report(r, h.conn, e)
-		x.refuse(on, refused, "")
+		x.refuse(on, refused)
 		return n
 	}
 	userAgent := r.Header("User-Agent")

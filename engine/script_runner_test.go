@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -111,7 +110,7 @@ func (b *bench) admit(*Request) error {
 		b.on("admit", "")
 	}
 	if b.reject != "" {
-		return errors.New(strings.TrimPrefix(b.reject, "-"))
+		return Refuse(strings.TrimPrefix(b.reject, "-"))
 	}
 	return nil
 }

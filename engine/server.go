@@ -14,6 +14,7 @@ import (
 
 	"turbine/httpparse"
 	"turbine/internal/peers"
+	"turbine/internal/seldom"
 	"turbine/loop"
 	"turbine/wsframe"
 )
@@ -54,6 +55,7 @@ type Server struct {
 	outsideBodies atomic.Int64 // bytes of bodies that ServeHTTP holds
 	carried       carriedTLS
 	quiet         *slog.Logger // for trouble that clients may cause at will
+	faults        seldom.Once  // of the application's errors that refuse clients
 
 	shards     []*shard // by loop; written before the loops run, read by others under mu
 	phase      phase

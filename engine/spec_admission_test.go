@@ -43,7 +43,7 @@ func TestSpecConnectionError(t *testing.T) {
 				b := newSpec(t, loops, Options{Revisions: []Revision{Revision4}}, func(_ *bench, e *Events) {
 					e.Admit = func(r *Request) error {
 						if r.Query("reject") != "" {
-							return errors.New("Thou shall not pass")
+							return Refuse("Thou shall not pass")
 						}
 						return nil
 					}
@@ -131,7 +131,7 @@ func TestSpecGenerateIDLater(t *testing.T) {
 			verdict.SetID("later")
 			verdict.SetValue(7)
 			verdict.Accept()
-			verdict.Refuse("too late")
+			verdict.Refuse(Refuse("too late"))
 			close(done)
 		}()
 		<-done
@@ -142,7 +142,7 @@ func TestSpecGenerateIDLater(t *testing.T) {
 
 		require.Empty(t, b.play(command[:len(command)-1]+"x"))
 		refused := verdict
-		refused.Refuse("Thou shall not pass")
+		refused.Refuse(Refuse("Thou shall not pass"))
 		require.Contains(t, b.collect()[0], "Thou shall not pass")
 
 		require.Empty(t, b.play(command[:len(command)-1]+"y"))

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"time"
 
@@ -117,7 +116,7 @@ var token = engine.BindCookie(cookie)
 func (a *app) admit(r *engine.Request) error {
 	in := loginOf(r.Context())
 	if in == nil {
-		return errors.New("log in first")
+		return engine.Refuse("log in first")
 	}
 	r.SetValue(in)
 	return nil

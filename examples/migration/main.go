@@ -51,7 +51,7 @@ func run(addr string, pingInterval, pingTimeout, drain time.Duration) error {
 		// allowRequest: (request, callback) => callback("wrong token", false)
 		Admit: func(r *engine.Request) error {
 			if r.Query("token") != "secret" {
-				return errors.New("wrong token")
+				return engine.Refuse("wrong token")
 			}
 			return nil // a decision that waits for something: r.Later()
 		},

@@ -91,8 +91,8 @@ func admit(r *engine.Request) error {
 		go r.Later().Accept()
 		return nil
 	case "never":
-		go r.Later().Refuse("not you")
+		go r.Later().Refuse(engine.Refuse("not you"))
 		return nil
 	}
-	return errors.New("wrong token")
+	return engine.Refuse("wrong token")
 }
