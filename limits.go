@@ -21,7 +21,7 @@ type limitFlags struct {
 	MaxHeaders          int           `default:"100" help:"Header fields of a request."`
 	HeaderTimeout       time.Duration `default:"10s" help:"How long the head of a request may take, from its first byte on."`
 	BodyTimeout         time.Duration `default:"30s" help:"How long the body of a request may take."`
-	IdleTimeout         time.Duration `default:"60s" help:"How long a connection may wait for its next request, or its first."`
+	IdleTimeout         time.Duration `default:"75s" help:"How long a connection may wait for its next request, or its first; longer than a proxy in front keeps idle connections."`
 	BodyBudget          int64         `default:"0" help:"Bytes of request bodies and WebSocket messages that are not complete, of all connections; 0 means 256 MiB, or a sixteenth of GOMEMLIMIT if that is less."`
 	MaxPayloadPackets   int           `default:"16384" help:"Packets in one request body."`
 	MaxPipelined        int           `default:"65536" help:"Bytes that a client may send ahead while it waits for a response."`

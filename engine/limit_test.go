@@ -85,7 +85,7 @@ func TestLimits(t *testing.T) {
 		LimitHeaderTimeout: {commands: []string{`raw a "GET /engine.io/"`, "advance 10s"}, prints: "a: 408|a: closed"},
 		LimitBodyTimeout: {commands: []string{hsPolling, "raw b " + post("A", "4hel", 6), "advance 30s"},
 			prints: "b: 408|b: closed", events: `close A "transport error" data request connection closed prematurely`},
-		LimitIdleTimeout: {commands: []string{"dial n", "advance 60s"}, prints: "n: closed"},
+		LimitIdleTimeout: {commands: []string{"dial n", "advance 75s"}, prints: "n: closed"},
 		LimitPayload: {options: Options{MaxPayload: 10},
 			commands: []string{hsPolling, "post sid=A 4aaaaaaaaaaa"}, prints: "413|closed"},
 		LimitPayloadPackets: {options: Options{MaxPayloadPackets: 2},

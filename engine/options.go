@@ -212,7 +212,11 @@ type Options struct {
 	// 64 KiB.
 	MaxPipelined int
 	// IdleTimeout is how long a kept-alive connection may wait for its next
-	// request, and a new one for its first. Zero means 60 seconds.
+	// request, and a new one for its first. Zero means 75 seconds. It has to be
+	// longer than a proxy in front keeps idle connections: if both ends close at
+	// the same moment, the proxy sends a request into a connection that is just
+	// gone, and cannot repeat it if it is a POST. 60 seconds is the default of
+	// nginx and of AWS load balancers, 600 that of Google's.
 	IdleTimeout time.Duration
 	// CloseTimeout is how long a closing session waits for the client to take
 	// what is queued for it. Zero means 30 seconds.

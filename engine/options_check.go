@@ -41,7 +41,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDuration(&o.UpgradeTimeout, 10*time.Second)
 	setDuration(&o.HeaderTimeout, 10*time.Second)
 	setDuration(&o.BodyTimeout, 30*time.Second)
-	setDuration(&o.IdleTimeout, 60*time.Second)
+	setDuration(&o.IdleTimeout, 75*time.Second)
 	setDuration(&o.CloseTimeout, 30*time.Second)
 	setDuration(&o.ForeignUpgradeTimeout, time.Second)
 	setDuration(&o.AdmitTimeout, 10*time.Second)

@@ -63,7 +63,7 @@ func TestOptions(t *testing.T) {
 		"Middleware":    {([]func(http.Handler) http.Handler)(nil), nil, nil},
 		"HeaderTimeout": {10 * time.Second, []any{time.Millisecond, time.Hour}, durations},
 		"BodyTimeout":   {30 * time.Second, []any{time.Millisecond, time.Hour}, durations},
-		"IdleTimeout":   {60 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"IdleTimeout":   {75 * time.Second, []any{time.Millisecond, time.Hour}, durations},
 		"CloseTimeout":  {30 * time.Second, []any{time.Millisecond, time.Hour}, durations},
 		"DrainDelay":    {time.Duration(0), []any{time.Nanosecond, time.Hour}, []any{-time.Second}},
 		"DrainPeriod":   {time.Duration(0), []any{time.Nanosecond, time.Hour}, []any{-time.Second}},

@@ -31,6 +31,25 @@ func TestProxyClients(t *testing.T) {
 	}
 }
 
+// One instance needs no cookie, and few lines: clients get through on each
+// transport, a page of the proxy's own origin is let in, and the server knows
+// whom the proxy speaks for.
+func TestProxySingleInstance(t *testing.T) {
+	p := behind(t, "nginx single", nil, "--trusted-proxy", "127.0.0.1")
+	for _, transport := range transports {
+		t.Run(transport, func(t *testing.T) { scenario(t, p.server, clients[0], transport, "all") })
+	}
+	for _, c := range []struct {
+		origin string
+		status int
+	}{{"http://" + p.addr, 200}, {"https://" + p.addr, 403}, {"http://elsewhere.example", 403}} {
+		peer := p.dial(t)
+		peer.write(p.head("GET", "EIO=4&transport=polling") + "Origin: " + c.origin + "\r\n\r\n")
+		require.Equal(t, c.status, peer.reply("GET").status, c.origin)
+	}
+	require.Greater(t, p.taps[0].answers.Load(), int64(100))
+}
+
 // routeFlags make a client send nginx's cookie, so that not all of this address
 // are given to one instance. haproxy needs no help.
 func (p *proxy) routeFlags(i int) []string {

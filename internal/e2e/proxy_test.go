@@ -27,26 +27,34 @@ type proxy struct {
 	*server          // what clients see of it
 	kind      string // "nginx", "haproxy" or "caddy"
 	instances [2]*server
-	taps      [2]*tap // in front of the instances; nil on Unix sockets
+	taps      [2]*tap // in front of the instances; nil on Unix sockets, and for an instance that is not there
 	log       func() string
 }
 
-// behind starts two instances and a proxy in front of them, and ends them with
-// the test. The first word of kind is the program, the others are what it does
+// behind starts two instances, one for the way "single", and a proxy in front of
+// them, and ends them with the test. The first word of kind is the program, the others are what it does
 // otherwise than in its recipe, or another recipe. change edits the proxy's
 // configuration; nil leaves it. flags are those of the instances.
 func behind(t *testing.T, kind string, change func(config string) string, flags ...string) *proxy {
 	t.Helper()
 	kind, way, _ := strings.Cut(kind, " ")
 	p := &proxy{kind: kind}
-	config := recipe(t, map[bool]string{true: "haproxy tcp", false: kind}[way == "tcp"])
+	config, ports := recipe(t, kind), []string{"127.0.0.1:3001", "127.0.0.1:3002"}
+	switch way {
+	case "tcp", "single":
+		config = recipe(t, kind+" "+way)
+	}
+	if way == "single" {
+		ports = []string{"127.0.0.1:3000"}
+	}
 	if way == "unbuffered" { // requests and responses are passed on while they come
 		const buffered = "        client_max_body_size"
 		require.Contains(t, config, buffered)
 		config = strings.Replace(config, buffered, "proxy_request_buffering off;\nproxy_buffering off;\n"+buffered, 1)
 	}
 	flags = append([]string{"--cookie", "io", "--drain-timeout", "200ms"}, flags...)
-	for i, port := range []string{"127.0.0.1:3001", "127.0.0.1:3002"} {
+	for i, port := range ports {
+		require.Contains(t, config, port)
 		instead := "unix:" + filepath.Join(t.TempDir(), "socket")
 		if way == "unix" {
 			p.instances[i] = start(t, command(context.Background(), t, append(flags, "--addr", instead, "--socket-mode", "666")...))
