@@ -149,7 +149,7 @@ func TestDrainPace(t *testing.T) {
 	for _, c := range []struct {
 		name                string
 		delay, period, left time.Duration
-		sessions            int64
+		sessions            int
 		minDelay, maxDelay  time.Duration
 		minOver, maxOver    time.Duration
 	}{
@@ -162,7 +162,7 @@ func TestDrainPace(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBench(t, 1, Options{DrainDelay: c.delay, DrainPeriod: c.period})
-			b.server.shards[0].sessions.Store(c.sessions)
+			b.server.shards[0].loop.AddResidents(c.sessions)
 			ctx := t.Context()
 			if c.left != 0 {
 				var cancel context.CancelFunc
@@ -174,7 +174,7 @@ func TestDrainPace(t *testing.T) {
 			require.LessOrEqual(t, delay, c.maxDelay)
 			require.GreaterOrEqual(t, over, c.minOver)
 			require.LessOrEqual(t, over, c.maxOver)
-			b.server.shards[0].sessions.Store(0)
+			b.server.shards[0].loop.AddResidents(-c.sessions)
 			b.finish()
 		})
 	}

@@ -269,7 +269,7 @@ type Stats struct {
 // Stats counts what is open.
 func (s *Server) Stats() (total Stats) {
 	for _, shard := range s.bound() {
-		total.Sessions += int(shard.sessions.Load())
+		total.Sessions += shard.loop.Residents()
 		total.Conns += shard.loop.Conns()
 		total.Queued += shard.queued.Load() + shard.loop.Unsent()
 		total.Forbidden += shard.forbidden.Load()

@@ -16,7 +16,6 @@ import (
 type shard struct {
 	loop      *loop.Loop
 	mark      mark
-	sessions  atomic.Int64
 	queued    atomic.Int64          // bytes in all outboxes
 	closed    [reasons]atomic.Int64 // sessions that have ended, by Reason
 	forbidden atomic.Int64          // requests refused for where they come from
@@ -106,7 +105,7 @@ func (s *Server) register(l *loop.Loop, q query, a *admission) (*Session, bool) 
 		id := a.id // a pointer into a would keep the whole request alive
 		session.ownID = &id
 	}
-	shard.sessions.Add(1)
+	l.AddResidents(1)
 	session.publish()
 	return session, true
 }
@@ -120,7 +119,7 @@ func (s *Server) forget(session *Session, reason Reason) {
 	shard := s.shard(session.loop)
 	shard.mark.forget(session)
 	shard.closed[reason].Add(1)
-	shard.sessions.Add(-1)
+	session.loop.AddResidents(-1)
 }
 
 // arrived is called on the session's home loop when x comes there, from this

@@ -31,15 +31,14 @@ const (
 )
 
 // acceptor takes connections from all listeners, on loop 0, and deals them to
-// the loops in turn. No failure of an accept ends it.
+// the loops. No failure of an accept ends it.
 type acceptor struct {
 	reactor    *Reactor
 	accepted   atomic.Uint64
 	refused    atomic.Uint64
 	failed     atomic.Uint64
 	gate       *gate
-	dealt      int // loop 0's
-	placed     atomic.Uint32
+	dealer     *Dealer
 	complaints complaints // loop 0's
 	reserve    int        // a descriptor to give up when there are no more, or -1; loop 0's
 
@@ -52,6 +51,7 @@ type acceptor struct {
 func (a *acceptor) open(r *Reactor) {
 	a.reactor = r
 	a.gate = newGate(&r.options)
+	a.dealer = NewDealer(r.loops)
 	for _, l := range r.loops {
 		l.gate = a.gate
 	}
@@ -180,11 +180,9 @@ func (a *acceptor) refuse(fd int, why Refusal) {
 
 func (a *acceptor) deal(s *listener, fd int, address netip.AddrPort, held bool) {
 	tuneAccepted(fd, s.tcp)
-	loops := a.reactor.loops
-	l := loops[a.dealt%len(loops)]
-	a.dealt++
+	l := a.dealer.Deal()
 	if l.index == 0 {
-		l.count.Add(1)
+		l.expect()
 		l.open(fd, address, held, s.choose)
 		return
 	}

@@ -40,6 +40,9 @@ func startBounded(t *testing.T, o Options, accept func(*bounded, *Conn) Handler)
 		r.Stop()
 		require.NoError(t, <-served)
 		require.Zero(t, r.acceptor.gate.held.Len(), "connections counted after the end")
+		for _, l := range r.loops {
+			require.Zero(t, l.arriving.Load(), "connections of loop %d that never came", l.index)
+		}
 	})
 	return b
 }

@@ -28,7 +28,7 @@ type Place struct {
 }
 
 // Reserve holds a connection from remote against the limits for accepted ones,
-// and makes a Place for it on the next loop in turn. There is none, and the
+// and makes a Place for it on the loop that has least to do. There is none, and the
 // refusal says why, where it would be one too many; or, with no reason, when the
 // reactor has stopped. Options.Refused is not told. No address, as that of a Unix
 // socket, counts for MaxConns alone. Safe from any goroutine.
@@ -44,8 +44,8 @@ func (r *Reactor) Reserve(remote netip.AddrPort) (*Place, Refusal) {
 		}
 		return nil, why
 	}
-	l := r.loops[a.placed.Add(1)%uint32(len(r.loops))]
-	l.count.Add(1)
+	l := a.dealer.Deal()
+	l.expect()
 	return &Place{reactor: r, loop: l, remote: remote, held: held}, 0
 }
 
@@ -54,7 +54,7 @@ func (p *Place) Release() {
 	if p.held {
 		p.loop.gate.release(p.remote.Addr())
 	}
-	p.loop.count.Add(-1)
+	p.loop.unexpect()
 }
 
 // Take makes c a connection of the place's loop, whose handler accept chooses

@@ -11,3 +11,6 @@ func ForgetTLSBuffers() (remember func()) {
 	theTLSBuffers = tlsBuffers{}
 	return func() { theTLSBuffers = before }
 }
+
+// Arriving is the number of connections that are dealt to the loop and not open.
+func (l *Loop) Arriving() int { return int(l.arriving.Load()) }

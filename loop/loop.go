@@ -32,6 +32,9 @@ type Loop struct {
 	unsent atomic.Int64 // written by the loop only, but when connections move
 	panics complaints
 
+	arriving  atomic.Int64 // of the counted connections, those that open has not seen yet
+	residents atomic.Int64
+
 	buffer  []byte // what the kernel read, lent to Handler.Data
 	vector  [MaxVector][]byte
 	queues  []*sendQueue    // spare ones
@@ -174,7 +177,7 @@ func (l *Loop) Adopt(fd int, remote netip.AddrPort, accept func(*Conn) Handler) 
 
 // adopt is Adopt; held says that fd counts for its address.
 func (l *Loop) adopt(fd int, remote netip.AddrPort, held bool, accept func(*Conn) Handler) error {
-	l.count.Add(1)
+	l.expect()
 	err := l.Post(&adoption{loop: l, fd: fd, remote: remote, held: held, accept: accept})
 	if err != nil {
 		l.reject(fd, remote, held)
@@ -194,15 +197,16 @@ func (a *adoption) Run() { a.loop.open(a.fd, a.remote, a.held, a.accept) }
 
 // Open is Adopt on the loop's goroutine, for acceptors.
 func (l *Loop) Open(fd int, remote netip.AddrPort) {
-	l.count.Add(1)
+	l.expect()
 	l.open(fd, remote, false, nil)
 }
 
-// reject closes a counted descriptor that does not become a connection.
+// reject closes an expected descriptor that does not become a connection.
 func (l *Loop) reject(fd int, remote netip.AddrPort, held bool) {
 	if held {
 		l.gate.release(remote.Addr())
 	}
+	l.arriving.Add(-1)
 	l.discard(fd)
 }
 
@@ -212,7 +216,7 @@ func (l *Loop) discard(fd int) {
 	l.count.Add(-1)
 }
 
-// open makes fd, which is counted already, a connection.
+// open makes fd, which is expected, a connection.
 func (l *Loop) open(fd int, remote netip.AddrPort, held bool, accept func(*Conn) Handler) {
 	if accept == nil {
 		accept = l.accept
@@ -224,6 +228,7 @@ func (l *Loop) open(fd int, remote netip.AddrPort, held bool, accept func(*Conn)
 		l.reject(fd, remote, held)
 		return
 	}
+	l.arriving.Add(-1)
 	c.handler = discard{}
 	defer l.guard(c)
 	c.handler = accept(c)

@@ -57,6 +57,9 @@ func (s *server) stop() {
 	s.t.Helper()
 	s.Stop()
 	require.NoError(s.t, s.ended())
+	for _, l := range s.Loops() {
+		require.Equal(s.t, l.Conns(), l.Arriving(), "what is left of loop %d are places that were not used", l.Index())
+	}
 }
 
 func (s *server) ended() error {

@@ -40,7 +40,7 @@ func TestReactor(t *testing.T, start Start, except ...string) {
 		{"13 a backlog of small messages", smallBacklog},
 		{"14 a failing write calls nobody back", failingWrite},
 		{"17 a reused descriptor hears nothing old", reusedDescriptor},
-		{"18 connections are dealt in turn", dealtInTurn},
+		{"18 connections are dealt by load", dealtByLoad},
 		{"19 Adopt", adopt},
 		{"20 the address outlives the connection", address},
 		{"21 Data takes all", dataTakesAll},
@@ -119,20 +119,38 @@ func writeAfterClose(t *testing.T, start Start) {
 	}
 }
 
-func dealtInTurn(t *testing.T, start Start) {
+func dealtByLoad(t *testing.T, start Start) {
 	const loops = 4
 	b := set(t, start, loops, quiet(), nil)
-	var seen []int
-	for range 5 * loops {
+	conns := func() (each []int) {
+		for _, l := range b.Loops() {
+			each = append(each, l.Conns())
+		}
+		return each
+	}
+	var probes []*probe
+	for i := range 5 * loops {
 		_, p := b.dial()
-		seen = append(seen, p.conn.Loop().Index())
+		probes = append(probes, p)
+		each := conns()
+		require.LessOrEqual(t, slices.Max(each)-slices.Min(each), 1, "after %d: %v", i+1, each)
 	}
-	for i := range seen[:len(seen)-1] {
-		require.Equal(t, (seen[i]+1)%loops, seen[i+1])
+	for _, p := range probes {
+		if p.conn.Loop().Index() == 2 {
+			b.on(p, func(c *loop.Conn) { c.Abort() })
+		}
 	}
-	for _, l := range b.Loops() {
-		require.Equal(t, 5, l.Conns())
+	b.until("loop 2 is empty", func() bool { return b.Loops()[2].Conns() == 0 })
+	for range 5 {
+		_, p := b.dial()
+		require.Equal(t, 2, p.conn.Loop().Index())
 	}
+	b.Loops()[1].AddResidents(1)
+	for range 2 * (loops - 1) {
+		b.dial()
+	}
+	require.Equal(t, []int{7, 5, 7, 7}, conns())
+	b.Loops()[1].AddResidents(-1)
 }
 
 func adopt(t *testing.T, start Start) {

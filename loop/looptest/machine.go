@@ -13,7 +13,7 @@ import (
 type Machine interface {
 	// Loops returns the machine's loops.
 	Loops() []*loop.Loop
-	// Dial connects to the next loop in turn.
+	// Dial connects to the loop that has least, as a Dealer chooses it.
 	Dial() Client
 	// Adopt connects to a certain loop, past the acceptor; accept chooses the
 	// handler unless it is nil. The Client is valid also with an error.
@@ -103,7 +103,7 @@ type worldMachine struct {
 // socketBuffer is how much a worldClient sends before the loop reads.
 const socketBuffer = 1 << 20
 
-func (m *worldMachine) Dial() Client { return &worldClient{m.World.Dial()} }
+func (m *worldMachine) Dial() Client { return &worldClient{m.World.DialDealt()} }
 
 func (m *worldMachine) Adopt(l *loop.Loop, accept func(*loop.Conn) loop.Handler) (Client, error) {
 	p := m.DialTo(l.Index(), accept)

@@ -18,6 +18,7 @@ type World struct {
 	sockets []*socket // by descriptor
 	free    []int     // descriptors to use again
 	dialled int
+	dealer  *loop.Dealer
 }
 
 // maxTurns bounds one Run: more means that the program under test never rests.
@@ -41,6 +42,7 @@ func NewWorld(n int, o loop.Options, accept func(*loop.Conn) loop.Handler) *Worl
 		}
 		w.loops = append(w.loops, loop.New(i, used, w.Now, table, o, accept))
 	}
+	w.dealer = loop.NewDealer(w.loops)
 	w.sockets = make([]*socket, 3) // 0 to 2 are taken, as in a process
 	return w
 }
@@ -57,6 +59,9 @@ func (w *World) Dial() *Peer {
 	w.dialled++
 	return w.DialLoop((w.dialled - 1) % len(w.loops))
 }
+
+// DialDealt connects to the loop that a Reactor's acceptor would choose.
+func (w *World) DialDealt() *Peer { return w.DialLoop(w.dealer.Deal().Index()) }
 
 // DialLoop connects to the loop with that index.
 func (w *World) DialLoop(index int) *Peer { return w.DialTo(index, nil) }
