@@ -44,13 +44,24 @@ func (s *Session) Leave(name string) {
 }
 
 // Groups are the names of the groups that the session is in. A Join shows when
-// the loop has come to it: not yet in the same callback. Safe from any goroutine.
+// the loop has come to it: not yet in the same callback. When the session has
+// closed they are those that it was in to the last, in Events.Close and after it.
+// Safe from any goroutine.
 func (s *Session) Groups() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.extra == nil {
 		return nil
 	}
+	if s.extra.left != nil {
+		return slices.Clone(s.extra.left)
+	}
+	return s.groupNames()
+}
+
+// groupNames are the names of the groups that the session is in. s.mu is held, or
+// its loop asks.
+func (s *Session) groupNames() []string {
 	names := make([]string, 0, len(s.extra.groups))
 	for _, m := range s.extra.groups {
 		names = append(names, m.group.name)
@@ -93,11 +104,13 @@ func (s *Session) leave(name string) {
 	}
 }
 
-// leaveAll is for a session that closes.
+// leaveAll is for a session that closes. The names stay: a session that was kept
+// would hold whole groups otherwise.
 func (s *Session) leaveAll() {
-	if s.extra == nil {
+	if s.extra == nil || len(s.extra.groups) == 0 {
 		return
 	}
+	left := s.groupNames()
 	shard := s.server.shard(s.loop)
 	for n := len(s.extra.groups); n > 0; n-- {
 		g := s.extra.groups[n-1].group
@@ -105,7 +118,7 @@ func (s *Session) leaveAll() {
 		shard.tidy(g)
 	}
 	s.mu.Lock()
-	s.extra.groups = nil
+	s.extra.groups, s.extra.left = nil, left
 	s.mu.Unlock()
 }
 

@@ -63,11 +63,66 @@ func TestGroups(t *testing.T) {
 		a.CloseNow()
 		b.server.Publish("news", say("7"))
 		require.NotContains(t, b.got(), "7")
-		a.Join("news")
+		a.Join("weather")
+		a.Leave("news")
 		b.world.Run()
-		require.Empty(t, a.Groups(), "a closed session joins nothing")
+		require.Equal(t, []string{"news"}, a.Groups(), "a closed session joins and leaves nothing")
 		b.finish()
 	})
+}
+
+// However a session ends, its Close and whoever asks later hear what it was in,
+// and nothing is published to it any more.
+func TestGroupsOfAClosedSession(t *testing.T) {
+	for _, held := range []bool{false, true} {
+		for name, end := range map[string]func(b *bench, s *Session){
+			"the client closes": func(b *bench, _ *Session) { b.play("close a") },
+			"its connection":    func(b *bench, _ *Session) { b.play("reset a") },
+			"CloseNow":          func(_ *bench, s *Session) { s.CloseNow() },
+			"Close":             func(_ *bench, s *Session) { s.Close() },
+			"a panic":           func(b *bench, _ *Session) { b.play("frame a text 4panic") },
+			"ping timeout":      func(b *bench, _ *Session) { b.play("advance 46s") },
+		} {
+			t.Run(fmt.Sprint(name, " with an Executor: ", held), func(t *testing.T) {
+				var heard []string
+				o := Options{}
+				if held {
+					o.Executor = new(byHand)
+				}
+				b := newSpec(t, 2, o, func(b *bench, e *Events) {
+					e.Message = func(*Session, Message) { panic("on purpose") }
+					closed := e.Close
+					e.Close = func(s *Session, r Reason, err error) {
+						closed(s, r, err)
+						b.server.Publish("news", say("too late"))
+						heard = s.Groups()
+						heard[0] += "!" // a copy
+					}
+				})
+				b.play("ws EIO=4&transport=websocket conn=a")
+				b.rest()
+				b.collect()
+				s := b.session("A")
+				s.Join("news")
+				s.Join("weather")
+				s.Join("sports")
+				s.Leave("weather")
+				b.world.Run()
+				end(b, s)
+				b.rest()
+				got := b.collect()
+				require.Equal(t, StateClosed, s.State())
+				require.NotContains(t, strings.Join(got, "|"), "too late")
+				require.Equal(t, []string{"news!", "sports"}, heard)
+				require.Equal(t, []string{"news", "sports"}, s.Groups())
+				for _, shard := range b.server.shards {
+					require.Empty(t, shard.groups)
+				}
+				b.logged.lines.Store(0)
+				b.finish()
+			})
+		}
+	}
 }
 
 // A join is seen by what is published after it, and a leave, too, from within a

@@ -112,6 +112,7 @@ type extra struct {
 	sent     []func()          // to be called when the connection has drained
 	takeover *wsframe.Takeover // compression with context takeover
 	groups   []membership      // changed under the session's mu by the loop
+	left     []string          // the groups of a session that has closed; guarded by mu
 	binding  binding           // of the handshake; with Options.Bind
 	unread   unread            // on a compressed WebSocket
 }
