@@ -450,11 +450,37 @@ func TestRequest(t *testing.T) {
 	open := b.server.events.Open
 	b.server.events.Open = func(s *Session, r *Request) { look(r); open(s, r) }
 	const query = `EIO=4&transport=polling&t=x&t=%41+b&a%20b=%zz`
-	want := `GET /engine.io/deep t="A b" a="%zz" none="" ua="me" 192.0.2.1`
+	want := `GET /engine.io/deep t="x" a="%zz" none="" ua="me" 192.0.2.1`
 	b.play(`get path=/engine.io/deep ` + query + ` "header=User-Agent: me" "header=User-Agent: you"`)
 	b.play(`ws conn=w path=/engine.io/deep ` + strings.Replace(query, "polling", "websocket", 1) + ` "header=User-Agent: me"`)
 	require.Equal(t, []string{want, want, want, want}, seen)
 	b.finish()
+}
+
+// Of what repeats in a request, callbacks are told the first one, in the query as
+// in the header. Of the protocol's own parameters the last one counts, and is the
+// one that a refusal tells of.
+func TestRepeatedValues(t *testing.T) {
+	for query, want := range map[string]string{
+		"EIO=4&transport=polling&t=a&t=b":       "a",
+		"EIO=4&transport=polling&t=&t=b":        "",
+		"EIO=4&transport=polling&%74=a&t=b":     "a",
+		"EIO=4&EIO=9&transport=polling&t=a&t=b": `5 "9"`,
+		"EIO=9&EIO=4&transport=polling&t=a&t=b": "a",
+		"EIO=4&transport=polling&transport=x":   `0 "x"`,
+		"EIO=4&transport=polling&sid=a&sid=b":   `1 "b"`,
+	} {
+		var got string
+		b := newSpec(t, 1, Options{}, func(_ *bench, e *Events) {
+			e.Open = func(_ *Session, r *Request) { got = r.Query("t") }
+			e.ConnectionError = func(_ *Request, e *HandshakeError) { got = fmt.Sprintf("%d %q", e.Code, e.Detail) }
+		})
+		b.play("get " + query)
+		require.Equal(t, want, got, query)
+		b.server.CloseSessions()
+		b.world.Advance(time.Minute)
+		b.world.Close()
+	}
 }
 
 // A Server serves any number of listeners, be they there from the beginning or

@@ -130,7 +130,7 @@ func (x *exchange) refuseAs(on *loop.Loop, status, code int, message string) {
 func (x *exchange) reject(refused *refusal, name, detail, previous string) {
 	if s := x.http.server; x.request != nil {
 		if refused == refusedSID {
-			detail = x.request.Query("sid")
+			detail = queryValue(x.request.http, "sid")
 		}
 		s.tellConnectionError(x.home, x.request, refused.because(name, detail, previous))
 	}

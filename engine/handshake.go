@@ -35,7 +35,7 @@ func (h *httpConn) admitted(r *httpparse.Request, a *admission) {
 		x.refuse(h.conn.Loop(), refused)
 	}
 	if !s.options.allowsRevision(x.query.revision) {
-		refuse(refusedRevision, refusedRevision.because("", (&Request{http: r}).Query("EIO"), ""))
+		refuse(refusedRevision, refusedRevision.because("", queryValue(r, "EIO"), ""))
 		return
 	}
 	if s.options.Bind != nil {
@@ -88,7 +88,7 @@ func (h *httpConn) openPolling(r *httpparse.Request, a *admission) {
 	s, x, on := h.server, &h.x, h.conn.Loop()
 	var jsonp []byte
 	if x.query.jsonp {
-		jsonp = packet.JSONPIndex(make([]byte, 0, 8), []byte((&Request{http: r}).Query("j")))
+		jsonp = packet.JSONPIndex(make([]byte, 0, 8), []byte(queryValue(r, "j")))
 		if len(jsonp) > maxJSONPIndex {
 			s.report(r, h.conn, refusedRequest.because("TRANSPORT_HANDSHAKE_ERROR", "j has too many digits", ""))
 			x.refuse(on, refusedRequest)

@@ -37,7 +37,7 @@ func (h *httpConn) upgradeRequest(r *httpparse.Request, p []byte, n int) int {
 	session := s.lookup(on, x.query.sid)
 	switch {
 	case session == nil:
-		h.refuseHandshake(r, refusedSID, refusedSID.because("", (&Request{http: r}).Query("sid"), ""))
+		h.refuseHandshake(r, refusedSID, refusedSID.because("", queryValue(r, "sid"), ""))
 	case !h.boundTo(session, r):
 		h.forbid(r, true, "BINDING_MISMATCH", "")
 	case x.query.revision != session.revision:

@@ -118,7 +118,8 @@ type Options struct {
 	// Zero means OverflowClose.
 	Overflow Overflow
 	// HighWater is the number of bytes waiting, counted as for MaxQueue, at
-	// which Events.HighWater is called. Zero means a quarter of MaxQueue.
+	// which Events.HighWater is called, at most MaxQueue. Zero means a quarter of
+	// MaxQueue.
 	HighWater int
 	// LowWater is the number of bytes at which Events.LowWater is called
 	// after that. Zero means a quarter of HighWater.

@@ -239,6 +239,9 @@ func (o *Options) checkQueue() error {
 	if o.HighWater < 1 || o.LowWater < 0 || o.LowWater >= o.HighWater {
 		return badOption("LowWater of %d and HighWater of %d: 0 <= LowWater < HighWater is needed", o.LowWater, o.HighWater)
 	}
+	if o.HighWater > o.MaxQueue {
+		return badOption("HighWater of %d is above MaxQueue of %d: a queue ends before it gets there", o.HighWater, o.MaxQueue)
+	}
 	return nil
 }
 

@@ -36,7 +36,7 @@ func TestOptions(t *testing.T) {
 		"MaxQueuePackets": {16_384, []any{1, 1 << 30}, []any{-1}},
 		"QueueBudget":     {int64(1 << 30), []any{int64(1), int64(1 << 40)}, []any{int64(-1)}},
 		"Overflow":        {OverflowClose, []any{OverflowDrop}, []any{Overflow(3)}},
-		"HighWater":       {2 << 20, []any{1, 1 << 30}, []any{-1}},
+		"HighWater":       {2 << 20, []any{1, 8 << 20}, []any{-1, 8<<20 + 1}},
 		"LowWater":        {512 << 10, []any{1, 1000}, []any{-1, 2 << 20}},
 		"Transports": {[]Transport{Polling, WebSocket}, []any{[]Transport{WebSocket}, []Transport{WebSocket, Polling}},
 			[]any{[]Transport{0}, []Transport{Polling, 3}}},

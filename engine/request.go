@@ -47,14 +47,28 @@ func (r *Request) Target() string { return string(r.http.Target) }
 // Path is the path of the request target, not decoded.
 func (r *Request) Path() string { return string(r.http.Path) }
 
-// Query is the value of a query parameter, decoded, the last one where a name
-// repeats, and "" where it is absent.
+// Query is the value of a query parameter, decoded, the first one where a name
+// repeats, as for Header, and "" where it is absent. The server's own parameters
+// (EIO, transport, sid, b64, j) are read with the last one counting, as the
+// reference server does.
 func (r *Request) Query(name string) string {
-	found := ""
 	for rest := r.http.Query; len(rest) > 0; {
 		var key, value []byte
 		key, value, rest = httpparse.NextParam(rest)
 		if unescaped(key) == name {
+			return unescaped(value)
+		}
+	}
+	return ""
+}
+
+// queryValue is the value of one of the protocol's own parameters, decoded: the
+// last one counts where a name repeats, as in parseQuery.
+func queryValue(r *httpparse.Request, name string) (found string) {
+	for rest := r.Query; len(rest) > 0; {
+		var key, value []byte
+		key, value, rest = httpparse.NextParam(rest)
+		if string(key) == name {
 			found = unescaped(value)
 		}
 	}

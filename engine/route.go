@@ -274,7 +274,7 @@ func (s *Server) verify(x *exchange, r *httpparse.Request, upgrade bool) (*refus
 		if !tell {
 			return ""
 		}
-		return (&Request{http: r}).Query(name)
+		return queryValue(r, name)
 	}
 	switch {
 	case !s.options.allows(q.transport):
