@@ -58,7 +58,7 @@ var layers = map[string]layer{
 	"engine/packet":        {},
 	"httpparse":            {},
 	"wsframe":              {[]string{"pool", "internal/invariants"}, []string{gobwas, gobwasFlate, httphead, klauspostFlate}},
-	"loop":                 {[]string{"pool", "internal/invariants", "internal/peers"}, []string{gnetErrors, gnetNetpoll, sysUnix}},
+	"loop":                 {[]string{"pool", "internal/invariants", "internal/peers", "internal/seldom"}, []string{gnetErrors, gnetNetpoll, sysUnix}},
 	"loop/looptest":        {[]string{"loop", "pool", "internal/certs"}, []string{testify}},
 	"pool":                 {[]string{"internal/invariants"}, []string{bytebufferpool}},
 	"internal/invariants":  {},

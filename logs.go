@@ -50,7 +50,7 @@ func (w *logWriter) run(out io.Writer) {
 func (w *logWriter) put(out io.Writer, record []byte) {
 	_, _ = out.Write(record)
 	if n := w.lost.Swap(0); n > 0 {
-		_, _ = fmt.Fprintf(out, "level=WARN msg=\"log records lost\" records=%d\n", n)
+		_, _ = fmt.Fprintf(out, "level=WARN msg=\"log records lost\" suppressed=%d\n", n)
 	}
 }
 

@@ -55,7 +55,7 @@ func TestLogWriterDoesNotWait(t *testing.T) {
 	w.flush() // gives up
 	close(out.letGo)
 	<-w.written
-	require.Contains(t, out.String(), "first\nlevel=WARN msg=\"log records lost\" records=7\nmore\n")
+	require.Contains(t, out.String(), "first\nlevel=WARN msg=\"log records lost\" suppressed=7\nmore\n")
 	require.Equal(t, logBacklog, strings.Count(out.String(), "more\n"))
 }
 

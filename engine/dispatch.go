@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"turbine/internal/seldom"
 	"turbine/loop"
 )
 
@@ -55,7 +56,7 @@ func newDispatcher(s *Server) *dispatcher {
 	if s.options.Executor == nil {
 		return nil
 	}
-	d := &dispatcher{server: s, executor: s.options.Executor, clock: time.Now, quiet: newQuiet(s.options.Logger), inboxes: map[*Session]*inbox{}}
+	d := &dispatcher{server: s, executor: s.options.Executor, clock: time.Now, quiet: slog.New(seldom.Handler(s.options.Logger.Handler())), inboxes: map[*Session]*inbox{}}
 	d.task = d.work
 	return d
 }

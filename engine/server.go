@@ -91,7 +91,7 @@ func New(o Options, e Events) (*Server, error) {
 	}
 	s.debug = newDebug(filled.Debug)
 	s.dispatch = newDispatcher(s)
-	s.quiet = newQuiet(filled.Logger)
+	s.quiet = slog.New(seldom.Handler(filled.Logger.Handler()))
 	s.workers.limit, s.workers.waitLimit = filled.MaxFallback, filled.MaxFallbackWaiting
 	if filled.Fallback != nil {
 		s.fallback = newFallback(s)

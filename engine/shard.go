@@ -7,6 +7,7 @@ import (
 
 	"turbine/engine/packet"
 	"turbine/httpparse"
+	"turbine/internal/seldom"
 	"turbine/loop"
 	"turbine/wsframe"
 )
@@ -43,20 +44,15 @@ type shard struct {
 	dateHeader []byte
 	dateSecond time.Duration
 
-	panicLogged time.Duration // when one was logged last
-	panicQuiet  int           // panics since then
+	panics seldom.Once // records of panics of callbacks
 }
 
 // logPanic logs a panic of a callback on the loop l, at most one a second of each
 // loop: what a client can cause at will must not fill a disk.
 func (s *Server) logPanic(l *loop.Loop, message string, p any) {
-	sh, now := s.shard(l), l.Now()
-	if sh.panicLogged != 0 && now-sh.panicLogged < time.Second {
-		sh.panicQuiet++
-		return
+	if suppressed, ok := s.shard(l).panics.Allow(l.Now()); ok {
+		s.options.Logger.Error(message, "panic", p, "stack", string(debug.Stack()), "suppressed", suppressed)
 	}
-	s.options.Logger.Error(message, "panic", p, "stack", string(debug.Stack()), "not logged before", sh.panicQuiet)
-	sh.panicLogged, sh.panicQuiet = now, 0
 }
 
 func (s *Server) shard(l *loop.Loop) *shard { return s.shards[l.Index()] }

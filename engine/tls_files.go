@@ -50,6 +50,6 @@ func warnOfDates(pair *tls.Certificate, file string, logger *slog.Logger) {
 	case now.After(leaf.NotAfter):
 		logger.Error("TLS certificate has expired; clients will refuse it", "file", file, "expired", leaf.NotAfter, "names", leaf.DNSNames)
 	case now.Before(leaf.NotBefore):
-		logger.Error("TLS certificate is not valid yet; clients will refuse it", "file", file, "valid from", leaf.NotBefore, "names", leaf.DNSNames)
+		logger.Error("TLS certificate is not valid yet; clients will refuse it", "file", file, "valid_from", leaf.NotBefore, "names", leaf.DNSNames)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"turbine/internal/seldom"
 	"turbine/loop"
 )
 
@@ -31,8 +32,8 @@ type watchdog struct {
 	stop   chan struct{}
 	done   chan struct{}
 
-	logged time.Time // when the last record went
-	unsaid int       // what would have been records since then
+	began   time.Time // what the time of the records counts from
+	records seldom.Once
 }
 
 // sighting is what the watchdog has seen of a loop.
@@ -59,7 +60,7 @@ func newWatchdog(s *Server) *watchdog {
 	}
 	return &watchdog{
 		server: s, number: watchdogs.Add(1), step: s.options.SlowCallback / slowLooks,
-		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+		began: time.Now(), wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 }
 
@@ -177,9 +178,8 @@ func (w *watchdog) look() (busy bool) {
 
 // tell writes a record, at most one a second.
 func (w *watchdog) tell(sh *shard, call uint64, held time.Duration) {
-	now := time.Now()
-	if !w.logged.IsZero() && now.Sub(w.logged) < time.Second {
-		w.unsaid++
+	suppressed, ok := w.records.Allow(time.Since(w.began))
+	if !ok {
 		return
 	}
 	session, stack := sh.mark.session.Load(), stackOf(w.label(sh.loop))
@@ -187,15 +187,14 @@ func (w *watchdog) tell(sh *shard, call uint64, held time.Duration) {
 		stack = "" // it is over: these are somebody else's
 		session = nil
 	}
-	attrs := []any{
-		"callback", kindOf(call).String(), "loop", sh.loop.Index(), "for at least", held,
+	attrs := []slog.Attr{
+		slog.String("callback", kindOf(call).String()), slog.Int("loop", sh.loop.Index()), slog.Duration("held", held),
 	}
 	if session != nil {
-		attrs = append(attrs, "session", session.ID())
+		attrs = append(attrs, slog.String("session", session.ID()))
 	}
-	attrs = append(attrs, "stack", stack, slog.Int("not logged before", w.unsaid))
-	w.logged, w.unsaid = now, 0
-	w.server.options.Logger.Warn("a callback holds up its event loop; see Options.Executor", attrs...)
+	attrs = append(attrs, slog.String("stack", stack), slog.Int64("suppressed", suppressed))
+	w.server.options.Logger.LogAttrs(context.Background(), slog.LevelWarn, "a callback holds up its event loop; see Options.Executor", attrs...)
 }
 
 // stackOf is what the goroutine with that label does, as a stack from the

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"turbine/internal/seldom"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -39,8 +41,8 @@ type acceptor struct {
 	failed     atomic.Uint64
 	gate       *gate
 	dealer     *Dealer
-	complaints complaints // loop 0's
-	reserve    int        // a descriptor to give up when there are no more, or -1; loop 0's
+	complaints seldom.Once // loop 0's
+	reserve    int         // a descriptor to give up when there are no more, or -1; loop 0's
 
 	listeners atomic.Pointer[[]*listener] // replaced, never changed
 	mu        sync.Mutex                  // for who replaces it
@@ -225,9 +227,9 @@ func (a *acceptor) shed(s *listener) bool {
 }
 
 func (a *acceptor) complain(err error) {
-	if unsaid, ok := a.complaints.allow(a.reactor.loops[0].now); ok {
+	if suppressed, ok := a.complaints.Allow(a.reactor.loops[0].now); ok {
 		a.reactor.options.Logger.Error("accept failed", "error", err,
-			"unsaid", unsaid, "connections", a.reactor.conns())
+			"suppressed", suppressed, "connections", a.reactor.conns())
 	}
 }
 

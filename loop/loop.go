@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"time"
+
+	"turbine/internal/seldom"
 )
 
 // readSize is the size in bytes of a loop's one read buffer: what one read
@@ -30,7 +32,7 @@ type Loop struct {
 	ticks  bool // the kernel ticks: the wheel has entries
 	count  atomic.Int64
 	unsent atomic.Int64 // written by the loop only, but when connections move
-	panics complaints
+	panics seldom.Once
 
 	arriving  atomic.Int64 // of the counted connections, those that open has not seen yet
 	residents atomic.Int64
@@ -255,9 +257,9 @@ func (l *Loop) survive() {
 }
 
 func (l *Loop) panicked(p any) {
-	if unsaid, ok := l.panics.allow(l.now); ok {
+	if suppressed, ok := l.panics.Allow(l.now); ok {
 		l.options.Logger.Error("panic on an event loop", "loop", l.index, "panic", p,
-			"unsaid", unsaid, "stack", string(debug.Stack()))
+			"suppressed", suppressed, "stack", string(debug.Stack()))
 	}
 }
 

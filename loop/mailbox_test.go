@@ -153,19 +153,6 @@ func TestTableKeepsTheNewOwner(t *testing.T) {
 	require.False(t, table.set(maxDescriptor, a))
 }
 
-func TestComplaints(t *testing.T) {
-	var c complaints
-	_, ok := c.allow(5)
-	require.True(t, ok)
-	for range 7 {
-		_, ok = c.allow(6)
-		require.False(t, ok)
-	}
-	unsaid, ok := c.allow(5 + time.Second)
-	require.True(t, ok)
-	require.Equal(t, 7, unsaid)
-}
-
 func TestPostDoesNotAllocate(t *testing.T) {
 	if invariants.Enabled {
 		t.Skip("for the plain build")

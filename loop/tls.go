@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"turbine/internal/seldom"
 	"turbine/pool"
 )
 
@@ -90,7 +91,7 @@ type TLS struct {
 	done, resumed, failed, plain atomic.Uint64
 
 	mu         sync.Mutex
-	complaints complaints // guarded by mu
+	complaints seldom.Once
 }
 
 // NewTLS makes a TLS.
@@ -142,11 +143,8 @@ func (t *TLS) met(l *Loop, limit TLSLimit) {
 // fail counts a handshake that failed, and logs it.
 func (t *TLS) fail(c *Conn, err error) {
 	t.failed.Add(1)
-	t.mu.Lock()
-	unsaid, ok := t.complaints.allow(c.Loop().clock())
-	t.mu.Unlock()
-	if ok {
-		t.options.Logger.Warn("TLS handshake failed", "error", err, "remote", c.RemoteAddr(), "unsaid", unsaid)
+	if suppressed, ok := t.complaints.Allow(c.Loop().clock()); ok {
+		t.options.Logger.Warn("TLS handshake failed", "error", err, "remote", c.RemoteAddr(), "suppressed", suppressed)
 	}
 }
 
