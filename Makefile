@@ -144,8 +144,8 @@ fuzz:
 soak:
 	go test -count=1 -tags invariants -timeout 3h -v -run '^TestSoak$$' ./engine -soak $(SOAKTIME) $(ARGS)
 
-# Slow, deaf, vanished and broken clients, thousands at once, beside well-behaved
-# ones: some 5 minutes, into docs/chaos.md. As root it makes network namespaces.
+# Slow, deaf, vanished, broken and hostile clients, beside well-behaved
+# ones: about 10 minutes, into docs/chaos.md. As root it makes network namespaces.
 # ARGS are flags: make chaos ARGS="--phases heads,cuts --scale 0.1 --out -"
 chaos:
 	go run ./internal/chaos $(ARGS)

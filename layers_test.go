@@ -66,7 +66,8 @@ var layers = map[string]layer{
 	"internal/seldom":      {},
 	"internal/certs":       {nil, []string{testify}}, // for tests
 	"internal/requests":    {},                       // a table for tests
-	"internal/chaos":       {[]string{"bench/load", "bench/usage", "wsframe"}, []string{gobwas, hdrHistogram, kongFlags, procfs}},
+	"internal/busy":        {[]string{"engine"}, []string{kongFlags}},
+	"internal/chaos":       {[]string{"bench/load", "bench/usage", "engine/packet", "wsframe"}, []string{gobwas, hdrHistogram, klauspostFlate, kongFlags, procfs}},
 	"internal/e2e":         {}, // starts the binary
 	"internal/e2e/testapp": {[]string{"engine"}, nil},
 	"internal/e2e/feeder":  {[]string{"engine"}, nil},
@@ -146,7 +147,7 @@ func TestLayersHaveOneOwner(t *testing.T) {
 		bytebufferpool: {"pool"},
 		gnetErrors:     {"loop"},
 		gnetNetpoll:    {"loop"},
-		"engine":       {".", "bench/sim", "internal/e2e/feeder", "internal/e2e/target", "internal/e2e/testapp"},
+		"engine":       {".", "bench/sim", "internal/busy", "internal/e2e/feeder", "internal/e2e/target", "internal/e2e/testapp"},
 	}
 	for path, want := range owners {
 		var got []string

@@ -7,6 +7,7 @@ import (
 
 	"turbine/bench/load"
 	"turbine/bench/peer"
+	"turbine/bench/report"
 )
 
 // scenario is how one of report.Scenarios is run.
@@ -25,8 +26,11 @@ type scenario struct {
 	mounts bool
 	// only names the peers that take part; nil means all.
 	only []string
-	// interval is the servers' pingInterval; 0 means 25 seconds.
-	interval time.Duration
+	// interval is the servers' pingInterval; 0 means 25 seconds. timeout is the
+	// pingTimeout; 0 means 20.
+	interval, timeout time.Duration
+	// work is what a message costs the application.
+	work time.Duration
 	// sessions are those of peers for which the plan's number is too much.
 	sessions map[string]int
 	// queue is the servers' limit for a client that does not read, bytes.
@@ -51,6 +55,13 @@ func scenarios() []scenario {
 	connect, storm := crowd, crowd
 	connect.Kind, storm.Kind = load.Connect, load.Storm
 	slow := load.Plan{Kind: load.SlowReaders, Sessions: 100, Size: small, Slow: 50, SlowSize: large}
+	const interval = report.WatchedInterval
+	watched := load.Plan{
+		Kind: load.Heartbeats, Sessions: 100, InFlight: 1, Size: small, Watched: 500, PingInterval: interval, PingTimeout: interval,
+		WarmUp: interval + interval/10, Duration: 5 * time.Second,
+	}
+	flood := watched
+	flood.Sessions, flood.InFlight, flood.Size = 200, 64, 1 // frames of 8 bytes
 	quick := []string{"turbine", "gnet", "gws", "bun", "node", "zishang", "engineioxide"}
 	all := []scenario{
 		{id: "echo-128", plan: load.Plan{Kind: load.Echo, Sessions: 100, InFlight: 1, Size: small}},
@@ -67,6 +78,9 @@ func scenarios() []scenario {
 		{id: "idle-ws", once: true, free: true, plan: idle, sessions: smaller},
 		{id: "idle-upgraded", once: true, free: true, engine: true, plan: upgraded, sessions: smaller},
 		{id: "heartbeat", engine: true, interval: time.Second, plan: beating, only: quick},
+		{id: "beats-plain", once: true, engine: true, interval: interval, timeout: interval, plan: watched},
+		{id: "beats-flood", once: true, engine: true, interval: interval, timeout: interval, plan: flood},
+		{id: "beats-busy", once: true, engine: true, interval: interval, timeout: interval, plan: watched, work: time.Millisecond},
 		{id: "connect", once: true, engine: true, plan: connect, only: quick},
 		{id: "storm", once: true, engine: true, plan: storm, only: quick},
 		{id: "slow-none", plan: load.Plan{Kind: load.Echo, Sessions: 100, InFlight: 1, Size: small}, only: quick},

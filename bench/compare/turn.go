@@ -103,12 +103,13 @@ func sampleOf(o load.Outcome) report.Sample {
 	s := report.Sample{
 		Operations: o.Operations, Elapsed: o.Elapsed, ServerCPU: o.ServerCPU, ClientCPU: o.ClientCPU,
 		Sessions: o.Opened, RSS: o.RSSAfter - o.RSSBefore, OpenCPU: o.OpenCPU,
-		Lost: o.Lost, Wrong: o.Wrong, Faults: o.Faults, ClientBound: o.ClientBound(),
+		Starved: o.Starved, Lost: o.Lost, Wrong: o.Wrong, Faults: o.Faults, ClientBound: o.ClientBound(),
 	}
 	if o.Latency != nil {
 		s.P50 = float64(o.Latency.ValueAtQuantile(50))
 		s.P99 = float64(o.Latency.ValueAtQuantile(99))
 		s.P999 = float64(o.Latency.ValueAtQuantile(99.9))
+		s.Most = float64(o.Latency.Max())
 	}
 	if s.Elapsed <= 0 {
 		s.Elapsed = time.Nanosecond

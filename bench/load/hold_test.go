@@ -81,6 +81,62 @@ func TestIdleLost(t *testing.T) {
 	require.Contains(t, o.Faults[3], "no session is left")
 }
 
+// Watched sessions tell how far apart the server's pings are, and which of them
+// waited for longer than a client does.
+func TestWatchedHeartbeats(t *testing.T) {
+	t.Parallel()
+	addr := serve(t, "echo", engine.Options{PingInterval: 50 * time.Millisecond, PingTimeout: time.Minute})
+	for _, c := range []struct {
+		says              string
+		sessions          int
+		interval, timeout time.Duration // what the clients expect
+		starved           int
+	}{
+		{"in time", 3, 50 * time.Millisecond, time.Minute, 0},
+		{"with nobody else", 0, 50 * time.Millisecond, time.Minute, 0},
+		{"every gap is too long", 3, time.Millisecond, time.Millisecond, 4},
+	} {
+		p := Plan{
+			Kind: Heartbeats, Addr: addr, Path: "/engine.io/", Sessions: c.sessions, InFlight: 2, Size: 50, Watched: 4,
+			PingInterval: c.interval, PingTimeout: c.timeout, Ready: func() {},
+		}
+		o, err := runUntilGaps(t, p, 20)
+		require.NoError(t, err, c.says)
+		require.Zero(t, o.Lost+int(o.Wrong), c.says)
+		require.Equal(t, c.starved, o.Starved, c.says)
+		require.Len(t, o.Faults, c.starved, c.says)
+		require.Equal(t, c.sessions > 0, o.Operations > 0, c.says)
+		require.GreaterOrEqual(t, o.Latency.TotalCount(), int64(20), c.says)
+		require.GreaterOrEqual(t, o.Latency.Max(), int64(40_000), c.says) // below, by the wheel's tick
+	}
+}
+
+// runUntilGaps is runUntil until so many gaps between pings were measured.
+func runUntilGaps(t *testing.T, p Plan, gaps int64) (Outcome, error) {
+	t.Helper()
+	p.Duration = time.Minute
+	r, err := newRunner(p)
+	require.NoError(t, err)
+	r.kind = &until{r.kind, r, func(*Outcome) bool { return r.latency.TotalCount() >= gaps }}
+	r.grace = int64(time.Minute)
+	return r.run(t.Context())
+}
+
+// A server that pings nobody has gaps, too.
+func TestWatchedWithoutPings(t *testing.T) {
+	t.Parallel()
+	p := Plan{
+		Kind: Heartbeats, Addr: serve(t, "echo", engine.Options{}), Path: "/engine.io/", Sessions: 1, InFlight: 1, Size: 50, Watched: 4,
+		PingInterval: time.Millisecond, PingTimeout: time.Millisecond,
+	}
+	var began time.Time
+	p.Ready = func() { began = time.Now() }
+	o, err := runUntil(t, p, func(*Outcome) bool { return !began.IsZero() && time.Since(began) > 5*time.Millisecond })
+	require.NoError(t, err)
+	require.Equal(t, 4, o.Starved)
+	require.EqualValues(t, 4, o.Latency.TotalCount())
+}
+
 // A server that gives up on who does not read leaves the others alone.
 func TestSlowClosed(t *testing.T) {
 	t.Parallel()

@@ -25,6 +25,7 @@ type kind interface {
 	posted(s *session)                            // its POST was taken
 	message(s *session, data []byte, binary bool) // borrows data
 	settled(s *session)                           // all that one read brought was dealt with
+	pinged(s *session)                            // the server's heartbeat came
 }
 
 // timing tells which phases a kind has.
@@ -48,6 +49,7 @@ var kinds = map[Kind]func() kind{
 	Connect:            func() kind { return new(connect) },
 	Storm:              func() kind { return new(storm) },
 	SlowReaders:        func() kind { return new(slowReaders) },
+	Heartbeats:         func() kind { return new(heartbeats) },
 }
 
 // newKind returns the kind of p, which it checks.
@@ -68,6 +70,8 @@ func newKind(p *Plan) (kind, error) {
 		sessions = true
 	case PollHandshake, PollHandshakeNew:
 		polls = true
+	case Heartbeats:
+		sized = p.Sessions > 0
 	case WebSocketHandshake:
 	}
 	switch {
@@ -77,7 +81,9 @@ func newKind(p *Plan) (kind, error) {
 		return nil, errors.New("load: this kind needs a Size")
 	case sessions && p.Sessions < 1:
 		return nil, errors.New("load: this kind needs Sessions")
-	case p.InFlight < 0 || p.WarmUp < 0 || p.Slow < 0:
+	case p.Kind == Heartbeats && (p.Watched < 1 || p.PingInterval <= 0 || p.Dialect == Raw):
+		return nil, errors.New("load: this kind needs Watched and PingInterval, and a server with heartbeats")
+	case p.InFlight < 0 || p.Sessions < 0 || p.WarmUp < 0 || p.Slow < 0:
 		return nil, errors.New("load: a number in the plan is negative")
 	case p.Dialect == Raw && (polls || p.Via == Upgraded):
 		return nil, errors.New("load: a raw WebSocket server knows no polling")
@@ -107,6 +113,7 @@ func (b *base) closed(*session)  {}
 func (b *base) lost(*session)    {}
 func (b *base) posted(*session)  {}
 func (b *base) settled(*session) {}
+func (b *base) pinged(*session)  {}
 func (b *base) message(s *session, data []byte, _ bool) {
 	b.wrong(1, "session %d: an unexpected message: %.80q", s.number, data)
 }

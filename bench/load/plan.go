@@ -79,6 +79,11 @@ const (
 	// as long as the server takes them and up to some 512 MiB in all, and never
 	// read the echoes: an echoed message of the well-behaved.
 	SlowReaders
+	// Heartbeats has Sessions echo as in Echo, none if Sessions is 0, and
+	// watches the pings of Watched other sessions, which say nothing but their
+	// pongs: an echoed message. Latency is the time between two pings, or that
+	// without one at the end, where it is longer than PingInterval.
+	Heartbeats
 )
 
 // Plan is one run.
@@ -98,6 +103,10 @@ type Plan struct {
 	Sleeps   bool    // OpenLoop: between two messages it sleeps, for machines whose cores others need; latency includes its waking up
 	Slow     int     // SlowReaders: sessions that never read
 	SlowSize int     // SlowReaders: bytes of each of their messages
+	Watched  int     // Heartbeats: sessions that wait for pings
+
+	// Heartbeats: the server's. A client leaves after both together without a ping.
+	PingInterval, PingTimeout time.Duration
 
 	// LocalHosts are the loopback addresses that connections come from, in
 	// turn, since one has some 28,000 ports only. Empty leaves it to the
@@ -129,6 +138,7 @@ type Outcome struct {
 	Retries    int                     // tries to open a session that failed and were made again
 	SlowClosed int                     // slow sessions that the server gave up on; they are not Lost
 	Heartbeats int64                   // answered, from the first session to the last
+	Starved    int                     // watched sessions that had no ping for so long that a client leaves; they are not Lost
 	Faults     []string                // the first few of what went wrong, in words
 
 	busy bool // the load generator did not sleep, so that its CPU time says nothing

@@ -47,6 +47,10 @@ type session struct {
 	state  state
 	slow   bool // it never reads
 
+	watched bool  // its pings are
+	starved bool  // it had none for too long
+	pinged  int64 // when the last one came
+
 	conns     [roles]*conn
 	sid       string
 	fragments []byte // of an unfinished message
@@ -267,6 +271,7 @@ func (s *session) handshake(p packet.Packet) {
 // pong answers a heartbeat.
 func (s *session) pong() {
 	s.r.heartbeats++
+	s.r.kind.pinged(s)
 	switch {
 	case s.upgraded():
 		s.conns[roleSocket].send(s.r.requests.pong)

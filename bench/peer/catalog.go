@@ -48,6 +48,7 @@ func setting(port int, s Settings) []string {
 		"APP=" + string(s.App),
 		"PING_INTERVAL=" + strconv.FormatInt(interval.Milliseconds(), 10),
 		"PING_TIMEOUT=" + strconv.FormatInt(timeout.Milliseconds(), 10),
+		"WORK=" + strconv.FormatInt(s.Work.Microseconds(), 10),
 		"NODE_ENV=production",
 	}
 	if s.Core >= 0 {
@@ -60,6 +61,9 @@ func (w workshop) turbine(ctx context.Context, log io.Writer) (string, error) {
 	if err := run(ctx, log, w.root, nil, "go", "build", "-o", filepath.Join(w.cache, "turbine"), "."); err != nil {
 		return "", err
 	}
+	if err := run(ctx, log, w.root, nil, "go", "build", "-o", filepath.Join(w.cache, "busy"), "./internal/busy"); err != nil {
+		return "", err
+	}
 	commit, err := output(ctx, w.root, "git", "rev-parse", "--short", "HEAD")
 	if err != nil {
 		commit = "of a tree without git"
@@ -70,6 +74,9 @@ func (w workshop) turbine(ctx context.Context, log io.Writer) (string, error) {
 func (w workshop) turbineCommand(port int, s Settings) (argv, env []string) {
 	env = setting(port, s)
 	argv = []string{filepath.Join(w.cache, "turbine"), "--addr", "127.0.0.1:" + strconv.Itoa(port), "--app", string(s.App)}
+	if s.Work > 0 { // the same engine with an application that the program does not have
+		argv = []string{filepath.Join(w.cache, "busy"), "--addr", "127.0.0.1:" + strconv.Itoa(port), "--work", s.Work.String()}
+	}
 	if s.PingInterval > 0 {
 		argv = append(argv, "--ping-interval", s.PingInterval.String())
 	}

@@ -29,6 +29,9 @@ type Settings struct {
 	// Core is the CPU that the server is pinned to, with GOMAXPROCS=1 or its
 	// like; below 0 leaves it alone.
 	Core int
+	// Work is CPU time that each message costs the application before it is sent
+	// back.
+	Work time.Duration
 	// MaxQueue bounds what is queued for a client that does not read, in
 	// bytes, where the server has such a limit; 0 leaves its default.
 	MaxQueue int

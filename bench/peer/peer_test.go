@@ -45,8 +45,9 @@ func TestPeersServe(t *testing.T) {
 				{Kind: load.PollCycle, Sessions: 5, Size: 100},
 				// Several heartbeats: on a busy machine one may come late.
 				{Kind: load.Idle, Sessions: 20, Via: load.Upgraded, Duration: 3 * time.Second},
+				{Kind: load.Heartbeats, Sessions: 5, InFlight: 1, Size: 100, Watched: 20, Duration: 3 * time.Second, PingInterval: time.Second, PingTimeout: 2 * time.Second},
 			} {
-				if p.Dialect == load.Raw && (plan.Kind == load.UpgradeDance || plan.Kind == load.PollCycle || plan.Kind == load.Idle) {
+				if p.Dialect == load.Raw && (plan.Kind == load.UpgradeDance || plan.Kind == load.PollCycle || plan.Kind == load.Idle || plan.Kind == load.Heartbeats) {
 					continue
 				}
 				app := Echo
@@ -56,7 +57,11 @@ func TestPeersServe(t *testing.T) {
 				if plan.Kind == load.Broadcast {
 					app = Broadcast
 				}
-				s, err := p.Start(t.Context(), Settings{App: app, PingInterval: time.Second, PingTimeout: 2 * time.Second})
+				settings := Settings{App: app, PingInterval: time.Second, PingTimeout: 2 * time.Second}
+				if plan.Kind == load.Heartbeats && !p.Mount {
+					settings.Work = 20 * time.Millisecond
+				}
+				s, err := p.Start(t.Context(), settings)
 				require.NoError(t, err)
 				plan.Addr, plan.Path, plan.Dialect = s.Addr, p.Path, p.Dialect
 				plan.Duration, plan.Server = max(plan.Duration, time.Second), s.Usage
@@ -67,6 +72,9 @@ func TestPeersServe(t *testing.T) {
 				o, err := load.Run(t.Context(), plan)
 				require.NoError(t, err)
 				require.Positive(t, o.Operations, "%+v: %v", plan.Kind, o.Faults)
+				if settings.Work > 0 { // on one core
+					require.LessOrEqual(t, o.Operations, int64(o.Elapsed/settings.Work)+1)
+				}
 				if o.Wrong > 0 || o.Lost > 0 {
 					// Others have faults of their own, which the report shows.
 					t.Logf("kind %v: wrong %d, lost %d, %v", plan.Kind, o.Wrong, o.Lost, o.Faults)

@@ -44,7 +44,7 @@ func (c *Cell) marks() (marks string) {
 		if s.ClientBound {
 			bound++
 		}
-		wrong = wrong || s.Wrong > 0 || s.Lost > 0
+		wrong = wrong || s.Wrong > 0 || s.Lost > 0 || s.Starved > 0
 	}
 	if 2*bound > len(c.Samples) {
 		marks += "†"

@@ -42,6 +42,14 @@ func made() *Report {
 			r.Cells = append(r.Cells, c)
 		}
 	}
+	for _, id := range []string{"beats-plain", "beats-flood"} {
+		s := &r.Cell(id, "turbine").Samples[0]
+		s.P99, s.Most = 2_010_000, 2_500_000
+	}
+	for i := range r.Cell("beats-busy", "turbine").Samples {
+		s := &r.Cell("beats-busy", "turbine").Samples[i]
+		s.P99, s.Most, s.Starved = 6_100_000, 9_300_000, 480*(1-min(i, 1))
+	}
 	r.Cell("echo-128", "bun").Samples[0].Wrong = 7
 	r.Cell("echo-128", "bun").Samples[0].Faults = []string{"a reply was cut"}
 	for i := range 2 {
@@ -86,6 +94,8 @@ func TestMarkdown(t *testing.T) {
 		"at least 1.00 of gnet | 1.50 | yes |", "at least 15.0 of node | not measured",
 		"at most 600 bytes a session | 500 | yes |",
 		"| own | its own listener | 301 | 1.00 | 301 | 1.00 | 500 |", "| nginx | behind nginx | 201 | 0.67 | 201 | 0.67 | 500 |", "| nginx 2 |",
+		"| turbine | 2,010 | 2,500 | 0 | 2,010 | 2,500 | 0 | 6,100‡ | 9,300 | 480 |", "500 sessions, beside 100 whose messages take 1 ms each | at most 250 ms late | 4,100 | short |",
+		"beats-busy, turbine: 0 wrong or missing replies, 0 sessions lost, 480 without a ping for too long",
 		"echo-128, bun: 7 wrong or missing replies", "- A remark.", "![", "2 server and 2 client processes",
 	} {
 		require.Contains(t, text, want)
@@ -140,8 +150,8 @@ func TestNumber(t *testing.T) {
 }
 
 func TestFigures(t *testing.T) {
-	s := Sample{Operations: 200, Elapsed: 2 * time.Second, ServerCPU: time.Second, Sessions: 10, RSS: 5000, OpenCPU: time.Millisecond, P50: 3, P99: 9}
-	for f, want := range map[Figure]float64{PerCPU: 200, Wall: 100, Bytes: 500, CPUTime: 5000, Median: 3, Tail: 9, Cores: 0.5, OpenTime: 100, SessionCPU: 0.5} {
+	s := Sample{Operations: 200, Elapsed: 2 * time.Second, ServerCPU: time.Second, Sessions: 10, RSS: 5000, OpenCPU: time.Millisecond, P50: 3, P99: 2_050_000, Most: 2_700_000}
+	for f, want := range map[Figure]float64{PerCPU: 200, Wall: 100, Bytes: 500, CPUTime: 5000, Median: 3, Tail: 2_050_000, Cores: 0.5, OpenTime: 100, SessionCPU: 0.5, Late: 50, Latest: 700} {
 		require.InDelta(t, want, f.Of(s), 1e-9)
 		require.Zero(t, f.Of(Sample{}), "nothing measured")
 	}

@@ -62,10 +62,12 @@ type Sample struct {
 	P50        float64       `json:"p50_us,omitempty"` // microseconds
 	P99        float64       `json:"p99_us,omitempty"`
 	P999       float64       `json:"p999_us,omitempty"`
+	Most       float64       `json:"most_us,omitempty"`
 	Sessions   int           `json:"sessions"`              // open at the end
 	RSS        int64         `json:"rss_bytes,omitempty"`   // of all sessions together: after less before
 	OpenCPU    time.Duration `json:"open_cpu_ns,omitempty"` // server CPU of opening them
 	Lost       int           `json:"lost,omitempty"`
+	Starved    int           `json:"starved,omitempty"` // sessions without a ping for so long that a client leaves
 	Wrong      int64         `json:"wrong,omitempty"`
 	Faults     []string      `json:"faults,omitempty"`
 	// ClientBound: the load generator may have been the limit.

@@ -1,6 +1,9 @@
 package report
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // Figure is what one reads off a sample.
 type Figure uint8
@@ -16,7 +19,13 @@ const (
 	Cores                    // server CPU in cores
 	OpenTime                 // microseconds of server CPU to open a session
 	SessionCPU               // server CPU, in cores, of the held sessions
+	Late                     // p99 of how late pings are, in milliseconds, of sessions that wait WatchedInterval for one
+	Latest                   // the latest of them
 )
+
+// WatchedInterval is the pingInterval, and the pingTimeout, of servers whose pings
+// are watched.
+const WatchedInterval = 2 * time.Second
 
 // Of reads the figure off a sample.
 func (f Figure) Of(s Sample) float64 {
@@ -42,10 +51,18 @@ func (f Figure) Of(s Sample) float64 {
 		return s.P99
 	case OpenTime:
 		return ratio(float64(s.OpenCPU.Nanoseconds())/1e3, float64(s.Sessions))
+	case Late:
+		return late(s.P99)
+	case Latest:
+		return late(s.Most)
 	case Cores, SessionCPU:
 	}
 	return ratio(s.ServerCPU.Seconds(), s.Elapsed.Seconds())
 }
+
+// late is how much longer than it should be the time between two pings is, in
+// milliseconds.
+func late(us float64) float64 { return max(0, us/1e3-float64(WatchedInterval.Milliseconds())) }
 
 // Unit is the figure's unit, as a table head says it.
 func (f Figure) Unit() string {
@@ -60,6 +77,8 @@ func (f Figure) Unit() string {
 		return "µs of server CPU"
 	case Median, Tail:
 		return "µs"
+	case Late, Latest:
+		return "ms late"
 	case Cores, SessionCPU:
 	}
 	return "cores"
@@ -88,6 +107,9 @@ var Scenarios = []Scenario{
 	{"idle-ws", "Idle WebSocket sessions, opened directly", Bytes},
 	{"idle-upgraded", "Idle WebSocket sessions, upgraded from polling", Bytes},
 	{"heartbeat", "Heartbeats of 5,000 sessions", CPUTime},
+	{"beats-plain", "Pings of 500 sessions, beside 100 that echo 128 B", Late},
+	{"beats-flood", "Pings of 500 sessions, beside 200 that send 8-byte frames", Late},
+	{"beats-busy", "Pings of 500 sessions, beside 100 whose messages take 1 ms each", Late},
 	{"connect", "10,000 sessions connect at once", Wall},
 	{"storm", "10,000 sessions are cut and come back at once", Wall},
 	{"slow-none", "Echo, 128 B, with no slow readers beside", PerCPU},
@@ -130,6 +152,6 @@ var Goals = []Goal{
 	{"poll-handshake", PerCPU, "bun", 2.5, 0}, {"poll-handshake-new", PerCPU, "bun", 1.5, 0}, {"ws-handshake", PerCPU, "bun", 2, 0},
 	{"upgrade", PerCPU, "bun", 3, 0}, {"poll-cycle", PerCPU, "bun", 2.5, 0},
 	{"idle-ws", Bytes, "", 0, 600}, {"idle-upgraded", Bytes, "", 0, 600},
-	{"heartbeat", CPUTime, "", 0, 10},
+	{"heartbeat", CPUTime, "", 0, 10}, {"beats-busy", Late, "", 0, 250},
 	{"rate-20k", Median, "", 0, 40}, {"rate-20k", Cores, "", 0, 0.6},
 }

@@ -3,10 +3,19 @@
 package main
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"turbine/bench/load"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/klauspost/compress/flate"
 	"github.com/stretchr/testify/require"
 )
 
@@ -50,7 +59,7 @@ func TestJudge(t *testing.T) {
 	}{
 		{"", func(*row) {}},
 		{"alone: 100 of 100 opened, 1 lost", func(w *row) { w.alone.Lost = 1 }},
-		{"beside the attack: 100 of 100 opened, 0 lost, 2 replies wrong", func(w *row) { w.beside.Wrong = 2 }},
+		{"beside the attack: 100 of 100 opened, 0 lost, 0 without a ping for longer than a client waits, 2 replies wrong", func(w *row) { w.beside.Wrong = 2 }},
 		{"beside the attack: 99 of 100", func(w *row) {
 			w.beside.Opened--
 			w.closed[transportClose]--
@@ -129,13 +138,111 @@ func TestTally(t *testing.T) {
 	require.Equal(t, map[string]int{transportError: 2}, total.Reasons)
 }
 
+// What hostile clients may come to is judged, and times only where the machine
+// was not disturbed.
+func TestJudgeGoals(t *testing.T) {
+	in := func(us int64) load.Outcome {
+		h := hdrhistogram.New(1, time.Minute.Microseconds(), 3)
+		require.NoError(t, h.RecordValue(us))
+		return load.Outcome{Latency: h}
+	}
+	twin := row{phase: phase{name: "twin"}, beside: in(1_000)}
+	all := goals{resident: 10 << 20, sessions: 7, twin: "twin", times: 5}
+	for _, c := range []struct {
+		says  string
+		goals goals
+		row   row
+		noted bool
+	}{
+		{"", all, row{grown: 10 << 20, most: figures{sessions: 7 + goodSessions}, beside: in(4_990)}, false},
+		{"11.0 MiB of memory more", all, row{grown: 11 << 20, beside: in(1)}, false},
+		{"108 sessions at a time", all, row{most: figures{sessions: 8 + goodSessions}, beside: in(1)}, false},
+		{"5 times that of twin", all, row{beside: in(5_100)}, false},
+		{"", all, row{beside: in(5_100), naps: [2]int64{0, disturbed.Microseconds() + 1}}, true},
+		{"", goals{}, row{grown: 1 << 40, most: figures{sessions: 1 << 20}, beside: in(1 << 20)}, false},
+		{"", goals{late: time.Second}, row{beside: in((watchedInterval + time.Second - 10*time.Millisecond).Microseconds())}, false},
+		{"pings is late", goals{late: time.Second}, row{beside: in((watchedInterval + time.Second + 10*time.Millisecond).Microseconds())}, false},
+		{"", goals{late: time.Second}, row{beside: in(time.Minute.Microseconds() - 1), naps: [2]int64{disturbed.Microseconds() + 1, 0}}, true},
+	} {
+		w := c.row
+		w.phase.goals = c.goals
+		w.judgeGoals([]row{twin})
+		require.Equal(t, c.noted, len(w.notes) > 0, "%+v", c)
+		if c.says == "" {
+			require.Empty(t, w.wrong, "%+v", c)
+			continue
+		}
+		require.Len(t, w.wrong, 1, c.says)
+		require.Contains(t, w.wrong[0], c.says)
+	}
+}
+
+// Sessions of hostile clients may end for any reason, those of others not.
+func TestJudgeHostile(t *testing.T) {
+	for _, c := range []struct {
+		kind  string
+		right bool
+	}{{"heads", false}, {"pongs", true}} {
+		fine := load.Outcome{Opened: goodSessions}
+		w := row{
+			phase: phase{crowds: []crowd{{c.kind, 1}}}, alone: fine, beside: fine, clients: newTally(),
+			closed: map[string]int64{transportClose: 2 * goodSessions, queueOverflow: 3},
+		}
+		w.judge(figures{}, nil)
+		require.Equal(t, c.right, len(w.wrong) == 0, c.kind)
+	}
+}
+
+func TestFlagsOfPhases(t *testing.T) {
+	require.Equal(t, []string{"--a", "1", "--c", "3", "--b", "5", "--on"}, overriding([]string{"--a", "1", "--b", "2", "--c", "3"}, []string{"--b", "5", "--on"}))
+	p := programs{Binary: "program", Busy: "busy"}
+	binary, args := p.of(phase{})
+	require.Equal(t, "program", binary)
+	require.Equal(t, flags, args)
+	binary, args = p.of(phase{busy: true, flags: []string{"--loops", "1"}})
+	require.Equal(t, "busy", binary)
+	require.Contains(t, args, "--loops")
+}
+
+// What hostile clients send compressed is what a server inflates.
+func TestDeflatedPayloads(t *testing.T) {
+	for name, c := range map[string]struct {
+		payload func() []byte
+		most    int // bytes
+		want    string
+	}{
+		"packets": {smallPackets, 10, "4abc"},
+		"blocks":  {emptyBlocks, 92*blockCount/8 + 10, "4a"},
+		"bombs":   {bombs, 1_000, "4" + strings.Repeat("x", bombSize)},
+	} {
+		p := c.payload()
+		require.LessOrEqual(t, len(p), c.most, name)
+		got, err := io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(p), strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff"))))
+		require.NoError(t, err, name)
+		require.Equal(t, c.want, string(got), name)
+	}
+}
+
+func TestEndings(t *testing.T) {
+	for want, err := range map[string]error{
+		"done": nil, "status 503": fmt.Errorf("post: %w", refusal(503)), "cut": io.EOF, "late or wrong answer": errors.New("other"),
+	} {
+		require.Equal(t, want, ending(err))
+	}
+}
+
 // Every moment is cut in every way that it can be, and each kind of client of
 // every phase exists.
 func TestPlansAreComplete(t *testing.T) {
 	for _, p := range phases {
 		require.True(t, len(p.crowds) > 0 || p.vanish > 0, p.name)
 		for _, c := range p.crowds {
-			require.Contains(t, clients, c.kind, p.name)
+			if p.hostile() {
+				require.Contains(t, hostiles, c.kind, p.name)
+				require.Positive(t, p.goals.resident, p.name)
+			} else {
+				require.Contains(t, clients, c.kind, p.name)
+			}
 			if c.kind == "cuts" {
 				require.GreaterOrEqual(t, c.size, len(cuts)*len(moments), p.name)
 			}
@@ -144,5 +251,10 @@ func TestPlansAreComplete(t *testing.T) {
 	}
 	for _, m := range moments {
 		require.NotNil(t, m.reach, m.name)
+	}
+	for i, p := range phases {
+		if twin := p.goals.twin; twin != "" {
+			require.True(t, slices.ContainsFunc(phases[:i], func(before phase) bool { return before.name == twin }), "%s is compared with a later phase", p.name)
+		}
 	}
 }

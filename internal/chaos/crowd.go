@@ -39,7 +39,9 @@ type tally struct {
 	Ends    map[string]int // clients, by how they ended
 	Reasons map[string]int // sessions, by the reason that the server has to have
 	Faults  []string       // the first few
-	Wrong   int            // faults in all
+	// Of hostile clients: bytes that they sent, sessions that began for them.
+	Sent, Sessions int64
+	Wrong          int // faults in all
 }
 
 const maxFaults = 5
@@ -68,6 +70,8 @@ func (t *tally) add(o tally) {
 	t.Clients += o.Clients
 	t.Most += o.Most
 	t.Wrong += o.Wrong
+	t.Sent += o.Sent
+	t.Sessions += o.Sessions
 	t.Faults = append(t.Faults, o.Faults...)
 	sum(t.Ends, o.Ends)
 	sum(t.Reasons, o.Reasons)
@@ -88,6 +92,7 @@ type attackCommand struct {
 	Size int           `required:""` // clients at a time
 	For  time.Duration `required:""` // then those that end are not replaced
 	Ramp time.Duration `required:""` // until all are there
+	Rate float64       // of hostile clients, bytes a second of all; 0 for as many as they can
 }
 
 // cycle is the least time between two clients in one place.
@@ -95,11 +100,15 @@ const cycle = time.Second
 
 // Run prints a tally.
 func (a *attackCommand) Run(ctx context.Context) error {
-	run, ok := clients[a.Kind]
-	if !ok {
-		return fmt.Errorf("no kind %q; there are %v", a.Kind, slices.Sorted(maps.Keys(clients)))
+	var total tally
+	if run, ok := clients[a.Kind]; ok {
+		total = a.crowd(ctx, run)
+	} else if run, ok := hostiles[a.Kind]; ok {
+		total = a.mob(ctx, run)
+	} else {
+		return fmt.Errorf("no kind %q; there are %v and %v", a.Kind, slices.Sorted(maps.Keys(clients)), slices.Sorted(maps.Keys(hostiles)))
 	}
-	return json.NewEncoder(os.Stdout).Encode(a.crowd(ctx, run))
+	return json.NewEncoder(os.Stdout).Encode(total)
 }
 
 // crowd keeps Size clients going. Each stays until the server ends it.

@@ -41,13 +41,21 @@ type peer struct {
 // dial connects client n. Over loopback each comes from an address of its own,
 // as strangers do, so that ports last. A window above 0 is the receive buffer.
 func (t target) dial(n, window int) (*peer, error) {
-	d := net.Dialer{Timeout: patience, KeepAlive: -1}
 	host, _, err := net.SplitHostPort(string(t))
 	if err != nil {
 		return nil, err
 	}
-	if net.ParseIP(host).IsLoopback() {
-		d.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 1, byte(n/250%250), byte(n%250+1))}
+	if !net.ParseIP(host).IsLoopback() {
+		return t.dialFrom(nil, window)
+	}
+	return t.dialFrom(&net.TCPAddr{IP: net.IPv4(127, 1, byte(n/250%250), byte(n%250+1))}, window)
+}
+
+// dialFrom connects from an address, nil for any.
+func (t target) dialFrom(local *net.TCPAddr, window int) (*peer, error) {
+	d := net.Dialer{Timeout: patience, KeepAlive: -1}
+	if local != nil {
+		d.LocalAddr = local
 	}
 	if window > 0 {
 		d.Control = func(_, _ string, c syscall.RawConn) error {
@@ -119,13 +127,16 @@ func (p *peer) openPolling() (sid string, err error) {
 
 // openWebSocket makes the connection a WebSocket: of a new session, or the
 // candidate of the one with the sid.
-func (p *peer) openWebSocket(sid string) error {
+func (p *peer) openWebSocket(sid string) error { return p.openWebSocketWith(sid, "") }
+
+// openWebSocketWith does so with further header fields, each with its line end.
+func (p *peer) openWebSocketWith(sid, fields string) error {
 	query := "websocket"
 	if sid != "" {
 		query += "&sid=" + sid
 	}
 	err := p.write(head("GET", query) + "Connection: Upgrade\r\nUpgrade: websocket\r\n" +
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + fields + "\r\n")
 	if err != nil {
 		return err
 	}

@@ -18,14 +18,18 @@ func (r *runner) report() string {
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("# Slow and dead peers")
 	line("")
-	line("What clients that are slow, deaf, vanished or broken cost the others. `make chaos` starts the program, has %d well-behaved", goodSessions)
+	line("What clients that are slow, deaf, vanished, broken or hostile cost the others. `make chaos` starts the program, has %d well-behaved", goodSessions)
 	line("WebSocket sessions echo %d messages of %d bytes a second, each at its own time, and measures them alone and then beside each", goodRate, goodSize)
 	line("attack, from its first connection to the end of its last. Latency counts from when a message was due. The attackers, who come at up")
 	line("to %d a second, are processes on the same machine that get what nobody else wants of the CPU (`SCHED_IDLE`)%s.", rampRate, r.preference())
-	line("Sessions have to end for the right reason, each of them; connections, descriptors and memory have to come back to the start: if")
-	line("not, `make chaos` fails. Times are shown, not judged.")
 	line("")
-	line("This page is written by it. Machine: %s. The server, with short timeouts so that a phase need not take minutes:", machine())
+	line("No well-behaved session may be lost, and no reply be wrong or missing; connections, descriptors and memory have to come back to the")
+	line("start. Sessions of slow, deaf, vanished and broken clients have to end for the right reason, each of them. Hostile clients may end as")
+	line("they like, but what they make the server hold has a bound. If one of these facts is wrong, `make chaos` fails. Times are shown; they")
+	line("are judged where a goal is set, unless a sleeper's 99th percentile is later than %v: the machine was disturbed then.", disturbed)
+	line("")
+	line("This page is written by it. Machine: %s. The server, with short timeouts so that a phase need not take minutes; flags that a", machine())
+	line("phase has in their place, or beside them, are in its row:")
 	line("")
 	line("```")
 	for flags := range slices.Chunk(flags, 8) {
@@ -33,13 +37,25 @@ func (r *runner) report() string {
 	}
 	line("```")
 	line("")
-	line("| phase | what |")
-	line("|---|---|")
+	line("| phase | what | the well-behaved | flags |")
+	line("|---|---|---|---|")
 	for _, row := range r.rows {
-		line("| %s | %s |", row.phase.name, row.phase.what)
+		flags := "–"
+		if len(row.phase.flags) > 0 {
+			flags = "`" + strings.Join(row.phase.flags, " ") + "`"
+		}
+		if row.phase.busy {
+			flags += " of internal/busy, which has no others"
+		}
+		kind := row.phase.kind()
+		line("| %s | %s | %d, %s | %s |", row.phase.name, row.phase.what, kind.sessions, kind.name, flags)
 	}
 	line("")
 	r.latencies(line)
+	line("")
+	r.heartbeats(line)
+	line("")
+	r.held(line)
 	line("")
 	r.remains(line)
 	line("")
@@ -69,14 +85,59 @@ func (r *runner) latencies(line func(string, ...any)) {
 			line("| %s | not run: %s |", w.phase.name, w.skipped)
 			continue
 		}
+		if w.watched() {
+			continue
+		}
 		line("| %s | %d | %d | %s | %s | %d | %d | %d | %s | %s |", w.phase.name, w.clients.Most, w.clients.Clients,
 			ratio(&w, 50), ratio(&w, 99), w.naps[0], w.naps[1], w.alone.Lost+w.beside.Lost, share(&w.alone), share(&w.beside))
 	}
 }
 
+// watched reports whether the well-behaved wait for pings, and have no latency.
+func (w *row) watched() bool { return w.phase.good.name == goodIdle.name }
+
+// heartbeats is when pings come.
+func (r *runner) heartbeats(line func(string, ...any)) {
+	line("## When pings come")
+	line("")
+	line("%d idle WebSockets expect a ping every %v, and leave when none has come for %v. Times are those between two pings.", watchedSessions, watchedInterval, watchedInterval+watchedTimeout)
+	line("Goal: the 99th percentile at most %v late.", lateGoal)
+	line("")
+	line("| phase | p50 alone, ms | p99 | largest | p50 beside, ms | p99 | largest | without a ping for too long | lost | sleeper's p99 beside, µs | server CPU beside |")
+	line("|---|---|---|---|---|---|---|---|---|---|---|")
+	for _, w := range r.rows {
+		if w.skipped == "" && w.watched() {
+			line("| %s | %s | %s | %d | %d | %d | %s |", w.phase.name, gaps(&w.alone), gaps(&w.beside),
+				w.alone.Starved+w.beside.Starved, w.alone.Lost+w.beside.Lost, w.naps[1], share(&w.beside))
+		}
+	}
+}
+
+func gaps(o *load.Outcome) string {
+	return fmt.Sprintf("%d | %d | %d", latency(o, 50)/1000, latency(o, 99)/1000, latency(o, 100)/1000)
+}
+
+// held is what hostile clients made the server hold.
+func (r *runner) held(line func(string, ...any)) {
+	line("## What the hostile make it hold")
+	line("")
+	line("Bytes that were sent are those that the server's kernel took. What is held is resident memory beyond that before the attack, at its")
+	line("most, and so has in it what the server keeps for the next time.")
+	line("")
+	line("| phase | clients at a time | sent | sessions begun | at a time | queued at most | held at most | goal | bytes held for each hostile byte | and for each hostile session |")
+	line("|---|---|---|---|---|---|---|---|---|---|")
+	for _, w := range r.rows {
+		if !w.phase.hostile() {
+			continue
+		}
+		line("| %s | %d | %s | %d | %d | %s | %s | %s | %.2f | %d |", w.phase.name, w.clients.Most, mib(w.clients.Sent), w.clients.Sessions, w.most.sessions,
+			mib(w.most.queued), mib(w.grown), mib(w.phase.goals.resident), float64(w.grown)/float64(max(w.clients.Sent, 1)), w.grown/max(w.clients.Sessions, 1))
+	}
+}
+
 func ratio(w *row, quantile float64) string {
 	a, b := latency(&w.alone, quantile), latency(&w.beside, quantile)
-	return fmt.Sprintf("%d | %d | %.2f", a, b, float64(b)/float64(a))
+	return fmt.Sprintf("%d | %d | %.2f", a, b, float64(b)/float64(max(a, 1)))
 }
 
 // latency is in microseconds; 0 where nothing came back.
@@ -89,25 +150,29 @@ func latency(o *load.Outcome, quantile float64) int64 {
 
 // share is the server's use of one core.
 func share(o *load.Outcome) string {
-	return fmt.Sprintf("%.0f %%", 100*o.ServerCPU.Seconds()/o.Elapsed.Seconds())
+	return fmt.Sprintf("%.0f %%", 100*o.ServerCPU.Seconds()/max(o.Elapsed.Seconds(), 1e-9))
 }
 
 // remains is what is left of an attack.
 func (r *runner) remains(line func(string, ...any)) {
 	line("## What remains")
 	line("")
-	line("At the start: %s resident, %s of live heap, %d descriptors. Afterwards, with no session and no connection left and garbage", mib(r.start.rss), mib(r.start.heap), r.start.descriptors)
-	line("collected, memory may be %s above that: tables and pools keep what they grew to.", mib(tolerance))
+	line("With no session and no connection left and garbage collected, memory may be %s above that at the start: tables and pools keep", mib(tolerance))
+	line("what they grew to. Phases without flags of their own share one server, but for hostile clients each phase has a new one.")
 	line("")
-	line("| phase | resident at most | afterwards | live heap | descriptors | until nothing was left | verdict |")
-	line("|---|---|---|---|---|---|---|")
+	line("| phase | resident at the start | at most | afterwards | live heap | descriptors at the start | afterwards | until nothing was left | verdict |")
+	line("|---|---|---|---|---|---|---|---|---|")
 	for _, w := range r.rows {
 		if w.skipped != "" {
 			continue
 		}
-		line("| %s | %s | %s | %s | %d | %s | %s |", w.phase.name, mib(w.peak), mib(w.after.rss), mib(w.after.heap), w.after.descriptors, w.rest(), w.verdict())
+		line("| %s | %s | %s | %s | %s | %d | %d | %s | %s |", w.phase.name, mib(w.start.rss), mib(w.peak), mib(w.after.rss), mib(w.after.heap), w.start.descriptors, w.after.descriptors, w.rest(), w.verdict())
 	}
 	for _, w := range r.rows {
+		for _, note := range w.notes {
+			line("")
+			line("- %s: %s", w.phase.name, note)
+		}
 		for _, wrong := range w.wrong {
 			line("")
 			line("- %s: %s", w.phase.name, wrong)
@@ -132,7 +197,8 @@ func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds())
 func (r *runner) reasons(line func(string, ...any)) {
 	line("## How they ended")
 	line("")
-	line("Sessions by the reason that the server gives; the well-behaved, twice %d in each phase, end by a reset. Then clients by what they saw.", goodSessions)
+	line("Sessions by the reason that the server gives; the well-behaved, alone and beside the attack, end by themselves. Then clients by what")
+	line("they saw.")
 	for _, w := range r.rows {
 		if w.skipped != "" {
 			continue

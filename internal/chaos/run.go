@@ -19,7 +19,7 @@ import (
 type settings struct {
 	For    time.Duration `default:"15s" help:"How long each attack goes on before its clients are not replaced any more."`
 	Scale  float64       `default:"1" help:"Factor for the number of misbehaving clients."`
-	Phases []string      `placeholder:"NAME" help:"Phases to run: heads, bodies, frames, readers, cuts, vanished, mass. All by default."`
+	Phases []string      `placeholder:"NAME" help:"Phases to run: ${phases}. All by default."`
 	Out    string        `default:"docs/chaos.md" help:"File for the report; - for none."`
 }
 
@@ -49,17 +49,17 @@ func (r *runCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	binary := filepath.Join(dir, "turbine")
-	fmt.Fprintln(os.Stderr, "building the server")
-	if err := build(ctx, binary); err != nil {
+	p := programs{Binary: filepath.Join(dir, "turbine"), Busy: filepath.Join(dir, "busy")}
+	fmt.Fprintln(os.Stderr, "building the servers")
+	if err := p.build(ctx); err != nil {
 		return err
 	}
 	if err := canSeparate(); err != nil {
 		fmt.Fprintf(os.Stderr, "no network namespaces (%v): nobody will vanish\n", err)
-		inside := insideCommand{settings: r.settings, Binary: binary}
+		inside := insideCommand{settings: r.settings, programs: p}
 		return inside.Run(ctx)
 	}
-	args := []string{"inside", "--binary", binary, "--separate", "--for", r.For.String(), "--scale", fmt.Sprint(r.Scale), "--out", r.Out}
+	args := []string{"inside", "--binary", p.Binary, "--busy", p.Busy, "--separate", "--for", r.For.String(), "--scale", fmt.Sprint(r.Scale), "--out", r.Out}
 	for _, name := range r.Phases {
 		args = append(args, "--phases", name)
 	}
@@ -74,8 +74,8 @@ func (r *runCommand) Run(ctx context.Context) error {
 // insideCommand runs the phases where it is.
 type insideCommand struct {
 	settings
-	Binary   string `required:""`
-	Separate bool   // it is in a namespace of its own
+	programs
+	Separate bool // it is in a namespace of its own
 }
 
 // Errors of a run.
@@ -97,15 +97,8 @@ func (i *insideCommand) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	s, err := start(i.Binary, host)
-	if err != nil {
-		return err
-	}
-	defer s.stop()
-	r := runner{server: s, settings: &i.settings, separate: i.Separate}
-	if err := r.warm(ctx); err != nil {
-		return err
-	}
+	r := runner{programs: i.programs, host: host, settings: &i.settings, separate: i.Separate}
+	defer r.stop()
 	for _, p := range chosen {
 		row, err := r.phase(ctx, p)
 		if err != nil {

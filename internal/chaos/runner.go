@@ -9,19 +9,25 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"sync"
 	"time"
 
 	"turbine/bench/load"
 )
 
 const (
-	goodSessions = 100
-	goodRate     = 2_000 // messages a second of all of them
-	goodSize     = 128   // bytes
-
 	alone     = 6 * time.Second  // how long they are measured without the others
 	aftermath = 12 * time.Second // and how long after the last new one of the others
 	rampRate  = 1_000            // clients that come in a second
+
+	// Hostile clients end when their time is over, so their phases are shorter.
+	aloneHostile     = 5 * time.Second
+	aftermathHostile = 2 * time.Second
+	rampHostile      = 2 * time.Second
+
+	// disturbed is how late a sleeper's 99th percentile may be where times are
+	// judged.
+	disturbed = 20 * time.Millisecond
 
 	// settlePatience bounds the time until nothing is left of an attack.
 	settlePatience = time.Minute
@@ -30,9 +36,11 @@ const (
 	tolerance = 16 << 20
 )
 
-// runner runs phases against one server.
+// runner runs phases, one after another.
 type runner struct {
-	server   *server
+	programs programs
+	host     string  // that servers listen on
+	server   *server // nil where there is none
 	settings *settings
 	separate bool
 	start    figures // after the first well-behaved sessions
@@ -44,12 +52,16 @@ type runner struct {
 type row struct {
 	phase         phase
 	skipped       string // why it was not run
+	start         figures
 	alone, beside load.Outcome
 	naps          [2]int64 // how late a sleeper woke meanwhile, alone and beside, µs
 	clients       tally
 	closed        map[string]int64 // sessions that ended, by reason
 	expected      map[string]int64
-	peak          int64 // resident memory, bytes
+	peak          int64   // resident memory, bytes
+	grown         int64   // of it, what came with the attack
+	most          figures // sessions, connections and queued bytes at a time, each at most
+	notes         []string
 	after         figures
 	settled       time.Duration // from the end of the last client, or of its link, until nothing was left
 	vanished      time.Duration // from the link's end until no session was left; 0 for none
@@ -60,24 +72,38 @@ func say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
 }
 
-// good runs the well-behaved sessions. ready is called when they are measured.
-func (r *runner) good(ctx context.Context, d time.Duration, ready func()) (load.Outcome, error) {
-	return load.Run(ctx, load.Plan{
-		Kind: load.OpenLoop, Addr: r.server.addr, Path: "/engine.io/",
-		Sessions: goodSessions, Size: goodSize, Rate: goodRate, Sleeps: true,
-		WarmUp: time.Second, Duration: d, Server: r.server.usage, Ready: ready,
-	})
+// serve has the phase's server run, warm: the one of the last phase where it is
+// the same.
+func (r *runner) serve(ctx context.Context, p phase) error {
+	binary, args := r.programs.of(p)
+	if r.server != nil && !p.hostile() && r.server.is(binary, args) {
+		return nil
+	}
+	r.stop()
+	var err error
+	if r.server, err = start(binary, r.host, args); err != nil {
+		return err
+	}
+	return r.warm(ctx, p.kind())
+}
+
+func (r *runner) stop() {
+	if r.server != nil {
+		r.server.stop()
+		r.server = nil
+	}
 }
 
 // warm has the server do its work for the first time, so that the start is a
 // fair one to come back to.
-func (r *runner) warm(ctx context.Context) error {
+func (r *runner) warm(ctx context.Context, g good) error {
 	say("warming up")
-	if _, err := r.good(ctx, time.Second, nil); err != nil {
+	if _, err := g.run(ctx, r.server, time.Second, nil); err != nil {
 		return err
 	}
-	var err error
-	if _, err = r.settle(ctx); err == nil {
+	r.start = figures{}
+	_, err := r.settle(ctx)
+	if err == nil {
 		r.start, err = r.collected(ctx)
 	}
 	return err
@@ -115,8 +141,33 @@ func (r *runner) collected(ctx context.Context) (figures, error) {
 	}
 }
 
-// phase measures the well-behaved alone, and beside the attack.
+// phase runs one. What keeps it from its end is wrong, and no matter to the
+// next, which has a server of its own then.
 func (r *runner) phase(ctx context.Context, p phase) (row, error) {
+	w, err := r.measure(ctx, p)
+	if ctx.Err() != nil {
+		return w, ctx.Err()
+	}
+	if err != nil {
+		w.wrong = append(w.wrong, fmt.Sprintf("it came to no end: %v", err))
+		if r.server != nil {
+			for _, line := range r.server.trouble() {
+				w.wrong = append(w.wrong, "the server complained: "+line)
+			}
+		}
+		r.stop()
+	}
+	for _, note := range w.notes {
+		say("%s: %s", p.name, note)
+	}
+	for _, wrong := range w.wrong {
+		say("%s: WRONG: %s", p.name, wrong)
+	}
+	return w, nil
+}
+
+// measure measures the well-behaved alone, and beside the attack.
+func (r *runner) measure(ctx context.Context, p phase) (row, error) {
 	w := row{phase: p, clients: newTally()}
 	if p.vanish > 0 && !r.separate {
 		if len(p.crowds) == 0 {
@@ -125,18 +176,30 @@ func (r *runner) phase(ctx context.Context, p phase) (row, error) {
 		}
 		w.phase.vanish = 0
 	}
+	if err := r.serve(ctx, p); err != nil {
+		return w, err
+	}
+	w.start = r.start
 	before, err := r.server.figures()
 	if err != nil {
 		return w, err
 	}
 	say("%s: the well-behaved alone", p.name)
 	awake := sleeper()
-	w.alone, err = r.good(ctx, alone, nil)
+	long := alone
+	if p.hostile() {
+		long = aloneHostile
+	}
+	w.alone, err = p.kind().run(ctx, r.server, long, nil)
 	w.naps[0] = awake()
 	if err != nil {
 		return w, err
 	}
 	if err := r.server.resetPeak(); err != nil {
+		return w, err
+	}
+	resident, err := r.server.usage()
+	if err != nil {
 		return w, err
 	}
 	if err := r.besideAttack(ctx, &w); err != nil {
@@ -145,19 +208,26 @@ func (r *runner) phase(ctx context.Context, p phase) (row, error) {
 	if w.peak, err = r.server.peak(); err != nil {
 		return w, err
 	}
+	w.grown = max(0, w.peak-resident.RSS)
+	began := time.Now()
 	if w.after, err = r.settle(ctx); err != nil {
 		return w, err
+	}
+	if p.hostile() {
+		w.settled = time.Since(began)
 	}
 	if w.after, err = r.collected(ctx); err != nil {
 		return w, err
 	}
 	w.closed = w.after.since(before)
 	w.judge(r.start, r.server.trouble())
+	if p.hostile() {
+		w.judgeGoals(r.rows)
+		say("%s: hostile clients sent %s in %d sessions; at most %d sessions, %s queued, %s resident more", p.name,
+			mib(w.clients.Sent), w.clients.Sessions, w.most.sessions, mib(w.most.queued), mib(w.grown))
+	}
 	say("%s: p50 %d -> %d us, p99 %d -> %d us (a sleeper's %d -> %d), %d clients, %s", p.name,
 		latency(&w.alone, 50), latency(&w.beside, 50), latency(&w.alone, 99), latency(&w.beside, 99), w.naps[0], w.naps[1], w.clients.Clients, w.verdict())
-	for _, wrong := range w.wrong {
-		say("%s: WRONG: %s", p.name, wrong)
-	}
 	return w, nil
 }
 
@@ -178,14 +248,55 @@ func (r *runner) besideAttack(ctx context.Context, w *row) error {
 	}()
 	say("%s: the attack", w.phase.name)
 	awake := sleeper()
-	beside, err := r.good(ctx, r.settings.For+aftermath, func() { close(begun) })
+	long := r.settings.For + aftermath
+	if w.phase.hostile() {
+		long = r.attackTime(w.phase) + aftermathHostile
+	}
+	watched := r.watch(w.phase)
+	beside, err := w.phase.kind().run(ctx, r.server, long, sync.OnceFunc(func() { close(begun) }))
 	w.naps[1] = awake()
+	w.most = watched()
 	if err != nil {
 		cancel()
 		return errors.Join(err, <-attacked)
 	}
 	w.beside = beside
 	return <-attacked
+}
+
+// attackTime is how long clients are replaced.
+func (r *runner) attackTime(p phase) time.Duration {
+	if p.hostile() {
+		return r.settings.For * 2 / 3
+	}
+	return r.settings.For
+}
+
+// watch looks at the server of hostile clients until it is told to stop, and
+// returns the most that it held.
+func (r *runner) watch(p phase) (stop func() figures) {
+	if !p.hostile() {
+		return func() figures { return figures{} }
+	}
+	over, most := make(chan struct{}), make(chan figures)
+	go func() {
+		var m figures
+		for {
+			select {
+			case <-over:
+				most <- m
+				return
+			case <-time.After(200 * time.Millisecond):
+			}
+			if f, err := r.server.figures(); err == nil { // one that is gone is told elsewhere
+				m.sessions, m.conns, m.queued = max(m.sessions, f.sessions), max(m.conns, f.conns), max(m.queued, f.queued)
+			}
+		}
+	}()
+	return func() figures {
+		close(over)
+		return <-most
+	}
 }
 
 // attack returns when the last client has come to its end, as the server sees
@@ -197,10 +308,14 @@ func (r *runner) attack(ctx context.Context, w *row) error {
 	for _, c := range w.phase.crowds {
 		size += c.size
 	}
-	ramp := min(time.Duration(size)*time.Second/rampRate, r.settings.For*2/3)
+	long := r.attackTime(w.phase)
+	ramp := min(time.Duration(size)*time.Second/rampRate, long*2/3)
+	if w.phase.hostile() {
+		ramp = min(ramp, rampHostile)
+	}
 	for _, c := range w.phase.crowds {
 		go func() {
-			if t, err := r.crowd(ctx, c, ramp); err != nil {
+			if t, err := r.crowd(ctx, c, long, ramp, w.phase.rate); err != nil {
 				failed <- fmt.Errorf("clients of kind %s: %w", c.kind, err)
 			} else {
 				tallies <- t
@@ -219,8 +334,8 @@ func (r *runner) attack(ctx context.Context, w *row) error {
 			gone = errors.Join(gone, err)
 		}
 	}
-	if gone != nil || w.phase.vanish > 0 {
-		return gone
+	if gone != nil || w.phase.vanish > 0 || w.phase.hostile() {
+		return gone // hostile ones have left before the end of their sessions
 	}
 	began := time.Now()
 	err := r.rid(ctx, func(figures) {})
@@ -247,9 +362,9 @@ func (r *runner) rid(ctx context.Context, seen func(figures)) error {
 }
 
 // crowd runs a process of clients.
-func (r *runner) crowd(ctx context.Context, c crowd, ramp time.Duration) (tally, error) {
+func (r *runner) crowd(ctx context.Context, c crowd, long, ramp time.Duration, rate float64) (tally, error) {
 	cmd := modestly(ctx, "attack", c.kind, "--addr", r.server.addr, "--size", fmt.Sprint(c.size),
-		"--for", r.settings.For.String(), "--ramp", ramp.String())
+		"--for", long.String(), "--ramp", ramp.String(), "--rate", fmt.Sprint(rate))
 	out, err := cmd.Output()
 	if err != nil {
 		return tally{}, err
@@ -281,9 +396,11 @@ func (r *runner) vanish(ctx context.Context, w *row) error {
 // judge compares what happened with what had to.
 func (w *row) judge(start figures, trouble []string) {
 	wrong := func(format string, args ...any) { w.wrong = append(w.wrong, fmt.Sprintf(format, args...)) }
+	sessions := w.phase.kind().sessions
 	for when, o := range map[string]*load.Outcome{"alone": &w.alone, "beside the attack": &w.beside} {
-		if o.Lost > 0 || o.Wrong > 0 || o.Retries > 0 || o.Opened != goodSessions {
-			wrong("well-behaved sessions, %s: %d of %d opened, %d lost, %d replies wrong or missing: %v", when, o.Opened, goodSessions, o.Lost, o.Wrong, o.Faults)
+		if o.Lost > 0 || o.Wrong > 0 || o.Retries > 0 || o.Starved > 0 || o.Opened != sessions {
+			wrong("well-behaved sessions, %s: %d of %d opened, %d lost, %d without a ping for longer than a client waits, %d replies wrong or missing: %v",
+				when, o.Opened, sessions, o.Lost, o.Starved, o.Wrong, o.Faults[:min(len(o.Faults), 3)])
 		}
 	}
 	if w.clients.Wrong > 0 {
@@ -295,7 +412,7 @@ func (w *row) judge(start figures, trouble []string) {
 		w.expected[reason] += int64(n)
 	}
 	w.settleReasons()
-	if !maps.Equal(w.closed, w.expected) {
+	if !w.phase.hostile() && !maps.Equal(w.closed, w.expected) {
 		wrong("sessions ended %v instead of %v", w.closed, w.expected)
 	}
 	if f := w.after; f.sessions > 0 || f.conns > 0 || f.queued > 0 {
@@ -309,6 +426,38 @@ func (w *row) judge(start figures, trouble []string) {
 	}
 	for _, line := range trouble {
 		wrong("the server complained: %s", line)
+	}
+}
+
+// judgeGoals compares what hostile clients came to with what they may. Times
+// are judged where the machine was not disturbed.
+func (w *row) judgeGoals(rows []row) {
+	g := w.phase.goals
+	wrong := func(format string, args ...any) { w.wrong = append(w.wrong, fmt.Sprintf(format, args...)) }
+	if g.resident > 0 && w.grown > g.resident {
+		wrong("%s of memory more for %s that were sent, instead of at most %s", mib(w.grown), mib(w.clients.Sent), mib(g.resident))
+	}
+	if most := g.sessions + w.phase.kind().sessions; g.sessions > 0 && w.most.sessions > most {
+		wrong("%d sessions at a time instead of at most %d", w.most.sessions, most)
+	}
+	if g.late == 0 && g.twin == "" {
+		return
+	}
+	if late := time.Duration(max(w.naps[0], w.naps[1])) * time.Microsecond; late > disturbed {
+		w.notes = append(w.notes, fmt.Sprintf("times are not judged: the machine was disturbed, a sleeper's p99 was late by %v", late))
+		return
+	}
+	p99 := time.Duration(latency(&w.beside, 99)) * time.Microsecond
+	if late := p99 - watchedInterval; g.late > 0 && late > g.late {
+		wrong("the 99th percentile of pings is late by %v instead of at most %v", late, g.late)
+	}
+	for _, twin := range rows {
+		if twin.phase.name != g.twin {
+			continue
+		}
+		if most := time.Duration(g.times*float64(latency(&twin.beside, 99))) * time.Microsecond; p99 > most {
+			wrong("a p99 of %v beside it instead of at most %v, %v times that of %s", p99, most, g.times, g.twin)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,22 +35,55 @@ var flags = []string{
 	"--exempt", "127.0.0.0/8,198.18.0.0/15", // all strangers here come from two machines
 }
 
-// build compiles the server in the module that this program is run in.
-func build(ctx context.Context, binary string) error {
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "turbine").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("build the server (inside its module): %w: %s", err, out)
+// programs are the binaries of servers.
+type programs struct {
+	Binary string `required:""` // the program
+	Busy   string `required:""` // internal/busy
+}
+
+// build compiles them in the module that this program is run in.
+func (p programs) build(ctx context.Context) error {
+	for binary, name := range map[string]string{p.Binary: "turbine", p.Busy: "turbine/internal/busy"} {
+		out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, name).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("build %s (inside its module): %w: %s", name, err, out)
+		}
 	}
 	return nil
 }
 
+// of is the server of a phase, with its flags. Where one is given again, the last
+// counts.
+func (p programs) of(w phase) (binary string, args []string) {
+	if w.busy {
+		return p.Busy, append([]string{"--exempt", "127.0.0.0/8"}, w.flags...)
+	}
+	return p.Binary, overriding(flags, w.flags)
+}
+
+// overriding are flags, each with its value or none, of which the later take the
+// place of earlier ones.
+func overriding(flags, later []string) []string {
+	all := slices.Clone(flags)
+	for _, flag := range later {
+		if at := slices.Index(all, flag); at >= 0 && strings.HasPrefix(flag, "--") {
+			all = slices.Delete(all, at, at+2)
+		}
+	}
+	return append(all, later...)
+}
+
 // server is the process under attack.
 type server struct {
+	binary string
+	args   []string
 	cmd    *exec.Cmd
 	addr   string // on loopback
 	port   string
 	told   chan figures
 	exited chan struct{}
+
+	asking sync.Mutex // one asks for figures at a time
 
 	mu         sync.Mutex
 	complaints []string // lines of its log that report trouble
@@ -66,9 +100,13 @@ type figures struct {
 
 var listening = regexp.MustCompile(`listening on (\S+) `)
 
-// start starts the binary. host is the address that it listens on.
-func start(binary, host string) (*server, error) {
-	s := &server{told: make(chan figures, 1), exited: make(chan struct{})}
+func (s *server) is(binary string, args []string) bool {
+	return s.binary == binary && slices.Equal(s.args, args)
+}
+
+// start starts the binary with flags. host is the address that it listens on.
+func start(binary, host string, flags []string) (*server, error) {
+	s := &server{binary: binary, args: flags, told: make(chan figures, 1), exited: make(chan struct{})}
 	args := ordinary(binary, append([]string{"--addr", net.JoinHostPort(host, "0")}, flags...)...)
 	s.cmd = exec.Command(args[0], args[1:]...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -173,6 +211,8 @@ var errGone = errors.New("the server has ended")
 
 // figures asks the server, which collects its garbage when nobody is connected.
 func (s *server) figures() (figures, error) {
+	s.asking.Lock()
+	defer s.asking.Unlock()
 	if err := s.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
 		return figures{}, errGone
 	}

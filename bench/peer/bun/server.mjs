@@ -1,18 +1,20 @@
 // @socket.io/bun-engine: echo, or broadcast in a loop over all clients.
 import { Server } from "@socket.io/bun-engine";
 
-const { PORT, APP, PING_INTERVAL, PING_TIMEOUT } = process.env;
+const { PORT, APP, PING_INTERVAL, PING_TIMEOUT, WORK } = process.env;
 const engine = new Server({
   path: "/engine.io/",
   pingInterval: Number(PING_INTERVAL),
   pingTimeout: Number(PING_TIMEOUT),
   maxHttpBufferSize: 1e6,
 });
+const work = Number(WORK) / 1000;
 const sockets = new Set();
 engine.on("connection", (socket) => {
   sockets.add(socket);
   socket.on("close", () => sockets.delete(socket));
   socket.on("data", (data) => {
+    if (work > 0) for (const until = performance.now() + work; performance.now() < until; );
     if (APP === "echo") return socket.write(data);
     for (const s of sockets) s.write(data);
   });

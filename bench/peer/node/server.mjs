@@ -2,7 +2,7 @@
 import { createServer } from "node:http";
 import { attach } from "engine.io";
 
-const { PORT, APP, PING_INTERVAL, PING_TIMEOUT } = process.env;
+const { PORT, APP, PING_INTERVAL, PING_TIMEOUT, WORK } = process.env;
 const http = createServer();
 const engine = attach(http, {
   pingInterval: Number(PING_INTERVAL),
@@ -11,8 +11,10 @@ const engine = attach(http, {
   httpCompression: false,
   maxHttpBufferSize: 1e6,
 });
+const work = Number(WORK) / 1000;
 engine.on("connection", (socket) => {
   socket.on("message", (data) => {
+    if (work > 0) for (const until = performance.now() + work; performance.now() < until; );
     if (APP === "echo") return socket.send(data);
     for (const id in engine.clients) engine.clients[id].send(data);
   });

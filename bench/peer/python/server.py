@@ -1,6 +1,7 @@
 """python-engineio on aiohttp and uvloop: echo, or broadcast in a loop over all clients."""
 
 import os
+import time
 
 import engineio
 import uvloop
@@ -15,6 +16,7 @@ engine = engineio.AsyncServer(
     max_http_buffer_size=1_000_000,
 )
 broadcast = os.environ["APP"] == "broadcast"
+work = int(os.environ["WORK"]) / 1e6
 clients = set()
 
 
@@ -30,6 +32,10 @@ def disconnect(sid, reason=None):
 
 @engine.on("message")
 async def message(sid, data):
+    if work > 0:
+        until = time.perf_counter() + work
+        while time.perf_counter() < until:
+            pass
     if not broadcast:
         await engine.send(sid, data)
         return

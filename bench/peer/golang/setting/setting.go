@@ -22,3 +22,20 @@ func Milliseconds(name string) time.Duration {
 	}
 	return time.Duration(n) * time.Millisecond
 }
+
+// Work returns what a message costs the application: CPU time.
+func Work() func() {
+	n, err := strconv.Atoi(os.Getenv("WORK"))
+	if err != nil {
+		log.Fatalf("WORK: %v", err)
+	}
+	d := time.Duration(n) * time.Microsecond
+	return func() {
+		if d == 0 {
+			return
+		}
+		for until := time.Now().Add(d); time.Now().Before(until); {
+			continue
+		}
+	}
+}

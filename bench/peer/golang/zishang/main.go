@@ -23,10 +23,11 @@ func main() {
 	web := types.NewWebServer(http.NotFoundHandler())
 	server := engine.NewServer(options)
 	server.Attach(web, &config.AttachOptions{})
-	broadcast := setting.Broadcast()
+	broadcast, work := setting.Broadcast(), setting.Work()
 	_ = server.On("connection", func(args ...any) {
 		socket := args[0].(engine.Socket)
 		_ = socket.On("message", func(args ...any) {
+			work()
 			if !broadcast {
 				socket.Send(args[0].(io.Reader), nil, nil)
 				return

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use engineioxide::config::EngineIoConfig;
@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 #[derive(Debug, Default)]
 struct App {
     broadcast: bool,
+    work: Duration,
     sockets: Mutex<HashMap<String, Arc<Socket<()>>>>,
 }
 
@@ -36,6 +37,10 @@ impl EngineIoHandler for App {
     }
 
     fn on_message(self: &Arc<Self>, message: Str, socket: Arc<Socket<()>>) {
+        if !self.work.is_zero() {
+            let began = Instant::now();
+            while began.elapsed() < self.work {}
+        }
         if !self.broadcast {
             socket.emit(message).ok();
             return;
@@ -67,7 +72,8 @@ async fn main() {
         .max_buffer_size(4096)
         .max_payload(1_000_000)
         .build();
-    let app = App { broadcast: setting("APP") == "broadcast", ..App::default() };
+    let work = Duration::from_micros(setting("WORK").parse().expect("a number of microseconds"));
+    let app = App { broadcast: setting("APP") == "broadcast", work, ..App::default() };
     let service = EngineIoService::with_config(Arc::new(app), config);
     let address = SocketAddr::from(([127, 0, 0, 1], setting("PORT").parse().expect("a port")));
     let listener = TcpListener::bind(address).await.expect("a free port");

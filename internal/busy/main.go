@@ -1,0 +1,117 @@
+// Busy is an echo server whose application takes its time: each message costs
+// --work of the event loop before it is sent back. make chaos and make bench
+// measure the heartbeats of other clients beside it. The program has no such
+// flag, which nobody would want.
+//
+//	go run ./internal/busy --addr 127.0.0.1:3000 --work 1ms
+//
+// It starts and reports as the program does: a line when it listens, a record of
+// figures at SIGUSR1.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"turbine/engine"
+
+	"github.com/alecthomas/kong"
+)
+
+type flags struct {
+	Addr         string         `default:"127.0.0.1:3000" help:"TCP address to listen on."`
+	Work         time.Duration  `default:"1ms" help:"CPU time that each message costs."`
+	Loops        int            `default:"0" help:"Number of event loops; 0 means one for each CPU."`
+	PingInterval time.Duration  `default:"25s" help:"How often a client is pinged."`
+	PingTimeout  time.Duration  `default:"20s" help:"How long the answer to a ping may take."`
+	Exempt       []netip.Prefix `help:"Networks whose clients no limit by address holds up."`
+}
+
+func main() {
+	var f flags
+	kong.Parse(&f, kong.Name("busy"), kong.Description("An Engine.IO echo server whose application takes its time."))
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	if err := run(&f); err != nil {
+		fmt.Fprintln(os.Stderr, "busy:", err)
+		os.Exit(1)
+	}
+}
+
+func run(f *flags) error {
+	_, room, err := engine.RaiseDescriptorLimit(f.Loops)
+	if err != nil {
+		return err
+	}
+	server, err := engine.New(engine.Options{
+		Loops: f.Loops, PingInterval: f.PingInterval, PingTimeout: f.PingTimeout, Exempt: f.Exempt,
+		SlowCallback: -1, // they are, by intent
+	}, engine.Events{Message: func(s *engine.Session, m engine.Message) {
+		work(f.Work)
+		_ = s.Send(m) // an echo that does not fit closes the session, by Options.Overflow
+	}})
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", f.Addr)
+	if err != nil {
+		return err
+	}
+	ends := make(chan os.Signal, 1)
+	signal.Notify(ends, os.Interrupt, syscall.SIGTERM)
+	looks := make(chan os.Signal, 1)
+	signal.Notify(looks, syscall.SIGUSR1)
+	go func() {
+		for range looks {
+			report(server)
+		}
+	}()
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	fmt.Printf("busy: listening on %v with %d loops (room for %d sessions)\n", listener.Addr(), engine.LoopCount(f.Loops), room)
+	select {
+	case err := <-served:
+		return err
+	case <-ends:
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = server.Shutdown(ctx) // whoever is late is cut
+	if err := <-served; !errors.Is(err, engine.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// work keeps the processor busy. Sleeping would leave it to others, who are to
+// be seen to wait.
+func work(d time.Duration) {
+	for until := time.Now().Add(d); time.Now().Before(until); {
+		continue
+	}
+}
+
+// report logs figures in the program's form.
+func report(server *engine.Server) {
+	stats := server.Stats()
+	if stats.Sessions == 0 && stats.Conns == 0 {
+		debug.FreeOSMemory()
+	}
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	var closed []any
+	for reason := engine.ReasonTransportClose; int(reason) < len(stats.Closed); reason++ {
+		closed = append(closed, slog.Int64(strings.ReplaceAll(reason.String(), " ", "_"), stats.Closed[reason]))
+	}
+	slog.Info("figures", "sessions", stats.Sessions, "conns", stats.Conns, "queued", stats.Queued, "heap", memory.HeapAlloc, slog.Group("closed", closed...))
+}
