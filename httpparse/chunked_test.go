@@ -45,7 +45,7 @@ var validChunked = []struct{ name, in, want string }{
 	{"line ends in data", "8\r\n\r\n0\r\n\r\n\n\r\n0\r\n\r\n", "\r\n0\r\n\r\n\n"},
 	{"extension", "5;a=b\r\nhello\r\n0;c\r\n\r\n", "hello"},
 	{"extension with quotes", "5;a=\"b; c\xff\t\"\r\nhello\r\n0\r\n\r\n", "hello"},
-	{"empty extension", "5;\r\nhello\r\n0;;\r\n\r\n", "hello"},
+	{"extensions with whitespace", "5; a = b ;\tc ; d=\"\\\"\" \t;e\r\nhello\r\n0\r\n\r\n", "hello"},
 	{"longest extension", "5;" + strings.Repeat("a", 256) + "\r\nhello\r\n0;" + strings.Repeat("a", 256) + "\r\n\r\n", "hello"},
 	{"trailer", "5\r\nhello\r\n0\r\nA: b\r\n\r\n", "hello"},
 	{"trailers", "0\r\nA: b\tc\xff\r\nEmpty:\r\nContent-Length: 7\r\n\r\n", ""},

@@ -54,5 +54,5 @@ var (
 	errHeaderBytes  = &Error{431, "header too large"}
 	errTrailerBytes = &Error{431, "trailer too large"}
 	errCodingKind   = &Error{501, "unknown transfer coding"}
-	errVersion      = &Error{505, "only HTTP/1.0 and HTTP/1.1"}
+	errVersion      = &Error{505, "only HTTP/1"}
 )

@@ -111,23 +111,25 @@ func parseLength(p []byte) (length int64, ok bool) {
 
 // checkCoding accepts the one transfer coding there is, "chunked", alone.
 // RFC 9112, 6.1: a coding not understood is 501. Chunked twice, or beside stray
-// commas, is understood and wrong: 400.
+// commas, is understood and wrong: 400. So is chunked that is not the last
+// coding, whatever is behind it: RFC 9112, 6.3, the body's length is not known.
 func checkCoding(list []byte) error {
 	if equalFold(list, "chunked") {
 		return nil
 	}
-	chunked, unknown := 0, false
+	chunked, unknown, last := 0, false, false // last: chunked is the last one so far
 	for len(list) > 0 {
 		var coding []byte
 		coding, list = nextElement(list)
 		switch {
 		case equalFold(coding, "chunked"):
 			chunked++
+			last = true
 		case len(coding) > 0:
-			unknown = true
+			unknown, last = true, false
 		}
 	}
-	if unknown && chunked < 2 {
+	if unknown && (chunked == 0 || chunked == 1 && last) {
 		return errCodingKind
 	}
 	return errCoding

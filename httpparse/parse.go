@@ -102,17 +102,18 @@ func (r *Request) splitLine(line []byte) error {
 }
 
 // parseVersion reads HTTP-version, RFC 9112, 2.3. It comes before the target is
-// understood, so that the preface of HTTP/2 is answered with 505.
+// understood, so that the preface of HTTP/2 is answered with 505. A higher minor
+// version of HTTP/1 is treated as the highest that is known: RFC 9110, 2.5.
 func (r *Request) parseVersion(version []byte) error {
 	const form = "HTTP/1.1"
 	if len(version) != len(form) || string(version[:5]) != "HTTP/" ||
 		class[version[5]]&isDigit == 0 || version[6] != '.' || class[version[7]]&isDigit == 0 {
 		return errRequestLine
 	}
-	if version[5] != '1' || version[7] > '1' {
+	if version[5] != '1' {
 		return errVersion
 	}
-	r.Minor = int(version[7] - '0')
+	r.Minor = min(int(version[7]-'0'), 1)
 	return nil
 }
 

@@ -74,6 +74,9 @@ var validHeads = []struct{ name, in, want string }{
 	{"host empty", "GET / HTTP/1.1\r\nHost:\r\n\r\n", "GET target / path / query  1.1 length -1 keep\nHost="},
 	{"host with port", "GET / HTTP/1.1\r\nhost: a.b-c_d:3000\r\n\r\n", "GET target / path / query  1.1 length -1 keep\nhost=a.b-c_d:3000"},
 	{"host address", "GET / HTTP/1.1\r\nHOST: [fe80::1:127.0.0.1]\r\n\r\n", "GET target / path / query  1.1 length -1 keep\nHOST=[fe80::1:127.0.0.1]"},
+	{"host with a zone", "GET / HTTP/1.1\r\nHost: [fe80::1%25eth0]:3000\r\n\r\n", "GET target / path / query  1.1 length -1 keep\nHost=[fe80::1%25eth0]:3000"},
+	{"host with a bare zone", "GET / HTTP/1.1\r\nHost: [fe80::1%en0.1]\r\n\r\n", "GET target / path / query  1.1 length -1 keep\nHost=[fe80::1%en0.1]"},
+	{"absolute with a zone", "GET http://[fe80::1%25eth0]/" + h11 + "\r\n", "GET target http://[fe80::1%25eth0]/ path / query  1.1 length -1 keep\nHost=a"},
 	{"host address with port", "GET / HTTP/1.1\r\nHost: [::1]:3000\r\n\r\n", "GET target / path / query  1.1 length -1 keep\nHost=[::1]:3000"},
 	{"whitespace around value", "GET /" + h11 + "A: \t b \t c\t \r\n\r\n", "GET target / path / query  1.1 length -1 keep\nHost=a\nA=b \t c"},
 	{"no whitespace", "GET /" + h11 + "A:b\r\n\r\n", "GET target / path / query  1.1 length -1 keep\nHost=a\nA=b"},
@@ -160,5 +163,5 @@ func TestError(t *testing.T) {
 	var fault *Error
 	require.True(t, errors.As(fmt.Errorf("connection 7: %w", err), &fault))
 	require.Equal(t, 505, fault.Status)
-	require.Equal(t, "httpparse: 505 only HTTP/1.0 and HTTP/1.1", err.Error())
+	require.Equal(t, "httpparse: 505 only HTTP/1", err.Error())
 }

@@ -16,7 +16,7 @@ type Request struct {
 	// sequences; nil without a '?'. Read it with NextParam.
 	Query []byte
 
-	Minor   int      // of the version HTTP/1.Minor: 0 or 1
+	Minor   int      // of the version HTTP/1.Minor: 0, or 1 for what is higher, too
 	Headers []Header // in the order sent
 
 	// ContentLength is the length of the body in bytes, at most 18 digits long;

@@ -1,6 +1,9 @@
 package httpparse
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // parseTarget sets Path and Query from Target by the four forms of RFC 9112,
 // 3.2; parseLine and splitLine left only VCHAR in it. Bytes that RFC 3986 wants
@@ -67,30 +70,48 @@ func cutAuthority(t []byte) (rest []byte, ok bool) {
 
 // splitAuthority reads uri-host [":" port], RFC 3986, 3.2.2 and 3.2.3, and
 // reports whether it is well-formed. Both parts may be empty. Percent-encoded
-// hosts and IPv6 zones are refused, nobody sends them; an address in brackets
-// is checked for its bytes only.
+// names are refused, nobody sends them.
 func splitAuthority(p []byte) (host, port []byte, ok bool) {
 	host = p
 	if len(p) > 0 && p[0] == '[' {
 		end := bytes.IndexByte(p, ']')
-		if end < 0 {
+		if end < 0 || !bracketed(p[1:end]) {
 			return nil, nil, false
 		}
-		for _, c := range p[1:end] {
-			if class[c]&isHex == 0 && c != ':' && c != '.' {
-				return nil, nil, false
-			}
-		}
 		if host, port = p[:end+1], p[end+1:]; len(port) > 0 {
-			return host, port[1:], port[0] == ':' && all(port[1:], isDigit) && end > 1
+			return host, port[1:], port[0] == ':' && all(port[1:], isDigit)
 		}
-		return host, nil, end > 1
+		return host, nil, true
 	}
 	if colon := bytes.IndexByte(p, ':'); colon >= 0 {
 		host, port = p[:colon], p[colon+1:]
 	}
 	return host, port, all(host, isHost) && all(port, isDigit)
 }
+
+// bracketed reports whether p could be an IPv6 address, which is checked for its
+// bytes only, with or without a zone. A zone means something on the client's
+// machine alone, and a client ought not to send it (RFC 6874, 4); but some do, with
+// "%25" before it as in a URI, or with "%" as it is written elsewhere.
+func bracketed(p []byte) bool {
+	address, zone, zoned := bytes.Cut(p, percent)
+	for _, c := range address {
+		if class[c]&isHex == 0 && c != ':' && c != '.' {
+			return false
+		}
+	}
+	for _, c := range zone { // RFC 6874, 2: unreserved and pct-encoded
+		if class[c]&isHost == 0 && c != '%' || isSubDelim(c) {
+			return false
+		}
+	}
+	return len(address) > 0 && zoned == (len(zone) > 0) && wellEscaped(zone)
+}
+
+// isSubDelim: RFC 3986, 2.2.
+func isSubDelim(c byte) bool { return strings.IndexByte("!$&'()*+,;=", c) >= 0 }
+
+var percent = []byte{'%'}
 
 // wellEscaped reports whether each '%' has its two digits: RFC 3986, 2.1.
 func wellEscaped(p []byte) bool {
