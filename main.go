@@ -86,6 +86,7 @@ func run(asked askSignals, args []string, stdout, stderr io.Writer) int {
 	logs := newLogWriter(stderr)
 	defer logs.flush()
 	slog.SetDefault(slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: f.LogLevel})))
+	warnOfVariables(os.Environ(), parser.Model.Flags)
 	if err := limitMemory(); err != nil {
 		slog.Warn("no memory limit is set", "error", err)
 	}

@@ -131,6 +131,18 @@ func TestEnvironment(t *testing.T) {
 	s.goesOn(t)
 }
 
+// A variable with a mistake in its name is no reason not to start, but is told.
+func TestEnvironmentOfNoFlag(t *testing.T) {
+	cmd := command(context.Background(), t, "--addr", "127.0.0.1:0", "--drain-timeout", "200ms")
+	cmd.Env = append(cmd.Env, "TURBINE_PING_TIMOUT=hush")
+	s := start(t, cmd)
+	s.logs(t, func() bool {
+		return strings.Contains(s.stderr.String(), "variable=TURBINE_PING_TIMOUT nearest=TURBINE_PING_TIMEOUT")
+	})
+	require.NotContains(t, s.stderr.String(), "hush")
+	s.goesOn(t)
+}
+
 func TestDefaults(t *testing.T) {
 	o := serve(t).poll4(t).open
 	require.Regexp(t, `^[A-Za-z0-9_-]{27}$`, o.Sid)

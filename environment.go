@@ -1,0 +1,72 @@
+package main
+
+import (
+	"log/slog"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// envPrefix is what the variables of all flags begin with.
+const envPrefix = "TURBINE_"
+
+// kubernetesLink is the end of a variable that Kubernetes sets in every container
+// for a service, whose name may well be turbine.
+var kubernetesLink = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)$`)
+
+// warnOfVariables tells of variables that look like ours and are no flag's: a name
+// that is mistyped would be ignored without a word.
+func warnOfVariables(environment []string, flags []*kong.Flag) {
+	var known []string
+	for _, f := range flags {
+		known = append(known, f.Envs...)
+	}
+	inKubernetes := slices.ContainsFunc(environment, func(v string) bool { return strings.HasPrefix(v, "KUBERNETES_SERVICE_HOST=") })
+	for _, variable := range environment {
+		name, _, _ := strings.Cut(variable, "=")
+		if !strings.HasPrefix(name, envPrefix) || slices.Contains(known, name) || inKubernetes && kubernetesLink.MatchString(name) {
+			continue
+		}
+		attrs := []any{slog.String("variable", name)} // its value may be a secret
+		if near := nearest(name, known); near != "" {
+			attrs = append(attrs, slog.String("nearest", near))
+		}
+		slog.Warn("no flag has this environment variable; it is ignored", attrs...)
+	}
+}
+
+// nearest is the name that differs least from the one given, "" if all differ in
+// more than a third of it.
+func nearest(name string, names []string) (best string) {
+	least := (len(name)-len(envPrefix))/3 + 1
+	for _, other := range names {
+		if d := distance(name, other); d < least {
+			best, least = other, d
+		}
+	}
+	return best
+}
+
+// distance is the number of letters to insert, leave out or replace to make a
+// out of b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1) // the distances of a's beginning from those of b
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
