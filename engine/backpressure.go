@@ -59,14 +59,16 @@ const sparedQueue = 16 << 10
 // charge counts n bytes more in the outboxes of the session's loop.
 func (s *Session) charge(n int) { s.server.shard(s.loop).queued.Add(int64(n)) }
 
-// refuses says why a message of size bytes cannot be queued now: nil,
-// ErrQueueFull or ErrBudget. s.mu is held.
-func (s *Session) refuses(size int) error {
+// refuses says why a packet of size bytes cannot be queued now: nil,
+// ErrQueueFull or ErrBudget. One that is the protocol's own, of which one of a kind
+// waits at most, has a place beside those of the session's messages: a client that
+// lags and reads on must not lose its heartbeat for its full queue. s.mu is held.
+func (s *Session) refuses(size int, ours bool) error {
 	o := &s.server.options
 	share, waiting := s.server.queueShare, 0
 	if s.outbox != nil {
 		waiting = s.outbox.bytes
-		if waiting+size > o.MaxQueue || s.outbox.packets >= o.MaxQueuePackets {
+		if !ours && (waiting+size > o.MaxQueue || s.outbox.packets >= o.MaxQueuePackets) {
 			return ErrQueueFull
 		}
 	}
@@ -157,7 +159,7 @@ func (s *Session) countRefused(err error) {
 func (s *Session) takes(size int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.sealed.Load() && s.refuses(size) == nil
+	return !s.sealed.Load() && s.refuses(size, false) == nil
 }
 
 // overflow seals the session and frees its queue; the next run closes it.

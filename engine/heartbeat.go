@@ -32,7 +32,7 @@ func (s *Session) heartbeat(kind packet.Type) {
 		s.tellHeartbeat()
 	case !s.revision.ServerPings() && kind == packet.Ping:
 		s.nextBeat = s.loop.Now() + o.PingInterval + o.PingTimeout
-		s.control(packet.Pong)
+		_ = s.control(packet.Pong)    // what has no room is dropped, or ends the session, as Overflow says
 		if s.state != sessionClosed { // by a panic
 			s.tellHeartbeat()
 		}
@@ -113,7 +113,9 @@ func (s *Session) beat(now time.Duration) {
 	}
 	s.awaiting, s.extended = true, false
 	s.nextBeat = due + timeout
-	s.control(packet.Ping)
+	if s.control(packet.Ping) != nil { // no room: it was asked nothing, and is asked later
+		s.awaiting = false
+	}
 	s.flush()
 }
 

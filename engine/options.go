@@ -75,7 +75,8 @@ type Options struct {
 	// that does not take it, with 128 bytes for each message beside its data,
 	// and on WebSocket the head of its frame;
 	// beyond, Send returns ErrQueueFull and Overflow says what becomes of the
-	// session. A message alone always fits. Zero means 8 MiB.
+	// session. A message alone always fits, and so do one ping and one pong of
+	// the protocol beside the messages. Zero means 8 MiB.
 	MaxQueue int
 	// MaxQueuePackets is the same limit in packets. Zero means 16,384.
 	MaxQueuePackets int

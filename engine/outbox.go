@@ -36,6 +36,9 @@ func (o *outgoing) size() int {
 	return packetSize
 }
 
+// ours reports whether it is a packet of the protocol's own, a ping or pong.
+func (o *outgoing) ours() bool { return o.kind != packet.Message }
+
 // packets is how many it stands for.
 func (o *outgoing) packets() int { return max(int(o.frames), 1) }
 
@@ -71,6 +74,7 @@ type outbox struct {
 	head    int
 	bytes   int
 	packets int
+	ours    uint8 // packets of the protocol's own that wait, a bit for each type
 }
 
 var outboxes = sync.Pool{New: func() any { return new(outbox) }}
@@ -92,6 +96,9 @@ func (b *outbox) push(o outgoing) {
 	b.items = append(b.items, o)
 	b.bytes += o.size()
 	b.packets += o.packets()
+	if o.ours() {
+		b.ours |= 1 << o.kind
+	}
 }
 
 // runSize is how much of a run goes into one buffer, in bytes: it fits a size
@@ -168,6 +175,9 @@ func (b *outbox) take(batch []outgoing, limit, room int, cost func(*outgoing) in
 		b.bytes -= o.size()
 		b.packets -= o.packets()
 		room -= o.packets()
+		if o.ours() {
+			b.ours &^= 1 << o.kind
+		}
 		*o = outgoing{}
 		b.head++
 	}
@@ -182,7 +192,7 @@ func (b *outbox) free() {
 		b.items[i].release()
 	}
 	clear(b.items)
-	b.items, b.head, b.bytes, b.packets = b.items[:0], 0, 0, 0
+	*b = outbox{items: b.items[:0]}
 	if cap(b.items) <= maxKeptItems {
 		outboxes.Put(b)
 	}

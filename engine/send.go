@@ -30,11 +30,11 @@ func (s *Session) SendWith(m Message, o SendOptions) error {
 	}
 	s.tellMessageCreate(m.Binary, m.Data) // it may panic: nothing is on loan yet
 	if o.Sent == nil && s.takesFrames() {
-		return s.queueFrame(m)
+		return s.queue(outgoing{kind: packet.Message}, &m)
 	}
 	data := pool.Frames.Get(len(m.Data))
 	data.Append(m.Data)
-	err := s.queue(outgoing{data: data, kind: packet.Message, binary: m.Binary, plain: o.NoCompress, sent: o.Sent})
+	err := s.queue(outgoing{data: data, kind: packet.Message, binary: m.Binary, plain: o.NoCompress, sent: o.Sent}, nil)
 	if err != nil {
 		data.Release()
 	}
@@ -45,7 +45,7 @@ func (s *Session) SendWith(m Message, o SendOptions) error {
 // Safe from any goroutine.
 func (s *Session) SendPrepared(p *Prepared) error {
 	s.tellMessageCreate(p.binary, p.data)
-	return s.queue(outgoing{prepared: p, kind: packet.Message, binary: p.binary})
+	return s.queue(outgoing{prepared: p, kind: packet.Message, binary: p.binary}, nil)
 }
 
 // takesFrames reports whether messages can be encoded as they are sent. Once on
@@ -55,49 +55,49 @@ func (s *Session) takesFrames() bool {
 	return s.Transport() == WebSocket && !s.websocket.deflate.Accepted && !s.base64
 }
 
-// queueFrame borrows m.
-func (s *Session) queueFrame(m Message) error {
-	frame := frameSize(m, s.revision)
-	if err := s.beginQueue(packetSize + frame); err != nil {
-		return err
-	}
-	s.outbox.pushFrame(m, s.revision, frame)
-	s.schedule()
-	return nil
-}
-
-// queue takes o, unless it returns an error.
-func (s *Session) queue(o outgoing) error {
-	if err := s.beginQueue(o.size()); err != nil {
-		return err
-	}
-	s.outbox.push(o)
-	s.schedule()
-	return nil
-}
-
-// beginQueue counts size bytes more for the outbox, which the caller adds
-// before it calls schedule, or returns an error. s.mu is held in between.
-func (s *Session) beginQueue(size int) error {
+// queue takes o, unless it returns an error. On WebSocket m, which is borrowed,
+// is queued as a frame instead, where it is not nil.
+func (s *Session) queue(o outgoing, m *Message) error {
 	s.mu.Lock()
 	if s.sealed.Load() {
 		s.mu.Unlock()
 		return ErrClosed
 	}
-	err := s.refuses(size)
-	if err != nil {
-		s.countRefused(err)
-	}
-	switch {
-	case err == nil:
-		s.openOutbox(size)
-	case s.server.options.Overflow == OverflowDrop:
+	err := s.put(o, m)
+	if err != nil && !s.sealed.Load() { // dropped
 		s.mu.Unlock()
-	default:
-		s.overflow(err)
-		s.schedule()
+		return err
 	}
+	s.schedule()
 	return err
+}
+
+// put is the only way into an outbox: whatever is queued for a client, and
+// whoever queues it, asks the same limits here. It takes o, or borrows m, unless it
+// returns an error. What becomes of the session then was done: the caller
+// schedules a run where it is sealed. s.mu is held.
+func (s *Session) put(o outgoing, m *Message) error {
+	size := o.size()
+	if m != nil {
+		size = packetSize + frameSize(*m, s.revision)
+	}
+	if err := s.refuses(size, o.ours()); err != nil {
+		s.countRefused(err)
+		if s.server.options.Overflow != OverflowDrop {
+			s.overflow(err)
+		}
+		return err
+	}
+	if s.outbox == nil {
+		s.outbox = outboxes.Get().(*outbox)
+	}
+	s.charge(size)
+	if m != nil {
+		s.outbox.pushFrame(*m, s.revision, size-packetSize)
+	} else {
+		s.outbox.push(o)
+	}
+	return nil
 }
 
 // schedule asks for a run, unless one will come. s.mu is held, and given back.
@@ -110,28 +110,36 @@ func (s *Session) schedule() {
 	}
 }
 
-// openOutbox makes sure that there is one and counts size bytes more for it.
-// s.mu is held.
-func (s *Session) openOutbox(size int) {
-	if s.outbox == nil {
-		s.outbox = outboxes.Get().(*outbox)
+// control queues a packet of the protocol's own, also while closing. One that
+// waits already stands for all of its kind: only the last of many pings needs an
+// answer.
+func (s *Session) control(kind packet.Type) error {
+	if s.waits(kind) {
+		return nil
 	}
-	s.charge(size)
-}
-
-// control queues a packet of the protocol's own, also while closing. A client
-// that pings and takes nothing gets no more pongs.
-func (s *Session) control(kind packet.Type) {
 	s.tellOwnPacket(packet.Packet{Type: kind})
 	if s.state == sessionClosed { // by a panic
-		return
+		return ErrClosed
 	}
 	s.mu.Lock()
-	if kind != packet.Pong || s.outbox == nil || s.outbox.bytes+packetSize <= s.server.options.MaxQueue {
-		s.openOutbox(packetSize)
-		s.outbox.push(outgoing{kind: kind})
+	if s.cut != cutNot { // the run that closes the session is to come
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	err := s.put(outgoing{kind: kind}, nil)
+	if s.cut != cutNot {
+		s.schedule()
+		return err
 	}
 	s.mu.Unlock()
+	return err
+}
+
+// waits reports whether a packet of the protocol's own is queued already.
+func (s *Session) waits(kind packet.Type) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.outbox != nil && s.outbox.ours&(1<<kind) != 0
 }
 
 // runTask is a Session as the Task that runs it.
