@@ -58,7 +58,7 @@ type flags struct {
 	DrainDelay      time.Duration    `default:"0s" help:"How long after SIGINT or SIGTERM the first session is closed; health checks and new clients are told 503 meanwhile."`
 	DrainPeriod     time.Duration    `default:"0s" help:"How long it then takes to close the sessions, each at a random moment; 0 means a second for every 10,000."`
 	DrainTimeout    time.Duration    `default:"8s" help:"How long sessions may take to end after SIGINT or SIGTERM, delay and period included."`
-	PidFile         string           `placeholder:"FILE" help:"Write the process id there when ready, as that of each process that takes over."`
+	PidFile         string           `placeholder:"FILE" help:"Write the process id there when ready, as that of each process that takes over, and remove it at the end. If it cannot be written the server does not start."`
 	SlowCallback    time.Duration    `default:"20ms" help:"Tell of callbacks that hold up an event loop for longer; a negative time switches that off."`
 	LogLevel        slog.Level       `default:"info" help:"Least level of what is logged: debug, info, warn, error."`
 	Version         kong.VersionFlag `env:"-" help:"Print the version and exit."`
@@ -205,16 +205,20 @@ func serve(server *engine.Server, f *flags, asked askSignals, stdout io.Writer) 
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
-	process, err := newProcess(f.PidFile)
+	process, err := newProcess(pidFile(f.PidFile))
 	if err != nil {
 		return err
 	}
-	defer process.stop()
+	defer process.end()
 	places, err := process.listen(&f.listenFlags, f.addresses())
 	if err != nil {
 		return err
 	}
 	if err := f.markTLS(places); err != nil {
+		closeAll(places)
+		return err
+	}
+	if err := process.pid.write(); err != nil { // a supervisor would wait for it for ever
 		closeAll(places)
 		return err
 	}

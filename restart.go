@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"turbine/engine"
@@ -21,15 +22,19 @@ import (
 // its socket resets what waits there.
 type process struct {
 	*tableflip.Upgrader
+	pid pidFile
+
+	mu    sync.Mutex // held while a next process starts
+	taken bool       // it has taken over; guarded by mu
 }
 
 // newProcess is this process in its line, which has not listened yet.
-func newProcess(pidFile string) (*process, error) {
-	upgrader, err := tableflip.New(tableflip.Options{PIDFile: pidFile})
+func newProcess(pid pidFile) (*process, error) {
+	upgrader, err := tableflip.New(tableflip.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("cannot inherit from the process before: %w", err)
 	}
-	return &process{Upgrader: upgrader}, nil
+	return &process{Upgrader: upgrader, pid: pid}, nil
 }
 
 // ready tells the process before and systemd that this one serves, and begins to
@@ -50,9 +55,19 @@ func (p *process) ready(signals <-chan os.Signal) {
 // replace starts the next process and waits until that is ready. If it fails,
 // this one goes on.
 func (p *process) replace() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	slog.Info("starting a process to take over")
-	if err := p.Upgrade(); err != nil {
-		slog.Error("no process has taken over; this one goes on", "error", err)
+	err := p.Upgrade()
+	if err == nil {
+		p.taken = true
+		return
+	}
+	slog.Error("no process has taken over; this one goes on", "error", err)
+	if !p.taken {
+		if err := p.pid.restore(); err != nil {
+			slog.Error("another process is in the pid file", "error", err)
+		}
 	}
 }
 
@@ -61,6 +76,14 @@ func (p *process) replaced() <-chan struct{} { return p.Exit() }
 
 // stop ends the line with this process. It may be called twice.
 func (p *process) stop() { p.Stop() }
+
+// end is the last thing that a process does in its line.
+func (p *process) end() {
+	p.stop()
+	p.mu.Lock() // one that was about to take over is gone
+	defer p.mu.Unlock()
+	p.pid.remove()
+}
 
 // settling is how long a process that was replaced goes on as before: what it
 // accepted last has sent its request by then.

@@ -198,6 +198,7 @@ func TestTakeover(t *testing.T) {
 	require.True(t, s.ends(stopPatience), "a process still runs")
 	running = false
 	require.Equal(t, 0, s.cmd.ProcessState.ExitCode(), "of the first process")
+	require.NoFileExists(t, pidFile)
 	_, err := net.DialTimeout("tcp", s.addr, patience)
 	require.Error(t, err, "the port is still open")
 }
@@ -254,16 +255,59 @@ func TestTakeoverFails(t *testing.T) {
 	mine := filepath.Join(t.TempDir(), "turbine")
 	require.NoError(t, os.WriteFile(mine, program, 0o755))
 
-	cmd := command(context.Background(), t, "--addr", "127.0.0.1:0", "--drain-timeout", "200ms")
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	cmd := command(context.Background(), t, "--addr", "127.0.0.1:0", "--drain-timeout", "200ms", "--pid-file", pidFile)
 	cmd.Path, cmd.Args[0] = mine, mine
 	s := start(t, cmd)
 	w, _ := s.websocket(t, 4)
-	require.NoError(t, os.WriteFile(mine+".new", []byte("#!/bin/sh\nexit 1\n"), 0o755))
+	require.NoError(t, os.WriteFile(mine+".new", []byte("#!/bin/sh\necho $$ > "+pidFile+"\nexit 1\n"), 0o755))
 	require.NoError(t, os.Rename(mine+".new", mine))
 	require.NoError(t, cmd.Process.Signal(syscall.SIGUSR2))
 	s.logs(t, func() bool { return strings.Contains(s.stderr.String(), "this one goes on") })
+	require.Eventually(t, func() bool { return pidIn(pidFile) == cmd.Process.Pid }, patience, time.Millisecond, "who goes on takes the pid file back")
 	w.echoes()
 	s.goesOn(t)
+	s.stop(t)
+	require.NoFileExists(t, pidFile)
+}
+
+// pidIn is the number in a pid file, 0 if there is none.
+func pidIn(file string) int {
+	text, _ := os.ReadFile(file)
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	return pid
+}
+
+// The pid file is there as long as the server, and a start that cannot write it
+// fails, also that of a process that is to take over.
+func TestPidFile(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	pidFile := filepath.Join(dir, "pid")
+	s := serve(t, "--pid-file", pidFile)
+	require.Equal(t, s.cmd.Process.Pid, pidIn(pidFile))
+
+	require.NoError(t, os.RemoveAll(dir))
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGUSR2))
+	s.logs(t, func() bool { return strings.Contains(s.stderr.String(), "this one goes on") })
+	require.Contains(t, s.stderr.String(), "turbine: cannot write the pid file: ")
+	s.goesOn(t)
+
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	require.NoError(t, os.WriteFile(pidFile, []byte("1"), 0o600))
+	s.stop(t)
+	require.Equal(t, 1, pidIn(pidFile), "it is another process's")
+
+	for _, file := range []string{filepath.Join(dir, "none", "pid"), dir} {
+		code, stdout, stderr := run(t, "--addr", "127.0.0.1:0", "--pid-file", file)
+		require.Equal(t, 1, code, stderr)
+		require.Empty(t, stdout)
+		oneLine(t, stderr)
+		require.Contains(t, stderr, "cannot write the pid file: ")
+	}
+	left, err := os.ReadDir(filepath.Dir(dir))
+	require.NoError(t, err)
+	require.Len(t, left, 1, "what was begun is left")
 }
 
 // activated returns the binary as systemd starts it, with the listener l.
