@@ -45,10 +45,10 @@ var smaller = map[string]int{"node": 10_000, "zishang": 10_000, "engineioxide": 
 
 func scenarios() []scenario {
 	const small, large = 128, 16 << 10
-	idle := load.Plan{Kind: load.Idle, Sessions: 18_000, InFlight: 100, LocalHosts: loopback, Duration: 8 * time.Second}
+	idle := load.Plan{Kind: load.Idle, Sessions: 18_000, InFlight: 100, LocalHosts: loopback, Duration: 5 * time.Second}
 	upgraded := idle
 	upgraded.Via = load.Upgraded
-	beat := load.Plan{Kind: load.Idle, Sessions: 5_000, InFlight: 100, LocalHosts: loopback, Duration: 4 * time.Second}
+	beat := load.Plan{Kind: load.Idle, Sessions: 5_000, InFlight: 100, LocalHosts: loopback, Duration: 2 * time.Second}
 	beating := beat
 	beating.WarmUp = 1500 * time.Millisecond // the first pings come an interval after the opening
 	crowd := load.Plan{Sessions: 10_000, InFlight: 256, LocalHosts: loopback, Duration: 20 * time.Second}
@@ -58,10 +58,10 @@ func scenarios() []scenario {
 	const interval = report.WatchedInterval
 	watched := load.Plan{
 		Kind: load.Heartbeats, Sessions: 100, InFlight: 1, Size: small, Watched: 500, PingInterval: interval, PingTimeout: interval,
-		WarmUp: interval + interval/10, Duration: 5 * time.Second,
+		WarmUp: interval + interval/10, Duration: 2 * interval,
 	}
 	flood := watched
-	flood.Sessions, flood.InFlight, flood.Size = 200, 64, 1 // frames of 8 bytes
+	flood.Sessions, flood.InFlight, flood.Size = 200, 2048, 1 // frames of 8 bytes
 	quick := []string{"turbine", "gnet", "gws", "bun", "node", "zishang", "engineioxide"}
 	all := []scenario{
 		{id: "echo-128", plan: load.Plan{Kind: load.Echo, Sessions: 100, InFlight: 1, Size: small}},
@@ -87,7 +87,7 @@ func scenarios() []scenario {
 		{id: "slow-readers", fresh: true, plan: slow, only: quick, queue: 1 << 20},
 	}
 	mounted := idle
-	mounted.Sessions, mounted.Duration = 4_000, 4*time.Second
+	mounted.Sessions, mounted.Duration = 4_000, 3*time.Second
 	all = append(all,
 		scenario{id: "mount-echo", mounts: true, plan: load.Plan{Kind: load.Echo, Sessions: 100, InFlight: 1, Size: small}},
 		scenario{id: "mount-poll", mounts: true, plan: load.Plan{Kind: load.PollCycle, Sessions: 100, Size: small}},
@@ -98,7 +98,7 @@ func scenarios() []scenario {
 		sessions int
 	}{{"scale-1k", 1_000}, {"scale-5k", 5_000}, {"scale-18k", 18_000}} {
 		plan := beat
-		plan.Sessions, plan.Duration = n.sessions, 6*time.Second
+		plan.Sessions, plan.Duration = n.sessions, 5*time.Second
 		all = append(all, scenario{id: n.id, once: true, free: true, engine: true, interval: 5 * time.Second, plan: plan, only: []string{"turbine", "bun", "node"}, sessions: map[string]int{"node": min(n.sessions, 10_000)}})
 	}
 	return all

@@ -69,7 +69,7 @@ func (r *Report) pings() section {
 	s := section{
 		title: "Pings under load: 500 idle sessions, a ping every 2 seconds, a client that leaves after 4 without one",
 		text: []string{"Time between two pings: the 99th percentile and the largest, in milliseconds, and how many of the clients would have left. Beside them, on the same core, " +
-			"100 sessions echo 128 B, one in flight; 200 have 64 messages of 8 bytes in flight; 100 echo 128 B with an application that computes for 1 ms before it answers. " +
+			"100 sessions echo 128 B, one in flight; 200 have 2,048 frames of 8 bytes in flight each; 100 echo 128 B with an application that computes for 1 ms before it answers. " +
 			"Raw servers have no heartbeats. Threads of an operating system or a language's scheduler share the core where the server has them; on an event loop the callback has it alone."},
 		table: [][]string{{"peer", "plain: p99", "largest", "would leave", "flood: p99", "largest", "would leave", "1 ms callbacks: p99", "largest", "would leave"}},
 	}
