@@ -134,7 +134,7 @@ func (r *Reactor) Serve() error {
 // poll is the goroutine of loop i.
 func (r *Reactor) poll(i int) error {
 	k, l := r.kernels[i], r.loops[i]
-	return k.poller.Polling(func(fd int, event netpoll.IOEvent, flags netpoll.IOFlags) error {
+	return k.polling(func(fd int, event netpoll.IOEvent, flags netpoll.IOFlags) error {
 		if fd == k.wakeRead {
 			l.Mail()
 			// Mail may have eaten the Wake that Stop sent, but then it
