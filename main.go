@@ -165,7 +165,10 @@ func newServer(f *flags, debug func(string) *slog.Logger) (*engine.Server, error
 		_ = s.Send(m) // an echo that does not fit closes the session, by Options.Overflow
 	}}
 	if f.App == "broadcast" {
-		events.Message = func(_ *engine.Session, m engine.Message) { server.Broadcast(engine.Prepare(m)) }
+		events.Message = func(_ *engine.Session, m engine.Message) {
+			p, _ := engine.Prepare(m) // what came from a client can be sent
+			server.Broadcast(p)
+		}
 	}
 	server, err := engine.New(o, events)
 	return server, err

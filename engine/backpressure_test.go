@@ -37,7 +37,7 @@ func TestOverflow(t *testing.T) {
 				require.Equal(t, limit.fits*(100+packetSize), s.Buffered())
 				require.EqualValues(t, s.Buffered(), b.server.Stats().Queued)
 				require.ErrorIs(t, s.Send(filler(100)), limit.err)
-				require.ErrorIs(t, s.SendPrepared(Prepare(filler(100))), map[Overflow]error{OverflowClose: ErrClosed, OverflowDrop: limit.err}[policy])
+				require.ErrorIs(t, s.SendPrepared(prepared(filler(100))), map[Overflow]error{OverflowClose: ErrClosed, OverflowDrop: limit.err}[policy])
 				if policy == OverflowClose {
 					require.Zero(t, s.Buffered(), "memory comes back before the session's loop has its turn")
 					b.world.Run()
@@ -64,7 +64,7 @@ func TestOverflowCutsWhoDoesNotRead(t *testing.T) {
 		b.events()
 		slow := b.client("slow", "").peer
 		slow.SetWindow(0)
-		p := Prepare(filler(10_000))
+		p := prepared(filler(10_000))
 		sent := 0
 		for ; b.session("A").State() == StateOpen; sent++ {
 			require.Less(t, sent, 100)

@@ -12,6 +12,9 @@ func (s *Server) Broadcast(p *Prepared) { s.BroadcastTo(p, nil) }
 // BroadcastTo is Broadcast to those sessions for which keep, called on the
 // session's loop, returns true. keep must not block. Nil keeps all.
 func (s *Server) BroadcastTo(p *Prepared, keep func(*Session) bool) {
+	if p == nil {
+		return // not made by Prepare
+	}
 	s.each(func(owner loop.Alarm) {
 		if a, ok := owner.(*alarm); ok {
 			(*Session)(a).give(p, keep)

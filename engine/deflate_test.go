@@ -306,7 +306,7 @@ func TestDeflateBroadcast(t *testing.T) {
 				}
 			}
 			b.play("ws EIO=4&transport=websocket conn=plain", "get EIO=4&transport=polling")
-			p := Prepare(Message{Binary: binary, Data: []byte(text(5000))})
+			p := prepared(Message{Binary: binary, Data: []byte(text(5000))})
 			b.server.Broadcast(p)
 			b.world.Run()
 			frames := map[string]map[string]bool{}
@@ -355,7 +355,7 @@ func TestDeflateSmallWindow(t *testing.T) {
 			require.Equal(t, want, got[0].text)
 			return got[0].size
 		}
-		b.server.Broadcast(Prepare(Message{Binary: true, Data: far}))
+		b.server.Broadcast(prepared(Message{Binary: true, Data: far}))
 		require.Less(t, take("full", string(far)), 700)
 		require.Greater(t, take("small", string(far)), 1200)
 		for _, s := range b.sessions {
@@ -364,7 +364,7 @@ func TestDeflateSmallWindow(t *testing.T) {
 		require.Less(t, take("full", string(far)), 700)
 		require.Greater(t, take("small", string(far)), 1200)
 
-		p := Prepare(Message{Data: []byte(text(500))})
+		p := prepared(Message{Data: []byte(text(500))})
 		b.server.Broadcast(p)
 		take("full", "4"+text(500))
 		take("small", "4"+text(500))
@@ -379,7 +379,7 @@ func TestDeflatePreparedWithTakeover(t *testing.T) {
 	b := newSpec(t, 1, Options{PerMessageDeflate: &PerMessageDeflate{Threshold: 1, ContextTakeover: true}}, nil)
 	out := &unpacker{takeover: true}
 	b.speak(t, "ws EIO=4&transport=websocket", out)
-	p := Prepare(Message{Data: []byte(text(500))})
+	p := prepared(Message{Data: []byte(text(500))})
 	for i := range 10 {
 		b.server.Broadcast(p)
 		b.world.Run()

@@ -143,7 +143,7 @@ func TestCloseInCallback(t *testing.T) {
 					s.Close()
 					s.Close()
 					require.ErrorIs(t, s.Send(Message{}), ErrClosed)
-					require.ErrorIs(t, s.SendPrepared(Prepare(Message{})), ErrClosed)
+					require.ErrorIs(t, s.SendPrepared(prepared(Message{})), ErrClosed)
 				}
 			}
 			b.play("get EIO=4&transport=polling", "post sid=A 4x", "ws sid=A conn=w", "frame w text 5",
@@ -175,7 +175,7 @@ func TestSessionAfterClose(t *testing.T) {
 		require.Equal(t, 1, b.closes[s])
 
 		require.ErrorIs(t, s.Send(Message{Data: []byte("x")}), ErrClosed)
-		require.ErrorIs(t, s.SendPrepared(Prepare(Message{Data: []byte("x")})), ErrClosed)
+		require.ErrorIs(t, s.SendPrepared(prepared(Message{Data: []byte("x")})), ErrClosed)
 		s.Close()
 		require.Equal(t, 7, s.Value())
 		s.SetValue("new")
@@ -198,7 +198,7 @@ func TestSessionAfterStop(t *testing.T) {
 	require.ErrorIs(t, b.session("B").Send(Message{}), ErrClosed)
 	require.Equal(t, 1, b.closes[b.session("B")])
 	b.session("A").Close()
-	b.server.Broadcast(Prepare(Message{}))
+	b.server.Broadcast(prepared(Message{}))
 	b.server.CloseSessions()
 }
 
@@ -261,7 +261,7 @@ func TestManyGoroutines(t *testing.T) {
 					_, _, _ = s.Value(), s.Transport(), s.Revision()
 				}
 				if n%50 == 0 {
-					b.server.Broadcast(Prepare(Message{Data: []byte("all")}))
+					b.server.Broadcast(prepared(Message{Data: []byte("all")}))
 					_ = b.server.Stats()
 				}
 				if n == messages/2 {

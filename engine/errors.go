@@ -72,6 +72,9 @@ var (
 	// ErrPendingBudget: more than Options.PendingBudget bytes of events would
 	// wait for the Executor. It is what Events.Close is told.
 	ErrPendingBudget = errors.New("engine: budget of all waiting events is used up")
+	// ErrNotUTF8: a message that is not Binary has to be text in UTF-8; nothing
+	// was sent. A WebSocket client would close with code 1007.
+	ErrNotUTF8 = errors.New("engine: text message is not valid UTF-8")
 	// ErrServerClosed is what Serve returns after Shutdown.
 	ErrServerClosed = errors.New("engine: server closed")
 )

@@ -97,11 +97,11 @@ func (e *event) message(s *Session) {
 	if s.has(publicQuit) {
 		return
 	}
-	m := Message{Binary: e.binary}
+	var data []byte
 	if e.data != nil {
-		m.Data = e.data.Bytes()
+		data = e.data.Bytes()
 	}
-	s.server.events.Message(s, m)
+	s.server.events.Message(s, fromClient(e.binary, data))
 }
 
 // defers hands e to a worker, where there is an Executor. It borrows data, and

@@ -9,13 +9,6 @@ import (
 // Packet is a unit of the protocol, below messages.
 type Packet = packet.Packet
 
-// A Message is what an application sends and receives: text in UTF-8, or
-// bytes. Empty data is a message without data.
-type Message struct {
-	Binary bool
-	Data   []byte
-}
-
 // Events are the callbacks of an application. Nil means not interested.
 //
 // Each runs on the loop of its session, or of the connection where there is no

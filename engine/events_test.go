@@ -419,7 +419,7 @@ func TestPanicBelowSend(t *testing.T) {
 				e.Message = func(s *Session, m Message) {
 					message(s, m)
 					if how == "prepared" {
-						_ = s.SendPrepared(Prepare(m))
+						_ = s.SendPrepared(prepared(m))
 					} else {
 						_ = s.Send(m)
 					}
@@ -431,7 +431,7 @@ func TestPanicBelowSend(t *testing.T) {
 			b.events()
 			switch how {
 			case "broadcast":
-				b.server.Broadcast(Prepare(Message{Data: []byte("x")}))
+				b.server.Broadcast(prepared(Message{Data: []byte("x")}))
 			default:
 				for i := range 4 {
 					b.client(fmt.Sprint("c", i), "").peer.Write(frame(1, "4x"))

@@ -98,7 +98,12 @@ func ExampleServer_Broadcast() {
 	}
 	fmt.Println(server.Stats().Sessions, "sessions")
 
-	server.Broadcast(engine.Prepare(engine.Message{Data: []byte("hello, all")}))
+	hello, err := engine.Prepare(engine.Message{Data: []byte("hello, all")})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	server.Broadcast(hello)
 	world.Run()
 	for _, p := range peers {
 		fmt.Printf("%q\n", p.Read())
@@ -139,7 +144,8 @@ func ExampleServer_Publish() {
 	sid, _, _ := strings.Cut(rest, `"`)
 
 	for _, score := range []string{"1:0", "1:1", "2:1"} {
-		server.Publish("7", engine.Prepare(engine.Message{Data: []byte(score)}))
+		p, _ := engine.Prepare(engine.Message{Data: []byte(score)}) // its error says that this is not UTF-8
+		server.Publish("7", p)
 	}
 	world.Run()
 	peer.Write([]byte("GET /engine.io/?EIO=4&transport=polling&sid=" + sid + " HTTP/1.1\r\nHost: example\r\n\r\n"))
@@ -229,7 +235,7 @@ func Example_rooms() {
 			rooms[room][s] = true
 		},
 		Message: func(s *engine.Session, m engine.Message) {
-			prepared := engine.Prepare(m) // encoded once for all
+			prepared, _ := engine.Prepare(m) // encoded once for all; what came from a client is UTF-8
 			mu.Lock()
 			defer mu.Unlock()
 			for member := range rooms[s.Value().(string)] {

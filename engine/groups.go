@@ -208,6 +208,9 @@ func (s *Server) Publish(group string, p *Prepared) { s.PublishTo(group, p, nil)
 // PublishTo is Publish to those members for which keep, called on the session's
 // loop, returns true. keep must not block. Nil keeps all.
 func (s *Server) PublishTo(group string, p *Prepared, keep func(*Session) bool) {
+	if p == nil {
+		return // not made by Prepare
+	}
 	for _, shard := range s.bound() {
 		// A loop that was stopped has no members.
 		_ = shard.loop.Post(&publish{shard: shard, name: group, prepared: p, keep: keep})

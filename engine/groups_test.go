@@ -21,7 +21,7 @@ func (b *bench) got() string {
 	return strings.Join(lines, ", ")
 }
 
-func say(text string) *Prepared { return Prepare(Message{Data: []byte(text)}) }
+func say(text string) *Prepared { return prepared(Message{Data: []byte(text)}) }
 
 func openMany(b *bench, names ...string) {
 	for _, name := range names {

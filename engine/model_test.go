@@ -266,7 +266,10 @@ func (m *modelSession) send() {
 	message := engine.Message{Data: numbered(m.random, m.accepted), Binary: m.random.IntN(3) == 0}
 	var err error
 	if m.random.IntN(4) == 0 {
-		err = m.session.SendPrepared(engine.Prepare(message))
+		var p *engine.Prepared
+		if p, err = engine.Prepare(message); err == nil {
+			err = m.session.SendPrepared(p)
+		}
 	} else {
 		err = m.session.Send(message)
 	}

@@ -212,9 +212,13 @@ type Prepared struct {
 	packed3 *pool.Buf
 }
 
-// Prepare copies m and encodes it for all transports and revisions.
+// Prepare copies m and encodes it for all transports and revisions. Its error is
+// ErrNotUTF8, with a nil *Prepared, which nobody is sent.
 // Safe from any goroutine.
-func Prepare(m Message) *Prepared {
+func Prepare(m Message) (*Prepared, error) {
+	if !m.sendable() {
+		return nil, ErrNotUTF8
+	}
 	p := &Prepared{binary: m.Binary}
 	p.frame4 = preparedFrame(Revision4, m)
 	p.frame3 = p.frame4
@@ -223,7 +227,7 @@ func Prepare(m Message) *Prepared {
 	}
 	frame := p.frame4.Bytes()
 	p.data = frame[len(frame)-len(m.Data):]
-	return p
+	return p, nil
 }
 
 func preparedFrame(r Revision, m Message) *pool.Buf {

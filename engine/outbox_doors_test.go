@@ -28,15 +28,15 @@ var outboxDoors = []struct {
 	{"SendWith Sent on a WebSocket", hsWebSocket, func(_ *bench, s *Session) error {
 		return s.SendWith(filler(100), SendOptions{Sent: func() {}})
 	}},
-	{"SendPrepared", hsPolling, func(_ *bench, s *Session) error { return s.SendPrepared(Prepare(filler(100))) }},
+	{"SendPrepared", hsPolling, func(_ *bench, s *Session) error { return s.SendPrepared(prepared(filler(100))) }},
 	{"Broadcast", hsPolling, func(b *bench, _ *Session) error {
-		b.server.Broadcast(Prepare(filler(100)))
+		b.server.Broadcast(prepared(filler(100)))
 		b.world.Run()
 		return nil
 	}},
 	{"Publish", hsPolling, func(b *bench, s *Session) error {
 		s.Join("g")
-		b.server.Publish("g", Prepare(filler(100)))
+		b.server.Publish("g", prepared(filler(100)))
 		b.world.Run()
 		return nil
 	}},

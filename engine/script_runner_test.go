@@ -558,13 +558,13 @@ func (b *bench) command(verb string, args []string, lines *[]string) error {
 			}
 		}
 	case "broadcast":
-		b.server.Broadcast(Prepare(Message{Data: []byte(args[0])}))
+		b.server.Broadcast(prepared(Message{Data: []byte(args[0])}))
 	case "broadcastbin":
 		p, err := hex.DecodeString(strings.Join(args, ""))
 		if err != nil {
 			return err
 		}
-		b.server.Broadcast(Prepare(Message{Binary: true, Data: p}))
+		b.server.Broadcast(prepared(Message{Binary: true, Data: p}))
 	case "close-session":
 		b.session(args[0]).Close()
 	case "advance":
@@ -857,4 +857,13 @@ func setOptions(words []string) (o Options, echo bool, reject string, err error)
 		}
 	}
 	return o, echo, reject, nil
+}
+
+// prepared is Prepare for what is known to be sendable.
+func prepared(m Message) *Prepared {
+	p, err := Prepare(m)
+	if err != nil {
+		panic(err)
+	}
+	return p
 }

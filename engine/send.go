@@ -7,9 +7,9 @@ import (
 
 // Send borrows m and queues a copy for the client. Messages arrive in the
 // order of the calls, once each, or the session is closed with a reason. It
-// returns ErrClosed when the session is closing or closed, and ErrQueueFull or
-// ErrBudget when clients have fallen behind too far; Options.Overflow says what
-// becomes of the session then. Safe from any goroutine.
+// returns ErrClosed when the session is closing or closed, ErrNotUTF8 for text that
+// is none, and ErrQueueFull or ErrBudget when clients have fallen behind too far;
+// Options.Overflow says what becomes of the session then. Safe from any goroutine.
 func (s *Session) Send(m Message) error { return s.SendWith(m, SendOptions{}) }
 
 // SendOptions say how a message is sent. The zero value is Send.
@@ -28,6 +28,9 @@ func (s *Session) SendWith(m Message, o SendOptions) error {
 	if s.sealed.Load() {
 		return ErrClosed
 	}
+	if !m.sendable() {
+		return ErrNotUTF8
+	}
 	s.tellMessageCreate(m.Binary, m.Data) // it may panic: nothing is on loan yet
 	if o.Sent == nil && s.takesFrames() {
 		return s.queue(outgoing{kind: packet.Message}, &m)
@@ -44,6 +47,9 @@ func (s *Session) SendWith(m Message, o SendOptions) error {
 // SendPrepared is Send for a message that many sessions get.
 // Safe from any goroutine.
 func (s *Session) SendPrepared(p *Prepared) error {
+	if p == nil {
+		return ErrNotUTF8
+	}
 	s.tellMessageCreate(p.binary, p.data)
 	return s.queue(outgoing{prepared: p, kind: packet.Message, binary: p.binary}, nil)
 }

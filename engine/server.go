@@ -101,7 +101,9 @@ func New(o Options, e Events) (*Server, error) {
 		s.path = append(s.path, '/')
 	}
 	if m := filled.InitialPacket; m != nil {
-		s.initial = Prepare(*m)
+		if s.initial, err = Prepare(*m); err != nil {
+			return nil, fmt.Errorf("%w: InitialPacket: %w", ErrOptions, err)
+		}
 	}
 	s.compressThreshold = filled.Compression.Threshold
 	if d := filled.PerMessageDeflate; d != nil {

@@ -279,7 +279,7 @@ func (s *Session) packet(p packet.Packet) {
 	switch p.Type {
 	case packet.Message:
 		if !s.sealed.Load() {
-			s.tellMessage(Message{Binary: p.Binary, Data: p.Data})
+			s.tellMessage(fromClient(p.Binary, p.Data))
 		}
 	case packet.Ping, packet.Pong:
 		s.heartbeat(p.Type)

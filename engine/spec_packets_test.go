@@ -228,7 +228,7 @@ func TestSpecSentNever(t *testing.T) {
 // are compressed, it is, too.
 func TestSpecPrepared(t *testing.T) {
 	text := strings.Repeat("all", 1000)
-	prepared := Prepare(Message{Data: []byte(text)})
+	prepared := prepared(Message{Data: []byte(text)})
 
 	b := newSpec(t, 1, Options{}, nil)
 	b.play(hsWebSocket)

@@ -107,7 +107,8 @@ func (s *stress) message(session *engine.Session, m engine.Message) {
 	case strings.HasPrefix(string(m.Data), "C"):
 		session.Close()
 	case strings.HasPrefix(string(m.Data), "B"):
-		s.server.Broadcast(engine.Prepare(m))
+		p, _ := engine.Prepare(m) // what came from a client is text
+		s.server.Broadcast(p)
 	}
 }
 

@@ -51,7 +51,7 @@ func newSurface() surface {
 			"RemoteAddr":   func(s *Session) { _ = s.RemoteAddr() },
 			"Revision":     func(s *Session) { _ = s.Revision() },
 			"Send":         func(s *Session) { _ = s.Send(message) },
-			"SendPrepared": func(s *Session) { _ = s.SendPrepared(Prepare(message)) },
+			"SendPrepared": func(s *Session) { _ = s.SendPrepared(prepared(message)) },
 			"SendWith":     func(s *Session) { _ = s.SendWith(message, SendOptions{NoCompress: true, Sent: func() {}}) },
 			"SetValue":     func(s *Session) { s.SetValue(1) },
 			"State":        func(s *Session) { _ = s.State() },
@@ -63,17 +63,17 @@ func newSurface() surface {
 			"Accept":            func(*Server) {}, // the loop's
 			"AcceptTLS":         func(*Server) {}, // likewise
 			"Bind":              func(*Server) {}, // once, before the first connection
-			"Broadcast":         func(s *Server) { s.Broadcast(Prepare(message)) },
-			"BroadcastTo":       func(s *Server) { s.BroadcastTo(Prepare(message), func(s *Session) bool { return s.Upgraded() }) },
+			"Broadcast":         func(s *Server) { s.Broadcast(prepared(message)) },
+			"BroadcastTo":       func(s *Server) { s.BroadcastTo(prepared(message), func(s *Session) bool { return s.Upgraded() }) },
 			"CloseSessions":     (*Server).CloseSessions,
 			"Find":              func(s *Server) { _ = s.Find("nobody") },
 			"ListenAndServe":    func(s *Server) { _ = s.ListenAndServe("127.0.0.1:0") },
 			"ListenAndServeTLS": func(s *Server) { _ = s.ListenAndServeTLS("127.0.0.1:0") },
 			"ReloadTLS":         func(s *Server) { _ = s.ReloadTLS() },
 			"LoopOptions":       func(s *Server) { _ = s.LoopOptions() },
-			"Publish":           func(s *Server) { s.Publish("group", Prepare(message)) },
+			"Publish":           func(s *Server) { s.Publish("group", prepared(message)) },
 			"PublishTo": func(s *Server) {
-				s.PublishTo("group", Prepare(message), func(s *Session) bool { return len(s.Groups()) > 1 })
+				s.PublishTo("group", prepared(message), func(s *Session) bool { return len(s.Groups()) > 1 })
 			},
 			"ServeHTTP": func(s *Server) {
 				s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/engine.io/?EIO=4&transport=polling", nil))
@@ -239,7 +239,7 @@ func (g *stage) happen() {
 	for _, s := range g.sessions() {
 		_ = s.SendWith(message, SendOptions{Sent: func() { g.in("SendOptions.Sent") }})
 	}
-	g.server.BroadcastTo(Prepare(message), func(*Session) bool { g.in("keep of BroadcastTo or PublishTo"); return true })
+	g.server.BroadcastTo(prepared(message), func(*Session) bool { g.in("keep of BroadcastTo or PublishTo"); return true })
 	_, _ = g.run("advance 1s")
 	_, _ = g.run("frame w text 4more")
 	for _, s := range g.sessions() {

@@ -75,7 +75,7 @@ func (d *Decompressor) Done() {
 // CheckText returns the *CloseError for a text that is not UTF-8, code 1007,
 // for messages that were inflated (RFC 6455, 8.1).
 func CheckText(p []byte) error {
-	if !validText(p) {
+	if !ValidText(p) {
 		return errText
 	}
 	return nil

@@ -5,9 +5,9 @@ import (
 	"unicode/utf8"
 )
 
-// validText is utf8.Valid, faster for what most texts are: all or nearly all
+// ValidText is utf8.Valid, faster for what most texts are: all or nearly all
 // ASCII, 32 bytes of which take one branch here.
-func validText(p []byte) bool {
+func ValidText(p []byte) bool {
 	const high = 0x8080808080808080
 	for len(p) >= 32 {
 		q := p[:32:32]
@@ -38,5 +38,5 @@ func completeRunes(p []byte) (n int, ok bool) {
 		}
 		break
 	}
-	return n, validText(p[:n])
+	return n, ValidText(p[:n])
 }

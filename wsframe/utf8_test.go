@@ -67,14 +67,14 @@ func TestValidTextAmongASCII(t *testing.T) {
 	for _, text := range texts {
 		for at := range 70 {
 			p := slices.Concat(ascii[:at], []byte(text), ascii[at:])
-			require.Equal(t, utf8.Valid(p), validText(p), "%q", p)
+			require.Equal(t, utf8.Valid(p), ValidText(p), "%q", p)
 		}
 	}
 	for bad := range 256 {
 		for at := range 64 {
 			p := slices.Clone(ascii[:64])
 			p[at] = byte(bad)
-			require.Equal(t, bad < 0x80, validText(p), "%x at %d", bad, at)
+			require.Equal(t, bad < 0x80, ValidText(p), "%x at %d", bad, at)
 		}
 	}
 }

@@ -136,7 +136,10 @@ func (a *app) message(s *engine.Session, m engine.Message) {
 		return
 	}
 	text := s.Value().(*login).user + ": " + string(m.Data)
-	a.server.Broadcast(engine.Prepare(engine.Message{Data: []byte(text)}))
+	// A user's name may be anything that a password was set for.
+	if p, err := engine.Prepare(engine.Message{Data: []byte(text)}); err == nil {
+		a.server.Broadcast(p)
+	}
 }
 
 // closeSessions ends what a login has open, after what is queued for it.

@@ -82,7 +82,8 @@ type hub struct {
 func (h *hub) tell(room string, n note) note {
 	h.n++
 	n.N, n.At = h.n, time.Now()
-	h.publish(room, engine.Prepare(n.message()))
+	p, _ := engine.Prepare(n.message()) // JSON that was made here is UTF-8
+	h.publish(room, p)
 	return n
 }
 

@@ -126,7 +126,12 @@ func (p *pusher) push(w http.ResponseWriter, r *http.Request) {
 	default:
 		// Encoded once, for however many.
 		out := note{Type: "push", Topic: in.Topic, Payload: in.Payload}
-		p.server.Publish(in.Topic, engine.Prepare(out.message()))
+		prepared, err := engine.Prepare(out.message())
+		if err != nil {
+			http.Error(w, "the payload is not UTF-8", http.StatusBadRequest)
+			return
+		}
+		p.server.Publish(in.Topic, prepared)
 		p.pushes.Add(1)
 		w.WriteHeader(http.StatusAccepted)
 	}

@@ -1,0 +1,35 @@
+package engine
+
+import (
+	"unsafe"
+
+	"turbine/wsframe"
+)
+
+// A Message is what an application sends and receives: text in UTF-8, or
+// bytes. Empty data is a message without data. Data of a message that came from a
+// client is not to be written to: text is sent on without another look at it.
+type Message struct {
+	Binary bool
+	known  uint32 // what place gives for Data if that is text from a client; 0 otherwise
+	Data   []byte
+}
+
+// fromClient makes the Message that a client has sent: its text was checked, or made
+// valid, on the way in.
+func fromClient(binary bool, data []byte) Message {
+	return Message{Binary: binary, known: place(data), Data: data}
+}
+
+// place tells data from what an application may have put in its place, or cut out
+// of it: but for one in two billion, which costs that client its WebSocket. It takes
+// the room that Binary leaves: a larger Message made an echo slower by 4 %.
+func place(data []byte) uint32 {
+	const odd = 0x9E3779B1 // any other length, or beginning, near by gives another number
+	return (uint32(uintptr(unsafe.Pointer(unsafe.SliceData(data)))) + uint32(len(data))*odd) | 1<<31
+}
+
+// sendable reports whether m can be sent: bytes, or text in UTF-8.
+func (m Message) sendable() bool {
+	return m.Binary || m.known == place(m.Data) || wsframe.ValidText(m.Data)
+}
