@@ -146,9 +146,8 @@ func (t *verdictTask) Run() {
 		h.refuseAdmission(r, v.admission, v.denial)
 		return
 	}
-	rest := h.spill // what came behind the request
-	if v.admission.upgrade && rest != nil {
-		h.spill = nil
+	if v.admission.upgrade && h.spill != nil {
+		rest := h.takeSpill() // what came behind the request
 		h.server.shard(v.loop).rest = rest.Bytes()
 		defer rest.Release()
 	}

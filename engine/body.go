@@ -52,10 +52,11 @@ func (h *httpConn) receiveChunked(p []byte) []byte {
 	return rest
 }
 
-// keep copies the next bytes of the body, if Options.BodyBudget lets it.
+// keep copies the next bytes of the body, if Options.BodyBudget lets it. A small
+// body is spared, as a small message is: it is not what has used up the budget.
 func (h *httpConn) keep(p []byte) bool {
 	sh := h.server.shard(h.conn.Loop())
-	if sh.bodies+int64(len(p)) > h.server.bodyShare {
+	if h.body.Len()+len(p) > sparedMessage && sh.bodies+int64(len(p)) > h.server.bodyShare {
 		h.failBody(errBodyBudget)
 		return false
 	}

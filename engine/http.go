@@ -96,12 +96,10 @@ func (h *httpConn) Data(p []byte) {
 		h.consume(p)
 		return
 	}
-	h.spill.Append(p)
+	h.setAside(p)
 	switch h.state {
 	case exchangeWaiting:
-		if h.spill.Len() > h.server.options.MaxPipelined {
-			h.flooded()
-		}
+		h.boundAhead()
 	case exchangeHead:
 		// A head can only end, or go wrong, with a line: a slow sender does
 		// not make parsing quadratic.
@@ -116,11 +114,10 @@ func (h *httpConn) Data(p []byte) {
 
 // resume goes on with the bytes in the spill.
 func (h *httpConn) resume() {
-	b := h.spill
-	if b == nil || h.state == exchangeClosed {
+	if h.spill == nil || h.state == exchangeClosed {
 		return
 	}
-	h.spill = nil
+	b := h.takeSpill()
 	h.consume(b.Bytes())
 	b.Release()
 }
@@ -158,19 +155,58 @@ func (h *httpConn) consume(p []byte) {
 		return
 	}
 	if h.state == exchangeWaiting && len(p) > h.server.options.MaxPipelined {
-		h.flooded()
+		h.flooded(LimitPipelined)
 		return
 	}
-	h.spill = pool.Spills.Get(len(p))
-	h.spill.Append(p)
+	h.setAside(p)
+	if h.state == exchangeWaiting && !h.boundAhead() {
+		return
+	}
 	if !h.conn.Ready() {
 		h.conn.Pause() // until Drained
 	}
 }
 
+// setAside borrows p and keeps a copy of it in the spill, where it counts for
+// Options.BodyBudget.
+func (h *httpConn) setAside(p []byte) {
+	if h.spill == nil {
+		h.spill = pool.Spills.Get(len(p))
+	}
+	h.spill.Append(p)
+	h.server.shard(h.conn.Loop()).bodies += int64(len(p))
+}
+
+// takeSpill takes the spill, which counts no more.
+func (h *httpConn) takeSpill() *pool.Buf {
+	b := h.spill
+	h.spill = nil
+	h.server.shard(h.conn.Loop()).bodies -= int64(b.Len())
+	return b
+}
+
+// sparedAhead is how many bytes ahead of its response a client may have sent
+// that are not refused by Options.BodyBudget: its next request.
+const sparedAhead = 4 << 10
+
+// boundAhead ends the connection if too much was sent ahead of a response, by it
+// or by all together. It reports whether the connection lives.
+func (h *httpConn) boundAhead() bool {
+	sh, ahead := h.server.shard(h.conn.Loop()), h.spill.Len()
+	switch {
+	case ahead > h.server.options.MaxPipelined:
+		h.flooded(LimitPipelined)
+	case ahead > sparedAhead && sh.bodies > h.server.bodyShare:
+		h.flooded(LimitBodyBudget)
+	default:
+		return true
+	}
+	return false
+}
+
 // flooded ends the connection of a client that sends on and on while it waits.
-func (h *httpConn) flooded() {
-	h.met(LimitPipelined)
+func (h *httpConn) flooded(limit Limit) {
+	h.met(limit)
 	h.lose()
 	h.conn.Abort()
 }
@@ -251,8 +287,7 @@ func (h *httpConn) finish() {
 		h.dropLent().lose()
 	}
 	if h.spill != nil {
-		h.spill.Release()
-		h.spill = nil
+		h.takeSpill().Release()
 	}
 	h.dropBody()
 	if h.slot != 0 {

@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"turbine/httpparse"
-	"turbine/pool"
 )
 
 // A handed request is one that handlers of net/http give to the loop.
@@ -91,10 +90,7 @@ func (h *httpConn) dataLent(p []byte) {
 	if h.lent.tunnel {
 		h.lent.push(p)
 	} else if p = h.feed(p); len(p) > 0 {
-		if h.spill == nil {
-			h.spill = pool.Spills.Get(len(p))
-		}
-		h.spill.Append(p)
+		h.setAside(p)
 	}
 	h.flow()
 }
@@ -147,8 +143,8 @@ func (h *httpConn) receiveHanded(r *handed) {
 	h.conn.Resume()
 	p := r.first
 	r.first = nil
-	if behind := h.spill; behind != nil {
-		h.spill = nil
+	if h.spill != nil {
+		behind := h.takeSpill()
 		if !r.last {
 			p = append(p, behind.Bytes()...)
 		}
@@ -265,8 +261,8 @@ func (t *lentTask) Run() {
 func (h *httpConn) beginTunnel() {
 	h.lent.tunnel = true
 	h.server.shard(h.conn.Loop()).tunnels.Add(1)
-	if b := h.spill; b != nil {
-		h.spill = nil
+	if h.spill != nil {
+		b := h.takeSpill()
 		h.lent.push(b.Bytes())
 		b.Release()
 	}

@@ -95,8 +95,8 @@ func TestLimits(t *testing.T) {
 			prints: "w: close 1008|w: closed", events: `close A "transport error" wsframe: close 1008: too many fragments`},
 		LimitPipelined: {options: Options{MaxPipelined: 100}, commands: []string{hsPolling, "get sid=A conn=r", "raw r repeat=,100,b", "raw r b"},
 			prints: "r: aborted", events: `close A "transport error" poll connection closed prematurely`},
-		LimitBodyBudget: {options: Options{BodyBudget: 1, MaxPayload: 10}, shared: true,
-			commands: []string{hsPolling, hsPolling, "raw a " + post("A", "4aaaa", 10), "raw b " + post("B", "4bbbbb", 10)},
+		LimitBodyBudget: {options: Options{BodyBudget: 1, MaxPayload: 20_000}, shared: true,
+			commands: []string{hsPolling, hsPolling, "raw a " + post("A", "4aaaa", 10), "raw b " + post("B", "4bbbbb", 20_000), "raw b repeat=,19994,b"},
 			prints:   "b: 503|b: closed", events: `close B "transport error" data request connection closed prematurely`},
 		LimitPolls: {options: Options{MaxPolls: 1}, shared: true,
 			commands: []string{hsPolling, hsPolling, "get sid=A conn=a", "get sid=B conn=b show=Retry-After"},
@@ -344,8 +344,8 @@ func TestFirstRequestTooLate(t *testing.T) {
 func TestBodyBudget(t *testing.T) {
 	for _, end := range []string{"complete", "reset a", "fin a", "advance 30s", "shutdown", "close-session A; advance 30s"} {
 		t.Run(end, func(t *testing.T) {
-			b := newSpec(t, 3, Options{BodyBudget: 1, MaxPayload: 100}, nil)
-			b.play(hsPolling, hsPolling) // A and B, on loops 0 and 1
+			b := newSpec(t, 3, Options{BodyBudget: 1, MaxPayload: 17_000}, nil)
+			b.play(hsPolling, hsPolling, hsPolling) // A, B and C, on loops 0, 1 and 2
 			away := b.server.shards[2]
 			dial := func(name string) {
 				b.clients = append(b.clients, &client{name: name, peer: b.world.DialLoop(2)})
@@ -355,8 +355,11 @@ func TestBodyBudget(t *testing.T) {
 			dial("c")
 			b.play("raw a " + post("A", "4"+strings.Repeat("a", 89), 100))
 			require.EqualValues(t, 90, away.bodies)
-			require.Equal(t, []string{"b: 503", "b: closed"}, b.play("raw b "+post("B", "4bbbbbbbbbb", 20)))
+			require.Equal(t, []string{"b: 503", "b: closed"}, b.play("raw b "+post("B", "4bbbbbbbbbb", 17_000), "raw b repeat=,16980,b"))
 			require.EqualValues(t, 90, away.bodies)
+			b.play("raw c " + post("C", "4ccc", 17_000))
+			require.EqualValues(t, 94, away.bodies, "a small part is spared")
+			b.play("reset c")
 			require.EqualValues(t, 1, b.server.Stats().Limits[LimitBodyBudget])
 			if end == "complete" {
 				require.Equal(t, []string{"a: 200 ok"}, b.play("raw a aaaaaaaaaa"))
@@ -375,7 +378,6 @@ func TestBodyBudget(t *testing.T) {
 	b.play(hsPolling, hsPolling, `raw a "POST /engine.io/?EIO=4&transport=polling&sid=A HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n4aaa"`)
 	require.EqualValues(t, 4, b.server.shards[0].bodies)
 	require.Equal(t, []string{"200 ok"}, b.play("post sid=B 4bbbbbbbbbbbbbbbbbbb"))
-	require.Equal(t, []string{"b: 503", "b: closed"}, b.play("raw b "+post("B", "4bbbbbbbbbbbbbbbbb", 20)))
 	b.finish()
 }
 
@@ -432,4 +434,56 @@ func TestDroppedMessagesCount(t *testing.T) {
 	require.EqualValues(t, 3, b.server.Stats().Limits[LimitQueue])
 	require.Empty(t, log.take(), "the caller of Send knows")
 	b.finish()
+}
+
+// A budget that others have used up does not end the session of a client whose
+// small body comes behind its head.
+func TestBodyBudgetSparesSmallBodies(t *testing.T) {
+	everywhere(t, func(t *testing.T, loops int) {
+		b := newSpec(t, loops, Options{BodyBudget: 1, MaxPayload: 100_000}, nil)
+		n := len(b.world.Loops())
+		for range n {
+			b.play(hsPolling, hsPolling)
+		}
+		for i := range n { // A, B, ... each fill a loop's share
+			name := b.name(b.sessions[i])
+			b.clients = append(b.clients, &client{name: "full" + name, peer: b.world.DialLoop(i)},
+				&client{name: "good" + name, peer: b.world.DialLoop(i)})
+			b.play("raw full"+name+" "+post(name, "4a", 100_000), "raw full"+name+" repeat=,99997,a")
+		}
+		for i := range n {
+			name, other := b.name(b.sessions[i]), b.name(b.sessions[n+i])
+			require.Empty(t, b.play("raw good"+name+" "+post(other, "4hel", 6)))
+			require.Equal(t, []string{"good" + name + ": 200 ok"}, b.play("raw good"+name+" lo"))
+		}
+		require.Zero(t, b.server.Stats().Limits[LimitBodyBudget])
+		b.finish()
+	})
+}
+
+// What clients send ahead of their waiting polls is bounded in all, and a small
+// request behind a poll is taken all the same.
+func TestBytesAheadOfPollsAreBoundedInAll(t *testing.T) {
+	everywhere(t, func(t *testing.T, loops int) {
+		b := newSpec(t, loops, Options{BodyBudget: int64(max(loops, -loops)) << 20, MaxPayload: 1000}, nil)
+		const hostile = 150
+		for i := range hostile {
+			c := fmt.Sprint("c", i)
+			b.play(hsPolling + " conn=" + c)
+			b.play(fmt.Sprintf("get sid=%s conn=%s", b.name(b.sessions[i]), c), "raw "+c+" repeat=,60000,x")
+		}
+		held := int64(0)
+		for _, shard := range b.server.shards {
+			require.LessOrEqual(t, shard.bodies, int64(1<<20))
+			held += shard.bodies
+		}
+		cut := hostile - held/60_000
+		require.Equal(t, cut, b.server.Stats().Limits[LimitBodyBudget])
+		require.Greater(t, cut, int64(90))
+		b.play(hsPolling + " conn=good")
+		b.play(fmt.Sprintf("get sid=%s conn=good", b.name(b.sessions[hostile])),
+			"raw good "+post(b.name(b.sessions[hostile]), "4x", 2))
+		require.Equal(t, StateOpen, b.sessions[hostile].State())
+		b.finish()
+	})
 }

@@ -58,9 +58,9 @@ func (k *link) receive(p []byte, s *Server, takeover *wsframe.Takeover) (m wsfra
 // do, too: try again later.
 var errMessageBudget = &wsframe.CloseError{Code: 1013, Reason: "too many messages at a time"}
 
-// sparedMessage is how many bytes of a message may have come that is no matter
-// of Options.BodyBudget: who is done with a few is not disturbed by who never
-// ends many.
+// sparedMessage is the size in bytes up to which a message or body is not refused
+// by Options.BodyBudget: a client that sends small ones is not hurt by one that
+// never finishes large ones.
 const sparedMessage = 16 << 10
 
 // count is for what the reader holds of a message, which was before bytes and is
