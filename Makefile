@@ -101,7 +101,7 @@ examples: setup
 conformance: setup
 	TURBINE_AUTOBAHN=all go test -v -count=1 -timeout 3h -run 'TestAutobahn|TestJudge' ./internal/e2e
 
-# What takes too long for every change, in some 80 minutes.
+# What takes too long for every change, in about 85 minutes.
 nightly: conformance soak fuzz bench-sim chaos
 
 lint: .tools/golangci-lint-$(GOLANGCI_LINT_VERSION)
