@@ -15,7 +15,9 @@ type limitFlags struct {
 	MaxTLSHandshakes    int           `name:"max-tls-handshakes" default:"4096" help:"TLS handshakes under way, in all."`
 	TLSHandshakeTimeout time.Duration `name:"tls-handshake-timeout" default:"10s" help:"How long a TLS handshake may take."`
 	HandshakeRate       int           `default:"100" help:"New sessions a second of one such address, ten seconds' worth at once."`
-	Exempt              []string      `placeholder:"NETWORK" help:"Networks that the three limits by address are not for, proxies for instance; none for nobody. Loopback, private and link-local networks by default."`
+	MaxSessions         int           `default:"0" help:"Sessions in all; 0 means one for each KiB of GOMEMLIMIT, or twice --max-conns if that is less."`
+	MaxSessionsPerIP    int           `name:"max-sessions-per-ip" default:"8192" help:"Sessions that clients of one such address have begun."`
+	Exempt              []string      `placeholder:"NETWORK" help:"Networks that the four limits by address are not for, proxies for instance; none for nobody. Loopback, private and link-local networks by default."`
 	MaxRequestLine      int           `default:"8192" help:"Bytes of a request line."`
 	MaxHeaderBytes      int           `default:"16384" help:"Bytes of the header fields of a request."`
 	MaxHeaders          int           `default:"100" help:"Header fields of a request."`
@@ -36,6 +38,7 @@ type limitFlags struct {
 // apply sets the options.
 func (f *limitFlags) apply(o *engine.Options) (err error) {
 	o.MaxConns, o.MaxConnsPerIP, o.ConnRate, o.HandshakeRate = f.MaxConns, f.MaxConnsPerIP, f.ConnRate, f.HandshakeRate
+	o.MaxSessions, o.MaxSessionsPerIP = f.MaxSessions, f.MaxSessionsPerIP
 	o.MaxTLSHandshakes, o.TLSHandshakeTimeout = f.MaxTLSHandshakes, f.TLSHandshakeTimeout
 	o.MaxRequestLine, o.MaxHeaderBytes, o.MaxHeaders = f.MaxRequestLine, f.MaxHeaderBytes, f.MaxHeaders
 	o.HeaderTimeout, o.BodyTimeout, o.IdleTimeout = f.HeaderTimeout, f.BodyTimeout, f.IdleTimeout

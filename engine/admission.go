@@ -23,6 +23,8 @@ type admission struct {
 	verdict *Verdict    // not nil when it comes later
 	binding binding     // with Options.Bind
 	later   bool        // Later was called
+	placed  bool        // it has a place among the sessions
+	holder  holder      // whom that counts for
 	context context.Context
 }
 
@@ -261,8 +263,7 @@ func (v *Verdict) waitedFor() bool {
 // unavailable answers 503: the server is draining or has too much to do. While
 // it drains the connection ends, too: the next try may reach another server.
 func (h *httpConn) unavailable(upgrade bool) {
-	wait := h.server.shard(h.conn.Loop()).retryAfter()
-	h.x.headers = httpparse.AppendHeaderInt(h.x.headers, "Retry-After", int64(wait/time.Second))
+	h.appendRetryAfter()
 	if h.server.phase.draining() {
 		h.x.keepAlive = false
 	}
@@ -271,4 +272,10 @@ func (h *httpConn) unavailable(upgrade bool) {
 		return
 	}
 	h.x.answer(h.conn.Loop(), 503, typeText, "Service Unavailable")
+}
+
+// appendRetryAfter adds when to come again to the response.
+func (h *httpConn) appendRetryAfter() {
+	wait := h.server.shard(h.conn.Loop()).retryAfter()
+	h.x.headers = httpparse.AppendHeaderInt(h.x.headers, "Retry-After", int64(wait/time.Second))
 }

@@ -57,6 +57,10 @@ func (h *httpConn) admitted(r *httpparse.Request, a *admission) {
 		refuse(refusedRequest, refusedRequest.because("ID_GENERATION_ERROR", "the id is in use", ""))
 		return
 	}
+	if !h.takePlace(r, a) {
+		return
+	}
+	defer s.freePlace(a)
 	if !a.upgrade {
 		h.openPolling(r, a)
 		return

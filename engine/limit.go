@@ -29,6 +29,8 @@ const (
 	LimitTLSHandshakes                    // a connection was closed at the first message of its TLS handshake
 	LimitTLSHandshakeTimeout              // a connection was closed inside its TLS handshake
 	LimitHandshakeRate                    // a handshake was refused
+	LimitSessions                         // the same
+	LimitSessionsPerIP                    // the same
 	LimitRequestLine                      // a request was refused
 	LimitHeaderBytes                      // the same; trailers of a chunked body, too
 	LimitHeaders                          // the same
@@ -74,6 +76,8 @@ var limitNames = [NumLimits]string{
 	LimitTLSHandshakes:       "tls_handshakes",
 	LimitTLSHandshakeTimeout: "tls_handshake_timeout",
 	LimitHandshakeRate:       "handshake_rate",
+	LimitSessions:            "sessions",
+	LimitSessionsPerIP:       "sessions_per_ip",
 	LimitRequestLine:         "request_line",
 	LimitHeaderBytes:         "header_bytes",
 	LimitHeaders:             "headers",

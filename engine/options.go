@@ -286,13 +286,22 @@ type Options struct {
 	// or try to; if it was quiet, ten seconds' worth at once. More are told 429
 	// and when to come again. Zero means 100.
 	HandshakeRate int
+	// MaxSessions is the limit of sessions. Clients that would begin one more are
+	// told 503 and when to come again. Zero means one for each KiB of Go's memory
+	// limit (GOMEMLIMIT), or twice MaxConns if that is less.
+	MaxSessions int
+	// MaxSessionsPerIP is the limit of sessions that clients of one such address
+	// have begun; more are told 429 and when to come again. A session counts until
+	// its end, wherever its client may be by then. Zero means 8,192: clients that
+	// lose their connections come back before their old sessions have ended.
+	MaxSessionsPerIP int
 	// Exempt are networks whose addresses may stand for any number of clients,
-	// so that MaxConnsPerIP, ConnRate and HandshakeRate are not for them: those
+	// so that MaxConnsPerIP, ConnRate, HandshakeRate and MaxSessionsPerIP are not for them: those
 	// of proxies, which then have to limit their clients themselves. Nil means
 	// loopback, private and link-local networks, and those that providers share
 	// among customers (100.64.0.0/10). An empty list that is not nil means
 	// nobody: for a server that clients of such networks reach directly. A list
-	// of both 0.0.0.0/0 and ::/0 means everybody, and switches the three off.
+	// of both 0.0.0.0/0 and ::/0 means everybody, and switches the four off.
 	// Unix sockets have no address and are always exempt, and so are
 	// TrustedProxies.
 	Exempt []netip.Prefix

@@ -63,6 +63,7 @@ func (o Options) withDefaults() (Options, error) {
 	setInt(&o.MaxConnsPerIP, loop.DefaultConnsPerIP)
 	setInt(&o.ConnRate, loop.DefaultConnRate)
 	setInt(&o.HandshakeRate, 100)
+	setInt(&o.MaxSessionsPerIP, 8_192)
 	setInt(&o.MaxTLSHandshakes, loop.DefaultTLSHandshakes)
 	setInt(&o.MaxPolls, 100_000)
 	setInt(&o.MaxUpgrades, 10_000)
@@ -204,6 +205,7 @@ func (o *Options) checkNumbers() error {
 		{"MaxHeaders", int64(o.MaxHeaders)}, {"MaxPipelined", int64(o.MaxPipelined)},
 		{"MaxQueue", int64(o.MaxQueue)}, {"MaxQueuePackets", int64(o.MaxQueuePackets)}, {"QueueBudget", o.QueueBudget},
 		{"MaxConnsPerIP", int64(o.MaxConnsPerIP)}, {"ConnRate", int64(o.ConnRate)}, {"HandshakeRate", int64(o.HandshakeRate)},
+		{"MaxSessionsPerIP", int64(o.MaxSessionsPerIP)},
 		{"MaxTLSHandshakes", int64(o.MaxTLSHandshakes)},
 		{"MaxPolls", int64(o.MaxPolls)}, {"MaxUpgrades", int64(o.MaxUpgrades)}, {"MaxAdmitting", int64(o.MaxAdmitting)},
 		{"MaxPending", int64(o.MaxPending)}, {"PendingBudget", o.PendingBudget}, {"BodyBudget", o.BodyBudget},
@@ -225,6 +227,9 @@ func (o *Options) checkNumbers() error {
 	}
 	if o.MaxConns < 0 {
 		return badOption("MaxConns of %d is negative", o.MaxConns)
+	}
+	if o.MaxSessions < 0 {
+		return badOption("MaxSessions of %d is negative", o.MaxSessions)
 	}
 	if d := o.PerMessageDeflate; d != nil && d.Threshold < 0 {
 		return badOption("PerMessageDeflate.Threshold of %d is negative", d.Threshold)

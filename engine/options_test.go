@@ -80,6 +80,8 @@ func TestOptions(t *testing.T) {
 		"MaxConnsPerIP":     {4096, []any{1, 1 << 30}, []any{-1}},
 		"ConnRate":          {200, []any{1, 1 << 30}, []any{-1}},
 		"HandshakeRate":     {100, []any{1, 1 << 30}, []any{-1}},
+		"MaxSessions":       {0, []any{1, 1 << 30}, []any{-1}},
+		"MaxSessionsPerIP":  {8192, []any{1, 1 << 30}, []any{-1}},
 		"MaxPolls":          {100_000, []any{1, 1 << 30}, []any{-1}},
 		"MaxUpgrades":       {10_000, []any{1, 1 << 30}, []any{-1}},
 		"Exempt": {[]netip.Prefix(peers.Shared()), []any{[]netip.Prefix{}, []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}},

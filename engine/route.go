@@ -121,7 +121,7 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 	if h.preflight(r, allowed) {
 		return n
 	}
-	if x.method == methodGET && !x.query.hasSID && !h.mayShake(r, upgrade) {
+	if x.method == methodGET && !x.query.hasSID && (!h.mayShake(r, upgrade) || !h.mayOpen(r, upgrade)) {
 		return h.ended(p, n)
 	}
 	if s.middleware != nil && !h.runMiddleware(r) {

@@ -196,6 +196,8 @@ func (b *bench) finish() {
 	require.Zero(b.t, b.server.Stats().Pending, "bytes counted as pending")
 	require.Zero(b.t, b.world.Sockets(), "descriptors left open")
 	require.Zero(b.t, b.server.Stats().Sessions, "sessions left")
+	require.Zero(b.t, b.server.places.taken.Load(), "places of sessions left")
+	require.Zero(b.t, b.server.places.byAddress.Len(), "addresses with sessions left")
 	require.Zero(b.t, b.server.Stats().Queued, "bytes counted as queued")
 	require.Equal(b.t, b.ends, b.server.Stats().Closed, "sessions counted as closed, by reason")
 	for _, shard := range b.server.shards {

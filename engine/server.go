@@ -40,7 +40,8 @@ type Server struct {
 	pollShare    int   // of Options.MaxPolls
 	upgradeShare int   // of Options.MaxUpgrades
 
-	handshakes *peers.Rates   // by address, of all loops
+	handshakes *peers.Rates // by address, of all loops
+	places     sessionPlaces
 	exempt     peers.Networks // Options.Exempt, and the trusted proxies
 	tls        *serverTLS     // nil without Options.TLS
 	debug      debugLoggers
@@ -89,6 +90,7 @@ func New(o Options, e Events) (*Server, error) {
 		handshakes: peers.NewRates(filled.HandshakeRate),
 		exempt:     slices.Concat(filled.Exempt, filled.TrustedProxies),
 	}
+	s.places.byAddress, s.places.exempt = peers.NewCounts(filled.MaxSessionsPerIP), &s.exempt
 	s.debug = newDebug(filled.Debug)
 	s.dispatch = newDispatcher(s)
 	s.quiet = slog.New(seldom.Handler(filled.Logger.Handler()))
@@ -138,10 +140,13 @@ func (s *Server) LoopOptions() loop.Options {
 func (s *Server) Bind(loops []*loop.Loop) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.bind(loops)
+	s.bind(loops, 0)
 }
 
-func (s *Server) bind(loops []*loop.Loop) {
+// bind is Bind for loops that may have that many connections, 0 if the system does
+// not say.
+func (s *Server) bind(loops []*loop.Loop, conns int) {
+	s.places.limit = s.options.maxSessions(conns)
 	s.queueShare = max(s.options.QueueBudget/int64(len(loops)), 1)
 	s.bodyShare = max(s.options.BodyBudget/int64(len(loops)), int64(s.options.MaxPayload))
 	// Rounded up: the sums may exceed the limits by less than the number of loops.
@@ -220,7 +225,7 @@ func (s *Server) start(first func(*loop.Reactor) error) (done <-chan struct{}, e
 		if reactor, err = loop.Open(s.LoopOptions(), s.Accept); err != nil {
 			return nil, fmt.Errorf("engine: open event loops: %w", err)
 		}
-		s.bind(reactor.Loops()) // before the first connection
+		s.bind(reactor.Loops(), reactor.MaxConns()) // before the first connection
 	}
 	if err := first(reactor); err != nil {
 		if !running {

@@ -22,6 +22,7 @@ type shard struct {
 	forbidden atomic.Int64          // requests refused for where they come from
 	tunnels   atomic.Int64          // connections that handlers of net/http have hijacked
 	groups    map[string]*group     // nil when there are none
+	holders   sessionHolders
 	entropy   entropy
 	relief    atomic.Bool // a relief is under way
 
@@ -78,8 +79,8 @@ func (s *Server) lookup(home *loop.Loop, id sid) *Session {
 	return session
 }
 
-// register makes a session on the loop l. It reports false when the loop has
-// no number left for it.
+// register makes a session on the loop l, in the place that a has taken. It
+// reports false when the loop has no number left for it.
 func (s *Server) register(l *loop.Loop, q query, a *admission) (*Session, bool) {
 	session := &Session{server: s, loop: l, revision: q.revision, base64: q.base64, state: sessionOpen, value: a.value}
 	session.websocket.session = session
@@ -102,17 +103,20 @@ func (s *Server) register(l *loop.Loop, q query, a *admission) (*Session, bool) 
 		session.ownID = &id
 	}
 	l.AddResidents(1)
+	shard.holders.put(session.slot, a.holder)
+	a.placed = false // the place is the session's
 	session.publish()
 	return session, true
 }
 
 // forget takes a session, closed for the reason, out of its shard.
 func (s *Server) forget(session *Session, reason Reason) {
+	shard := s.shard(session.loop)
+	s.places.release(shard.holders.take(session.slot))
 	session.loop.Release(session.slot)
 	if session.ownID != nil {
 		s.ownIDs.remove(*session.ownID)
 	}
-	shard := s.shard(session.loop)
 	shard.mark.forget(session)
 	shard.closed[reason].Add(1)
 	session.loop.AddResidents(-1)

@@ -50,19 +50,28 @@ func (v *visit) connect() *visitConn {
 }
 
 func (v *visit) request(c *visitConn, method, query, body string, headers ...string) (answer func(status int) string) {
+	ask := v.ask(c, method, query, body, headers...)
+	return func(status int) string {
+		got, text := ask()
+		require.Equal(v.t, status, got)
+		return text
+	}
+}
+
+// ask is request for an answer that may be of any status.
+func (v *visit) ask(c *visitConn, method, query, body string, headers ...string) (answer func() (status int, text string)) {
 	r := request{method: method, target: "/engine.io/?EIO=4&" + query, headers: headers, body: body, length: method == "POST"}
 	_, err := c.Write(r.bytes())
 	require.NoError(v.t, err)
-	return func(status int) string {
+	return func() (int, string) {
 		response, err := http.ReadResponse(c.in, &http.Request{Method: method})
 		require.NoError(v.t, err)
-		require.Equal(v.t, status, response.StatusCode)
-		if status == http.StatusSwitchingProtocols {
-			return ""
+		if response.StatusCode == http.StatusSwitchingProtocols {
+			return response.StatusCode, ""
 		}
 		text, err := io.ReadAll(response.Body)
 		require.NoError(v.t, err)
-		return string(text)
+		return response.StatusCode, string(text)
 	}
 }
 
@@ -257,15 +266,8 @@ func TestSpreadOverSockets(t *testing.T) {
 		for _, c := range visits {
 			for _, together := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/mounted %v/together %v", c.name, mounted, together), func(t *testing.T) {
-					server, address := startSpread(t, 4, mounted)
-					dial := func() io.ReadWriteCloser {
-						c, err := net.Dial("tcp", address)
-						require.NoError(t, err)
-						require.NoError(t, c.SetDeadline(time.Now().Add(30*time.Second)))
-						t.Cleanup(func() { _ = c.Close() })
-						return c
-					}
-					come(t, spreadClients, c.steps, together, dial, func() {})
+					server, address := startSpread(t, Options{Loops: 4}, mounted)
+					come(t, spreadClients, c.steps, together, dialer(t, address), func() {})
 					require.Equal(t, spreadClients, server.Stats().Sessions)
 					var loops []*loop.Loop
 					for _, shard := range server.bound() {
@@ -282,9 +284,21 @@ func TestSpreadOverSockets(t *testing.T) {
 	}
 }
 
-func startSpread(t *testing.T, loops int, mounted bool) (server *Server, address string) {
+// dialer dials a server on real sockets.
+func dialer(t *testing.T, address string) func() io.ReadWriteCloser {
+	return func() io.ReadWriteCloser {
+		c, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		require.NoError(t, c.SetDeadline(time.Now().Add(30*time.Second)))
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+}
+
+func startSpread(t *testing.T, o Options, mounted bool) (server *Server, address string) {
 	t.Helper()
-	server, err := New(Options{Loops: loops, CloseTimeout: time.Second, Logger: slog.New(slog.DiscardHandler)}, Events{})
+	o.CloseTimeout, o.Logger = time.Second, slog.New(slog.DiscardHandler)
+	server, err := New(o, Events{})
 	require.NoError(t, err)
 	end := func() {
 		ctx, cancel := context.WithCancel(context.Background())

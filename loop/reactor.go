@@ -78,6 +78,10 @@ func Open(o Options, accept func(*Conn) Handler) (*Reactor, error) {
 // Loops returns the reactor's loops. Safe from any goroutine.
 func (r *Reactor) Loops() []*Loop { return r.loops }
 
+// MaxConns is Options.MaxConns, or what that stands for when it is zero.
+// Safe from any goroutine.
+func (r *Reactor) MaxConns() int { return r.options.MaxConns }
+
 // Stats returns the reactor's counts. Safe from any goroutine.
 func (r *Reactor) Stats() ReactorStats {
 	a := &r.acceptor

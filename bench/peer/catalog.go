@@ -73,7 +73,9 @@ func (w workshop) turbine(ctx context.Context, log io.Writer) (string, error) {
 
 func (w workshop) turbineCommand(port int, s Settings) (argv, env []string) {
 	env = setting(port, s)
-	argv = []string{filepath.Join(w.cache, "turbine"), "--addr", "127.0.0.1:" + strconv.Itoa(port), "--app", string(s.App)}
+	// Scenarios of handshakes leave their sessions to the heartbeat, and no peer has
+	// a limit of these.
+	argv = []string{filepath.Join(w.cache, "turbine"), "--addr", "127.0.0.1:" + strconv.Itoa(port), "--app", string(s.App), "--max-sessions", "10000000"}
 	if s.Work > 0 { // the same engine with an application that the program does not have
 		argv = []string{filepath.Join(w.cache, "busy"), "--addr", "127.0.0.1:" + strconv.Itoa(port), "--work", s.Work.String()}
 	}

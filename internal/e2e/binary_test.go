@@ -18,7 +18,7 @@ import (
 var options = []string{
 	"addr", "path", "ping-interval", "ping-timeout", "upgrade-timeout", "max-payload",
 	"transports", "revisions", "loops", "app", "drain-timeout", "log-level",
-	"max-conns", "max-conns-per-ip", "conn-rate", "handshake-rate", "exempt", "max-request-line", "max-header-bytes",
+	"max-conns", "max-conns-per-ip", "conn-rate", "handshake-rate", "max-sessions", "max-sessions-per-ip", "exempt", "max-request-line", "max-header-bytes",
 	"max-headers", "header-timeout", "body-timeout", "idle-timeout", "body-budget", "max-payload-packets", "max-pipelined",
 	"max-fragments", "max-polls", "max-upgrades", "first-request-timeout", "max-queue-packets", "close-timeout",
 	"health-path", "drain-delay", "drain-period", "pid-file",

@@ -51,6 +51,14 @@ func (c *Counts) Add(k Key) bool {
 	return true
 }
 
+// Full reports whether k holds as many as it may.
+func (c *Counts) Full(k Key) bool {
+	p := c.part(k)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.held[k] >= c.limit
+}
+
 // Remove takes back one Add.
 func (c *Counts) Remove(k Key) {
 	p := c.part(k)
