@@ -19,9 +19,6 @@ import (
 )
 
 const (
-	// acceptBatch is the number of connections taken in one event; the rest
-	// of the backlog waits for its turn among the sockets.
-	acceptBatch = 8
 	// acceptRest is how long a listener rests when the system lacks memory.
 	acceptRest = 100 * time.Millisecond
 
@@ -41,8 +38,10 @@ type acceptor struct {
 	failed     atomic.Uint64
 	gate       *gate
 	dealer     *Dealer
-	complaints seldom.Once // loop 0's
-	reserve    int         // a descriptor to give up when there are no more, or -1; loop 0's
+	crowded    []*listener         // loop 0's: those that had more than their portion
+	more       func(time.Duration) // acceptMore as a value, made once
+	complaints seldom.Once         // loop 0's
+	reserve    int                 // a descriptor to give up when there are no more, or -1; loop 0's
 
 	listeners atomic.Pointer[[]*listener] // replaced, never changed
 	mu        sync.Mutex                  // for who replaces it
@@ -51,7 +50,7 @@ type acceptor struct {
 
 // open is called before anything runs.
 func (a *acceptor) open(r *Reactor) {
-	a.reactor = r
+	a.reactor, a.more = r, a.acceptMore
 	a.gate = newGate(&r.options)
 	a.dealer = NewDealer(r.loops)
 	for _, l := range r.loops {
@@ -133,30 +132,54 @@ func (a *acceptor) event(fd int) bool {
 	return false
 }
 
-// drain accepts a batch.
+// drain accepts a portion of what s has.
 func (a *acceptor) drain(s *listener) {
 	l := a.reactor.loops[0]
 	l.enter()
-	room, now := a.reactor.options.MaxConns-a.reactor.conns(), l.clock()
-	for range acceptBatch {
+	a.accept(s, quantum)
+	l.leave()
+	l.finish()
+}
+
+// accept takes connections from s for about as long as budget. The rest of the
+// backlog waits for the next share of the loop's time, or for its turn among the
+// sockets.
+func (a *acceptor) accept(s *listener, budget time.Duration) {
+	l := a.reactor.loops[0]
+	room, now, end := a.reactor.options.MaxConns-a.reactor.conns(), l.clock(), l.now+budget
+	for {
 		fd, address, err := s.accept()
 		if err != nil {
 			// Closed: an event from before StopAccepting.
 			if err == syscall.EAGAIN || err == net.ErrClosed || !a.goOn(s, err) {
+				a.crowded = slices.DeleteFunc(a.crowded, func(other *listener) bool { return other == s })
 				break
 			}
-			continue
-		}
-		held, refusal := a.admit(address.Addr(), room, now)
-		if refusal != 0 {
+		} else if held, refusal := a.admit(address.Addr(), room, now); refusal != 0 {
 			a.refuse(fd, refusal)
-			continue
+		} else {
+			room--
+			a.accepted.Add(1)
+			a.deal(s, fd, address, held)
 		}
-		room--
-		a.accepted.Add(1)
-		a.deal(s, fd, address, held)
+		if l.look() >= end {
+			if !slices.Contains(a.crowded, s) {
+				a.crowded = append(a.crowded, s)
+			}
+			break
+		}
 	}
-	l.leave()
+	l.accepting = nil
+	if len(a.crowded) > 0 {
+		l.accepting = a.more
+	}
+}
+
+// acceptMore goes on with the first listener that had more than its portion.
+func (a *acceptor) acceptMore(budget time.Duration) {
+	s := a.crowded[0]
+	a.crowded = append(a.crowded[1:], s)
+	a.accept(s, budget)
 }
 
 // admit holds a new connection against the limits; room is what is left of

@@ -22,6 +22,10 @@ type Loop struct {
 	clock   func() time.Duration
 	now     time.Duration
 	lost    time.Duration // that the clock is ahead of now: the process did not run
+	began   time.Duration // when the turn began
+	idle    time.Duration // when the last turn ended: since then the loop waits
+	used    time.Duration // what sockets have taken since others had their share; negative if others took too much
+	sharing bool          // others have theirs
 	options Options
 	accept  func(*Conn) Handler
 	conns   *Table
@@ -29,6 +33,7 @@ type Loop struct {
 
 	mail   mailbox
 	wheel  wheel
+	doubts doubts
 	ticks  bool // the kernel ticks: the wheel has entries
 	count  atomic.Int64
 	unsent atomic.Int64 // written by the loop only, but when connections move
@@ -37,13 +42,17 @@ type Loop struct {
 	arriving  atomic.Int64 // of the counted connections, those that open has not seen yet
 	residents atomic.Int64
 
-	buffer  []byte // what the kernel read, lent to Handler.Data
-	vector  [MaxVector][]byte
-	queues  []*sendQueue    // spare ones
-	dirty   []*Conn         // wrote in this turn
-	leaving []move          // asked to change loops in this turn
-	ended   backlog[ending] // Closed is due
-	closing backlog[int]    // descriptors to close after the next look at the sockets
+	buffer   []byte // what the kernel read, lent to Handler.Data
+	vector   [MaxVector][]byte
+	queues   []*sendQueue    // spare ones
+	dirty    []*Conn         // wrote in this turn
+	leaving  []move          // asked to change loops in this turn
+	ended    backlog[ending] // Closed is due
+	closing  backlog[int]    // descriptors to close after the next look at the sockets
+	closable int             // of closing: those that such a look has followed
+	fresh    int             // of closing: those told since the last Mail
+
+	accepting func(time.Duration) // goes on accepting for that time; nil when nobody waits
 
 	resting  []*Conn       // for want of memory
 	restSlot Slot          // 0 when nobody rests
@@ -78,6 +87,7 @@ func New(index int, kernel Kernel, clock func() time.Duration, table *Table, o O
 		conns:   table,
 		buffer:  make([]byte, readSize),
 	}
+	l.idle = l.now
 	l.wheel.tick = o.Tick
 	l.wheel.last = uint32(l.now / o.Tick)
 	return l
@@ -87,10 +97,10 @@ func New(index int, kernel Kernel, clock func() time.Duration, table *Table, o O
 func (l *Loop) Index() int { return l.index }
 
 // Now is the time since a fixed moment, as of the event that is being handled.
-// It never goes back, and the time in which the loop could not run is not in
-// it: a process that was stopped for minutes finds every deadline as far away
-// as it was, so that it reads what waits in the sockets before it finds anybody
-// late.
+// It never goes back, and the time for which the process was stopped while the
+// loop waited for events is not in it: a process that was stopped for minutes
+// finds every deadline as far away as it was, so that it reads what waits in the
+// sockets before it finds anybody late. The time that callbacks take is in it.
 func (l *Loop) Now() time.Duration { return l.now }
 
 // Clock is the time since the same moment for all loops of a Reactor, or of a
@@ -107,24 +117,21 @@ func (l *Loop) Conns() int { return int(l.count.Load()) }
 // loop's connections. Safe from any goroutine.
 func (l *Loop) Unsent() int64 { return l.unsent.Load() }
 
-// maxGap is the number of ticks that the clock may go on between two turns of a
-// loop that ticks. If it is more, the process was stopped, or starved.
+// maxGap is the number of ticks for which a loop that ticks may wait for its next
+// event. If it is more, the process was stopped, or starved.
 const maxGap = 20
 
 // enter begins a turn.
 func (l *Loop) enter() {
 	now := l.clock() - l.lost
-	gap := now - l.now
-	if gap <= 0 {
-		return
-	}
-	if tick := l.options.Tick; l.ticks && gap > maxGap*tick {
+	if gap, tick := now-l.idle, l.options.Tick; l.ticks && gap > maxGap*tick {
 		// Whole ticks, to keep step with the kernel's.
 		lost := (gap/tick - 1) * tick
 		l.lost += lost
 		now -= lost
 	}
-	l.now = now
+	l.now = max(l.now, now)
+	l.began = l.now
 }
 
 // maxRounds bounds how often one turn may write, hear that all was written,
@@ -166,6 +173,7 @@ func (l *Loop) Ready(fd int, ready Interest) {
 		l.read(c)
 	}
 	l.leave()
+	l.finish()
 }
 
 // Adopt makes fd, a connected, non-blocking stream socket, a connection of
@@ -263,31 +271,35 @@ func (l *Loop) panicked(p any) {
 	}
 }
 
-// reapBatch is the number of descriptors closed, and of connections' ends told,
-// in one turn. A close costs as much as a write.
-const reapBatch = 8
-
-// reap tells the handlers of connections that ended, and closes the
-// descriptors of those that were told in a round before. In between the
+// reap closes the descriptors of connections whose end was told in a round
+// before, and tells the handlers of those that have ended since. In between the
 // driver has looked at the sockets afresh, so that no event of an old
-// connection can meet a new one with the same number.
-func (l *Loop) reap() {
-	for range min(l.closing.len(), reapBatch) {
+// connection can meet a new one with the same number. A close costs as much as a
+// write.
+func (l *Loop) reap(budget time.Duration) {
+	for n, end := 1, l.now+budget; l.closable > 0; n++ {
 		fd := l.closing.next()
 		l.closing.drop()
+		l.closable--
 		l.discard(fd)
+		if n%lookEvery == 0 && l.look() >= end {
+			break
+		}
 	}
-	for n := 0; n < reapBatch && l.ended.len() > 0; n++ { // a handler told may end others
+	for end := l.now + budget; l.ended.len() > 0; { // a handler told may end others
 		e := l.ended.next()
 		l.ended.drop()
 		l.closing.add(e.fd)
+		l.fresh++
 		l.tellClosed(e)
+		if l.look() >= end {
+			break
+		}
 	}
-	l.leave()
 }
 
 func (l *Loop) reapable() bool {
-	return l.ended.len() > 0 || l.closing.len() > 0 || len(l.dirty) > 0
+	return l.ended.len() > 0 || l.closable > 0
 }
 
 func (l *Loop) tellClosed(e ending) {
@@ -301,6 +313,7 @@ func (l *Loop) tellClosed(e ending) {
 // Options.Tick while Kernel.Ticks wants it.
 func (l *Loop) Tick() {
 	l.enter()
-	l.ring()
+	l.ring(quantum)
 	l.leave()
+	l.idle = l.look()
 }

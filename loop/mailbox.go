@@ -3,6 +3,7 @@ package loop
 import (
 	"errors"
 	"sync"
+	"time"
 )
 
 // ErrStopped is returned by Post when the loop takes no more work.
@@ -30,8 +31,9 @@ type mailbox struct {
 	spare   []Task // the loop's: an emptied slice, for tasks
 }
 
-// mailBatch is the number of tasks that run in one turn: what others post may
-// be more than the sockets can wait for.
+// mailBatch is the most tasks that run in one portion, and the number of
+// connections with something to write that ends one: their writes come at its
+// end.
 const mailBatch = 256
 
 // maxSpare is the number of tasks whose room a mailbox keeps after a burst.
@@ -58,30 +60,29 @@ func (l *Loop) Post(t Task) error {
 	return nil
 }
 
-// Mail runs one batch of the mailbox, at most of the tasks found at its start,
-// in order, and goes on with alarms that are due. Then it flushes the
-// connections they touched and closes what was marked before. The driver calls
-// it when Wake asked for it; when Mail returns true there is more to do, and the
-// driver calls it again after its next look at the sockets, without another
-// Wake.
+// Mail runs one portion of the mailbox, at most of the tasks found at its start,
+// in order, and goes on with alarms that are due, which have as much time. Then
+// it flushes the connections they touched, closes what was marked before and
+// rings the alarms of those in doubt. The driver calls it when Wake asked for it;
+// when Mail returns true there is more to do, and the driver calls it again after
+// its next look at the sockets, without another Wake.
 func (l *Loop) Mail() (more bool) {
 	l.enter()
-	m := &l.mail
-	if m.ran == len(m.batch) {
-		l.takeMail()
-	}
-	for range min(mailBatch, len(m.batch)-m.ran) {
-		t := m.batch[m.ran]
-		m.batch[m.ran] = nil
-		m.ran++
-		l.runTask(t)
-	}
-	if l.wheel.late {
-		l.ring()
+	l.sharing = true
+	l.closable = l.closing.len() - l.fresh
+	l.runTasks(quantum)
+	if l.due() {
+		l.ring(max(quantum, l.look()-l.began))
 	}
 	l.leave()
-	l.reap()
+	l.reap(quantum)
+	l.fresh = 0
+	l.settle(quantum)
+	l.leave()
+	l.idle = l.look()
+	l.sharing = false
 
+	m := &l.mail
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if l.busy() {
@@ -90,6 +91,35 @@ func (l *Loop) Mail() (more bool) {
 	l.kernel.Sleep()
 	m.awake = false
 	return false
+}
+
+// runTasks runs one portion of the mailbox.
+func (l *Loop) runTasks(budget time.Duration) {
+	m := &l.mail
+	if m.ran == len(m.batch) {
+		l.takeMail()
+	}
+	end := l.now + budget
+	for n := 1; m.ran < len(m.batch) && n <= mailBatch; n++ {
+		t := m.batch[m.ran]
+		m.batch[m.ran] = nil
+		m.ran++
+		l.runTask(t)
+		if n%lookEvery == 0 && (len(l.dirty) >= mailBatch || l.look() >= end) {
+			break
+		}
+	}
+}
+
+// posted reports whether tasks wait.
+func (l *Loop) posted() bool {
+	m := &l.mail
+	if m.ran < len(m.batch) {
+		return true
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.tasks) > 0
 }
 
 // takeMail takes what was posted.
@@ -108,7 +138,8 @@ func (l *Loop) takeMail() {
 // lock.
 func (l *Loop) busy() bool {
 	m := &l.mail
-	return len(m.tasks) > 0 || m.ran < len(m.batch) || l.reapable() || l.wheel.late
+	return len(m.tasks) > 0 || m.ran < len(m.batch) || l.ended.len() > 0 || l.closing.len() > 0 ||
+		len(l.dirty) > 0 || l.wheel.late || l.doubts.pending()
 }
 
 func (l *Loop) runTask(t Task) {
@@ -144,7 +175,9 @@ func (l *Loop) Close() {
 		l.leave()
 		l.Mail()
 		for l.ended.len() > 0 || l.closing.len() > 0 { // nobody waits for others any more
-			l.reap()
+			l.closable = l.closing.len()
+			l.reap(quantum)
+			l.leave()
 		}
 		m.mu.Lock()
 		resting := !l.busy()

@@ -111,15 +111,25 @@ func TestManyTasksRunInBatches(t *testing.T) {
 	require.IsIncreasing(t, order[:2*mailBatch+1])
 }
 
-func TestManyEndsAreToldInBatches(t *testing.T) {
+// slowEnd is a handler whose Closed takes a quarter of a portion.
+type slowEnd struct {
+	discard
+	now *time.Duration
+}
+
+func (s slowEnd) Closed(error) { *s.now += quantum / 4 }
+
+func TestManyEndsAreToldInPortions(t *testing.T) {
 	var now time.Duration
 	l, _ := newFake(&now, tick)
-	for fd := range 3 * reapBatch {
-		open(l, 7+fd).Abort()
+	for fd := range 3 * 4 {
+		c := open(l, 7+fd)
+		c.SetHandler(slowEnd{now: &now})
+		c.Abort()
 	}
 	turns := 1
 	for l.Mail() {
-		require.GreaterOrEqual(t, l.Conns(), (3-turns)*reapBatch, "a descriptor is closed a turn after its end was told")
+		require.GreaterOrEqual(t, l.Conns(), (4-turns)*4, "a descriptor is closed a turn after its end was told")
 		turns++
 	}
 	require.Equal(t, 4, turns)

@@ -105,7 +105,7 @@ func (l *Loop) Arm(slot Slot, at time.Duration) {
 	w := &l.wheel
 	if !l.ticks { // the wheel stood still: nothing was in it
 		w.last = uint32(l.now / w.tick)
-		l.ticks = true
+		l.ticks, l.idle = true, l.now
 		l.kernel.Ticks(true)
 	}
 	at = min(at, l.now+buckets*w.tick) // "never" must not overflow
@@ -135,29 +135,40 @@ func (l *Loop) Arm(slot Slot, at time.Duration) {
 // behind.
 func (l *Loop) Disarm(slot Slot) { l.wheel.silent[slot] = true }
 
-// alarmBatch is the number of alarms that ring in one turn. Each may write, and
-// thousands may be due at one tick: the sockets have their turn in between.
-const alarmBatch = 8
-
-// ring rings alarms whose tick has come, and sees to it that Mail goes on with
-// those for which there was no time.
-func (l *Loop) ring() {
+// due reports whether alarms' time has come.
+func (l *Loop) due() bool {
 	w := &l.wheel
-	now := uint32(l.now / w.tick)
-	for left := alarmBatch; left > 0; left-- {
-		if len(w.ringing) == 0 && !w.next(now) {
+	return l.ticks && (len(w.ringing) > 0 || int32(uint32(l.now/w.tick)-w.last) > 0)
+}
+
+// ring rings alarms whose tick has come, for about as long as budget, and sees to
+// it that Mail goes on with those for which there was no time. What an alarm
+// writes leaves before the next one rings: each may cost a system call, and
+// thousands may be due at one tick.
+func (l *Loop) ring(budget time.Duration) {
+	w := &l.wheel
+	end := l.now + budget
+	for n := 1; ; n++ {
+		if len(w.ringing) == 0 && !w.next(uint32(l.now/w.tick)) {
 			break
 		}
 		slot := w.ringing[0]
 		w.ringing = w.ringing[1:]
-		if due := w.armed[slot]; due == 0 || int32(due-w.last) > 0 {
-			continue
+		if due := w.armed[slot]; due != 0 && int32(due-w.last) <= 0 {
+			w.armed[slot] = 0
+			if !w.silent[slot] {
+				l.ringOne(w.owners[slot])
+			}
 		}
-		w.armed[slot] = 0
-		if !w.silent[slot] {
-			l.ringOne(w.owners[slot])
+		wrote := len(l.dirty) > 0
+		if wrote {
+			l.leave()
+		}
+		if (wrote || n%lookEvery == 0) && l.look() >= end {
+			break
 		}
 	}
+	now := uint32(l.now / w.tick)
 	if w.late = len(w.ringing) > 0 || w.entries > 0 && int32(now-w.last) > 0; w.late {
 		l.wakeUp()
 		return

@@ -27,15 +27,7 @@ func newClocked(start time.Duration) *clocked {
 func (c *clocked) to(at time.Duration) {
 	for c.now < at {
 		c.now = min((c.now/tick+1)*tick, at)
-		c.enter()
-		c.ringAll()
-	}
-}
-
-// ringAll rings as the turns after a tick do.
-func (c *clocked) ringAll() {
-	for c.ring(); c.wheel.late; {
-		c.ring()
+		c.Tick()
 	}
 }
 
@@ -182,8 +174,7 @@ func TestWheelSuspendedProcess(t *testing.T) {
 		w.to(w.now + 2*tick)
 		before := w.Now()
 		w.now += gap
-		w.enter()
-		w.ring()
+		w.Tick()
 		require.Empty(t, b.rang, "%v", gap)
 		require.Less(t, w.Now()-before, 2*tick, "%v", gap)
 		require.Positive(t, w.Now()-before, "it goes on")
@@ -211,10 +202,12 @@ func TestWheelThatFellBehind(t *testing.T) {
 			w.Arm(b.slot, w.now+time.Duration(i*10)*tick)
 			all = append(all, b)
 		}
-		for end := w.now + gap; w.now < end; w.enter() {
-			w.now += maxGap * tick / 2
+		for end := w.now + gap; w.now < end; {
+			w.enter()
+			w.now += maxGap * tick // in a callback
+			w.idle = w.now
 		}
-		w.ringAll()
+		w.Tick()
 		for _, b := range all {
 			require.Equal(t, []time.Duration{w.Now()}, b.rang, "once, at once")
 		}
@@ -306,8 +299,7 @@ func TestWheelDoesNotAllocate(t *testing.T) {
 	turn := func() {
 		w.Arm(b.slot, w.now+tick)
 		w.now += tick
-		w.enter()
-		w.ring()
+		w.Tick()
 	}
 	for range buckets { // each bucket once
 		turn()
@@ -355,20 +347,20 @@ func BenchmarkRing(b *testing.B) {
 	for i := 0; b.Loop(); i++ { // 500 ticks ring all
 		if i%(n/500) == 0 {
 			w.now += tick
-			w.enter()
-			w.ring()
+			w.Tick()
 		}
 	}
 }
 
 // The sockets have their turn between the alarms of one tick, and what happens
 // there to alarms that are due holds.
-func TestAlarmsOfOneTickRingInBatches(t *testing.T) {
+func TestAlarmsOfOneTickRingInPortions(t *testing.T) {
 	now := time.Hour
 	l, k := newFake(&now, tick)
+	const portion = 2 * lookEvery
 	var all []*bell
-	for range 3 * alarmBatch {
-		b := &bell{loop: l}
+	for range 3 * portion {
+		b := &bell{loop: l, then: func(*bell) { now += quantum / portion }}
 		b.slot = l.Claim(b)
 		l.Arm(b.slot, now+tick)
 		all = append(all, b)
@@ -381,11 +373,11 @@ func TestAlarmsOfOneTickRingInBatches(t *testing.T) {
 	}
 	now += tick
 	l.Tick()
-	require.Equal(t, alarmBatch, rang())
+	require.Equal(t, portion, rang())
 	require.EqualValues(t, 1, k.awake.Load(), "the rest is not forgotten")
 	require.True(t, k.ticks)
 
-	silent, again, gone := all[alarmBatch], all[alarmBatch+1], all[alarmBatch+2]
+	silent, again, gone := all[portion], all[portion+1], all[portion+2]
 	l.Disarm(silent.slot)
 	l.Arm(again.slot, now+5*tick) // it rings at once, as armed before, and looks
 	l.Release(gone.slot)
@@ -396,7 +388,7 @@ func TestAlarmsOfOneTickRingInBatches(t *testing.T) {
 
 	require.True(t, l.Mail())
 	require.False(t, l.Mail())
-	require.Equal(t, 3*alarmBatch-2, rang(), "all but the silent and the gone")
+	require.Equal(t, 3*portion-2, rang(), "all but the silent and the gone")
 	require.Len(t, again.rang, 1)
 	require.Empty(t, heir.rang, "not on its predecessor's account")
 	now += tick

@@ -1,0 +1,64 @@
+package loop
+
+import "time"
+
+// A loop has five kinds of work: what comes from sockets, alarms that are due,
+// tasks, connections that have ended, and accepts. None of them may hold up the
+// others by its mere amount: each is done in portions of time, and once one kind
+// has taken a quantum, or has had a single call that took longer, each of the
+// others that waits has as much. Hence each has at least a fifth of the loop.
+
+// quantum is how long one kind of work may take while others wait. Shorter ones
+// would read the clock more often, and a longer one is what a message waits for
+// when 10,000 alarms are due at once.
+const quantum = 200 * time.Microsecond
+
+// lookEvery is the number of cheap steps, such as an alarm that only arms itself
+// again, that are taken between two looks at the clock.
+const lookEvery = 8
+
+// look reads the clock in the middle of a turn, which continues at that time.
+func (l *Loop) look() time.Duration {
+	l.now = max(l.now, l.clock()-l.lost)
+	return l.now
+}
+
+// finish ends a turn that has begun with enter. If sockets have had their
+// portion, it is the turn of everything else.
+func (l *Loop) finish() {
+	l.idle = l.clock() - l.lost
+	l.used += l.idle - l.began
+	if l.used >= quantum && !l.sharing {
+		l.share()
+	}
+}
+
+// share lets each kind of work that waits have as much time as sockets have
+// used.
+func (l *Loop) share() {
+	l.sharing = true
+	budget, begun, kinds := l.used, l.look(), time.Duration(0)
+	for _, kind := range [...]struct {
+		waits bool
+		work  func(*Loop, time.Duration)
+	}{
+		{l.due(), (*Loop).ring},
+		{l.posted(), (*Loop).runTasks},
+		{l.reapable(), (*Loop).reap},
+		{l.accepting != nil, (*Loop).acceptMore},
+	} {
+		if kind.waits {
+			kind.work(l, budget)
+			l.leave()
+			l.look()
+			kinds++
+		}
+	}
+	l.idle = l.look()
+	// What a single call has taken beyond its portion is made up to the sockets.
+	l.used = min(0, kinds*budget-(l.idle-begun))
+	l.sharing = false
+}
+
+// acceptMore goes on with the listeners that had more than one portion.
+func (l *Loop) acceptMore(budget time.Duration) { l.accepting(budget) }
