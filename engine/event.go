@@ -151,7 +151,11 @@ func (t *resumeReading) Run() {
 	s.clear(publicPaused)
 	if s.awaiting || !s.revision.ServerPings() {
 		// The heartbeat may wait behind all that was not read.
-		s.nextBeat = max(s.nextBeat, s.loop.Now()+s.server.options.PingTimeout)
+		s.nextBeat = s.loop.Now() + s.server.options.PingTimeout
+		if !s.revision.ServerPings() {
+			s.nextBeat += s.server.options.PingInterval
+		}
+		s.arm()
 	}
 	switch t := s.transport.(type) {
 	case *websocket:

@@ -11,6 +11,13 @@ import (
 // session times out. In revision 3 the client pings, and nextBeat is when the
 // session times out. It outlives a change of transport: the reference server
 // loses the timeout there (spec, section 6).
+//
+// A client is to blame only for what it was asked, and for what the loops had a
+// chance to read: a ping that is late by the server's own fault moves the
+// deadline of its pong, and no deadline counts before everything that had come by
+// then was read. While the application is so slow that nothing is read from the
+// client, the client is pinged all the same, or it would leave; its answers wait
+// unread, and are not missed.
 
 func (s *Session) startHeartbeat() {
 	o := &s.server.options
@@ -41,17 +48,42 @@ func (s *Session) heartbeat(kind packet.Type) {
 	}
 }
 
-// overdue reports whether the session has missed its heartbeat, be the alarm
-// late or not.
-func (s *Session) overdue() bool {
-	if s.has(publicPaused) {
+// owed is the latest of the client's deadlines that have passed at now, 0 if none
+// has.
+func (s *Session) owed(now time.Duration) (at time.Duration) {
+	passed := func(deadline time.Duration) {
+		if deadline <= now {
+			at = max(at, deadline)
+		}
+	}
+	if s.owesHeartbeat() {
+		passed(s.nextBeat)
+	}
+	if s.state == sessionClosing {
+		passed(s.closeBy)
+	}
+	if s.upgrade != nil {
+		passed(s.upgrade.deadline)
+	}
+	if p, ok := s.transport.(*polling); ok && p.heardBy != 0 {
+		passed(p.heardBy)
+	}
+	return at
+}
+
+// owesHeartbeat reports whether nextBeat is when the client must have been heard
+// of.
+func (s *Session) owesHeartbeat() bool {
+	return (s.awaiting || !s.revision.ServerPings()) && !s.has(publicPaused)
+}
+
+// late reports whether the client has missed deadline, which has passed. If what
+// it has sent may be unread, the answer is false, and the alarm rings again.
+func (s *Session) late(deadline time.Duration) bool {
+	if !s.loop.Late(s.slot, deadline) {
 		return false
 	}
-	deadline := s.nextBeat
-	if s.revision.ServerPings() && !s.awaiting {
-		deadline += s.server.options.PingTimeout
-	}
-	return s.loop.Now() >= deadline
+	return s.Transport() == WebSocket || s.server.heardEverywhere(s, deadline)
 }
 
 // alarm is a Session as the owner of its slot.
@@ -62,24 +94,26 @@ func (a *alarm) Alarm() { (*Session)(a).rang() }
 // rang looks at all deadlines of the session.
 func (s *Session) rang() {
 	now := s.loop.Now()
-	if s.state == sessionClosing && now >= s.closeBy {
+	owed := s.owed(now)
+	late := owed != 0 && s.late(owed)
+	if late && s.state == sessionClosing && now >= s.closeBy {
 		s.server.met(LimitCloseTimeout, s.loop)
 		s.close(s.endReason(), ErrCloseTimeout)
 		return
 	}
-	if s.unheard(now) {
+	if late && s.unheard(now) {
 		return
 	}
 	if at, ok := s.drainAt(); ok && now >= at {
 		s.retire()
 	}
-	if s.upgrade != nil && now >= s.upgrade.deadline {
+	if late && s.upgrade != nil && now >= s.upgrade.deadline {
 		s.upgrade.expired()
 	}
-	if now >= s.nextBeat {
+	if now >= s.nextBeat && (late || !s.owesHeartbeat()) {
 		s.beat(now)
 	}
-	if s.state != sessionClosed {
+	if s.state != sessionClosed && (late || owed == 0) {
 		s.arm()
 	}
 }
@@ -96,23 +130,28 @@ func (s *Session) unheard(now time.Duration) bool {
 	return true
 }
 
-// beat sends the ping that is due, or ends the session.
+// beat sends the ping that is due, or ends the session of a client that has not
+// answered in time.
 func (s *Session) beat(now time.Duration) {
-	if (!s.revision.ServerPings() || s.awaiting) && s.has(publicPaused) {
-		// What the client has to say may wait where we do not read.
-		s.nextBeat = now + s.server.options.PingTimeout
-		return
-	}
-	if !s.revision.ServerPings() || s.awaiting {
+	o := &s.server.options
+	switch paused := s.has(publicPaused); {
+	case paused && !s.revision.ServerPings(), s.owesHeartbeat() && s.unread():
+		// What the client has to say waits where nobody has looked.
+		s.nextBeat = now + o.PingTimeout
+	case s.owesHeartbeat():
 		s.close(ReasonPingTimeout, nil)
-		return
+	case paused:
+		s.nextBeat = now + o.PingInterval
+		s.ping()
+	default:
+		s.nextBeat = now + o.PingTimeout
+		s.ping()
 	}
-	due, timeout := s.nextBeat, s.server.options.PingTimeout
-	if now-due > timeout/2 {
-		due = now // the process slept; the client is not to blame
-	}
+}
+
+// ping sends a ping.
+func (s *Session) ping() {
 	s.awaiting, s.extended = true, false
-	s.nextBeat = due + timeout
 	if s.control(packet.Ping) != nil { // no room: it was asked nothing, and is asked later
 		s.awaiting = false
 	}

@@ -34,6 +34,10 @@ type shard struct {
 
 	drain *drainPlan // nil until the drain begins
 
+	doubts    []loop.Slot   // sessions whose requests may wait on other loops
+	inquiring bool          // an inquiry is under way
+	heard     time.Duration // what had come to any loop until then has been read
+
 	parked     int   // exchanges that wait for a Verdict
 	polls      int   // those that wait for something to send
 	upgrades   int   // under way
@@ -58,8 +62,9 @@ func (s *Server) logPanic(l *loop.Loop, message string, p any) {
 
 func (s *Server) shard(l *loop.Loop) *shard { return s.shards[l.Index()] }
 
-// lookup finds a session on its home loop, where it is called. A session past
-// its heartbeat is not found any more, be its alarm late or not.
+// lookup finds a session on its home loop, where it is called. Whether the client
+// is late with what it brings, the session's alarm finds out: a loop that was
+// busy is late itself.
 func (s *Server) lookup(home *loop.Loop, id sid) *Session {
 	a, _ := home.Owner(id.slot).(*alarm)
 	if a == nil {
@@ -67,13 +72,6 @@ func (s *Server) lookup(home *loop.Loop, id sid) *Session {
 	}
 	session := (*Session)(a)
 	if !session.secret.equal(id.secret) {
-		return nil
-	}
-	if session.unheard(home.Now()) {
-		return nil
-	}
-	if session.overdue() {
-		session.close(ReasonPingTimeout, nil)
 		return nil
 	}
 	return session

@@ -206,11 +206,13 @@ func (a *acceptor) refuse(fd int, why Refusal) {
 func (a *acceptor) deal(s *listener, fd int, address netip.AddrPort, held bool) {
 	tuneAccepted(fd, s.tcp)
 	l := a.dealer.Deal()
-	if l.index == 0 {
+	if len(a.reactor.loops) == 1 {
 		l.expect()
 		l.open(fd, address, held, s.choose)
 		return
 	}
+	// Also on loop 0: what it opened at once would weigh less than what waits for
+	// the others, and it would be given more.
 	_ = l.adopt(fd, address, held, s.choose) // a loop that stopped has closed it
 }
 
