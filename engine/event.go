@@ -149,13 +149,13 @@ func (t *resumeReading) Run() {
 		return
 	}
 	s.clear(publicPaused)
-	if s.awaiting || !s.revision.ServerPings() {
-		// The heartbeat may wait behind all that was not read.
-		s.nextBeat = s.loop.Now() + s.server.options.PingTimeout
-		if !s.revision.ServerPings() {
-			s.nextBeat += s.server.options.PingInterval
-		}
-		s.arm()
+	again := s.loop.Now() + s.server.options.PingTimeout // the heartbeat may wait behind all that was not read
+	switch {
+	case !s.revision.ServerPings():
+		s.nextBeat = max(s.nextBeat, again)
+	case s.awaiting:
+		s.nextBeat = again
+		s.arm() // the next ping would have been later
 	}
 	switch t := s.transport.(type) {
 	case *websocket:

@@ -197,6 +197,7 @@ func (p *polling) get(x *exchange) {
 	}
 	p.park(x)
 	x.session = s
+	s.forgive()
 	s.flush()
 	switch {
 	case p.poll == nil: // answered

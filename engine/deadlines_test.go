@@ -1,0 +1,192 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"turbine/wsframe"
+
+	"github.com/gobwas/ws"
+	"github.com/stretchr/testify/require"
+)
+
+// slowly has a message that is a duration take that long.
+func (b *bench) slowly(e *Events) {
+	message := e.Message
+	e.Message = func(s *Session, m Message) {
+		if d, err := time.ParseDuration(string(m.Data)); err == nil {
+			b.world.Jump(d)
+			return
+		}
+		message(s, m)
+	}
+}
+
+// write sends a text frame to the connection without letting the loop run.
+func (b *bench) write(name, text string) {
+	b.client(name, "").peer.Write(wsframe.AppendMaskedFrame(nil, ws.OpText, true, [4]byte{1, 2, 3, 4}, []byte(text)))
+}
+
+// A callback that takes longer than the whole heartbeat costs nobody the session:
+// whoever was not asked is asked first, with all of PingTimeout from then on.
+func TestPingThatIsLateIsNoClientsFault(t *testing.T) {
+	for _, silent := range []bool{false, true} {
+		t.Run(fmt.Sprintf("silent %v", silent), func(t *testing.T) {
+			b := newSpec(t, 1, Options{}, (*bench).slowly)
+			b.play("ws EIO=4&transport=websocket conn=slow", "ws EIO=4&transport=websocket conn=w",
+				"get EIO=4&transport=polling", "get sid=C conn=p")
+			b.log = nil
+			b.write("slow", "41h")
+			b.world.Run()
+			require.ElementsMatch(t, []string{`w: text "2"`, "p: 200 2", `slow: text "2"`}, b.play("advance 50ms"))
+			b.play("advance 19900ms")
+			require.Empty(t, b.events())
+			if silent {
+				b.play("advance 100ms")
+				require.Equal(t, 3, strings.Count(b.events(), `"ping timeout"`))
+			} else {
+				b.play("frame w text 3", "frame slow text 3", "post sid=C 3", "advance 20s")
+				require.Empty(t, b.events())
+			}
+			b.finish()
+		})
+	}
+}
+
+// What waits in a socket while a callback takes long is read before its sender
+// is late, on every transport and in every revision, and whatever the loop of
+// the connection.
+func TestHeartbeatThatWaitsUnreadIsInTime(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		open      []string
+		heartbeat func(b *bench)
+	}{
+		{"WebSocket", []string{"ws EIO=4&transport=websocket conn=w", "advance 25s"},
+			func(b *bench) { b.write("w", "3") }},
+		{"WebSocket, revision 3", []string{"ws EIO=3&transport=websocket conn=w", "advance 25s"},
+			func(b *bench) { b.write("w", "2") }},
+		{"polling", []string{"get EIO=4&transport=polling", "get sid=A conn=g", "advance 25s"},
+			func(b *bench) { b.send(request{method: "POST", body: "3"}) }},
+		{"polling, revision 3", []string{"get EIO=3&transport=polling", "advance 25s"},
+			func(b *bench) { b.send(request{method: "POST", body: "1:2"}) }},
+		{"first request", []string{"get EIO=4&transport=polling", "advance 25s"},
+			func(b *bench) { b.send(request{method: "GET"}) }},
+	} {
+		for _, loops := range []int{1, 2, -2, 3} {
+			t.Run(fmt.Sprintf("%s/%d loops", c.name, loops), func(t *testing.T) {
+				b := newSpec(t, loops, Options{FirstRequestTimeout: 40 * time.Second}, (*bench).slowly)
+				b.play(c.open...)
+				b.dial = dialAway
+				b.play("ws EIO=4&transport=websocket conn=slow")
+				b.log = nil
+				b.write("slow", "460s")
+				c.heartbeat(b)
+				b.world.Run()
+				b.play("advance 60ms") // the alarms of all that was due have rung
+				require.NotContains(t, b.events(), "close A")
+				b.play("advance 10m")
+				require.Contains(t, b.events(), `close A "ping timeout"`)
+				b.finish()
+			})
+		}
+	}
+}
+
+// send makes a request for session A without letting the loop run.
+func (b *bench) send(r request) {
+	s := b.session("A")
+	r.target = fmt.Sprintf("/engine.io/?EIO=%s&transport=polling&sid=%s", revisionText(s.revision), s.ID())
+	r.length = r.method == "POST"
+	b.dial(b, s.ID()).Write(r.bytes())
+}
+
+// Callbacks of 1.5 s, one after another, do not stop the clock: idle clients are
+// pinged in time.
+func TestSlowCallbacksDoNotStopTheClock(t *testing.T) {
+	b := newSpec(t, 1, Options{}, (*bench).slowly)
+	b.play("ws EIO=4&transport=websocket conn=slow", "ws EIO=4&transport=websocket conn=w")
+	b.log = nil
+	last := b.world.Now()
+	for pings := 0; pings < 4; {
+		b.write("slow", "41500ms")
+		b.world.Turn()
+		for _, line := range b.collect() {
+			switch line {
+			case `w: text "2"`:
+				require.LessOrEqual(t, b.world.Now()-last, 25*time.Second+2*1500*time.Millisecond)
+				last = b.world.Now()
+				pings++
+				b.write("w", "3")
+			case `slow: text "2"`:
+				b.write("slow", "3")
+			}
+		}
+		require.Less(t, b.world.Now()-last, 30*time.Second, "no ping")
+	}
+	require.Empty(t, b.events())
+	b.finish()
+}
+
+// A client that waits because the application is slow is pinged all the same, or
+// it would leave. Its answers wait unread; from when they are read on it has all
+// of PingTimeout again.
+func TestPausedClientsArePinged(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		open       []string
+		fill, pong string
+		again      []string
+		ping       string
+	}{
+		{"WebSocket", []string{"ws EIO=4&transport=websocket conn=w"}, "frame w text 4x", "frame w text 3", nil, `w: text "2"`},
+		{"polling", []string{"get EIO=4&transport=polling"}, "post sid=A 4x conn=d", "post sid=A 3 conn=e", []string{"get sid=A conn=g"}, "g: 200 2"},
+	} {
+		for _, answers := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/answers %v", c.name, answers), func(t *testing.T) {
+				b := newHeld(t, 1, Options{MaxPending: 1}, func(_ *bench, e *Events) { e.Admit = nil })
+				b.begin(c.open...)
+				b.play(c.fill)
+				require.True(t, b.session("A").has(publicPaused))
+				b.play(c.again...)
+				b.play("advance 24900ms")
+				for range 6 {
+					require.Equal(t, []string{c.ping}, b.play("advance 200ms"))
+					b.play(c.again...)
+					require.Empty(t, b.play("advance 24800ms"))
+				}
+				b.rest()
+				b.play("advance 1ms")
+				require.False(t, b.session("A").has(publicPaused))
+				b.log = nil
+				b.play("advance 19900ms")
+				require.NotContains(t, b.events(), "close")
+				if answers {
+					b.play(c.pong)
+					b.rest()
+					b.play("advance 20s")
+					require.NotContains(t, b.events(), "close")
+				}
+				b.play("advance 46s")
+				b.rest()
+				require.Contains(t, b.events(), `close A "ping timeout"`)
+				b.finish()
+			})
+		}
+	}
+}
+
+// Pings do not pile up for a paused client that takes none.
+func TestPausedClientThatTakesNothing(t *testing.T) {
+	b := newHeld(t, 1, Options{MaxPending: 1}, func(_ *bench, e *Events) { e.Admit = nil })
+	b.begin("get EIO=4&transport=polling")
+	b.play("post sid=A 4x conn=d", "advance 10m")
+	require.Equal(t, packetSize, b.session("A").Buffered())
+	require.Equal(t, []string{"g: 200 2"}, b.play("get sid=A conn=g"))
+	b.rest()
+	b.play("advance 10m")
+	b.rest()
+	b.finish()
+}
