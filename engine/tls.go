@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"sync/atomic"
 
 	"turbine/loop"
 )
@@ -30,12 +29,22 @@ type TLS struct {
 	// MinVersion is the oldest version of the protocol that is spoken,
 	// tls.VersionTLS12 or newer. Zero means Config.MinVersion, or 1.2.
 	MinVersion uint16
-	// Config is for all else; it is copied. GetCertificate and
-	// GetConfigForClient may wait for something, up to TLSHandshakeTimeout.
-	// What GetConfigForClient returns is used instead of all here, so it should
-	// have "http/1.1" for its only protocol. The keys of session tickets are kept
-	// over reloads; other processes know them only if they are set here, or in
-	// what GetConfigForClient returns. Nil means a config with nothing set.
+	// Config is for all else; it is copied. Its callbacks may wait for something,
+	// up to TLSHandshakeTimeout, as may keys that sign by asking another machine:
+	// other handshakes go on meanwhile, up to MaxTLSHandshakes.
+	//
+	// "http/1.1" is put in front of its NextProtos, and "h2" is left out, since
+	// only HTTP/1.1 is served. A connection that negotiates another of them is
+	// closed once its handshake is done: that is enough for "acme-tls/1", so
+	// the TLSConfig of an autocert.Manager works as it is.
+	//
+	// What GetConfigForClient returns is used instead of all here, but for the
+	// protocols and for what is said of callbacks. It is copied for each
+	// connection, which costs about 0.6 KB while the connection lasts; so does a
+	// config with VerifyConnection, VerifyPeerCertificate, WrapSession or
+	// UnwrapSession. The keys of session tickets are kept over reloads; other
+	// processes know them only if they are set here, or in what GetConfigForClient
+	// returns. Nil means a config with nothing set.
 	Config *tls.Config
 }
 
@@ -46,16 +55,13 @@ type TLSStats = loop.TLSStats
 type serverTLS struct {
 	options *TLS
 	loops   *loop.TLS
-	// base is what every handshake begins with. It keeps the keys of session
-	// tickets, and has the current config chosen, so a client may go on with a
-	// session from before a reload.
-	base    *tls.Config
-	current atomic.Pointer[tls.Config]
-	reload  sync.Mutex // for who sets current
+	base    *tls.Config // without what is in files
+	reload  sync.Mutex  // held while the files are read
 	accept  func(*loop.Conn) loop.Handler
 }
 
-// http11 is what is spoken in TLS: who offers other protocols alone is refused.
+// http11 is what is spoken in TLS: a client that offers other protocols alone is
+// refused, unless they are the application's.
 var http11 = []string{"http/1.1"}
 
 // check is for Options.TLS.
@@ -105,7 +111,6 @@ func (s *Server) newTLS() error {
 	if o.Config != nil {
 		t.base = o.Config.Clone()
 	}
-	t.base.NextProtos = http11
 	t.base.ClientAuth = o.clientAuth()
 	if o.MinVersion != 0 {
 		t.base.MinVersion = o.MinVersion
@@ -113,46 +118,30 @@ func (s *Server) newTLS() error {
 	if t.base.MinVersion == 0 {
 		t.base.MinVersion = tls.VersionTLS12
 	}
-	if get := t.base.GetCertificate; get != nil {
-		t.base.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			defer loop.LetOthers(hello)()
-			return get(hello)
-		}
-	}
-	if err := t.load(s.options.Logger); err != nil {
+	current, err := t.read(s.options.Logger)
+	if err != nil {
 		return fmt.Errorf("%w: TLS: %w", ErrOptions, err)
 	}
-	own := t.base.GetConfigForClient
-	t.base.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		if own != nil {
-			goOn := loop.LetOthers(hello)
-			config, err := own(hello)
-			goOn()
-			if config != nil || err != nil {
-				return config, err
-			}
-		}
-		return t.current.Load(), nil
-	}
+	// base keeps the keys of session tickets, so a client may go on with a session
+	// from before a reload.
 	t.loops = loop.NewTLS(loop.TLSOptions{
-		Config: t.base, Timeout: s.options.TLSHandshakeTimeout, MaxHandshakes: s.options.MaxTLSHandshakes,
+		Config: t.base, Protocols: http11,
+		Timeout: s.options.TLSHandshakeTimeout, MaxHandshakes: s.options.MaxTLSHandshakes,
 		Plain: answerPlain, Met: s.metTLS, Logger: s.options.Logger,
 	})
+	t.loops.Use(current)
 	t.accept = t.loops.Accept(s.Accept)
 	s.tls = t
 	return nil
 }
 
-// load reads the files. Without an error, handshakes that begin now use what was
-// read.
-func (t *serverTLS) load(logger *slog.Logger) error {
+// read returns base with what is in the files.
+func (t *serverTLS) read(logger *slog.Logger) (*tls.Config, error) {
 	c := t.base.Clone()
-	c.GetConfigForClient = nil
 	if err := t.options.read(c, logger); err != nil {
-		return err
+		return nil, err
 	}
-	t.current.Store(c)
-	return nil
+	return c, nil
 }
 
 // ReloadTLS reads the files of Options.TLS again. TLS handshakes that begin from
@@ -164,9 +153,11 @@ func (s *Server) ReloadTLS() error {
 	}
 	s.tls.reload.Lock()
 	defer s.tls.reload.Unlock()
-	if err := s.tls.load(s.options.Logger); err != nil {
+	current, err := s.tls.read(s.options.Logger)
+	if err != nil {
 		return fmt.Errorf("engine: reload TLS: %w", err)
 	}
+	s.tls.loops.Use(current)
 	return nil
 }
 

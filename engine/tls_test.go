@@ -676,6 +676,54 @@ func TestTLSConfigCallbacks(t *testing.T) {
 	}
 }
 
+// A certificate authority that validates with acme-tls/1 (RFC 8737) is shown the
+// certificate for its challenge and then closed; what comes besides is served, and
+// HTTP/2 is not. The config is as autocert.Manager.TLSConfig makes it.
+func TestTLSALPNChallenge(t *testing.T) {
+	authority := certs.New(t)
+	usual, challenge := authority.Issue(t, "usual", nil).TLS(t), authority.Issue(t, "challenge", nil).TLS(t)
+	own := &tls.Config{
+		NextProtos: []string{"h2", "http/1.1", "acme-tls/1"},
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == "acme-tls/1" {
+				return &challenge, nil
+			}
+			return &usual, nil
+		},
+	}
+	for name, config := range map[string]*tls.Config{
+		"Config":             own,
+		"GetConfigForClient": {GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return own, nil }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := secure(t, engine.Options{TLS: &engine.TLS{Config: config}}, engine.Events{})
+			dial := func(protocols ...string) (*tls.Conn, error) {
+				return s.dial(&tls.Config{RootCAs: authority.Pool(), ServerName: "localhost", NextProtos: protocols})
+			}
+			c, err := dial("acme-tls/1")
+			require.NoError(t, err)
+			require.Equal(t, "acme-tls/1", c.ConnectionState().NegotiatedProtocol)
+			require.Equal(t, "challenge", c.ConnectionState().PeerCertificates[0].Subject.CommonName)
+			_, err = c.Read(make([]byte, 1))
+			require.ErrorIs(t, err, io.EOF)
+
+			c, err = dial("h2", "http/1.1")
+			require.NoError(t, err)
+			require.Equal(t, "http/1.1", c.ConnectionState().NegotiatedProtocol)
+			require.Equal(t, "usual", c.ConnectionState().PeerCertificates[0].Subject.CommonName)
+			newWire(c).handshake(t)
+
+			c, err = dial()
+			require.NoError(t, err)
+			newWire(c).handshake(t)
+
+			_, err = dial("h2")
+			require.ErrorContains(t, err, "no application protocol")
+		})
+	}
+	require.Equal(t, []string{"h2", "http/1.1", "acme-tls/1"}, own.NextProtos, "the application's config is not changed")
+}
+
 // MinVersion is kept to.
 func TestTLSMinVersion(t *testing.T) {
 	for _, c := range []struct {

@@ -33,6 +33,7 @@ var (
 	errNotTLS       = errors.New("first bytes are no TLS handshake")
 	errTLSAbandoned = errors.New("loop: TLS handshake abandoned")
 	errTLSEarlyEnd  = errors.New("connection ended inside the handshake")
+	errTLSExit      = errors.New("loop: a callback of the TLS config has ended its goroutine")
 	errTLSTooLong   = errors.New("TLS message too long")
 )
 
@@ -48,10 +49,18 @@ const (
 
 // TLSOptions of a TLS. The zero value of each field but Config is its default.
 type TLSOptions struct {
-	// Config is for all connections, and is not changed. Its callbacks run
-	// beside the loops, each on the goroutine of its handshake. One that waits
-	// for something calls LetOthers.
+	// Config is for all connections, and is copied. Its callbacks, and what signs
+	// with keys that are not the standard library's, run beside the loops, each on
+	// the goroutine of its handshake. While they wait, other handshakes compute,
+	// and MaxHandshakes bounds how many wait. The same holds for what its
+	// GetConfigForClient returns, which is copied for each handshake.
 	Config *tls.Config
+	// Protocols are those that the Handlers speak. They come in front of the
+	// NextProtos of each config; a connection that has negotiated another one is
+	// closed once its handshake is done, which is what a certificate authority
+	// that looks at acme-tls/1 asks for. Nil means that the Handlers speak whatever
+	// is negotiated.
+	Protocols []string
 	// Timeout is how long a connection may take, from when it was accepted,
 	// until its handshake is done. Zero means 10 seconds.
 	Timeout time.Duration
@@ -85,7 +94,9 @@ type TLSStats struct {
 // it is and is encrypted when it is flushed, as far as the kernel takes it.
 type TLS struct {
 	options  TLSOptions
-	compute  chan struct{} // a place for each handshake that has a processor
+	base     *tls.Config                // what each handshake begins with; it has the keys of session tickets
+	current  atomic.Pointer[tls.Config] // what it goes on with, unless the application has another
+	compute  chan struct{}              // a place for each handshake that has a processor
 	underWay atomic.Int64
 
 	done, resumed, failed, plain atomic.Uint64
@@ -105,7 +116,10 @@ func NewTLS(o TLSOptions) *TLS {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	t := &TLS{options: o}
+	t := &TLS{options: o, base: o.Config.Clone()}
+	t.adapt(t.base)
+	t.base.GetConfigForClient = t.configFor
+	t.Use(o.Config)
 	// Handshakes compute for a millisecond at a time. With more of them than
 	// processors the loops, which wait for one like any other goroutine, would
 	// wait for all of them.

@@ -134,7 +134,7 @@ func (h *handshake) begin() {
 		return
 	}
 	h.begun = true
-	h.filter.tls = tls.Server((*tlsPipe)(h.filter), h.tls.options.Config)
+	h.filter.tls = tls.Server((*tlsPipe)(h.filter), h.tls.base)
 	h.resume, h.yield = make(chan bool, 1), make(chan struct{}, 1)
 	go h.work()
 	h.turn()
@@ -196,8 +196,16 @@ func (h *handshake) succeed() {
 	f := h.filter
 	c := f.conn
 	h.tls.done.Add(1)
-	if f.tls.ConnectionState().DidResume {
+	state := f.tls.ConnectionState()
+	if state.DidResume {
 		h.tls.resumed.Add(1)
+	}
+	if !h.tls.speaks(state.NegotiatedProtocol) {
+		h.dropLent()
+		h.over()
+		f.shake = nil
+		c.Close()
+		return
 	}
 	f.early = joined(f.takeRead(), h.rest())
 	h.over()
@@ -306,11 +314,17 @@ func (h *handshake) work() {
 	if !<-h.resume {
 		return
 	}
+	h.err = errTLSExit // unless shake returns
+	defer h.finish()
 	h.takeProcessor()
-	err := h.shake()
+	h.err = h.shake()
+}
+
+// finish says how the handshake went, for the last time.
+func (h *handshake) finish() {
 	h.giveProcessor()
 	if !h.givenUp {
-		h.err, h.done = err, true
+		h.done = true
 		h.handBack()
 	}
 }
@@ -364,18 +378,6 @@ func (h *handshake) giveProcessor() {
 		h.busy = false
 		<-h.tls.compute
 	}
-}
-
-// LetOthers is for callbacks of a tls.Config that wait for something, a
-// certificate authority for instance: it lets other handshakes compute until the
-// result is called. Elsewhere it does nothing.
-func LetOthers(hello *tls.ClientHelloInfo) (goOn func()) {
-	p, ok := hello.Conn.(*tlsPipe)
-	if !ok || p.shake == nil {
-		return func() {}
-	}
-	p.shake.giveProcessor()
-	return p.shake.takeProcessor
 }
 
 // enter takes a place for a handshake, if there is one left.

@@ -4,7 +4,6 @@ package loop_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -698,45 +697,6 @@ func TestTLSResumption(t *testing.T) {
 			})
 		}
 	}
-}
-
-// A certificate that has to be waited for holds up its own client alone.
-func TestTLSCallbackThatWaits(t *testing.T) {
-	waiting, release := make(chan struct{}, 100), make(chan struct{})
-	b := startTLS(t, startReactor, func(_ *tlsBench, o *loop.TLSOptions) {
-		certificate := o.Config.Certificates[0]
-		o.Config.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			if hello.ServerName != "localhost" {
-				goOn := loop.LetOthers(hello)
-				waiting <- struct{}{}
-				<-release
-				goOn()
-			}
-			return &certificate, nil
-		}
-	})
-	config := b.client.Clone()
-	config.ServerName, config.InsecureSkipVerify = "slow.example", true
-	slow := runtime.GOMAXPROCS(0) + 5
-	results := make(chan error, slow)
-	for range slow {
-		c := b.Dial().(*client).conn
-		go func() {
-			results <- tls.Client(c, config).HandshakeContext(context.Background())
-		}()
-	}
-	for range slow {
-		<-waiting
-	}
-	c := b.shake(b.Dial(), nil)
-	require.NoError(t, c.Err())
-	b.echoes(c, []byte("hello"))
-	require.Equal(t, slow, b.tls.Stats().Now)
-	close(release)
-	for range slow {
-		require.NoError(t, <-results)
-	}
-	b.stats("all are done", func(s loop.TLSStats) bool { return s.Now == 0 && s.Done == uint64(slow)+1 })
 }
 
 // Handshakes in great number, of which many go wrong, leave nothing behind and
