@@ -108,13 +108,13 @@ var phases = []phase{
 	{name: "inflate", what: "The same number of bytes, compressed (`--deflate`): messages of a few letters, 1,000 empty blocks with tables of their own in front of one letter, and bombs that become 500 KB.",
 		crowds: inflateCrowds(""), flags: slices.Concat(wideQueue, []string{"--deflate"}), rate: 100 * megabits / 3,
 		goals: goals{resident: 256 * inRAM, twin: "plain", times: 5}},
-	{name: "sessions", what: "Handshakes as fast as they may: over one connection from an address that is exempt from limits by address, and over ten from one that is not.",
+	{name: "sessions", what: "Handshakes as fast as they may: over one connection from an address that is exempt from limits by address, and over ten from one that is not, where there may be 20,000 sessions, and 1,000 from one address.",
 		crowds: []crowd{{"handshakes", 1}, {"one address", 10}},
-		flags:  []string{"--exempt", "127.0.0.0/15"},
-		goals:  goals{resident: 64 * inRAM}},
+		flags:  []string{"--exempt", "127.0.0.0/15", "--max-sessions", "20000", "--max-sessions-per-ip", "1000"},
+		goals:  goals{resident: 64 * inRAM, sessions: 20_000}},
 	{name: "ahead", what: "2,000 connections with 60 KB behind a poll that waits, and 900 bodies of 900 KB, 4 KB and 100 bytes of which the last bytes never come, where all unfinished bodies may have 32 MiB.",
 		crowds: []crowd{{"ahead", 2_000}, {"bodies, held", 100}, {"bodies, small", 400}, {"bodies, tiny", 400}}, flags: []string{"--body-budget", "33554432"}, good: goodPosts,
-		goals: goals{resident: 192 * inRAM}},
+		goals: goals{resident: 128 * inRAM}},
 }
 
 // names are those of all phases.
