@@ -38,16 +38,23 @@ func logFigures(server *engine.Server, signals <-chan os.Signal) (stop func()) {
 	}
 }
 
-// figures are the attributes of that record. Each reason for which sessions end
-// has its number, zero or not.
+// figures are the attributes of that record. Each reason for which sessions end,
+// and each limit, has its number, zero or not.
 func figures(stats engine.Stats, heap uint64) []any {
 	var closed []any
 	for reason := engine.ReasonTransportClose; int(reason) < len(stats.Closed); reason++ {
 		closed = append(closed, slog.Int64(strings.ReplaceAll(reason.String(), " ", "_"), stats.Closed[reason]))
 	}
+	var limits []any
+	for limit, n := range stats.Limits {
+		limits = append(limits, slog.Int64(engine.Limit(limit).String(), n))
+	}
 	return []any{
 		slog.Int("sessions", stats.Sessions), slog.Int("conns", stats.Conns),
-		slog.Int64("queued", stats.Queued), slog.Uint64("heap", heap),
-		slog.Group("closed", closed...),
+		slog.Int64("queued", stats.Queued), slog.Int64("pending", stats.Pending), slog.Uint64("heap", heap),
+		slog.Int64("forbidden", stats.Forbidden), slog.Int64("slow", stats.Slow),
+		slog.Group("closed", closed...), slog.Group("limits", limits...),
+		slog.Group("tls", "done", stats.TLS.Done, "resumed", stats.TLS.Resumed, "failed", stats.TLS.Failed,
+			"plain", stats.TLS.Plain, "now", stats.TLS.Now),
 	}
 }

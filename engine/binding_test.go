@@ -17,7 +17,8 @@ func TestBind(t *testing.T) {
 	const mine, theirs = ` "header=Authorization: Bearer mine"`, ` "header=Authorization: Bearer theirs"`
 	everywhere(t, func(t *testing.T, loops int) {
 		var heard []string
-		b := newSpec(t, loops, Options{Bind: BindHeader("Authorization")}, hearRefusals(&heard))
+		log := new(warnings)
+		b := newSpec(t, loops, Options{Bind: BindHeader("Authorization"), Logger: slog.New(log)}, hearRefusals(&heard))
 		b.echo = true
 		b.play(hsPolling + mine)
 		const refused = `403 {"code":4,"message":"Forbidden"}`
@@ -27,6 +28,9 @@ func TestBind(t *testing.T) {
 			require.Equal(t, []string{"w: 403 Forbidden", "w: closed"}, b.play("ws sid=A conn=w"+wrong))
 			b.clients = nil
 		}
+		lines := log.take()
+		require.Len(t, lines, 1, "once a second")
+		require.Regexp(t, `^WARN request refused that comes from elsewhere than its session peer=\S+ help=Options.Bind, or --bind-ip suppressed=0$`, lines[0])
 		require.Len(t, heard, 12)
 		for _, h := range heard {
 			require.Equal(t, "4 BINDING_MISMATCH ", h, "and not what was said")

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"errors"
+	"net/netip"
 	"time"
 
 	"turbine/httpparse"
@@ -211,7 +212,13 @@ func (h *httpConn) flooded(limit Limit) {
 	h.conn.Abort()
 }
 
-func (h *httpConn) met(limit Limit) { h.server.met(limit, h.conn.Loop()) }
+func (h *httpConn) met(limit Limit) {
+	client := h.conn.RemoteAddr().Addr()
+	if h.server.trusts(client) {
+		client = netip.Addr{} // that is a proxy's
+	}
+	h.server.metBy(limit, h.conn.Loop(), client)
+}
 
 // head handles the request at the front of p, and returns how many bytes it
 // used: 0 for a piece of a head.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -105,6 +107,45 @@ var limitNames = [NumLimits]string{
 	LimitFallbackWaiting:     "fallback_waiting",
 }
 
+// limitHelp is what lets in who meets a limit: the fields of Options, as
+// docs/security.md has them with their flags.
+var limitHelp = [NumLimits]string{
+	LimitConns:               "MaxConns",
+	LimitConnsPerIP:          "MaxConnsPerIP or Exempt",
+	LimitConnRate:            "ConnRate or Exempt",
+	LimitProxyHeader:         "TrustedProxies",
+	LimitTLSHandshakes:       "MaxTLSHandshakes",
+	LimitTLSHandshakeTimeout: "TLSHandshakeTimeout",
+	LimitHandshakeRate:       "HandshakeRate or Exempt",
+	LimitSessions:            "MaxSessions",
+	LimitSessionsPerIP:       "MaxSessionsPerIP or Exempt",
+	LimitRequestLine:         "MaxRequestLine",
+	LimitHeaderBytes:         "MaxHeaderBytes",
+	LimitHeaders:             "MaxHeaders",
+	LimitHeaderTimeout:       "HeaderTimeout",
+	LimitBodyTimeout:         "BodyTimeout",
+	LimitIdleTimeout:         "IdleTimeout",
+	LimitPayload:             "MaxPayload",
+	LimitPayloadPackets:      "MaxPayloadPackets",
+	LimitFragments:           "MaxFragments",
+	LimitPipelined:           "MaxPipelined",
+	LimitBodyBudget:          "BodyBudget",
+	LimitPolls:               "MaxPolls",
+	LimitUpgrades:            "MaxUpgrades",
+	LimitUpgradeTimeout:      "UpgradeTimeout",
+	LimitAdmitting:           "MaxAdmitting",
+	LimitAdmitTimeout:        "AdmitTimeout",
+	LimitFirstRequestTimeout: "FirstRequestTimeout",
+	LimitQueue:               "MaxQueue",
+	LimitQueuePackets:        "MaxQueuePackets",
+	LimitQueueBudget:         "QueueBudget",
+	LimitCloseTimeout:        "CloseTimeout",
+	LimitPending:             "MaxPending",
+	LimitPendingBudget:       "PendingBudget",
+	LimitFallback:            "MaxFallback",
+	LimitFallbackWaiting:     "MaxFallbackWaiting",
+}
+
 // Errors that tell Events.Close which limit ended a session.
 var (
 	ErrTooManyPackets = errors.New("engine: too many packets in one payload")
@@ -128,8 +169,8 @@ type limitMeter struct {
 const limitInterval = time.Second
 
 // tell writes a record with what was counted since the last one, at most one in
-// limitInterval.
-func (m *limitMeter) tell(logger *slog.Logger, now time.Duration) {
+// limitInterval. client is the address of the latest, if it is known.
+func (m *limitMeter) tell(logger *slog.Logger, now time.Duration, client netip.Addr) {
 	if !m.mu.TryLock() {
 		return // another loop does so
 	}
@@ -138,9 +179,10 @@ func (m *limitMeter) tell(logger *slog.Logger, now time.Duration) {
 		return
 	}
 	var attrs []slog.Attr
+	var help []string
 	for i := range m.counts {
 		if n := m.counts[i].Load(); n > m.said[i] {
-			attrs = append(attrs, slog.Int64(limitNames[i], n-m.said[i]))
+			attrs, help = append(attrs, slog.Int64(limitNames[i], n-m.said[i])), append(help, limitHelp[i])
 			m.said[i] = n
 		}
 	}
@@ -150,6 +192,10 @@ func (m *limitMeter) tell(logger *slog.Logger, now time.Duration) {
 	if p := m.proxy.Swap(nil); p != nil {
 		attrs = append(attrs, slog.String("proxy", peerName(p.peer)), slog.Any("proxy_error", p.why))
 	}
+	if client.IsValid() {
+		attrs = append(attrs, slog.String("client", client.String()))
+	}
+	attrs = append(attrs, slog.String("help", strings.Join(help, ", ")))
 	m.next = now + limitInterval
 	logger.LogAttrs(context.Background(), slog.LevelWarn, "limits were met", attrs...)
 }
@@ -160,16 +206,21 @@ func (s *Server) count(limit Limit) { s.meter.counts[limit].Add(1) }
 
 // met counts that limit was met, on the loop l, and logs it. A connection that
 // was idle for too long is no news.
-func (s *Server) met(limit Limit, l *loop.Loop) {
+func (s *Server) met(limit Limit, l *loop.Loop) { s.metBy(limit, l, netip.Addr{}) }
+
+// metBy is met with the address of the client, if it is known.
+func (s *Server) metBy(limit Limit, l *loop.Loop, client netip.Addr) {
 	s.count(limit)
 	if limit != LimitIdleTimeout {
-		s.meter.tell(s.options.Logger, l.Clock())
+		s.meter.tell(s.options.Logger, l.Clock(), client)
 	}
 }
 
 // refused is told of connections that were closed when they were accepted, on
 // loop 0.
-func (s *Server) refused(why loop.Refusal) { s.met(limitRefused(why), s.shards[0].loop) }
+func (s *Server) refused(why loop.Refusal, address netip.Addr) {
+	s.metBy(limitRefused(why), s.shards[0].loop, address)
+}
 
 func limitRefused(why loop.Refusal) Limit {
 	switch why {
@@ -194,7 +245,7 @@ func (h *httpConn) mayShake(r *httpparse.Request, upgrade bool) bool {
 	if ok {
 		return true
 	}
-	s.met(LimitHandshakeRate, on)
+	s.metBy(LimitHandshakeRate, on, address)
 	x := &h.x
 	x.keepAlive = x.keepAlive && !r.HasBody()
 	x.headers = httpparse.AppendHeaderInt(x.headers, "Retry-After", int64(math.Ceil(wait.Seconds())))

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -167,7 +169,7 @@ func TestLimits(t *testing.T) {
 				case c.also != 0:
 					require.Len(t, log.take(), 1)
 				default:
-					require.Equal(t, []string{"WARN limits were met " + limit.String() + "=1"}, log.take())
+					requireLimitRecord(t, log, limit, 1)
 				}
 				b.finish()
 			})
@@ -215,13 +217,36 @@ func TestConnLimits(t *testing.T) {
 			var want [NumLimits]int64
 			want[c.limit] = 1
 			require.Equal(t, want, server.Stats().Limits)
-			require.Equal(t, []string{"WARN limits were met " + c.limit.String() + "=1"}, log.take())
+			requireLimitRecord(t, log, c.limit, 1)
 
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
 			_ = server.Shutdown(ctx) // cuts the connections off
 			require.ErrorIs(t, <-served, ErrServerClosed)
 		})
+	}
+}
+
+// requireLimitRecord checks that the log has one record, of one limit, with what
+// an operator needs to let the client in.
+func requireLimitRecord(t *testing.T, log *warnings, limit Limit, times int) {
+	t.Helper()
+	lines := log.take()
+	require.Len(t, lines, 1)
+	require.Regexp(t, fmt.Sprintf(`^WARN limits were met %v=%d( client=[0-9a-f.:]+)? help=%s$`, limit, times, limitHelp[limit]), lines[0])
+	switch limit {
+	case LimitConns, LimitConnsPerIP, LimitConnRate, LimitHandshakeRate, LimitHeaders, LimitHeaderTimeout, LimitUpgrades, LimitAdmitting:
+		require.Contains(t, lines[0], " client=")
+	}
+}
+
+// What the log calls a way in is the option that docs/security.md names.
+func TestLimitHelpIsOfThePage(t *testing.T) {
+	page, err := os.ReadFile("../docs/security.md")
+	require.NoError(t, err)
+	for limit, help := range limitHelp {
+		option, _, _ := strings.Cut(help, " ")
+		require.True(t, regexp.MustCompile("(?m)^\\| .*\\| `"+option+"` \\|.*\\| `"+limitNames[limit]+"` \\|$").Match(page), "%s: %s", limitNames[limit], help)
 	}
 }
 
@@ -235,11 +260,13 @@ func TestLimitsAreLoggedOnceASecond(t *testing.T) {
 		b.play("post sid=A 4aaaaaaaaaaa", `raw x "GET / HTTP/1.1\r\nHost: x\r\nA: b\r\nC: d\r\n\r\n"`)
 		b.clients = nil
 	}
-	require.Equal(t, []string{"WARN limits were met payload=1"}, log.take())
+	requireLimitRecord(t, log, LimitPayload, 1)
 	b.play("advance 999ms", "post sid=A 4aaaaaaaaaaa")
 	require.Empty(t, log.take())
 	b.play("advance 1ms", "post sid=A 4aaaaaaaaaaa")
-	require.Equal(t, []string{"WARN limits were met headers=5 payload=6"}, log.take())
+	lines := log.take()
+	require.Len(t, lines, 1)
+	require.Regexp(t, `^WARN limits were met headers=5 payload=6 client=\S+ help=MaxHeaders, MaxPayload$`, lines[0])
 	b.play("advance 10s")
 	require.Empty(t, log.take(), "nothing new")
 	limits := b.server.Stats().Limits

@@ -89,6 +89,7 @@ func checkOrigins(origins []string) error {
 func (h *httpConn) forbid(r *httpparse.Request, upgrade bool, name, detail string) {
 	s, on := h.server, h.conn.Loop()
 	s.shard(on).forbidden.Add(1)
+	s.logForbidden(r, h.conn, name)
 	s.report(r, h.conn, refusedForbidden.because(name, detail, ""))
 	if upgrade {
 		h.refuseUpgrade(403, refusedForbidden.message, false)

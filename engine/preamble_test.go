@@ -215,7 +215,7 @@ func TestProxyHeaderRefused(t *testing.T) {
 				require.Empty(t, peer.Read(), "nothing is said")
 				require.Empty(t, p.begins)
 				require.EqualValues(t, 1, p.server.Stats().Limits[LimitProxyHeader])
-				require.Equal(t, []string{fmt.Sprintf("WARN limits were met proxy_header=1 proxy=%v proxy_error=%v", peer.Addr(), c.reason)}, p.log.take())
+				require.Equal(t, []string{fmt.Sprintf("WARN limits were met proxy_header=1 proxy=%v proxy_error=%v help=TrustedProxies", peer.Addr(), c.reason)}, p.log.take())
 				require.Zero(t, p.world.Sockets())
 				p.finish()
 			}
@@ -238,7 +238,7 @@ func TestProxyHeaderEnds(t *testing.T) {
 	cut.CloseWrite()
 	p.world.Run()
 	require.True(t, cut.Aborted())
-	require.Equal(t, []string{fmt.Sprintf("WARN limits were met proxy_header=1 proxy=%v proxy_error=%v", cut.Addr(), errCutProxy)}, p.log.take())
+	require.Equal(t, []string{fmt.Sprintf("WARN limits were met proxy_header=1 proxy=%v proxy_error=%v help=TrustedProxies", cut.Addr(), errCutProxy)}, p.log.take())
 
 	gone := p.dial()
 	gone.Write([]byte("PROXY TCP4 198.51."))
@@ -423,7 +423,7 @@ func TestProxyHeaderOverUnixSocket(t *testing.T) {
 		} else {
 			require.Zero(t, n)
 			require.EqualValues(t, 1, b.server.Stats().Limits[LimitProxyHeader])
-			require.Equal(t, []string{"WARN limits were met proxy_header=1 proxy=@ proxy_error=it is no trusted proxy"}, b.log.take())
+			require.Equal(t, []string{"WARN limits were met proxy_header=1 proxy=@ proxy_error=it is no trusted proxy help=TrustedProxies"}, b.log.take())
 		}
 		require.NoError(t, conn.Close())
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"log/slog"
 	"math"
 	"net/http"
 	"time"
@@ -91,6 +92,9 @@ func (h *httpConn) refuseAdmission(r *httpparse.Request, a *admission, d denial)
 	}
 	h.server.report(r, h.conn, refusedForbidden.because("", d.detail, ""))
 	message := d.refusal.Error()
+	if !d.fault {
+		h.server.logDenial(r, h.conn, message)
+	}
 	if a.upgrade {
 		h.refuseUpgrade(d.refusal.status(true), message, false)
 		return
@@ -104,4 +108,55 @@ func (s *Server) logFault(what, fault string, r *httpparse.Request, c *loop.Conn
 	if suppressed, ok := s.faults.Allow(c.Loop().Clock()); ok {
 		s.options.Logger.Warn(what, "error", fault, "client", peerName(s.clientAddr(r, c)), "suppressed", suppressed)
 	}
+}
+
+// logDenial logs that the application does not want a client, and what the client
+// is told.
+func (s *Server) logDenial(r *httpparse.Request, c *loop.Conn, told string) {
+	if suppressed, ok := s.denials.Allow(c.Loop().Clock()); ok {
+		s.options.Logger.Info("client refused by Admit", "told", logged(told), "client", peerName(s.clientAddr(r, c)), "suppressed", suppressed)
+	}
+}
+
+// logForbidden logs a request that is forbidden for where it comes from, with what
+// an operator needs to let it in: it is a browser's, and leaves no other trace that
+// the operator could see.
+func (s *Server) logForbidden(r *httpparse.Request, c *loop.Conn, name string) {
+	if name == "BINDING_MISMATCH" {
+		s.logBinding(c.Loop(), c)
+		return
+	}
+	suppressed, ok := s.forbids.Allow(c.Loop().Clock())
+	if !ok {
+		return
+	}
+	client := slog.String("client", peerName(s.clientAddr(r, c)))
+	attrs := []any{slog.String("origin", logged(string(r.Header("Origin")))), slog.String("host", logged(string(r.Header("Host")))), client}
+	if site := r.Header("Sec-Fetch-Site"); r.Header("Origin") == nil {
+		attrs = append(attrs, slog.String("site", logged(string(site)))) // a script element says no more
+	}
+	if known := s.schemeOf(r, c); known != schemeUnknown {
+		attrs = append(attrs, slog.String("scheme", map[scheme]string{schemeHTTP: "http", schemeHTTPS: "https"}[known]))
+	}
+	s.options.Logger.Warn("page of another origin refused", append(attrs,
+		slog.String("help", "proxy_set_header Host and X-Forwarded-Proto, or --origin"), slog.Int64("suppressed", suppressed))...)
+}
+
+// logBinding logs a request, on c, that is not bound to its session as
+// Options.Bind wants. It is called on the loop on.
+func (s *Server) logBinding(on *loop.Loop, c *loop.Conn) {
+	if suppressed, ok := s.bindings.Allow(on.Clock()); ok {
+		s.options.Logger.Warn("request refused that comes from elsewhere than its session", "peer", peerName(c.RemoteAddr()),
+			"help", "Options.Bind, or --bind-ip", "suppressed", suppressed)
+	}
+}
+
+// maxLogged is how many bytes of what a client has written go into a record.
+const maxLogged = 200
+
+func logged(text string) string {
+	if len(text) > maxLogged {
+		return text[:maxLogged] + "..."
+	}
+	return text
 }

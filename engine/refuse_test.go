@@ -177,7 +177,9 @@ func TestRefusalIsTold(t *testing.T) {
 			}
 			require.Equal(t, c.polling, told(hsPolling), "%v", c.err)
 			require.Equal(t, "w: "+c.socket, told(hsWebSocket), "%v", c.err)
-			require.Empty(t, *logged.lines, "%v", c.err)
+			require.Len(t, *logged.lines, 1, "once a second: %v", c.err)
+			require.Contains(t, (*logged.lines)[0], "level=INFO msg=\"client refused by Admit\" told=")
+			require.NotContains(t, (*logged.lines)[0], inside)
 			b.finish()
 		}
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"net/netip"
 	"turbine/engine/packet"
 	"turbine/pool"
 )
@@ -195,7 +196,7 @@ func (s *Session) run() {
 		s.close(ReasonForcedClose, nil)
 		return
 	case cut != cutNot:
-		s.server.meter.tell(s.server.options.Logger, s.loop.Clock())
+		s.server.meter.tell(s.server.options.Logger, s.loop.Clock(), netip.Addr{})
 		s.close(ReasonOverflow, cause)
 		return
 	}

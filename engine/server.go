@@ -57,6 +57,9 @@ type Server struct {
 	carried       carriedTLS
 	quiet         *slog.Logger // for trouble that clients may cause at will
 	faults        seldom.Once  // of the application's errors that refuse clients
+	denials       seldom.Once  // of clients that the application does not want
+	bindings      seldom.Once  // of requests that are not bound to their session
+	forbids       seldom.Once  // of requests that are forbidden for where they come from
 
 	shards     []*shard // by loop; written before the loops run, read by others under mu
 	phase      phase

@@ -131,6 +131,7 @@ func (s *Server) arrived(x *exchange) (receiving bool) {
 		x.reject(refusedSID, "", "", "")
 	case !session.boundTo(x.binding):
 		s.shard(home).forbidden.Add(1)
+		s.logBinding(home, x.http.conn)
 		x.reject(refusedForbidden, "BINDING_MISMATCH", "", "")
 	case x.query.transport != Polling || session.Transport() != Polling:
 		x.reject(refusedRequest, "TRANSPORT_MISMATCH", x.query.transport.String(), session.Transport().String())

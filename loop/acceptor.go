@@ -156,7 +156,7 @@ func (a *acceptor) accept(s *listener, budget time.Duration) {
 				break
 			}
 		} else if held, refusal := a.admit(address.Addr(), room, now); refusal != 0 {
-			a.refuse(fd, refusal)
+			a.refuse(fd, refusal, address.Addr())
 		} else {
 			room--
 			a.accepted.Add(1)
@@ -193,12 +193,12 @@ func (a *acceptor) admit(address netip.Addr, room int, now time.Duration) (held 
 }
 
 // refuse closes a connection that is over a limit, after it was counted.
-func (a *acceptor) refuse(fd int, why Refusal) {
+func (a *acceptor) refuse(fd int, why Refusal, address netip.Addr) {
 	if why == RefusedMaxConns {
 		a.refused.Add(1)
 	}
 	if f := a.reactor.options.Refused; f != nil {
-		f(why)
+		f(why, address.Unmap())
 	}
 	_ = unix.Close(fd)
 }

@@ -27,7 +27,12 @@ func startBounded(t *testing.T, o Options, accept func(*bounded, *Conn) Handler)
 	t.Helper()
 	b := &bounded{t: t}
 	o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
-	o.Refused = func(why Refusal) { b.told[why].Add(1) }
+	o.Refused = func(why Refusal, address netip.Addr) {
+		if !address.IsLoopback() {
+			panic("refused without its address")
+		}
+		b.told[why].Add(1)
+	}
 	r, err := Open(o, func(c *Conn) Handler { return accept(b, c) })
 	require.NoError(t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")

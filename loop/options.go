@@ -67,8 +67,8 @@ type Options struct {
 	// Unix sockets are always exempt.
 	Exempt []netip.Prefix
 	// Refused is told of each connection that is closed at once because of
-	// one of these limits, on loop 0. It must not block. Nil means nobody.
-	Refused func(Refusal)
+	// one of these limits, and of its address, on loop 0. It must not block. Nil means nobody.
+	Refused func(Refusal, netip.Addr)
 	// Logger hears of panics in handlers and of failing accepts, at most
 	// once a second. Nil means slog.Default.
 	Logger *slog.Logger

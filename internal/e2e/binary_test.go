@@ -360,11 +360,16 @@ func TestFigures(t *testing.T) {
 	ws, _ := s.websocket(t, 4)
 	ws.echoes()
 	gone := s.poll4(t)
+	require.Equal(t, 413, s.dial(t).post(gone.query(), strings.Repeat("4", maxPayload+1)).status)
 	gone.ok(gone.post("1"))
+	foreign := s.dial(t)
+	foreign.write(s.head("GET", "EIO=4&transport=polling") + "Origin: http://elsewhere.example\r\n\r\n")
+	require.Equal(t, 403, foreign.reply("GET").status)
 	require.NoError(t, s.cmd.Process.Signal(syscall.SIGUSR1))
 	require.Eventually(t, func() bool { return strings.Contains(s.stderr.String(), "msg=figures") }, patience, 10*time.Millisecond)
 	line := s.stderr.String()
-	for _, figure := range []string{"sessions=1", "queued=0", "closed.transport_close=1", "closed.ping_timeout=0", "closed.queue_overflow=0"} {
+	for _, figure := range []string{"sessions=1", "queued=0", "closed.transport_close=1", "closed.ping_timeout=0", "closed.queue_overflow=0",
+		"forbidden=1", "slow=0", "pending=0", "limits.conns=0", "limits.payload=1", "tls.done=0", "tls.now=0"} {
 		require.Contains(t, line, " "+figure)
 	}
 	ws.echoes()

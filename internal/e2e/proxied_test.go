@@ -50,6 +50,29 @@ func TestProxySingleInstance(t *testing.T) {
 	require.Greater(t, p.taps[0].answers.Load(), int64(100))
 }
 
+// Without the line with Host nginx sends the name of its upstream, and every page
+// is of another origin. The log says what was compared, for whom, and the way in;
+// once a second at most.
+func TestProxyWithoutHost(t *testing.T) {
+	const line = "        proxy_set_header Host $http_host;\n"
+	p := behind(t, "nginx single", func(config string) string {
+		require.Contains(t, config, line)
+		return strings.Replace(config, line, "", 1)
+	}, "--trusted-proxy", "127.0.0.1")
+	for range 20 {
+		peer := p.dial(t)
+		peer.write(p.head("GET", "EIO=4&transport=polling") + "X-Forwarded-For: 198.51.100.7\r\nOrigin: http://" + p.addr + "\r\n\r\n")
+		require.Equal(t, 403, peer.reply("GET").status)
+	}
+	log := &p.instances[0].stderr
+	p.instances[0].logs(t, func() bool {
+		return strings.Contains(log.String(), `msg="page of another origin refused" origin=http://`+p.addr+` host=`+p.taps[0].addr+` client=`)
+	})
+	require.Contains(t, log.String(), `help="proxy_set_header Host and X-Forwarded-Proto, or --origin" suppressed=0`)
+	require.NotContains(t, log.String(), "sid=")
+	require.Less(t, strings.Count(log.String(), "another origin"), 20)
+}
+
 // routeFlags make a client send nginx's cookie, so that not all of this address
 // are given to one instance. haproxy needs no help.
 func (p *proxy) routeFlags(i int) []string {
