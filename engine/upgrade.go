@@ -123,7 +123,9 @@ func (u *upgrade) packet(p packet.Packet, err error) {
 		if u.state == upgradeProbed { // a panic has ended it otherwise
 			u.session.transport.(*polling).release()
 		}
-	case p.Type == packet.Upgrade && !p.Binary && len(p.Data) == 0: // without a probe, too, as the reference server
+	case p.Type == packet.Upgrade:
+		// Without a probe and with data, too, as the reference server: BestHTTP
+		// for Unity sends "52".
 		u.become(upgradeDone)
 	default:
 		u.abandon()
