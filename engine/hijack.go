@@ -69,11 +69,20 @@ var bodyOfServer = func() reflect.Type {
 	return reflect.TypeOf(r.Body)
 }()
 
+// upgrades reports whether the request asks for WebSocket, as
+// httpparse.Request.WebSocket says it.
 func (m *mounting) upgrades() bool {
-	return m.r.Header.Get("Upgrade") != "" &&
-		slices.ContainsFunc(m.r.Header["Connection"], func(list string) bool {
-			return strings.Contains(strings.ToLower(list), "upgrade")
+	return listed(m.r.Header["Connection"], "upgrade") && listed(m.r.Header["Upgrade"], "websocket")
+}
+
+// listed reports whether one of the lists, the values of a header field, names
+// word, whatever its case.
+func listed(lists []string, word string) bool {
+	return slices.ContainsFunc(lists, func(list string) bool {
+		return slices.ContainsFunc(strings.Split(list, ","), func(element string) bool {
+			return strings.EqualFold(strings.Trim(element, " \t"), word)
 		})
+	})
 }
 
 // take gives the connection of net/http to a loop.

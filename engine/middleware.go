@@ -42,7 +42,7 @@ func (h *httpConn) callMiddleware(w *middlewareWriter, request *http.Request) er
 
 func (h *httpConn) refuseMiddleware(r *httpparse.Request, err error) {
 	e := refusedRequest.because("MIDDLEWARE_FAILURE", err.Error(), "")
-	if r.Upgrade {
+	if r.WebSocket {
 		h.refuseHandshake(r, refusedRequest, e)
 		return
 	}
@@ -53,7 +53,7 @@ func (h *httpConn) refuseMiddleware(r *httpparse.Request, err error) {
 
 // answerMiddleware sends what a middleware answered.
 func (h *httpConn) answerMiddleware(r *httpparse.Request, w *middlewareWriter) {
-	h.x.keepAlive = h.x.keepAlive && !r.HasBody() && !r.Upgrade
+	h.x.keepAlive = h.x.keepAlive && !r.HasBody() && !r.WebSocket
 	h.x.headers = appendFields(h.x.headers, w.header, framing)
 	h.x.foreign = true
 	if w.status == 0 {

@@ -59,9 +59,11 @@ func (h *httpConn) upgradeRequest(r *httpparse.Request, p []byte, n int) int {
 // open. It borrows r.
 func (h *httpConn) acceptUpgrade(r *httpparse.Request, open func(*loop.Conn)) {
 	handshake := wsframe.Handshake{
-		Method: r.Method, Upgrade: onlyHeader(r, "Upgrade"), Key: onlyHeader(r, "Sec-WebSocket-Key"),
+		Method: r.Method, Key: onlyHeader(r, "Sec-WebSocket-Key"),
 		Version: onlyHeader(r, "Sec-WebSocket-Version"), Protocol: r.Header("Sec-WebSocket-Protocol"),
-		Extensions: r.Header("Sec-WebSocket-Extensions"),
+	}
+	if h.server.options.PerMessageDeflate != nil { // it is nobody's business otherwise
+		handshake.Extensions = r.Header("Sec-WebSocket-Extensions")
 	}
 	if err := handshake.Check(); err != nil {
 		e := err.(*wsframe.HandshakeError)

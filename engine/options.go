@@ -56,7 +56,8 @@ type Options struct {
 	UpgradeTimeout time.Duration
 	// MaxPayload is the limit in bytes of one request body and of one
 	// WebSocket message from a client, and what a response to a poll is
-	// filled up to. Zero means 1,000,000.
+	// filled up to. At most 1 GiB, above which New refuses it. Zero means
+	// 1,000,000.
 	MaxPayload int
 	// MaxPayloadPackets is the limit of packets in one request body. One with
 	// more ends its session as one that cannot be decoded. Zero means 16,384.
@@ -132,8 +133,10 @@ type Options struct {
 	// NoTrailingSlash takes Path without the slash that it ends with otherwise:
 	// "/engine.io" then begins "/engine.io?EIO=4" and "/engine.iox", too.
 	NoTrailingSlash bool
-	// ForeignUpgradeTimeout is how long an upgrade request for another path
-	// stays open before it is ended without an answer. Zero means 1 second.
+	// ForeignUpgradeTimeout is how long a WebSocket handshake for another path
+	// stays open before its connection is closed, without an answer and without
+	// a record in the log. Requests for an upgrade to other protocols are
+	// answered as if they did not ask for it. Zero means 1 second.
 	ForeignUpgradeTimeout time.Duration
 	// KeepForeignUpgrades leaves such requests open for IdleTimeout.
 	KeepForeignUpgrades bool

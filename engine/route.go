@@ -109,7 +109,7 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 	if h.around != nil && h.passed == nil && !h.direct(r) {
 		return h.lend(h.around, r, p, n)
 	}
-	upgrade := r.Upgrade && s.options.allows(WebSocket)
+	upgrade := r.WebSocket && s.options.allows(WebSocket)
 	if upgrade && h.goHome(p) {
 		return len(p)
 	}
@@ -218,7 +218,7 @@ func (h *httpConn) foreign(r *httpparse.Request, p []byte, n int) int {
 // unserve answers a request that nobody is there for.
 func (h *httpConn) unserve(r *httpparse.Request) {
 	x, o := &h.x, &h.server.options
-	if !r.Upgrade {
+	if !r.WebSocket {
 		// Who asks for a tunnel may send what is meant for its far end before the
 		// answer has come; we would take that for requests.
 		x.keepAlive = x.keepAlive && !r.HasBody() && string(r.Method) != "CONNECT"
@@ -229,8 +229,8 @@ func (h *httpConn) unserve(r *httpparse.Request) {
 		x.answer(h.conn.Loop(), 501, typeText, "Not Implemented")
 		return
 	}
-	// Somebody else's upgrade gets no answer and ends a little later, as
-	// behind the reference server.
+	// Somebody else's WebSocket gets no answer and ends a little later, as
+	// behind the reference server. Other upgrades are ignored: RFC 9110, 7.8.
 	if h.server.phase.ending() {
 		h.finish()
 		h.conn.Close()

@@ -6,7 +6,7 @@ import "bytes"
 // version, and sets what they say about body and connection. Reading is done.
 func (r *Request) judge() error {
 	var hosts, lengths, codings int
-	var closes, keeps, upgrades, hasUpgrade, unexpected bool
+	var closes, keeps, upgrades, webSocket, unexpected bool
 	for i := range r.Headers {
 		h := &r.Headers[i]
 		switch len(h.Name) {
@@ -26,7 +26,14 @@ func (r *Request) judge() error {
 				unexpected = r.expect(h.Value) || unexpected
 			}
 		case len("Upgrade"):
-			hasUpgrade = hasUpgrade || equalFold(h.Name, "upgrade")
+			if !equalFold(h.Name, "upgrade") {
+				break
+			}
+			for list := h.Value; len(list) > 0; {
+				var protocol []byte
+				protocol, list = nextElement(list)
+				webSocket = webSocket || equalFold(protocol, "websocket")
+			}
 		case len("Connection"):
 			if !equalFold(h.Name, "connection") {
 				break
@@ -76,7 +83,7 @@ func (r *Request) judge() error {
 	}
 	r.KeepAlive = !closes && (r.Minor == 1 || keeps)
 	// RFC 9110, 7.8 and 10.1.1: both are ignored in a request of HTTP/1.0.
-	r.Upgrade = upgrades && hasUpgrade && r.Minor == 1
+	r.WebSocket = upgrades && webSocket && r.Minor == 1
 	r.ExpectContinue = r.ExpectContinue && r.Minor == 1
 	return nil
 }

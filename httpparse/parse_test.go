@@ -16,7 +16,7 @@ func describe(r *Request) string {
 	for _, f := range []struct {
 		set  bool
 		name string
-	}{{r.Chunked, "chunked"}, {r.KeepAlive, "keep"}, {r.ExpectContinue, "expect"}, {r.Upgrade, "upgrade"}} {
+	}{{r.Chunked, "chunked"}, {r.KeepAlive, "keep"}, {r.ExpectContinue, "expect"}, {r.WebSocket, "websocket"}} {
 		if f.set {
 			b.WriteString(" " + f.name)
 		}
@@ -50,8 +50,13 @@ var validHeads = []struct{ name, in, want string }{
 	{"close in list", "GET /" + h11 + "Connection: x , ClOsE\r\n\r\n", "GET target / path / query  1.1 length -1\nHost=a\nConnection=x , ClOsE"},
 	{"close in second field", "GET /" + h11 + "Connection: keep-alive\r\nConnection: close\r\n\r\n", "GET target / path / query  1.1 length -1\nHost=a\nConnection=keep-alive\nConnection=close"},
 	{"close is a word", "GET /" + h11 + "Connection: closed, not-close\r\n\r\n", "GET target / path / query  1.1 length -1 keep\nHost=a\nConnection=closed, not-close"},
-	{"upgrade", "GET /" + h11 + "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n", "GET target / path / query  1.1 length -1 keep upgrade\nHost=a\nConnection=keep-alive, Upgrade\nUpgrade=websocket"},
-	{"upgrade before connection", "GET /" + h11 + "upgrade: x\r\nconnection: upgrade\r\n\r\n", "GET target / path / query  1.1 length -1 keep upgrade\nHost=a\nupgrade=x\nconnection=upgrade"},
+	{"upgrade", "GET /" + h11 + "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n", "GET target / path / query  1.1 length -1 keep websocket\nHost=a\nConnection=keep-alive, Upgrade\nUpgrade=websocket"},
+	{"upgrade before connection", "GET /" + h11 + "upgrade: WebSocket\r\nconnection: upgrade\r\n\r\n", "GET target / path / query  1.1 length -1 keep websocket\nHost=a\nupgrade=WebSocket\nconnection=upgrade"},
+	{"upgrade among others", "GET /" + h11 + "Connection: Upgrade\r\nUpgrade: h2c,,WebSocket\r\n\r\n", "GET target / path / query  1.1 length -1 keep websocket\nHost=a\nConnection=Upgrade\nUpgrade=h2c,,WebSocket"},
+	{"upgrade in a second field", "GET /" + h11 + "Connection: Upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket\r\n\r\n", "GET target / path / query  1.1 length -1 keep websocket\nHost=a\nConnection=Upgrade\nUpgrade=h2c\nUpgrade=websocket"},
+	{"another upgrade", "GET /" + h11 + "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n\r\n", "GET target / path / query  1.1 length -1 keep\nHost=a\nConnection=Upgrade, HTTP2-Settings\nUpgrade=h2c\nHTTP2-Settings=AAMA"},
+	{"upgrade to nothing", "GET /" + h11 + "Connection: Upgrade\r\nUpgrade:\r\n\r\n", "GET target / path / query  1.1 length -1 keep\nHost=a\nConnection=Upgrade\nUpgrade="},
+	{"upgrade of a similar name", "GET /" + h11 + "Connection: Upgrade\r\nUpgrade: websockets, web socket, websocket/13\r\n\r\n", "GET target / path / query  1.1 length -1 keep\nHost=a\nConnection=Upgrade\nUpgrade=websockets, web socket, websocket/13"},
 	{"upgrade without connection", "GET /" + h11 + "Upgrade: websocket\r\n\r\n", "GET target / path / query  1.1 length -1 keep\nHost=a\nUpgrade=websocket"},
 	{"connection without upgrade", "GET /" + h11 + "Connection: upgrade\r\n\r\n", "GET target / path / query  1.1 length -1 keep\nHost=a\nConnection=upgrade"},
 	{"length", "POST /" + h11 + "Content-Length: 5\r\n\r\n", "POST target / path / query  1.1 length 5 keep\nHost=a\nContent-Length=5"},

@@ -32,10 +32,10 @@ type Request struct {
 	// ExpectContinue says that the peer waits for a 100 before it sends the
 	// body. Never set for HTTP/1.0. RFC 9110, 10.1.1.
 	ExpectContinue bool
-	// Upgrade says that the Connection field names "upgrade" and an Upgrade
-	// field, of any value, is there. Never set for HTTP/1.0, which must be
-	// ignored. RFC 9110, 7.8.
-	Upgrade bool
+	// WebSocket says that the peer asks to go on with WebSocket: Connection names
+	// "upgrade", and Upgrade names "websocket", maybe among others. An upgrade to
+	// another protocol is ignored, as is any in HTTP/1.0. RFC 9110, 7.8.
+	WebSocket bool
 }
 
 // Header is one header field, RFC 9112, 5. Both slices borrow the bytes given

@@ -51,11 +51,8 @@ func (p DeflateParams) bits() int {
 // accepted wins (RFC 7692, 5.1); without one the answer is the zero value, and
 // the connection goes on without compression. The only error is the
 // *HandshakeError for a header that is no list of extensions. It borrows
-// extensions; nil and empty stand for no header.
+// extensions; nil stands for no header.
 func (d *Deflate) Negotiate(extensions []byte) (DeflateParams, error) {
-	if len(extensions) == 0 {
-		return DeflateParams{}, nil
-	}
 	if !validExtensions(extensions) {
 		return DeflateParams{}, errExtensions
 	}

@@ -45,7 +45,6 @@ func ExampleReader() {
 func ExampleHandshake() {
 	h := wsframe.Handshake{
 		Method:  []byte("GET"),
-		Upgrade: []byte("websocket"),
 		Key:     []byte("dGhlIHNhbXBsZSBub25jZQ=="),
 		Version: []byte("12"),
 	}

@@ -7,11 +7,10 @@ import (
 
 // Handshake is the client's half of the opening handshake (RFC 6455, 4.2.1):
 // header values, borrowed from the request, nil when the header is absent. That
-// Connection lists "upgrade" is what makes a request one: without, it is plain
-// HTTP and not for this package.
+// Connection lists "upgrade" and Upgrade "websocket" is what makes a request one:
+// without, it is plain HTTP and not for this package.
 type Handshake struct {
 	Method     []byte // of the request line
-	Upgrade    []byte
 	Key        []byte // Sec-WebSocket-Key
 	Version    []byte // Sec-WebSocket-Version
 	Protocol   []byte // Sec-WebSocket-Protocol
@@ -32,7 +31,6 @@ func (e *HandshakeError) Error() string { return e.Text }
 // The reference server's words, which clients may look for.
 var (
 	errMethod     = &HandshakeError{Status: 405, Text: "Invalid HTTP method"}
-	errUpgrade    = &HandshakeError{Status: 400, Text: "Invalid Upgrade header"}
 	errKey        = &HandshakeError{Status: 400, Text: "Missing or invalid Sec-WebSocket-Key header"}
 	errVersion    = &HandshakeError{Status: 400, Text: "Missing or invalid Sec-WebSocket-Version header", Version: true}
 	errSubproto   = &HandshakeError{Status: 400, Text: "Invalid Sec-WebSocket-Protocol header"}
@@ -52,13 +50,12 @@ const maxProtocols = 64
 
 // Check applies the rules of RFC 6455, 4.2.1, in the reference server's order.
 // The error is a *HandshakeError. Version 8, the last draft, has the same
-// frames as 13. At most 64 subprotocols may be offered.
+// frames as 13. At most 64 subprotocols may be offered. Empty elements of a list
+// are skipped (RFC 9110, 5.6.1.2): proxies leave some behind.
 func (h *Handshake) Check() error {
 	switch {
 	case string(h.Method) != "GET":
 		return errMethod
-	case !equalFold(h.Upgrade, "websocket"):
-		return errUpgrade
 	case !validKey(h.Key):
 		return errKey
 	case string(h.Version) != "13" && string(h.Version) != "8":
@@ -75,7 +72,7 @@ func (h *Handshake) Check() error {
 // preference, the one that AppendResponse selects, nil when none is offered
 // (RFC 6455, 4.2.2 item 5). It is a token, whatever the header contains.
 func (h *Handshake) firstProtocol() []byte {
-	if first, _ := cutToken(skipSpace(h.Protocol)); len(first) > 0 {
+	if first, _ := cutToken(skipEmpty(h.Protocol)); len(first) > 0 {
 		return first
 	}
 	return nil

@@ -4,12 +4,6 @@ import "bytes"
 
 var comma = []byte(",")
 
-// equalFold is bytes.EqualFold for an ASCII word. The length keeps out the
-// letters beyond ASCII that fold to k and s, which are longer.
-func equalFold(p []byte, word string) bool {
-	return len(p) == len(word) && bytes.EqualFold(p, []byte(word))
-}
-
 // validKey checks the form of base64 for 16 bytes, as the reference server
 // does: the 4 bits that 22 digits have to spare may be anything.
 func validKey(p []byte) bool {
@@ -27,8 +21,9 @@ func validKey(p []byte) bool {
 // validProtocols: RFC 6455, 4.1 item 10: one or more tokens, all different.
 func validProtocols(p []byte) bool {
 	var seen [maxProtocols][]byte
+	p = skipEmpty(p)
 	for n := 0; n < maxProtocols; n++ {
-		token, rest := cutToken(skipSpace(p))
+		token, rest := cutToken(p)
 		if len(token) == 0 {
 			return false
 		}
@@ -39,21 +34,26 @@ func validProtocols(p []byte) bool {
 		}
 		seen[n] = token
 		rest = skipSpace(rest)
-		if len(rest) == 0 {
-			return true
-		}
-		if rest[0] != ',' {
+		if len(rest) > 0 && rest[0] != ',' {
 			return false
 		}
-		p = rest[1:]
+		if p = skipEmpty(rest); len(p) == 0 {
+			return true
+		}
 	}
 	return false
 }
 
-// validExtensions: RFC 6455, 9.1: a list of token *( ";" token [ "=" value ] ).
+// validExtensions: RFC 6455, 9.1: a list of token *( ";" token [ "=" value ] ),
+// or of nothing.
 func validExtensions(p []byte) bool {
 	name := true // an extension is due, not a parameter
 	for {
+		if name {
+			if p = skipEmpty(p); len(p) == 0 {
+				return true
+			}
+		}
 		token, rest := cutToken(skipSpace(p))
 		if len(token) == 0 {
 			return false
@@ -113,6 +113,14 @@ func cutToken(p []byte) (token, rest []byte) {
 func skipSpace(p []byte) []byte {
 	for len(p) > 0 && (p[0] == ' ' || p[0] == '\t') {
 		p = p[1:]
+	}
+	return p
+}
+
+// skipEmpty drops the empty elements at the front of a list, and the whitespace.
+func skipEmpty(p []byte) []byte {
+	for p = skipSpace(p); len(p) > 0 && p[0] == ','; {
+		p = skipSpace(p[1:])
 	}
 	return p
 }

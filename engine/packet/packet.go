@@ -60,7 +60,8 @@ func (p Packet) IsProbe() bool {
 // Every method here treats Revision3 as revision 3 and all else as revision 4.
 type Revision uint8
 
-// The revisions. Clients of revision 2 are served as revision 3.
+// The revisions. Revision 2, the string form of before binary data, is not served:
+// a handshake with EIO=2 is refused.
 const (
 	Revision3 Revision = 3
 	Revision4 Revision = 4

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 
 	"turbine/httpparse"
@@ -15,16 +14,14 @@ import (
 // wantsWebSocket reports whether r asks for the echo at /ws. A request with a
 // body does not: RFC 9110, 7.8, wants that read before the protocol changes.
 func wantsWebSocket(r *httpparse.Request) bool {
-	return r.Upgrade && string(r.Path) == "/ws" && !r.HasBody() &&
-		bytes.EqualFold(r.Header("Upgrade"), []byte("websocket"))
+	return r.WebSocket && string(r.Path) == "/ws" && !r.HasBody()
 }
 
 // acceptWebSocket answers the opening handshake r, and makes the connection an
 // echo if it is a good one. It borrows r and rest, what came behind it.
 func acceptWebSocket(t *target, c *loop.Conn, r *httpparse.Request, rest []byte) {
 	handshake := wsframe.Handshake{
-		Method: r.Method, Upgrade: r.Header("Upgrade"),
-		Key: r.Header("Sec-WebSocket-Key"), Version: r.Header("Sec-WebSocket-Version"),
+		Method: r.Method, Key: r.Header("Sec-WebSocket-Key"), Version: r.Header("Sec-WebSocket-Version"),
 		Protocol: r.Header("Sec-WebSocket-Protocol"), Extensions: r.Header("Sec-WebSocket-Extensions"),
 	}
 	if err := handshake.Check(); err != nil {
