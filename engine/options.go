@@ -279,8 +279,10 @@ type Options struct {
 	// means not at all.
 	TLS *TLS
 	// MaxTLSHandshakes is the limit of TLS handshakes under way, from the
-	// client's first message on; beyond, connections are closed. Zero means
-	// 4,096.
+	// client's first message on. One more takes the place of one that waits for
+	// its client: the oldest of the address that holds most, if that is more than a
+	// sixteenth of all, otherwise the oldest of all. Addresses in Exempt are not
+	// held against each other. Zero means 4,096.
 	MaxTLSHandshakes int
 	// TLSHandshakeTimeout is how long a TLS handshake may take, from when its
 	// connection was accepted. Zero means 10 seconds.

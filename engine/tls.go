@@ -126,7 +126,7 @@ func (s *Server) newTLS() error {
 	// from before a reload.
 	t.loops = loop.NewTLS(loop.TLSOptions{
 		Config: t.base, Protocols: http11,
-		Timeout: s.options.TLSHandshakeTimeout, MaxHandshakes: s.options.MaxTLSHandshakes,
+		Timeout: s.options.TLSHandshakeTimeout, MaxHandshakes: s.options.MaxTLSHandshakes, Exempt: s.exempt,
 		Plain: answerPlain, Met: s.metTLS, Logger: s.options.Logger,
 	})
 	t.loops.Use(current)

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"turbine/internal/peers"
 	"turbine/internal/seldom"
 	"turbine/pool"
 )
@@ -65,8 +66,14 @@ type TLSOptions struct {
 	// until its handshake is done. Zero means 10 seconds.
 	Timeout time.Duration
 	// MaxHandshakes is the limit of handshakes under way, from the client's
-	// first message on; beyond, connections are closed. Zero means 4,096.
+	// first message on. One more takes the place of one that waits for its client:
+	// the oldest of the address that holds most, if that is more than a sixteenth of
+	// all, otherwise the oldest of all. If none waits for its client the new one is
+	// closed. Zero means 4,096.
 	MaxHandshakes int
+	// Exempt are networks whose addresses may stand for any number of clients: what
+	// one of them holds is not counted together.
+	Exempt peers.Networks
 	// Plain is the answer to who does not speak TLS, whose first bytes, at
 	// least five, are borrowed. Nil, as a nil answer, means none.
 	Plain func(first []byte) (answer []byte)
@@ -93,11 +100,11 @@ type TLSStats struct {
 // The Handler and who uses the Conn see no difference. What is written waits as
 // it is and is encrypted when it is flushed, as far as the kernel takes it.
 type TLS struct {
-	options  TLSOptions
-	base     *tls.Config                // what each handshake begins with; it has the keys of session tickets
-	current  atomic.Pointer[tls.Config] // what it goes on with, unless the application has another
-	compute  chan struct{}              // a place for each handshake that has a processor
-	underWay atomic.Int64
+	options TLSOptions
+	base    *tls.Config                // what each handshake begins with; it has the keys of session tickets
+	current atomic.Pointer[tls.Config] // what it goes on with, unless the application has another
+	compute chan struct{}              // a place for each handshake that has a processor
+	places  *places
 
 	done, resumed, failed, plain atomic.Uint64
 
@@ -118,6 +125,7 @@ func NewTLS(o TLSOptions) *TLS {
 	}
 	t := &TLS{options: o, base: o.Config.Clone()}
 	t.adapt(t.base)
+	t.places = newPlaces(o.MaxHandshakes, o.Exempt)
 	t.base.GetConfigForClient = t.configFor
 	t.Use(o.Config)
 	// Handshakes compute for a millisecond at a time. With more of them than
@@ -143,7 +151,7 @@ func (t *TLS) Stats() TLSStats {
 	return TLSStats{
 		Done: t.done.Load(), Resumed: t.resumed.Load(),
 		Failed: t.failed.Load(), Plain: t.plain.Load(),
-		Now: int(t.underWay.Load()),
+		Now: t.places.count(),
 	}
 }
 

@@ -25,6 +25,7 @@ type handshake struct {
 	yield    chan struct{}
 	deadline time.Duration
 	slot     Slot
+	place    place
 	inTurn   bool // Options.HandshakesInTurn
 	begun    bool // there is a goroutine
 	running  bool // it runs; the loop's
@@ -127,7 +128,11 @@ func (h *handshake) over() {
 // begin starts the handshake if there is a place for it.
 func (h *handshake) begin() {
 	c := h.filter.conn
-	if !h.tls.enter() {
+	cut, ok := h.tls.places.enter(h, c.RemoteAddr().Addr())
+	if cut != nil {
+		_ = cut.filter.conn.Loop().Post((*cutTask)(cut)) // a stopped loop has ended it
+	}
+	if !ok {
 		h.tls.met(c.Loop(), TLSHandshakes)
 		h.over()
 		c.end(ErrTLSTooMany)
@@ -148,6 +153,7 @@ func (h *handshake) turn() {
 		c.Resume()
 	}
 	h.running = true
+	h.tls.places.wait(h, false)
 	h.resume <- true
 	if h.inTurn {
 		<-h.yield
@@ -180,7 +186,9 @@ func (h *handshake) Run() {
 		h.dropLent() // it was read to its end
 		if h.arrived != nil {
 			h.turn()
+			return
 		}
+		h.tls.places.wait(h, true)
 	}
 }
 
@@ -310,7 +318,7 @@ func (h *handshake) hurry(within time.Duration) {
 
 // work is the goroutine.
 func (h *handshake) work() {
-	defer h.tls.leave()
+	defer h.tls.places.leave(h)
 	if !<-h.resume {
 		return
 	}
@@ -379,14 +387,3 @@ func (h *handshake) giveProcessor() {
 		<-h.tls.compute
 	}
 }
-
-// enter takes a place for a handshake, if there is one left.
-func (t *TLS) enter() bool {
-	if t.underWay.Add(1) > int64(t.options.MaxHandshakes) {
-		t.underWay.Add(-1)
-		return false
-	}
-	return true
-}
-
-func (t *TLS) leave() { t.underWay.Add(-1) }

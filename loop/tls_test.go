@@ -506,8 +506,8 @@ func (b *tlsBench) limits() []loop.TLSLimit {
 	return append([]loop.TLSLimit(nil), b.met...)
 }
 
-// So many handshakes may be under way. One more is closed, and each that ends
-// leaves its place to another.
+// So many handshakes may be under way. One more takes the place of the oldest, and
+// each that ends leaves its place to another.
 func TestTLSHandshakesUnderWay(t *testing.T) {
 	for kernel, start := range kernels {
 		t.Run(kernel, func(t *testing.T) {
@@ -517,6 +517,7 @@ func TestTLSHandshakesUnderWay(t *testing.T) {
 			for range 3 {
 				c := b.Dial()
 				require.Equal(t, len(first), c.Send(first))
+				b.until("it waits for its client", func() bool { return len(c.Recv(1)) > 0 })
 				waiting = append(waiting, c)
 			}
 			b.stats("three are under way", func(s loop.TLSStats) bool { return s.Now == 3 })
@@ -524,11 +525,13 @@ func TestTLSHandshakesUnderWay(t *testing.T) {
 			require.Equal(t, len(first)-1, one.Send(first[:len(first)-1])) // not whole yet: it takes no place
 			over := b.Dial()
 			over.Send(first)
-			b.until("the fourth is closed", func() bool { over.Recv(1000); return over.EOF() || over.Broken() })
+			oldest := waiting[0]
+			b.until("the oldest is closed", func() bool { oldest.Recv(64 << 10); return oldest.EOF() || oldest.Broken() })
 			require.Equal(t, []loop.TLSLimit{loop.TLSHandshakes}, b.limits())
 			require.Zero(t, b.tls.Stats().Failed, "it is no failure of the handshake")
+			require.Equal(t, 3, b.tls.Stats().Now)
 
-			waiting[0].Reset()
+			over.Reset()
 			b.stats("there is a place", func(s loop.TLSStats) bool { return s.Now == 2 })
 			c := b.shake(b.Dial(), nil)
 			require.NoError(t, c.Err())
