@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"runtime/debug"
 	"slices"
@@ -25,6 +26,17 @@ const maxPayloadLimit = 1 << 30
 // maxHeaderBytesLimit bounds MaxHeaderBytes: a head that comes line by line is
 // looked at from its beginning each time.
 const maxHeaderBytesLimit = 1 << 20
+
+// Limits of times, numbers and bytes: sums and products of a few of them, with the
+// time that a server has run, stay within 64 bits. Nobody needs more.
+const (
+	maxTime   = 10 * 365 * 24 * time.Hour
+	maxNumber = math.MaxInt32
+	maxBytes  = 1 << 50
+	// Each request of MaxFallback has a goroutine, and a place in a channel from the
+	// beginning.
+	maxFallbackLimit = 1 << 20
+)
 
 // withDefaults fills in the defaults and checks the result.
 func (o Options) withDefaults() (Options, error) {
@@ -182,6 +194,12 @@ func (o *Options) checkTimes() error {
 		if d.value < time.Millisecond {
 			return badOption("%s of %v is below one millisecond", d.name, d.value)
 		}
+		if d.value > maxTime {
+			return badOption("%s of %v is above ten years", d.name, d.value)
+		}
+	}
+	if o.SlowCallback > maxTime {
+		return badOption("SlowCallback of %v is above ten years; a negative time switches it off", o.SlowCallback)
 	}
 	if o.SlowCallback > 0 && o.SlowCallback < time.Millisecond {
 		return badOption("SlowCallback of %v is below one millisecond", o.SlowCallback)
@@ -191,6 +209,9 @@ func (o *Options) checkTimes() error {
 	}
 	if o.DrainPeriod < 0 {
 		return badOption("DrainPeriod of %v is negative", o.DrainPeriod)
+	}
+	if o.DrainDelay > maxTime || o.DrainPeriod > maxTime {
+		return badOption("DrainDelay of %v or DrainPeriod of %v is above ten years", o.DrainDelay, o.DrainPeriod)
 	}
 	return nil
 }
@@ -215,6 +236,16 @@ func (o *Options) checkNumbers() error {
 		if n.value < 1 {
 			return badOption("%s of %d is below 1", n.name, n.value)
 		}
+		most := int64(maxNumber)
+		if strings.HasSuffix(n.name, "Budget") {
+			most = maxBytes
+		}
+		if n.name == "MaxFallback" {
+			most = maxFallbackLimit
+		}
+		if n.value > most {
+			return badOption("%s of %d is above %d", n.name, n.value, most)
+		}
 	}
 	if o.MaxPayload > maxPayloadLimit {
 		return badOption("MaxPayload of %d is above %d", o.MaxPayload, maxPayloadLimit)
@@ -225,14 +256,14 @@ func (o *Options) checkNumbers() error {
 	if o.Loops < 0 || o.Loops > 256 {
 		return badOption("Loops of %d is not within 0 and 256", o.Loops)
 	}
-	if o.MaxConns < 0 {
-		return badOption("MaxConns of %d is negative", o.MaxConns)
+	if o.MaxConns < 0 || o.MaxConns > maxNumber {
+		return badOption("MaxConns of %d is not within 0 and %d", o.MaxConns, maxNumber)
 	}
-	if o.MaxSessions < 0 {
-		return badOption("MaxSessions of %d is negative", o.MaxSessions)
+	if o.MaxSessions < 0 || o.MaxSessions > maxNumber {
+		return badOption("MaxSessions of %d is not within 0 and %d", o.MaxSessions, maxNumber)
 	}
-	if d := o.PerMessageDeflate; d != nil && d.Threshold < 0 {
-		return badOption("PerMessageDeflate.Threshold of %d is negative", d.Threshold)
+	if d := o.PerMessageDeflate; d != nil && (d.Threshold < 0 || d.Threshold > maxNumber) {
+		return badOption("PerMessageDeflate.Threshold of %d is not within 0 and %d", d.Threshold, maxNumber)
 	}
 	return nil
 }
