@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -189,4 +190,38 @@ func TestPausedClientThatTakesNothing(t *testing.T) {
 	b.play("advance 10m")
 	b.rest()
 	b.finish()
+}
+
+// However short the heartbeat is, the server is never early: a client that uses
+// up its time to the last millisecond lives, at whatever moment of the wheel's
+// tick. It is late by a tick at most.
+func TestShortHeartbeatsAreNotCutShort(t *testing.T) {
+	for _, timeout := range []time.Duration{time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond, 200 * time.Millisecond} {
+		t.Run(timeout.String(), func(t *testing.T) {
+			b := newSpec(t, 1, Options{PingInterval: 200 * time.Millisecond, PingTimeout: timeout}, nil)
+			step := b.server.LoopOptions().Tick
+			b.play("advance 3ms", "ws EIO=3&transport=websocket conn=w", "ws EIO=4&transport=websocket conn=v")
+			b.log = nil
+			asked, last := time.Duration(0), b.world.Now()
+			for end := last + 20*time.Second; b.world.Now() < end; b.world.Advance(time.Millisecond) {
+				var lines []string
+				if b.world.Now()-last == 200*time.Millisecond+timeout-time.Millisecond {
+					lines = b.play("frame w text 2")
+					last = b.world.Now()
+				}
+				if slices.Contains(append(lines, b.collect()...), `v: text "2"`) {
+					asked = b.world.Now()
+				}
+				if asked != 0 && b.world.Now()-asked == timeout-time.Millisecond {
+					b.play("frame v text 3")
+					asked = 0
+				}
+			}
+			require.Empty(t, b.events())
+			b.world.Advance(200*time.Millisecond + timeout + 2*step)
+			require.Contains(t, b.events(), `close A "ping timeout"`)
+			b.world.Advance(200*time.Millisecond + timeout)
+			b.finish()
+		})
+	}
 }
