@@ -110,6 +110,9 @@ func (s *Session) rang() {
 	if late && s.upgrade != nil && now >= s.upgrade.deadline {
 		s.upgrade.expired()
 	}
+	if p, ok := s.transport.(*polling); ok && p.holdsUp() {
+		p.releaseInTurn(now)
+	}
 	if now >= s.nextBeat && (late || !s.owesHeartbeat()) {
 		s.beat(now)
 	}
@@ -177,8 +180,13 @@ func (s *Session) arm() {
 	if s.upgrade != nil {
 		at = min(at, s.upgrade.deadline)
 	}
-	if p, ok := s.transport.(*polling); ok && p.heardBy != 0 {
-		at = min(at, p.heardBy)
+	if p, ok := s.transport.(*polling); ok {
+		if p.heardBy != 0 {
+			at = min(at, p.heardBy)
+		}
+		if p.holdsUp() {
+			at = min(at, s.upgrade.noopAt)
+		}
 	}
 	if turn, ok := s.drainAt(); ok {
 		at = min(at, turn)

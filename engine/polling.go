@@ -14,7 +14,8 @@ import (
 //	| slot | state     | event                                  | next   | does
 //	| poll | idle      | GET                                    | waiting | flush at once if packets wait
 //	| poll | waiting   | packets to send                        | idle   | 200, whole packets up to MaxPayload, at least one
-//	| poll | waiting   | candidate probed, client's close packet | idle  | 200 noop
+//	| poll | waiting   | candidate probed, noopPace since the last noop | idle | 200 noop
+//	| poll | waiting   | client's close packet                  | idle   | 200 noop
 //	| poll | waiting   | session closes                         | idle   | 200 close packet
 //	| poll | idle      | GET, more than MaxPolls wait           | closed | 503; transport error
 //	| poll | waiting   | second GET                             | closed | first: 200 close packet, second: 400; transport error
@@ -159,6 +160,28 @@ var (
 	noopClosePayload = []packet.Packet{{Type: packet.Noop}, {Type: packet.Close}}
 )
 
+// noopPace is the least time between two noops that free a client for an upgrade.
+// A client polls again at once while its WebSocket's answer is held back somewhere,
+// and would do so as fast as it is answered.
+const noopPace = 100 * time.Millisecond
+
+// holdsUp reports whether a poll waits that keeps the client from an upgrade.
+func (p *polling) holdsUp() bool {
+	u := p.session.upgrade
+	return p.poll != nil && u != nil && u.state == upgradeProbed
+}
+
+// releaseInTurn is release as soon as noopPace lets it: at once, or by the alarm.
+func (p *polling) releaseInTurn(now time.Duration) {
+	switch u := p.session.upgrade; {
+	case now < u.noopAt:
+		p.session.arm()
+	case p.poll != nil:
+		u.noopAt = now + noopPace
+		p.release()
+	}
+}
+
 // release answers a waiting poll with a noop, to free the client for an
 // upgrade.
 func (p *polling) release() {
@@ -199,10 +222,11 @@ func (p *polling) get(x *exchange) {
 	x.session = s
 	s.forgive()
 	s.flush()
+	if p.holdsUp() {
+		p.releaseInTurn(s.loop.Now())
+	}
 	switch {
 	case p.poll == nil: // answered
-	case s.upgrade != nil && s.upgrade.state == upgradeProbed:
-		p.release()
 	case s.server.shard(s.loop).polls > s.server.pollShare:
 		s.server.met(LimitPolls, s.loop)
 		p.unpark()

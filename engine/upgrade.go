@@ -19,8 +19,8 @@ import (
 //	| idle            | the same, more than MaxUpgrades under way       | idle    | 503
 //	| idle, done      | WebSocket with this sid, not allowed            | same    | close that WebSocket
 //	| probing, probed | another WebSocket with this sid                 | same    | close that WebSocket
-//	| probing, probed | ping "probe" on it                              | probed  | pong "probe"; a waiting GET gets noop
-//	| probed          | GET                                             | probed  | waiting packets, else noop, at once
+//	| probing, probed | ping "probe" on it                              | probed  | pong "probe"; a waiting GET gets noop, at most one in noopPace
+//	| probed          | GET                                             | probed  | waiting packets, else noop: at once, noopPace after the last one
 //	| probing, probed | upgrade packet                                  | done    | WebSocket becomes the transport, polling dropped, flush
 //	| probing, probed | other packet, lost, timeout, session closed     | idle    | close the candidate, stay on polling
 //	| done            | GET or POST with this sid                       | done    | 400 bad request
@@ -41,6 +41,7 @@ type upgrade struct {
 	link
 	session  *Session
 	deadline time.Duration
+	noopAt   time.Duration     // when the next waiting poll may be answered with a noop
 	takeover *wsframe.Takeover // nil without context takeover
 	state    upgradeState
 	base64   bool
@@ -121,7 +122,7 @@ func (u *upgrade) packet(p packet.Packet, err error) {
 		u.conn.Write(probeFrame)
 		u.session.tellUpgrading()
 		if u.state == upgradeProbed { // a panic has ended it otherwise
-			u.session.transport.(*polling).release()
+			u.session.transport.(*polling).releaseInTurn(u.session.loop.Now())
 		}
 	case p.Type == packet.Upgrade:
 		// Without a probe and with data, too, as the reference server: BestHTTP
@@ -150,6 +151,9 @@ func (u *upgrade) handOver(rest []byte) {
 	s.server.shard(s.loop).upgrades--
 	s.setTransport(t)
 	t.conn.SetHandler(t)
+	if u.noopAt != 0 {
+		old.release() // a poll that has waited for its turn: the client is not to take it for the end
+	}
 	old.closed(0) // the session goes on
 	if s.has(publicPaused) {
 		t.conn.Pause()
