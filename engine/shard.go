@@ -45,6 +45,7 @@ type shard struct {
 	encoder    encoder
 	compressor wsframe.Compressor
 	inflater   wsframe.Decompressor
+	inflating  inflating
 
 	dateHeader []byte
 	dateSecond time.Duration

@@ -1,17 +1,75 @@
 package engine
 
-import "turbine/pool"
+import (
+	"time"
 
-// inflateTurn is how many bytes of messages are taken from a compressed
-// WebSocket in one turn, and one message more. What one read brings may become a
-// thousand times as much, which others would wait for.
-const inflateTurn = 256 << 10
+	"turbine/pool"
+)
+
+const (
+	// inflateTurn is how many bytes of messages are taken from a compressed
+	// WebSocket in one turn, and one message more. What one read brings may become
+	// a thousand times as much, which others would wait for.
+	inflateTurn = 256 << 10
+	// inflateShare is how long a loop may take for compressed messages, of all
+	// connections together, until other work has had its turn, and one message
+	// more: bytes say little of what they cost. It is as long as the loop's own
+	// portions.
+	inflateShare = 200 * time.Microsecond
+)
+
+// inflating is what a loop's connections with compression have of its time. Those
+// whose bytes wait for it stand in line: however many they are, all of them
+// together have one share between two looks at the sockets.
+type inflating struct {
+	spent   time.Duration // since the line had its last share
+	line    []*Session    // those with unread bytes, the first to come in front
+	posted  bool          // a lineTask is under way
+	serving bool          // it runs
+}
+
+// lineTask is a shard as the Task that gives the line its share.
+type lineTask shard
+
+func (t *lineTask) Run() {
+	h := (*shard)(t)
+	f := &h.inflating
+	f.posted, f.serving, f.spent = false, true, 0
+	defer func() { // also where a callback panics
+		f.serving = false
+		if len(f.line) > 0 {
+			h.giveShare()
+			return
+		}
+		f.line, f.spent = nil, 0
+	}()
+	for n := len(f.line); n > 0 && f.spent < inflateShare; n-- {
+		s := f.line[0]
+		f.line[0] = nil
+		f.line = f.line[1:]
+		if s.extra == nil {
+			continue
+		}
+		s.extra.unread.inLine = false
+		if s.unread() && !s.has(publicPaused) {
+			s.websocket.readOn() // may stand in line again
+		}
+	}
+}
+
+// giveShare has the line have its share once others had theirs.
+func (h *shard) giveShare() {
+	if f := &h.inflating; !f.posted {
+		f.posted = h.loop.Post((*lineTask)(h)) == nil // a stopped loop has closed them
+	}
+}
 
 // unread is what was read from a session's WebSocket and is to be looked at in
 // another turn. Its connection is paused meanwhile.
 type unread struct {
-	bytes *pool.Buf // nil when there are none
-	over  bool      // the end of the stream has come behind them
+	bytes  *pool.Buf // nil when there are none
+	over   bool      // the end of the stream has come behind them
+	inLine bool      // of the loop's inflating
 }
 
 // unread reports whether bytes wait for their turn.
@@ -26,17 +84,37 @@ func (t *websocket) putOff(p []byte) {
 	s.rare().unread.bytes = b
 	_, _, _ = t.receive(nil, s.server, nil) // gives back the message before, which was taken
 	t.conn.Pause()
-	_ = s.loop.Post((*readOnTask)(s)) // a stopped loop has closed it
-}
-
-// readOnTask is a Session as the Task that goes on with what waits.
-type readOnTask Session
-
-func (t *readOnTask) Run() {
-	if s := (*Session)(t); s.unread() && !s.has(publicPaused) {
-		s.websocket.readOn()
+	h := s.server.shard(s.loop)
+	if u := &s.extra.unread; !u.inLine {
+		u.inLine = true
+		h.inflating.line = append(h.inflating.line, s)
 	}
+	h.giveShare()
 }
+
+// isFull reports whether p, which is in front of a compressed WebSocket, has to
+// wait, now that taken bytes of messages were taken in this turn.
+func (t *websocket) isFull(p []byte, taken int) bool {
+	s := t.session
+	switch {
+	case len(p) == 0:
+		return false
+	case s.has(publicPaused), taken >= inflateTurn:
+		return true
+	}
+	// What is not compressed, and has nothing in front of it, waits for nobody.
+	f := &s.server.shard(s.loop).inflating
+	return (f.spent >= inflateShare || len(f.line) > 0 && !f.serving) && t.mayInflate(p)
+}
+
+// mayInflate reports whether the message in front of p, or the one that goes on
+// there, may be a compressed one.
+func (t *websocket) mayInflate(p []byte) bool {
+	return t.deflate.Accepted && len(p) > 0 && (p[0]&rsv1 != 0 || t.reader.Begun())
+}
+
+// rsv1 marks a compressed message.
+const rsv1 = 0x40
 
 // readOn goes on with what waits, and reads again where nothing does any more.
 func (t *websocket) readOn() {

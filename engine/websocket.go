@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"time"
 
 	"turbine/engine/packet"
 	"turbine/loop"
@@ -205,10 +206,16 @@ func (t *websocket) Data(p []byte) {
 		return
 	}
 	s.beginMessages()
+	f := &s.server.shard(s.loop).inflating
 	for taken := 0; s.state != sessionClosed; {
-		if len(p) > 0 && t.deflate.Accepted && (taken >= inflateTurn || s.has(publicPaused)) {
+		if t.deflate.Accepted && t.isFull(p, taken) {
 			t.putOff(p)
 			break
+		}
+		packed := t.mayInflate(p)
+		var begun time.Duration
+		if packed {
+			begun = s.loop.Look()
 		}
 		m, rest, err := t.receive(p, s.server, s.takeover())
 		if errors.Is(err, wsframe.ErrIncomplete) {
@@ -221,6 +228,9 @@ func (t *websocket) Data(p []byte) {
 		taken += len(m.Payload)
 		t.message(m)
 		p = rest
+		if packed {
+			f.spent += s.loop.Look() - begun
+		}
 	}
 	if t.deflate.Accepted {
 		s.server.shard(s.loop).inflater.Done()

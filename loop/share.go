@@ -23,6 +23,10 @@ func (l *Loop) look() time.Duration {
 	return l.now
 }
 
+// Look reads the clock in the middle of a turn, which continues at that time, for
+// handlers that do their work in portions.
+func (l *Loop) Look() time.Duration { return l.look() }
+
 // finish ends a turn that has begun with enter. If sockets have had their
 // portion, it is the turn of everything else.
 func (l *Loop) finish() {

@@ -144,6 +144,10 @@ func (r *Reader) Held() int {
 	return r.held.payload.Len()
 }
 
+// Begun reports whether a part of a message or of a frame has come, and not the
+// whole of it.
+func (r *Reader) Begun() bool { return r.held != nil && !r.held.idle() }
+
 // Release gives back what the reader holds, when its connection has ended.
 // What Next lent is no longer valid. A second call does nothing.
 func (r *Reader) Release() {
