@@ -53,6 +53,11 @@ func (h *httpConn) admitted(r *httpparse.Request, a *admission) {
 		}
 		a.id = id
 	}
+	if a.id != "" && !usableID(a.id) {
+		s.logFault("an id of the application refuses a client", errUnusableID.Error(), r, h.conn)
+		refuse(refusedRequest, refusedRequest.because("ID_GENERATION_ERROR", errUnusableID.Error(), ""))
+		return
+	}
 	if a.id != "" && s.ownIDs.taken(a.id) {
 		refuse(refusedRequest, refusedRequest.because("ID_GENERATION_ERROR", "the id is in use", ""))
 		return

@@ -4,9 +4,18 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"unicode/utf8"
 )
 
 var errEmptyID = errors.New("engine: GenerateID returned an empty id")
+
+var errUnusableID = errors.New("engine: an id of the application is not UTF-8")
+
+// usableID reports whether a client can say id again as it was told: what is not
+// UTF-8 becomes something else in JSON, and the session could never be reached.
+func usableID(id string) bool {
+	return utf8.ValidString(id)
+}
 
 // ownIDs finds sessions whose ids the application has chosen, which do not say
 // where they live. It is empty, and costs nothing, without such ids.
