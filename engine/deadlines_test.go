@@ -96,6 +96,18 @@ func TestHeartbeatThatWaitsUnreadIsInTime(t *testing.T) {
 	}
 }
 
+// The rest of a request that waits in its socket while a callback takes long is
+// read before the request is too slow.
+func TestRequestThatWaitsUnreadIsInTime(t *testing.T) {
+	b := newSpec(t, 1, Options{}, (*bench).slowly)
+	b.play("ws EIO=4&transport=websocket conn=slow", `raw r "GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\nHo"`, "advance 9s")
+	b.write("slow", "43s")
+	b.client("r", "").peer.Write([]byte("st: x\r\n\r\n"))
+	b.world.Run()
+	require.Contains(t, strings.Join(b.play("advance 60ms"), "\n"), "r: 200 0")
+	b.finish()
+}
+
 // send makes a request for session A without letting the loop run.
 func (b *bench) send(r request) {
 	s := b.session("A")

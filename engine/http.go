@@ -348,8 +348,7 @@ func (a *httpAlarm) Alarm() {
 	if h.state == exchangeClosed || (h.state == exchangeWaiting && !h.unserved) {
 		return
 	}
-	if h.conn.Loop().Now() < h.deadline {
-		h.conn.Loop().Arm(h.slot, h.deadline)
+	if !h.conn.Loop().Late(h.slot, h.deadline) {
 		return
 	}
 	switch {

@@ -160,8 +160,7 @@ type preambleAlarm preamble
 
 func (a *preambleAlarm) Alarm() {
 	h := (*preamble)(a)
-	if l := h.conn.Loop(); l.Now() < h.deadline {
-		l.Arm(h.slot, h.deadline)
+	if !h.conn.Loop().Late(h.slot, h.deadline) {
 		return
 	}
 	h.server.met(LimitHeaderTimeout, h.conn.Loop())

@@ -279,8 +279,7 @@ func (h *handshake) dismiss() {
 func (h *handshake) Alarm() {
 	c := h.filter.conn
 	l := c.Loop()
-	if l.now < h.deadline {
-		l.Arm(h.slot, h.deadline)
+	if !l.Late(h.slot, h.deadline) {
 		return
 	}
 	if h.heard() {
