@@ -109,6 +109,7 @@ func (h *httpConn) openPolling(r *httpparse.Request, a *admission) {
 		h.unavailable(false)
 		return
 	}
+	h.settled = true
 	t := &polling{session: session, remote: s.clientAddr(r, h.conn), jsonp: jsonp, heardBy: on.Now() + s.options.FirstRequestTimeout}
 	session.setTransport(t)
 	session.startHeartbeat()

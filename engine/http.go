@@ -58,6 +58,7 @@ type httpConn struct {
 	begun    bool     // bytes of the head have come
 	mounted  bool     // taken from an http.Server
 	eof      bool     // the client sends no more, while the connection is lent
+	settled  bool     // a session has begun on it
 	host     string   // of a mounted connection's last request that came through handlers
 	around   *outside // what a mounted connection's other requests go to; nil without
 	lent     *lentConn

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	"turbine/httpparse"
+	"turbine/loop"
 )
 
 // query is what a request's query says to Engine.IO. It owns its values.
@@ -110,7 +111,7 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 		return h.lend(h.around, r, p, n)
 	}
 	upgrade := r.WebSocket && s.options.allows(WebSocket)
-	if upgrade && h.goHome(p) {
+	if upgrade && h.goHome(p) || h.begins() && h.goWhereRoomIs(p) {
 		return len(p)
 	}
 	if h.passed != nil {
@@ -121,7 +122,7 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 	if h.preflight(r, allowed) {
 		return n
 	}
-	if x.method == methodGET && !x.query.hasSID && (!h.mayShake(r, upgrade) || !h.mayOpen(r, upgrade)) {
+	if h.begins() && (!h.mayShake(r, upgrade) || !h.mayOpen(r, upgrade)) {
 		return h.ended(p, n)
 	}
 	if s.middleware != nil && !h.runMiddleware(r) {
@@ -169,10 +170,36 @@ func (h *httpConn) goHome(p []byte) bool {
 	if !q.hasSID || !q.known || q.sid.home() >= len(h.server.shards) || q.sid.home() == on.Index() {
 		return false
 	}
-	on.Release(h.slot)
-	h.slot, h.state = 0, exchangeHead
-	h.conn.MoveTo(h.server.shards[q.sid.home()].loop, p)
+	h.move(h.server.shards[q.sid.home()].loop, p)
 	return true
+}
+
+// begins reports whether the request would begin a session.
+func (h *httpConn) begins() bool { return h.x.method == methodGET && !h.x.query.hasSID }
+
+// goWhereRoomIs moves a connection that is about to begin another session, if its
+// own loop has a good deal more than another loop: a session stays where it begins.
+// It reports whether it did, and borrows p. The connection was dealt with its first
+// session in mind: that begins where it is. A mounted connection stays, too, because
+// net/http has been asked about the request already.
+func (h *httpConn) goWhereRoomIs(p []byte) bool {
+	if !h.settled || h.around != nil || h.passed != nil {
+		return false
+	}
+	to := h.server.dealer.Lighter(h.conn.Loop())
+	if to == nil {
+		return false
+	}
+	h.move(to, p)
+	return true
+}
+
+// move takes the connection to another loop, where the request at the front of p,
+// which is borrowed, is parsed again.
+func (h *httpConn) move(to *loop.Loop, p []byte) {
+	h.conn.Loop().Release(h.slot)
+	h.slot, h.state = 0, exchangeHead
+	h.conn.MoveTo(to, p)
 }
 
 // ended is how many bytes of p a request with a head of n bytes has used: all,

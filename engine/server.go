@@ -61,7 +61,8 @@ type Server struct {
 	bindings      seldom.Once  // of requests that are not bound to their session
 	forbids       seldom.Once  // of requests that are forbidden for where they come from
 
-	shards     []*shard // by loop; written before the loops run, read by others under mu
+	dealer     *loop.Dealer // of the loops
+	shards     []*shard     // by loop; written before the loops run, read by others under mu
 	phase      phase
 	handedOver atomic.Bool // StopAccepting was called
 
@@ -155,6 +156,7 @@ func (s *Server) bind(loops []*loop.Loop, conns int) {
 	// Rounded up: the sums may exceed the limits by less than the number of loops.
 	s.pollShare = (s.options.MaxPolls + len(loops) - 1) / len(loops)
 	s.upgradeShare = (s.options.MaxUpgrades + len(loops) - 1) / len(loops)
+	s.dealer = loop.NewDealer(loops)
 	s.shards = make([]*shard, len(loops))
 	for _, l := range loops {
 		s.shards[l.Index()] = &shard{loop: l, mark: mark{on: s.options.SlowCallback > 0}}

@@ -175,16 +175,16 @@ func come(t *testing.T, n int, steps []visitStep, together bool, dial func() io.
 
 // requireSpread holds that no loop has much more than its part of the sessions:
 // a tenth and 3. Connections make up for the difference, so of these it may be a
-// quarter; more where they come all at once and a loop is not given a processor
-// meanwhile: what waits for that loop weighs more than it will.
-func requireSpread(t *testing.T, loops []*loop.Loop, connections float64) {
+// quarter. Both may be more on real sockets where all come at once, and a loop is
+// given no processor meanwhile: what waits for that loop weighs more than it will.
+func requireSpread(t *testing.T, loops []*loop.Loop, sessions, connections float64) {
 	t.Helper()
 	for _, c := range []struct {
 		what string
 		of   func(*loop.Loop) int
 		more float64
 	}{
-		{"sessions", (*loop.Loop).Residents, 0.1},
+		{"sessions", (*loop.Loop).Residents, sessions},
 		{"connections", (*loop.Loop).Conns, connections},
 	} {
 		var each []int
@@ -210,7 +210,7 @@ func TestSpread(t *testing.T) {
 					dial := func() io.ReadWriteCloser { return &worldConn{b.world, b.world.DialDealt()} }
 					come(t, spreadClients, c.steps, together, dial, b.world.Run)
 					require.Equal(t, spreadClients, b.server.Stats().Sessions)
-					requireSpread(t, b.world.Loops(), 0.25)
+					requireSpread(t, b.world.Loops(), 0.1, 0.25)
 					b.finish()
 				})
 			}
@@ -237,6 +237,45 @@ func (c *worldConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Sessions that a proxy begins over one connection, which it keeps, spread, too:
+// the connection goes where there is room. Everything else on it goes on.
+func TestSpreadOverOneConnection(t *testing.T) {
+	const clients = 1200
+	for _, loops := range []int{1, 2, 3, 8} {
+		for _, ahead := range []int{1, 30} { // requests sent at a time
+			t.Run(fmt.Sprintf("%d loops/%d ahead", loops, ahead), func(t *testing.T) {
+				b := newBench(t, loops, Options{})
+				v := &visit{t: t, dial: func() io.ReadWriteCloser { return &worldConn{b.world, b.world.DialDealt()} }}
+				c := v.connect()
+				var sids []string
+				for len(sids) < clients {
+					var answers []func(int) string
+					for range ahead {
+						answers = append(answers, v.request(c, "GET", "transport=polling", ""))
+					}
+					for _, answer := range answers {
+						v.open(answer(200))
+						sids = append(sids, v.sid)
+					}
+				}
+				require.Equal(t, clients, b.server.Stats().Sessions)
+				var each []int
+				for _, l := range b.world.Loops() {
+					each = append(each, l.Residents())
+				}
+				t.Logf("sessions: %v", each)
+				mean := float64(clients) / float64(loops)
+				require.LessOrEqual(t, float64(slices.Max(each)), mean*1.15+25, "%v", each)
+				require.Equal(t, 1, b.server.Stats().Conns)
+				for _, sid := range []string{sids[0], sids[clients/2], sids[clients-1]} {
+					require.Equal(t, "ok", v.request(c, "POST", "transport=polling&sid="+sid, "4hello")(200))
+				}
+				b.finish()
+			})
+		}
+	}
+}
+
 // Where many clients have left, others take their place.
 func TestSpreadHeals(t *testing.T) {
 	for _, c := range visits {
@@ -254,7 +293,7 @@ func TestSpreadHeals(t *testing.T) {
 			b.world.Run()
 			require.Zero(t, b.world.Loops()[1].Residents())
 			come(t, spreadClients, c.steps, true, dial, b.world.Run)
-			requireSpread(t, b.world.Loops(), 0.25)
+			requireSpread(t, b.world.Loops(), 0.1, 0.25)
 			b.finish()
 		})
 	}
@@ -273,11 +312,11 @@ func TestSpreadOverSockets(t *testing.T) {
 					for _, shard := range server.bound() {
 						loops = append(loops, shard.loop)
 					}
-					connections := 0.25
+					sessions, connections := 0.1, 0.25
 					if together {
-						connections = 1
+						sessions, connections = 0.5, 1
 					}
-					requireSpread(t, loops, connections)
+					requireSpread(t, loops, sessions, connections)
 				})
 			}
 		}

@@ -15,7 +15,7 @@ func (l *Loop) AddResidents(n int) { l.residents.Add(int64(n)) }
 func (l *Loop) Residents() int { return int(l.residents.Load()) }
 
 // load is what the loop has. A connection that is on its way to the loop counts
-// for a resident, too: a loop that is busy just now opens none, and would look
+// for a resident, too, be it new or from another loop: a loop that is busy just now opens none, and would look
 // empty to a crowd that comes meanwhile. Safe from any goroutine.
 func (l *Loop) load() int64 {
 	return l.count.Load() + residentWeight*(l.residents.Load()+l.arriving.Load())
@@ -57,6 +57,26 @@ func (d *Dealer) Deal() *Loop {
 		if load := l.load(); load < least {
 			best, least = l, load
 		}
+	}
+	return best
+}
+
+// spareLoad is how much more than the least a loop may have before connections
+// move from it, beside an eighth: a move costs two turns, and loads change.
+const spareLoad = 64
+
+// Lighter returns the loop that has least if on has a good deal more, else nil:
+// for who has a connection on a loop and is about to give that a new resident. A
+// connection that is kept, as those of proxies are, brings residents without end,
+// and is dealt once. Safe from any goroutine.
+func (d *Dealer) Lighter(on *Loop) *Loop {
+	own := on.load()
+	if own <= spareLoad {
+		return nil
+	}
+	best := d.Deal()
+	if least := best.load(); own <= least+least/8+spareLoad {
+		return nil
 	}
 	return best
 }

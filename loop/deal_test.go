@@ -89,6 +89,36 @@ func TestReserveByLoad(t *testing.T) {
 	require.Zero(t, b.Stats().Conns)
 }
 
+// A connection moves only from a loop that has a good deal more than the least.
+func TestLighter(t *testing.T) {
+	for _, c := range []struct {
+		own, other int
+		moves      bool
+	}{
+		{0, 0, false},
+		{spareLoad, 0, false},
+		{spareLoad + 1, 0, true},
+		{spareLoad + 800, 800, false},
+		{spareLoad + 900, 800, false},
+		{spareLoad + 901, 800, true},
+		{800, 2000, false},
+	} {
+		loops := []*Loop{{index: 0}, {index: 1}, {index: 2}}
+		loops[0].count.Store(int64(c.own))
+		loops[1].count.Store(int64(c.other))
+		loops[2].count.Store(int64(c.other) + 1)
+		d := NewDealer(loops)
+		var want *Loop
+		if c.moves {
+			want = loops[1]
+		}
+		require.Same(t, want, d.Lighter(loops[0]), "%+v", c)
+	}
+	alone := &Loop{}
+	alone.AddResidents(1000)
+	require.Nil(t, NewDealer([]*Loop{alone}).Lighter(alone))
+}
+
 func BenchmarkDeal(b *testing.B) {
 	for _, n := range []int{1, 8, 64} {
 		b.Run(fmt.Sprintf("%d loops", n), func(b *testing.B) {

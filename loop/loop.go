@@ -39,7 +39,7 @@ type Loop struct {
 	unsent atomic.Int64 // written by the loop only, but when connections move
 	panics seldom.Once
 
-	arriving  atomic.Int64 // of the counted connections, those that open has not seen yet
+	arriving  atomic.Int64 // of the counted connections, those that the loop has not seen yet
 	residents atomic.Int64
 
 	buffer   []byte // what the kernel read, lent to Handler.Data

@@ -50,7 +50,7 @@ func (l *Loop) moveOut() {
 		if c.dirty { // it went on writing for maxRounds
 			l.forget(c)
 		}
-		m.to.count.Add(1)
+		m.to.expect()
 		l.count.Add(-1)
 		counted := c.counted()
 		l.unsent.Add(-counted)
@@ -61,7 +61,7 @@ func (l *Loop) moveOut() {
 			l.unsent.Add(counted)
 			c.loop.Store(l)
 			l.count.Add(1)
-			m.to.count.Add(-1)
+			m.to.unexpect()
 			m.release()
 			c.end(err)
 		}
@@ -84,6 +84,7 @@ func (m *move) release() {
 func (m *move) Run() {
 	l, c := m.to, m.conn
 	defer m.release()
+	l.arriving.Add(-1)
 	c.state, c.resting = connOpen, 0
 	if !l.conns.set(int(c.fd), c) {
 		c.end(ErrTooManyConns)
