@@ -156,10 +156,10 @@ func (s *Session) countRefused(err error) {
 }
 
 // takes reports whether queue would take size bytes more now.
-func (s *Session) takes(size int) bool {
+func (s *Session) takes(size int, inTurn bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.sealed.Load() && s.refuses(size, false) == nil
+	return !s.over(inTurn) && s.refuses(size, false) == nil
 }
 
 // overflow seals the session and frees its queue; the next run closes it.

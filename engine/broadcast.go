@@ -1,6 +1,9 @@
 package engine
 
-import "turbine/loop"
+import (
+	"turbine/engine/packet"
+	"turbine/loop"
+)
 
 // Broadcast sends p to every session that can take it. It returns at once:
 // each loop goes through its sessions, some in each turn, so that it keeps
@@ -33,7 +36,8 @@ func (s *Session) give(p *Prepared, keep func(*Session) bool) {
 		return
 	}
 	s.begin()
-	_ = s.SendPrepared(p)
+	s.tellMessageCreate(p.binary, p.data, true)
+	_ = s.queue(outgoing{prepared: p, kind: packet.Message, binary: p.binary}, nil, true)
 	s.run()
 }
 

@@ -41,8 +41,8 @@ func (s *Session) tellPacket(p Packet) {
 }
 
 // tellMessageCreate may run on any goroutine: a panic there is the caller's own.
-func (s *Session) tellMessageCreate(binary bool, data []byte) {
-	if s.server.events.PacketCreate != nil && s.takes(packetSize+len(data)) {
+func (s *Session) tellMessageCreate(binary bool, data []byte, inTurn bool) {
+	if s.server.events.PacketCreate != nil && s.takes(packetSize+len(data), inTurn) {
 		s.server.events.PacketCreate(s, Packet{Type: packet.Message, Binary: binary, Data: data})
 	}
 }

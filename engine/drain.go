@@ -153,7 +153,7 @@ func (s *Server) CloseSessions() {
 	s.phase.reach(phaseEnding)
 	s.each(func(owner loop.Alarm) {
 		if a, ok := owner.(*alarm); ok {
-			(*Session)(a).end()
+			(*Session)(a).end(true)
 			return
 		}
 		endIdle(owner)
@@ -165,13 +165,26 @@ func (s *Server) CloseSessions() {
 func (s *Server) beginDrain(delay, over time.Duration) {
 	s.phase.reach(phaseDraining)
 	for _, sh := range s.bound() {
-		_ = sh.loop.Post(loop.Func(func() { // a stopped loop has closed them all
-			if sh.drain == nil {
-				sh.drain = &drainPlan{from: sh.loop.Now() + delay, over: over}
-				(&walk{loop: sh.loop, visit: drainOwner}).Run()
-			}
-		}))
+		sh.enqueue(&drainEntry{shard: sh, delay: delay, over: over}, true)
 	}
+}
+
+// drainEntry begins the drain of a loop, behind what was published before.
+type drainEntry struct {
+	walk
+	shard       *shard
+	delay, over time.Duration
+}
+
+func (e *drainEntry) step() (more bool) {
+	if e.visit == nil {
+		if e.shard.drain != nil {
+			return false
+		}
+		e.shard.drain = &drainPlan{from: e.shard.loop.Now() + e.delay, over: e.over}
+		e.walk = walk{loop: e.shard.loop, visit: drainOwner}
+	}
+	return e.walk.step()
 }
 
 func drainOwner(owner loop.Alarm) {
@@ -270,5 +283,5 @@ func (s secret) share(d time.Duration) time.Duration {
 // retire ends the session in good order because the server shuts down.
 func (s *Session) retire() {
 	s.leaving = !s.sealed.Load() // else the application was first
-	s.end()
+	s.end(true)
 }

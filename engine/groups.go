@@ -1,10 +1,6 @@
 package engine
 
-import (
-	"slices"
-
-	"turbine/loop"
-)
+import "slices"
 
 // A group is the sessions of one loop that joined under one name, in the order
 // in which they did. Each loop has its own, made with the first member and
@@ -34,13 +30,13 @@ type membership struct {
 // some 24 bytes for each of its groups, and looks through them to join and
 // leave: tens are fine, thousands are slow. Safe from any goroutine.
 func (s *Session) Join(name string) {
-	_ = s.loop.Post(loop.Func(func() { s.join(name) })) // a stopped loop has closed it
+	s.server.shard(s.loop).enqueue(&membershipEntry{session: s, name: name}, false)
 }
 
 // Leave undoes Join, for any Publish that is called after it.
 // Safe from any goroutine.
 func (s *Session) Leave(name string) {
-	_ = s.loop.Post(loop.Func(func() { s.leave(name) }))
+	s.server.shard(s.loop).enqueue(&membershipEntry{session: s, name: name, leaves: true}, false)
 }
 
 // Groups are the names of the groups that the session is in. A Join shows when
@@ -189,7 +185,7 @@ func (g *group) emptyBefore(place int) (n int) {
 	return n
 }
 
-// publish is a Task that gives a message to the members of a group on one loop,
+// publish is an entry that gives a message to the members of a group on one loop,
 // some in each turn.
 type publish struct {
 	shard    *shard
@@ -212,17 +208,16 @@ func (s *Server) PublishTo(group string, p *Prepared, keep func(*Session) bool) 
 		return // not made by Prepare
 	}
 	for _, shard := range s.bound() {
-		// A loop that was stopped has no members.
-		_ = shard.loop.Post(&publish{shard: shard, name: group, prepared: p, keep: keep})
+		shard.enqueue(&publish{shard: shard, name: group, prepared: p, keep: keep}, true)
 	}
 }
 
-// Run takes those who are members at the first turn.
-func (w *publish) Run() {
+// step takes those who are members at the first turn.
+func (w *publish) step() (more bool) {
 	if w.group == nil {
 		w.group = w.shard.groups[w.name]
 		if w.group == nil {
-			return
+			return false
 		}
 		w.end = len(w.group.members)
 		w.group.walks = append(w.group.walks, w)
@@ -234,9 +229,10 @@ func (w *publish) Run() {
 			m.session.give(w.prepared, w.keep)
 		}
 	}
-	if w.next < w.end && w.shard.loop.Post(w) == nil {
-		return
+	if w.next < w.end {
+		return true
 	}
 	w.group.walks = slices.DeleteFunc(w.group.walks, func(o *publish) bool { return o == w })
 	w.shard.tidy(w.group)
+	return false
 }

@@ -74,7 +74,8 @@ type outbox struct {
 	head    int
 	bytes   int
 	packets int
-	ours    uint8 // packets of the protocol's own that wait, a bit for each type
+	ours    uint8      // packets of the protocol's own that wait, a bit for each type
+	held    []outgoing // behind items: each waits for an entry of the publishQueue
 }
 
 var outboxes = sync.Pool{New: func() any { return new(outbox) }}
@@ -184,12 +185,40 @@ func (b *outbox) take(batch []outgoing, limit, room int, cost func(*outgoing) in
 	return batch
 }
 
-func (b *outbox) empty() bool { return b.head == len(b.items) }
+// hold adds o behind all, for letGo: it counts, but is not taken before.
+func (b *outbox) hold(o outgoing) {
+	b.held = append(b.held, o)
+	b.bytes += o.size()
+	b.packets += o.packets()
+}
+
+// letGo lets the first packet that is held be taken, behind those that may be.
+func (b *outbox) letGo() {
+	if len(b.held) == 0 {
+		return
+	}
+	o := b.held[0]
+	b.held[0] = outgoing{}
+	if b.held = b.held[1:]; len(b.held) == 0 {
+		b.held = nil
+	}
+	b.bytes -= o.size()
+	b.packets -= o.packets()
+	b.push(o)
+}
+
+// idle reports whether nothing may be taken now.
+func (b *outbox) idle() bool { return b.head == len(b.items) }
+
+func (b *outbox) empty() bool { return b.idle() && len(b.held) == 0 }
 
 // free releases what is left and gives the outbox back.
 func (b *outbox) free() {
 	for i := b.head; i < len(b.items); i++ {
 		b.items[i].release()
+	}
+	for i := range b.held {
+		b.held[i].release()
 	}
 	clear(b.items)
 	*b = outbox{items: b.items[:0]}

@@ -32,13 +32,13 @@ func (s *Session) SendWith(m Message, o SendOptions) error {
 	if !m.sendable() {
 		return ErrNotUTF8
 	}
-	s.tellMessageCreate(m.Binary, m.Data) // it may panic: nothing is on loan yet
+	s.tellMessageCreate(m.Binary, m.Data, false) // it may panic: nothing is on loan yet
 	if o.Sent == nil && s.takesFrames() {
-		return s.queue(outgoing{kind: packet.Message}, &m)
+		return s.queue(outgoing{kind: packet.Message}, &m, false)
 	}
 	data := pool.Frames.Get(len(m.Data))
 	data.Append(m.Data)
-	err := s.queue(outgoing{data: data, kind: packet.Message, binary: m.Binary, plain: o.NoCompress, sent: o.Sent}, nil)
+	err := s.queue(outgoing{data: data, kind: packet.Message, binary: m.Binary, plain: o.NoCompress, sent: o.Sent}, nil, false)
 	if err != nil {
 		data.Release()
 	}
@@ -51,8 +51,8 @@ func (s *Session) SendPrepared(p *Prepared) error {
 	if p == nil {
 		return ErrNotUTF8
 	}
-	s.tellMessageCreate(p.binary, p.data)
-	return s.queue(outgoing{prepared: p, kind: packet.Message, binary: p.binary}, nil)
+	s.tellMessageCreate(p.binary, p.data, false)
+	return s.queue(outgoing{prepared: p, kind: packet.Message, binary: p.binary}, nil, false)
 }
 
 // takesFrames reports whether messages can be encoded as they are sent. Once on
@@ -63,15 +63,17 @@ func (s *Session) takesFrames() bool {
 }
 
 // queue takes o, unless it returns an error. On WebSocket m, which is borrowed,
-// is queued as a frame instead, where it is not nil.
-func (s *Session) queue(o outgoing, m *Message) error {
+// is queued as a frame instead, where it is not nil. inTurn says that its turn among
+// what is published has come; without, it may have to wait for that.
+func (s *Session) queue(o outgoing, m *Message, inTurn bool) error {
 	s.mu.Lock()
-	if s.sealed.Load() {
+	if s.over(inTurn) {
 		s.mu.Unlock()
 		return ErrClosed
 	}
-	err := s.put(o, m)
-	if err != nil && !s.sealed.Load() { // dropped
+	hold := !inTurn && s.mustWait()
+	err := s.put(o, m, hold)
+	if err == nil && hold || err != nil && !s.sealed.Load() { // its entry is to come, or it was dropped
 		s.mu.Unlock()
 		return err
 	}
@@ -79,11 +81,17 @@ func (s *Session) queue(o outgoing, m *Message) error {
 	return err
 }
 
+// over reports whether nothing may be queued any more. What comes in its turn may
+// until the turn of Close comes.
+func (s *Session) over(inTurn bool) bool {
+	return s.sealed.Load() && !(inTurn && s.has(publicEnding))
+}
+
 // put is the only way into an outbox: whatever is queued for a client, and
 // whoever queues it, asks the same limits here. It takes o, or borrows m, unless it
 // returns an error. What becomes of the session then was done: the caller
 // schedules a run where it is sealed. s.mu is held.
-func (s *Session) put(o outgoing, m *Message) error {
+func (s *Session) put(o outgoing, m *Message, hold bool) error {
 	size := o.size()
 	if m != nil {
 		size = packetSize + frameSize(*m, s.revision)
@@ -98,10 +106,17 @@ func (s *Session) put(o outgoing, m *Message) error {
 	if s.outbox == nil {
 		s.outbox = outboxes.Get().(*outbox)
 	}
+	if hold && m != nil {
+		o = ofItsOwn(m)
+		size = o.size()
+	}
 	s.charge(size)
-	if m != nil {
+	switch {
+	case hold:
+		s.hold(o)
+	case m != nil:
 		s.outbox.pushFrame(*m, s.revision, size-packetSize)
-	} else {
+	default:
 		s.outbox.push(o)
 	}
 	return nil
@@ -133,7 +148,7 @@ func (s *Session) control(kind packet.Type) error {
 		s.mu.Unlock()
 		return ErrClosed
 	}
-	err := s.put(outgoing{kind: kind}, nil)
+	err := s.put(outgoing{kind: kind}, nil, false)
 	if s.cut != cutNot {
 		s.schedule()
 		return err
@@ -200,7 +215,7 @@ func (s *Session) run() {
 		s.close(ReasonOverflow, cause)
 		return
 	}
-	if s.state == sessionOpen && s.sealed.Load() {
+	if s.state == sessionOpen && s.over(true) {
 		s.become(sessionClosing)
 		s.closeBy = s.loop.Now() + s.server.options.CloseTimeout
 		s.arm()
@@ -307,7 +322,7 @@ func (s *Session) take(batch []outgoing) (taken []outgoing, more bool) {
 		s.outbox.free()
 		s.outbox = nil
 	}
-	return batch, s.outbox != nil
+	return batch, s.outbox != nil && !s.outbox.idle()
 }
 
 // cost is the bound of what o takes in a payload, in bytes.

@@ -98,6 +98,7 @@ const (
 	publicUpgraded uint32 = 1 << (16 + iota)
 	publicOpened          // Sessions and Find may meet it
 	publicQuit            // the application has closed it
+	publicEnding          // Close was called, its turn has not come
 	publicPaused          // nothing is read from its client, because the application is slow
 
 	publicReason = 24 // the place of the Reason that it ended for
@@ -228,17 +229,24 @@ func (s *Session) Revision() Revision { return s.revision }
 // does nothing. Events.Message does not come any more. Safe from any goroutine.
 func (s *Session) Close() {
 	s.set(publicQuit)
-	s.end()
+	s.end(false)
 }
 
-// end is Close by the server. Safe from any goroutine.
-func (s *Session) end() {
+// end is Close by the server. inTurn says that its turn among what is published has
+// come; without, that goes first. Safe from any goroutine.
+func (s *Session) end(inTurn bool) {
 	s.mu.Lock()
 	if s.sealed.Load() {
 		s.mu.Unlock()
 		return
 	}
 	s.sealed.Store(true)
+	if !inTurn && s.mustWait() {
+		s.set(publicEnding)
+		s.server.shard(s.loop).enqueue((*endEntry)(s), true)
+		s.mu.Unlock()
+		return
+	}
 	s.schedule()
 }
 

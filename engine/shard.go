@@ -23,6 +23,7 @@ type shard struct {
 	tunnels   atomic.Int64          // connections that handlers of net/http have hijacked
 	groups    map[string]*group     // nil when there are none
 	holders   sessionHolders
+	publishes publishQueue // what is for many, and what waits behind it
 	entropy   entropy
 	relief    atomic.Bool // a relief is under way
 
@@ -198,11 +199,4 @@ func (w *walk) step() bool {
 		}
 	}
 	return w.next < w.loop.Slots()
-}
-
-// each visits the owners of all slots, on their loops. It returns at once.
-func (s *Server) each(visit func(owner loop.Alarm)) {
-	for _, shard := range s.bound() {
-		_ = shard.loop.Post(&walk{loop: shard.loop, visit: visit})
-	}
 }

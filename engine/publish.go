@@ -1,0 +1,204 @@
+package engine
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"turbine/engine/packet"
+	"turbine/loop"
+	"turbine/pool"
+)
+
+// An entry is what a caller has asked of sessions of one loop, and waits for its
+// turn in the loop's publishQueue.
+type entry interface {
+	// step does a portion, of one visit or of a walk's, and reports whether
+	// there is more. It is called on the loop.
+	step() (more bool)
+}
+
+// publishQueue keeps the order of one caller's calls on a loop: broadcasts,
+// publishes, joins, leaves, and the sends and closes that came while any of the
+// first two was not done. First in, first out; an entry begins when the one before
+// it has ended. Its methods are safe from any goroutine.
+//
+// A caller is one goroutine, or the callbacks of one session, one after another.
+type publishQueue struct {
+	// ahead counts walks, and what has to wait behind them. While it is zero a
+	// send goes to its session's outbox at once.
+	ahead atomic.Int64
+
+	mu      sync.Mutex
+	waiting []queued // guarded by mu
+	head    int      // guarded by mu
+	running bool     // guarded by mu: the task is posted, or runs
+}
+
+// queued is an entry in its queue.
+type queued struct {
+	entry
+	holds bool // sends have to wait for it
+}
+
+// enqueue gives e its place. holds says that a later send may not overtake it.
+func (sh *shard) enqueue(e entry, holds bool) {
+	q := &sh.publishes
+	if holds {
+		q.ahead.Add(1)
+	}
+	q.mu.Lock()
+	q.waiting = append(q.waiting, queued{e, holds})
+	start := !q.running
+	q.running = true
+	q.mu.Unlock()
+	if start {
+		_ = sh.loop.Post((*publishTask)(sh)) // a stopped loop has closed all sessions
+	}
+}
+
+// front is the entry whose turn it is. When there is none the task is over.
+func (q *publishQueue) front() (e entry, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.head == len(q.waiting) {
+		q.running = false
+		return nil, false
+	}
+	return q.waiting[q.head].entry, true
+}
+
+// drop takes the front away: it has ended.
+func (q *publishQueue) drop() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.waiting[q.head].holds {
+		q.ahead.Add(-1)
+	}
+	q.waiting[q.head] = queued{}
+	q.head++
+	switch {
+	case q.head == len(q.waiting) && cap(q.waiting) > maxKeptItems:
+		q.waiting, q.head = nil, 0
+	case q.head == len(q.waiting):
+		q.waiting, q.head = q.waiting[:0], 0
+	case q.head >= minShift && 2*q.head >= len(q.waiting):
+		n := copy(q.waiting, q.waiting[q.head:])
+		clear(q.waiting[n:])
+		q.waiting, q.head = q.waiting[:n], 0
+	}
+}
+
+// publishTask is a shard as the Task that works off its queue, a portion in each
+// turn: of a walk, or of as many entries for one session as a walk visits.
+type publishTask shard
+
+func (t *publishTask) Run() {
+	sh := (*shard)(t)
+	inside := false
+	defer func() {
+		if inside { // a panic that nobody has caught: the others still have their turn
+			sh.publishes.drop()
+			_ = sh.loop.Post(t)
+		}
+	}()
+	for range walkVisits {
+		e, ok := sh.publishes.front()
+		if !ok {
+			return
+		}
+		inside = true
+		more := e.step()
+		inside = false
+		if more {
+			break
+		}
+		sh.publishes.drop()
+		if walked(e) {
+			break
+		}
+	}
+	_ = sh.loop.Post(t)
+}
+
+// walked reports whether e has visited more than one session.
+func walked(e entry) bool {
+	switch e.(type) {
+	case *walk, *publish:
+		return true
+	}
+	return false
+}
+
+// membershipEntry is a Join or a Leave.
+type membershipEntry struct {
+	session *Session
+	name    string
+	leaves  bool
+}
+
+func (e *membershipEntry) step() (more bool) {
+	if e.leaves {
+		e.session.leave(e.name)
+	} else {
+		e.session.join(e.name)
+	}
+	return false
+}
+
+// heldEntry is a Session as the entry that lets go of the first message that its
+// outbox holds.
+type heldEntry Session
+
+func (e *heldEntry) step() (more bool) {
+	s := (*Session)(e)
+	if s.state == sessionClosed {
+		return false
+	}
+	s.begin()
+	s.mu.Lock()
+	if s.outbox != nil {
+		s.outbox.letGo()
+	}
+	s.mu.Unlock()
+	s.run()
+	return false
+}
+
+// endEntry is a Session as the entry that closes it, behind what was published and
+// sent before Close.
+type endEntry Session
+
+func (e *endEntry) step() (more bool) {
+	s := (*Session)(e)
+	s.clear(publicEnding)
+	if s.state != sessionClosed {
+		s.begin()
+		s.run()
+	}
+	return false
+}
+
+// mustWait reports whether a send has to wait for entries that came before it.
+func (s *Session) mustWait() bool { return s.server.shard(s.loop).publishes.ahead.Load() > 0 }
+
+// hold takes o into the outbox, where it waits for its entry. s.mu is held, so that
+// entries have the order of what is held.
+func (s *Session) hold(o outgoing) {
+	s.outbox.hold(o)
+	s.server.shard(s.loop).enqueue((*heldEntry)(s), true)
+}
+
+// ofItsOwn is m, which is borrowed, as a packet with a buffer of its own.
+func ofItsOwn(m *Message) outgoing {
+	data := pool.Frames.Get(len(m.Data))
+	data.Append(m.Data)
+	return outgoing{data: data, kind: packet.Message, binary: m.Binary}
+}
+
+// each visits the owners of all slots, on their loops, in the order of calls. It
+// returns at once.
+func (s *Server) each(visit func(owner loop.Alarm)) {
+	for _, shard := range s.bound() {
+		shard.enqueue(&walk{loop: shard.loop, visit: visit}, true)
+	}
+}

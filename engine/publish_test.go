@@ -1,0 +1,203 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// texts are the messages that each WebSocket client was sent, by client.
+func (b *bench) texts() map[string][]string {
+	b.world.Run()
+	got := map[string][]string{}
+	for _, line := range b.collect() {
+		name, rest, _ := strings.Cut(line, ": ")
+		if text, ok := strings.CutPrefix(rest, `text "4`); ok {
+			got[name] = append(got[name], strings.TrimSuffix(text, `"`))
+		} else {
+			got[name] = append(got[name], rest)
+		}
+	}
+	return got
+}
+
+// What one caller does reaches each session in the order of the calls, whatever
+// the targets and however many sessions are in front.
+func TestOneCallersOrder(t *testing.T) {
+	for name, c := range map[string]struct {
+		act  func(b *bench, s *Session, p func(string) *Prepared)
+		want []string // what s gets
+	}{
+		"Broadcast, Publish": {func(b *bench, _ *Session, p func(string) *Prepared) {
+			b.server.Broadcast(p("A"))
+			b.server.Publish("g", p("B"))
+		}, []string{"A", "B"}},
+		"Publish, Broadcast, Publish": {func(b *bench, _ *Session, p func(string) *Prepared) {
+			b.server.Publish("g", p("A"))
+			b.server.Broadcast(p("B"))
+			b.server.Publish("g", p("C"))
+		}, []string{"A", "B", "C"}},
+		"Publish, Send, Publish": {func(b *bench, s *Session, p func(string) *Prepared) {
+			b.server.Publish("g", p("A"))
+			require.NoError(t, s.Send(Message{Data: []byte("B")}))
+			b.server.Publish("g", p("C"))
+		}, []string{"A", "B", "C"}},
+		"Publish, sends of all kinds, Broadcast": {func(b *bench, s *Session, p func(string) *Prepared) {
+			b.server.Publish("g", p("A"))
+			require.NoError(t, s.Send(Message{Data: []byte("B")}))
+			require.NoError(t, s.SendPrepared(p("C")))
+			require.NoError(t, s.SendWith(Message{Data: []byte("D")}, SendOptions{NoCompress: true, Sent: func() {}}))
+			require.NoError(t, s.Send(Message{Data: []byte("E")}))
+			b.server.Broadcast(p("F"))
+			require.NoError(t, s.Send(Message{Data: []byte("G")}))
+		}, []string{"A", "B", "C", "D", "E", "F", "G"}},
+		"Publish, Close": {func(b *bench, s *Session, p func(string) *Prepared) {
+			b.server.Publish("g", p("A"))
+			require.NoError(t, s.Send(Message{Data: []byte("B")}))
+			s.Close()
+			require.ErrorIs(t, s.Send(Message{Data: []byte("C")}), ErrClosed)
+			require.ErrorIs(t, s.SendPrepared(p("C")), ErrClosed)
+			s.Close()
+			b.server.Publish("g", p("D"))
+		}, []string{"A", "B", "close", "closed"}},
+		"Send, Join, Publish": {func(b *bench, s *Session, p func(string) *Prepared) {
+			b.server.Broadcast(p("A"))
+			require.NoError(t, s.Send(Message{Data: []byte("B")}))
+			b.server.Publish("h", p("not yet"))
+			s.Join("h")
+			b.server.Publish("h", p("C"))
+			s.Leave("h")
+			b.server.Publish("h", p("no more"))
+			require.NoError(t, s.Send(Message{Data: []byte("D")}))
+		}, []string{"A", "B", "C", "D"}},
+		"PublishTo, BroadcastTo, Send": {func(b *bench, s *Session, p func(string) *Prepared) {
+			only := func(o *Session) bool { return o == s }
+			b.server.BroadcastTo(p("A"), only)
+			b.server.PublishTo("g", p("B"), only)
+			require.NoError(t, s.Send(Message{Data: []byte("C")}))
+		}, []string{"A", "B", "C"}},
+		"Broadcast, CloseSessions": {func(b *bench, _ *Session, p func(string) *Prepared) {
+			b.server.Broadcast(p("A"))
+			b.server.CloseSessions()
+		}, []string{"A", "close", "closed"}},
+	} {
+		for _, sessions := range []int{1, 10, 3 * walkVisits} {
+			for _, loops := range []int{1, 2, 3} {
+				for _, from := range []string{"a goroutine", "its callback", "another's callback", "a worker"} {
+					t.Run(fmt.Sprintf("%s, from %s, %d sessions on %d loops", name, from, sessions, loops), func(t *testing.T) {
+						o := Options{}
+						if from == "a worker" {
+							o.Executor = new(byHand)
+						}
+						var act func()
+						b := newSpec(t, loops, o, func(_ *bench, e *Events) {
+							e.Message = func(*Session, Message) { act() }
+						})
+						for i := range sessions {
+							b.play(fmt.Sprint("ws EIO=4&transport=websocket conn=w", i))
+						}
+						b.rest()
+						b.collect()
+						last := b.sessions[sessions-1] // the walks come to it last
+						for _, s := range b.sessions[sessions*2/3:] {
+							s.Join("g") // so walks over all come later to it than those over the group
+						}
+						b.world.Run()
+						act = func() { c.act(b, last, func(text string) *Prepared { return prepared(Message{Data: []byte(text)}) }) }
+						switch from {
+						case "a goroutine":
+							onGoroutine(act)
+						case "another's callback":
+							b.client("w0", "").peer.Write(frame(1, "4x"))
+						default:
+							b.client(fmt.Sprint("w", sessions-1), "").peer.Write(frame(1, "4x"))
+						}
+						b.world.Run()
+						b.rest()
+						got := b.texts()
+						require.Equal(t, c.want, got[fmt.Sprint("w", sessions-1)])
+						for _, shard := range b.server.shards {
+							require.Zero(t, shard.publishes.ahead.Load())
+							require.Zero(t, shard.queued.Load())
+						}
+						b.server.CloseSessions()
+						b.collect()
+						b.rest()
+						b.finish()
+					})
+				}
+			}
+		}
+	}
+}
+
+// The same with many in front, of whom the others are spared the wait.
+func TestOrderBehindTenThousand(t *testing.T) {
+	const sessions = 10_000
+	b := newSpec(t, 1, Options{MaxConns: 2 * sessions}, nil)
+	var last *Session
+	for i := range sessions {
+		b.play(fmt.Sprint("ws EIO=4&transport=websocket conn=w", i))
+		last = b.sessions[i]
+		last.Join("g")
+	}
+	b.world.Run()
+	b.server.Broadcast(say("A"))
+	b.server.Publish("g", say("B"))
+	require.NoError(t, last.Send(Message{Data: []byte("C")}))
+	b.server.Publish("g", say("D"))
+	last.Close()
+	got := b.texts()
+	require.Equal(t, []string{"A", "B", "D"}, got["w0"])
+	require.Equal(t, []string{"A", "B", "C", "D", "close", "closed"}, got[fmt.Sprint("w", sessions-1)])
+	b.server.CloseSessions()
+	b.collect()
+	b.finish()
+}
+
+// A session that ends while messages are held for it leaves nothing behind, and
+// what is held counts for its limits.
+func TestHeldMessagesCountAndEnd(t *testing.T) {
+	for _, end := range []func(s *Session){(*Session).CloseNow, (*Session).Close, nil} {
+		b := newSpec(t, 1, Options{MaxQueuePackets: 3}, nil)
+		var names []string
+		for i := range 200 {
+			names = append(names, fmt.Sprint("w", i))
+		}
+		openMany(b, names...)
+		s := b.sessions[199]
+		b.server.Broadcast(say("A"))
+		for i := range 3 {
+			require.NoError(t, s.Send(Message{Data: []byte{'0' + byte(i)}}))
+		}
+		require.Positive(t, s.Buffered())
+		if end != nil {
+			end(s)
+		} else {
+			require.ErrorIs(t, s.Send(Message{}), ErrQueueFull)
+		}
+		b.world.Run()
+		require.Equal(t, StateClosed, s.State())
+		require.Zero(t, b.server.shards[0].queued.Load())
+		require.Zero(t, b.server.shards[0].publishes.ahead.Load())
+		b.got()
+		b.finish()
+	}
+}
+
+// A panic in a filter ends one session's part of a walk; what is behind it in the
+// queue has its turn.
+func TestPublishQueueOutlivesAPanic(t *testing.T) {
+	b := newSpec(t, 1, Options{}, nil)
+	openMany(b, "a", "b")
+	b.server.BroadcastTo(say("A"), func(s *Session) bool { panic("filter") })
+	b.server.Broadcast(say("B"))
+	require.NotContains(t, b.got(), `"B"`)
+	openMany(b, "c")
+	b.server.Broadcast(say("C"))
+	require.Contains(t, b.got(), `c "C"`)
+	b.logged.lines.Store(0)
+	b.finish()
+}
