@@ -7,8 +7,9 @@ import (
 
 // Broadcast sends p to every session that can take it. It returns at once:
 // each loop goes through its sessions, some in each turn, so that it keeps
-// serving others. Several broadcasts from one goroutine arrive everywhere in
-// their order. A session that is closing does not get p; to one whose queue is
+// serving others. What one caller does reaches each session in the order of the
+// calls: Broadcast, Publish, Join, Leave, Send and Close, in all their forms. A
+// caller is one goroutine, or the callbacks of one session. A session that is closing does not get p; to one whose queue is
 // full, Options.Overflow applies.
 func (s *Server) Broadcast(p *Prepared) { s.BroadcastTo(p, nil) }
 

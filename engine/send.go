@@ -7,7 +7,8 @@ import (
 )
 
 // Send borrows m and queues a copy for the client. Messages arrive in the
-// order of the calls, once each, or the session is closed with a reason. It
+// order of the calls, once each, or the session is closed with a reason. A message
+// sent behind a Broadcast or Publish of the same caller arrives behind it. Send
 // returns ErrClosed when the session is closing or closed, ErrNotUTF8 for text that
 // is none, and ErrQueueFull or ErrBudget when clients have fallen behind too far;
 // Options.Overflow says what becomes of the session then. Safe from any goroutine.
