@@ -107,6 +107,7 @@ func TestExecutorBlocks(t *testing.T) {
 		s.CloseNow()
 	}
 	until(t, "the sessions end", func() bool { now := server.Stats(); return now.Sessions == 0 && now.Conns == 0 })
+	until(t, "the one that runs nothing is told", func() bool { return closed.Load() == 1 }) // by a worker
 	require.EqualValues(t, 1, closed.Load(), "Close comes behind what runs")
 	require.Empty(t, down)
 	close(g.open)
