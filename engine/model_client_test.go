@@ -71,6 +71,10 @@ type modelClient struct {
 	goodbye   bool          // the server's close has come, behind all messages
 	owed      string        // a ping or pong to send
 	nextPing  time.Duration // in revision 3
+	pingEvery time.Duration // the same; 0 for modelPing
+	patience  time.Duration // how long it waits for a ping, in revision 4; 0 for ever
+	pinged    time.Duration // when the last one came, or the session began
+	muteSince time.Duration // it says nothing any more, and has broken nothing; 0 while it lives
 
 	queue    [][]byte // messages to send, oldest first
 	sent     int      // messages given to a transport
@@ -93,7 +97,7 @@ type modelWS struct {
 
 func (c *modelClient) dial() modelPeer {
 	p := c.net.Dial()
-	if c.random.IntN(4) == 0 {
+	if c.patience == 0 && c.random.IntN(4) == 0 {
 		p.SetWindow(1 + c.random.IntN(4096)) // a slow reader
 	}
 	return p
@@ -144,7 +148,12 @@ func (c *modelClient) step() {
 		return
 	}
 	if c.revision == engine.Revision3 && c.net.Now() >= c.nextPing {
-		c.owed, c.nextPing = "2", c.net.Now()+modelPing
+		c.owed, c.nextPing = "2", c.net.Now()+c.pause()
+	}
+	if c.revision == engine.Revision4 && c.patience > 0 && c.net.Now()-c.pinged > c.patience {
+		c.fail("session %d leaves: no ping for %v", c.name, c.net.Now()-c.pinged)
+		c.over = true
+		return
 	}
 	if c.upgraded {
 		c.flushWS()
@@ -165,8 +174,22 @@ func (c *modelClient) step() {
 // modelPing is how often a client of revision 3 pings.
 const modelPing = 5 * time.Second
 
+func (c *modelClient) pause() time.Duration {
+	if c.pingEvery > 0 {
+		return c.pingEvery
+	}
+	return modelPing
+}
+
+// mute makes the client say and hear nothing any more, as one whose machine has
+// vanished.
+func (c *modelClient) mute() {
+	c.muteSince = c.net.Now()
+	c.over, c.vanished = true, true
+}
+
 func (c *modelClient) connect(transport string) {
-	c.nextPing = c.net.Now() + modelPing
+	c.nextPing = c.net.Now() + c.pause()
 	c.poll, c.post = &modelHTTP{}, &modelHTTP{}
 	if transport == "websocket" {
 		c.upgraded = true
@@ -289,13 +312,13 @@ func (c *modelClient) packet(p packet.Packet) {
 		if err != nil {
 			c.fail("open packet %q: %v", p.Data, err)
 		}
-		c.sid = open.SID
+		c.sid, c.pinged = open.SID, c.net.Now()
 	case packet.Close:
 		if !c.upgraded {
 			c.over, c.goodbye = true, true
 		}
 	case packet.Ping:
-		c.owed = "3"
+		c.owed, c.pinged = "3", c.net.Now()
 	case packet.Message:
 		if n := number(p.Data); n != c.received {
 			c.fail("got message %d, want %d", n, c.received)

@@ -72,6 +72,9 @@ func (d *modelDriver) open() {
 
 func (d *modelDriver) operate(m *modelSession) {
 	c := m.client
+	if d.run.busy.operate(m) {
+		return
+	}
 	switch n := d.random.IntN(1000); {
 	case n < 400:
 		for range 1 + d.random.IntN(4) {
@@ -86,7 +89,7 @@ func (d *modelDriver) operate(m *modelSession) {
 	case n < 850:
 		c.startUpgrade()
 	case n < 870:
-		if c.websocket != nil {
+		if c.websocket != nil && d.run.busy == nil {
 			c.websocket.peer.SetWindow(1 + d.random.IntN(2000))
 		}
 	case n < 880:
@@ -129,11 +132,16 @@ func closePacket(engine.Revision) string { return "1" }
 func (d *modelDriver) settle(rounds int) {
 	for range rounds {
 		d.net.Settle()
-		for _, m := range d.sessions {
-			m.client.step()
-			if d.run.faulty && m.client.over {
-				m.client.hangUp()
-			}
+		d.step()
+	}
+}
+
+// step lets the clients work.
+func (d *modelDriver) step() {
+	for _, m := range d.sessions {
+		m.client.step()
+		if d.run.faulty && m.client.over {
+			m.client.hangUp()
 		}
 	}
 }

@@ -55,6 +55,7 @@ type modelRun struct {
 	server *engine.Server
 	faulty bool // connections break without anybody's doing
 	budget bool // connections are cut that take too little of a response
+	busy   *modelBusy
 	counts *modelCounts
 
 	mu       sync.Mutex
@@ -116,18 +117,28 @@ func TestModelDeliversOnceInOrder(t *testing.T) {
 
 // runModelInWorld is one run in memory. It goes the same way for the same seed.
 func runModelInWorld(t *testing.T, seed uint64, faults *looptest.Faulty, executor *modelExecutor, counts *modelCounts) {
-	r := newModelRun(t, seed, counts, executor.options)
-	random := rand.New(rand.NewPCG(seed, 1))
+	runModelWith(t, newModelRun(t, seed, counts, executor.options), faults, executor)
+}
+
+// runModelWith is one run in memory of a model that was made for it.
+func runModelWith(t *testing.T, r *modelRun, faults *looptest.Faulty, executor *modelExecutor) {
+	random := rand.New(rand.NewPCG(r.seed, 1))
 	o := loop.Options{HighWater: 8 << 10}
 	if faults != nil {
 		r.faulty, o.Faults = true, faults
 	}
-	world := looptest.NewWorld(1+random.IntN(3), o, r.server.Accept)
+	loops := 1 + random.IntN(3)
+	if r.busy != nil {
+		loops = 1 // while one is busy, the time of others would stand still
+	}
+	world := looptest.NewWorld(loops, o, r.server.Accept)
 	r.server.Bind(world.Loops())
 	net := &worldNet{World: world, random: random, faulty: r.faulty, executor: executor}
 	d := &modelDriver{run: r, net: net, random: random, steps: 1500}
+	r.busy.begin(world, d)
 	d.drive()
-	if random.IntN(2) == 0 {
+	r.busy.calm()
+	if r.busy == nil && random.IntN(2) == 0 {
 		d.drain(world)
 	}
 	if faults != nil {
@@ -233,6 +244,7 @@ func (r *modelRun) onOpen(s *engine.Session, request *engine.Request) {
 
 func (r *modelRun) onMessage(s *engine.Session, message engine.Message) {
 	m := s.Value().(*modelSession)
+	r.busy.work()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if n := number(message.Data); n != m.arrived {
@@ -253,6 +265,9 @@ func (r *modelRun) onClose(s *engine.Session, reason engine.Reason, err error) {
 		r.violation("session %s closed twice", s.ID())
 	}
 	m.closed, m.reason, m.err = true, reason, err
+	if r.busy != nil && reason == engine.ReasonPingTimeout && m.client.muteSince == 0 && !m.client.vanished {
+		r.violation("session %d, which answers, has a ping timeout", m.client.name)
+	}
 	r.counts.mu.Lock()
 	r.counts.ends[reason.String()]++
 	r.counts.mu.Unlock()
@@ -284,6 +299,7 @@ func (r *modelRun) add(net modelNet, random *rand.Rand) *modelSession {
 	m.client = &modelClient{net: net, random: random, revision: engine.Revision4, fail: func(format string, args ...any) {
 		r.violation("client: "+format, args...)
 	}}
+	r.busy.expect(m.client)
 	if random.IntN(2) == 0 {
 		m.client.revision = engine.Revision3
 	}

@@ -15,6 +15,7 @@ type World struct {
 	kernels []*kernel
 	tick    time.Duration
 	now     time.Duration
+	spent   bool      // Spend has moved it past ticks
 	sockets []*socket // by descriptor
 	free    []int     // descriptors to use again
 	dialled int
@@ -100,6 +101,14 @@ func (w *World) Run() {
 // Turn lets each loop look at its sockets and at its mailbox once, and reports
 // whether there was anything to do. It is for programs that never rest.
 func (w *World) Turn() (busy bool) {
+	if w.spent {
+		w.spent, busy = false, true
+		for i, l := range w.loops {
+			if w.kernels[i].ticks {
+				l.Tick()
+			}
+		}
+	}
 	for i, k := range w.kernels {
 		busy = k.turn(w.loops[i]) || busy
 	}
@@ -126,6 +135,13 @@ func (w *World) Advance(d time.Duration) {
 // Jump moves the clock by d and lets no loop run meanwhile, as when the process
 // is stopped for that time.
 func (w *World) Jump(d time.Duration) { w.now += d }
+
+// Spend moves the clock by d in the middle of a turn, as a callback does that
+// takes its time. The next Turn has the tick that is due, among all else.
+func (w *World) Spend(d time.Duration) {
+	w.spent = w.spent || (w.now+d)/w.tick > w.now/w.tick
+	w.now += d
+}
 
 // Mislead reports to every loop that fd is ready for all, be it true or not, be
 // it a connection of that loop or of none.
