@@ -1,11 +1,5 @@
 package engine
 
-import (
-	"time"
-
-	"turbine/loop"
-)
-
 // Overflow is what happens to a session that a message does not fit in, by
 // Options.MaxQueue, MaxQueuePackets or QueueBudget. The caller of Send hears of
 // it in either case.
@@ -18,7 +12,8 @@ const (
 	// something.
 	OverflowClose Overflow = iota + 1
 	// OverflowDrop drops that message and leaves the session open: for
-	// messages that the next one makes obsolete.
+	// messages that the next one makes obsolete. A session is closed only to make
+	// room for others, as QueueBudget says.
 	OverflowDrop
 )
 
@@ -59,11 +54,22 @@ const sparedQueue = 16 << 10
 // charge counts n bytes more in the outboxes of the session's loop.
 func (s *Session) charge(n int) { s.server.shard(s.loop).queued.Add(int64(n)) }
 
-// refuses says why a packet of size bytes cannot be queued now: nil,
-// ErrQueueFull or ErrBudget. One that is the protocol's own, of which one of a kind
-// waits at most, has a place beside those of the session's messages: a client that
-// lags and reads on must not lose its heartbeat for its full queue. s.mu is held.
-func (s *Session) refuses(size int, ours bool) error {
+// adds is what o, of size bytes, adds to what its loop counts for the budget: of a
+// message for many, which is there once for all, only what a session adds.
+func (s *Session) adds(o *outgoing, size int) int64 {
+	n := int64(size - o.shared())
+	if p := o.prepared; p != nil && s.server.shard(s.loop).heldPlaces(p).Load() == 0 {
+		n += p.weight()
+	}
+	return n
+}
+
+// refuses says why a packet of size bytes, of which the loop's budget has adds
+// more, cannot be queued now: nil, ErrQueueFull or ErrBudget. One that is the
+// protocol's own, of which one of a kind waits at most, has a place beside those of
+// the session's messages: a client that lags and reads on must not lose its
+// heartbeat for its full queue. s.mu is held.
+func (s *Session) refuses(size int, adds int64, ours bool) error {
 	o := &s.server.options
 	share, waiting := s.server.queueShare, 0
 	if s.outbox != nil {
@@ -73,74 +79,17 @@ func (s *Session) refuses(size int, ours bool) error {
 		}
 	}
 	shard := s.server.shard(s.loop)
-	used := shard.queued.Load() + s.loop.Unsent() + int64(size)
+	used := shard.used() + adds
 	if used <= share {
 		return nil
 	}
-	shard.relieve(s.server)
+	if s.server.lacksRoom(used-adds, adds) {
+		shard.relieve(s.server)
+	}
 	if waiting < sparedQueue && !s.behind && used <= share+share/8 {
 		return nil
 	}
 	return ErrBudget
-}
-
-// relief is a Task that cuts connections which have much unsent, until the
-// budget is kept again: those of polling clients that do not take their
-// responses, and closing ones. These bytes have left their sessions, so that no
-// Send meets them; they would go with the connection, which may take minutes,
-// and others would pay meanwhile.
-type relief struct {
-	walk
-	server *Server
-	shard  *shard
-	slot   loop.Slot // while it rests
-}
-
-// reliefRest is the time between two walks: where nobody is left to be cut, each
-// Send that is refused would begin another.
-const reliefRest = 100 * time.Millisecond
-
-// relieve starts a relief, unless one is under way or was just now. Safe from
-// any goroutine.
-func (sh *shard) relieve(s *Server) {
-	if sh.relief.Load() || !sh.relief.CompareAndSwap(false, true) {
-		return
-	}
-	r := &relief{server: s, shard: sh}
-	r.walk = walk{loop: sh.loop, visit: r.visit}
-	_ = sh.loop.Post(r) // a stopped loop has closed them all
-}
-
-func (r *relief) Run() {
-	if r.step() {
-		_ = r.loop.Post(r)
-		return
-	}
-	r.slot = r.loop.Claim(r)
-	r.loop.Arm(r.slot, r.loop.Now()+reliefRest)
-}
-
-// Alarm ends the rest.
-func (r *relief) Alarm() {
-	r.loop.Release(r.slot)
-	r.shard.relief.Store(false)
-}
-
-func (r *relief) visit(owner loop.Alarm) {
-	c := loop.Closing(owner)
-	h, polls := owner.(*httpAlarm)
-	if polls {
-		c = h.conn
-	}
-	if c == nil || c.Unsent() < sparedQueue || r.shard.queued.Load()+r.loop.Unsent() <= r.server.queueShare {
-		return
-	}
-	r.server.met(LimitQueueBudget, r.loop)
-	if polls {
-		h.x.cut = true
-		(*httpConn)(h).lose()
-	}
-	c.Abort()
 }
 
 // countRefused counts that a message was refused with err. s.mu is held.
@@ -159,7 +108,7 @@ func (s *Session) countRefused(err error) {
 func (s *Session) takes(size int, inTurn bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.over(inTurn) && s.refuses(size, false) == nil
+	return !s.over(inTurn) && s.refuses(size, int64(size), false) == nil
 }
 
 // overflow seals the session and frees its queue; the next run closes it.
@@ -172,8 +121,7 @@ func (s *Session) overflow(err error) {
 	s.sealed.Store(true)
 	if box := s.outbox; box != nil {
 		s.outbox = nil
-		s.charge(-box.bytes)
-		box.free()
+		box.free(s.server.shard(s.loop))
 	}
 }
 

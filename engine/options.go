@@ -91,12 +91,15 @@ type Options struct {
 	MaxQueuePackets int
 	// QueueBudget is the limit in bytes of what all sessions together keep,
 	// counted as for MaxQueue, with what the operating system has not taken
-	// yet from connections. Each loop has an equal share. Beyond, Send returns
-	// ErrBudget, but for sessions with less than 16 KiB waiting and a connection
-	// that takes what it is given, as long as an eighth more lasts: who reads is
-	// not disturbed by who does not. Then, too, connections of polling clients,
-	// and closing ones, are cut if 16 KiB are unsent. Zero means 1 GiB, or a
-	// quarter of Go's memory limit (GOMEMLIMIT) if that is less.
+	// yet from connections. A Prepared counts once for each loop, however many
+	// sessions it waits for, and 128 bytes for each session. Each loop has an equal
+	// share. When a loop's share is used up, the sessions and connections that hold
+	// most bytes for the longest time are closed until seven eighths of the share
+	// are used; with OverflowDrop only once half of the reserve is used, too. The
+	// reserve is an eighth more, for sessions with less than 16 KiB waiting and a
+	// connection that takes what it is given: for all others Send returns ErrBudget
+	// meanwhile. Zero means 1 GiB, or a quarter of Go's memory limit
+	// (GOMEMLIMIT) if that is less.
 	QueueBudget int64
 	// Executor lets callbacks block: those that tell what has happened to a
 	// session run on its goroutines instead of on the event loop, and so does

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"turbine/engine/packet"
 	"turbine/pool"
@@ -39,6 +41,15 @@ func (o *outgoing) size() int {
 // ours reports whether it is a packet of the protocol's own, a ping or pong.
 func (o *outgoing) ours() bool { return o.kind != packet.Message }
 
+// shared is how many of these bytes many sessions have together: they count once
+// for all of a loop's sessions, see Prepared.
+func (o *outgoing) shared() int {
+	if o.prepared != nil {
+		return len(o.prepared.data)
+	}
+	return 0
+}
+
 // packets is how many it stands for.
 func (o *outgoing) packets() int { return max(int(o.frames), 1) }
 
@@ -72,10 +83,12 @@ func (o *outgoing) release() {
 type outbox struct {
 	items   []outgoing
 	head    int
-	bytes   int
+	bytes   int // that the client has to take
+	shared  int // of these, those that it has together with others
 	packets int
-	ours    uint8      // packets of the protocol's own that wait, a bit for each type
-	held    []outgoing // behind items: each waits for an entry of the publishQueue
+	since   time.Duration // about when what is in front came; 0 until the transport has left something
+	ours    uint8         // packets of the protocol's own that wait, a bit for each type
+	held    []outgoing    // behind items: each waits for an entry of the publishQueue
 }
 
 var outboxes = sync.Pool{New: func() any { return new(outbox) }}
@@ -96,6 +109,7 @@ func (b *outbox) push(o outgoing) {
 	}
 	b.items = append(b.items, o)
 	b.bytes += o.size()
+	b.shared += o.shared()
 	b.packets += o.packets()
 	if o.ours() {
 		b.ours |= 1 << o.kind
@@ -174,6 +188,7 @@ func (b *outbox) take(batch []outgoing, limit, room int, cost func(*outgoing) in
 		}
 		batch = append(batch, *o)
 		b.bytes -= o.size()
+		b.shared -= o.shared()
 		b.packets -= o.packets()
 		room -= o.packets()
 		if o.ours() {
@@ -185,10 +200,22 @@ func (b *outbox) take(batch []outgoing, limit, room int, cost func(*outgoing) in
 	return batch
 }
 
+// own is what the outbox counts for the budget by itself.
+func (b *outbox) own() int { return b.bytes - b.shared }
+
+// grow makes what waits younger by the part of it that was taken, of before bytes:
+// so a client that lags and reads has a young queue, and one that does not an old one.
+func (b *outbox) grow(now time.Duration, before int) {
+	if b.since != 0 && before > 0 {
+		b.since += time.Duration(float64(now-b.since) * float64(before-b.bytes) / float64(before))
+	}
+}
+
 // hold adds o behind all, for letGo: it counts, but is not taken before.
 func (b *outbox) hold(o outgoing) {
 	b.held = append(b.held, o)
 	b.bytes += o.size()
+	b.shared += o.shared()
 	b.packets += o.packets()
 }
 
@@ -203,6 +230,7 @@ func (b *outbox) letGo() {
 		b.held = nil
 	}
 	b.bytes -= o.size()
+	b.shared -= o.shared()
 	b.packets -= o.packets()
 	b.push(o)
 }
@@ -212,12 +240,20 @@ func (b *outbox) idle() bool { return b.head == len(b.items) }
 
 func (b *outbox) empty() bool { return b.idle() && len(b.held) == 0 }
 
-// free releases what is left and gives the outbox back.
-func (b *outbox) free() {
+// free releases what is left, which counts in sh no more, and gives the outbox
+// back.
+func (b *outbox) free(sh *shard) {
+	sh.queued.Add(-int64(b.own()))
 	for i := b.head; i < len(b.items); i++ {
+		if p := b.items[i].prepared; p != nil {
+			sh.unshare(p)
+		}
 		b.items[i].release()
 	}
 	for i := range b.held {
+		if p := b.held[i].prepared; p != nil {
+			sh.unshare(p)
+		}
 		b.held[i].release()
 	}
 	clear(b.items)
@@ -235,6 +271,8 @@ type Prepared struct {
 	data   []byte
 	frame4 *pool.Buf // the whole WebSocket frame, revision 4
 	frame3 *pool.Buf // the same, revision 3; frame4 itself for text
+
+	held atomic.Pointer[holdings] // nil until it waits for a client
 
 	packing sync.Mutex
 	packed4 *pool.Buf // the same, compressed; guarded by packing, made when first wanted
@@ -271,4 +309,50 @@ func (p *Prepared) frame(r Revision) *pool.Buf {
 		return p.frame3
 	}
 	return p.frame4
+}
+
+// holdings counts, for each loop of a server, the places in outboxes that hold a
+// Prepared. It counts for the budget of that loop as long as there are any, once.
+type holdings struct {
+	server *Server
+	counts []atomic.Int64 // by loop
+	next   *holdings      // of another server
+}
+
+// heldPlaces is the counter of the places that hold p in outboxes of sh. Safe from
+// any goroutine.
+func (sh *shard) heldPlaces(p *Prepared) *atomic.Int64 {
+	for {
+		first := p.held.Load()
+		for h := first; h != nil; h = h.next {
+			if h.server == sh.server {
+				return &h.counts[sh.loop.Index()]
+			}
+		}
+		h := &holdings{server: sh.server, counts: make([]atomic.Int64, len(sh.server.shards)), next: first}
+		p.held.CompareAndSwap(first, h)
+	}
+}
+
+// weight is what p counts for the budget, in bytes.
+func (p *Prepared) weight() int64 {
+	n := int64(p.frame4.Len())
+	if p.frame3 != p.frame4 {
+		n += int64(p.frame3.Len())
+	}
+	return n
+}
+
+// share counts one place more that holds p. Safe from any goroutine.
+func (sh *shard) share(p *Prepared) {
+	if sh.heldPlaces(p).Add(1) == 1 {
+		sh.queued.Add(p.weight())
+	}
+}
+
+// unshare undoes share. Safe from any goroutine.
+func (sh *shard) unshare(p *Prepared) {
+	if sh.heldPlaces(p).Add(-1) == 0 {
+		sh.queued.Add(-p.weight())
+	}
 }

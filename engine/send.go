@@ -97,7 +97,7 @@ func (s *Session) put(o outgoing, m *Message, hold bool) error {
 	if m != nil {
 		size = packetSize + frameSize(*m, s.revision)
 	}
-	if err := s.refuses(size, o.ours()); err != nil {
+	if err := s.refuses(size, s.adds(&o, size), o.ours()); err != nil {
 		s.countRefused(err)
 		if s.server.options.Overflow != OverflowDrop {
 			s.overflow(err)
@@ -111,7 +111,10 @@ func (s *Session) put(o outgoing, m *Message, hold bool) error {
 		o = ofItsOwn(m)
 		size = o.size()
 	}
-	s.charge(size)
+	s.charge(size - o.shared())
+	if o.prepared != nil {
+		s.server.shard(s.loop).share(o.prepared)
+	}
 	switch {
 	case hold:
 		s.hold(o)
@@ -272,6 +275,9 @@ func (s *Session) left() int {
 	if s.outbox == nil {
 		return 0
 	}
+	if s.outbox.since == 0 {
+		s.outbox.since = s.loop.Now()
+	}
 	return s.outbox.bytes
 }
 
@@ -316,11 +322,18 @@ func (s *Session) take(batch []outgoing) (taken []outgoing, more bool) {
 	if s.outbox == nil {
 		return batch, false
 	}
-	before := s.outbox.bytes
+	shard, before, own := s.server.shard(s.loop), s.outbox.bytes, s.outbox.own()
 	batch = s.outbox.take(batch, bytes, packets, s.cost)
-	s.charge(s.outbox.bytes - before)
-	if s.outbox.empty() {
-		s.outbox.free()
+	s.charge(s.outbox.own() - own)
+	for i := range batch {
+		if p := batch[i].prepared; p != nil {
+			shard.unshare(p)
+		}
+	}
+	if !s.outbox.empty() {
+		s.outbox.grow(s.loop.Now(), before)
+	} else {
+		s.outbox.free(shard)
 		s.outbox = nil
 	}
 	return batch, s.outbox != nil && !s.outbox.idle()

@@ -159,7 +159,7 @@ func (s *Server) bind(loops []*loop.Loop, conns int) {
 	s.dealer = loop.NewDealer(loops)
 	s.shards = make([]*shard, len(loops))
 	for _, l := range loops {
-		s.shards[l.Index()] = &shard{loop: l, mark: mark{on: s.options.SlowCallback > 0}}
+		s.shards[l.Index()] = &shard{server: s, loop: l, mark: mark{on: s.options.SlowCallback > 0}}
 	}
 }
 

@@ -345,7 +345,6 @@ func (s *Session) close(reason Reason, err error) {
 	s.transport.closed(reason)
 	s.tellClose(reason, err)
 	if box != nil {
-		s.charge(-box.bytes)
-		box.free()
+		box.free(s.server.shard(s.loop))
 	}
 }

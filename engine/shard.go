@@ -15,6 +15,7 @@ import (
 // A shard is what the server keeps for one loop. Its fields belong to that
 // loop, but for the counters.
 type shard struct {
+	server    *Server
 	loop      *loop.Loop
 	mark      mark
 	queued    atomic.Int64          // bytes in all outboxes

@@ -337,7 +337,7 @@ func (t *websocket) end() {
 // closed says goodbye, but not to who takes nothing any more: what is unsent
 // would only wait for the end of Conn.Close's patience.
 func (t *websocket) closed(reason Reason) {
-	if reason == ReasonOverflow && t.conn != nil && !t.conn.Ready() {
+	if reason == ReasonOverflow && t.conn != nil && (!t.conn.Ready() || t.conn.Blocked()) {
 		t.conn.Abort()
 		t.conn.SetHandler(deaf{})
 		t.forget()

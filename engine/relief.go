@@ -1,0 +1,188 @@
+package engine
+
+import (
+	"math/bits"
+	"time"
+
+	"turbine/loop"
+)
+
+// used is how many bytes count for the loop's share of Options.QueueBudget. Safe
+// from any goroutine.
+func (sh *shard) used() int64 { return sh.queued.Load() + sh.loop.Unsent() }
+
+// relief is a Task that makes room when a loop's share of Options.QueueBudget is
+// used up. It cuts those that hold most, and longest: whoever comes next is not to
+// blame. A first walk over the loop's slots measures what is held, a second one
+// cuts from the top until the low mark is reached. Each walk does a portion in
+// each turn, so that the loop goes on serving.
+//
+// What it looks at are sessions, connections of polling clients, and closing
+// connections: what has left its session is met by no Send, and would stay as
+// long as the connection.
+type relief struct {
+	walk
+	server  *Server
+	shard   *shard
+	cutting bool      // the second walk
+	cut     int       // so many were cut
+	held    [65]int64 // bytes by weight, in powers of two
+	least   int       // the power from which on is cut
+	slot    loop.Slot // while it rests
+}
+
+// reliefRest is the time between two reliefs where nobody is left to be cut: each
+// Send that is refused would begin another.
+const reliefRest = 100 * time.Millisecond
+
+// reliefSteps is how many portions of a walk are measured in one turn.
+const reliefSteps = 4
+
+// lacksRoom reports whether room is to be made when used bytes count, and adds more
+// are to be queued. Where messages are dropped, sessions that these do not fit in
+// cost others nothing until the reserve is half used up.
+func (s *Server) lacksRoom(used, adds int64) bool {
+	if s.options.Overflow == OverflowDrop {
+		return used > s.queueShare+s.queueShare/16
+	}
+	return used+adds > s.queueShare
+}
+
+// relieve starts a relief, unless one is under way or was just now. Safe from
+// any goroutine.
+func (sh *shard) relieve(s *Server) {
+	if sh.relief.Load() || !sh.relief.CompareAndSwap(false, true) {
+		return
+	}
+	r := &relief{server: s, shard: sh}
+	r.walk = walk{loop: sh.loop, visit: r.visit}
+	_ = sh.loop.Post(r) // a stopped loop has closed them all
+}
+
+// lowMark is how much is left when a relief is done: the time until the next one
+// has to be worth the walks.
+func (r *relief) lowMark() int64 { return r.server.queueShare - r.server.queueShare/8 }
+
+func (r *relief) Run() {
+	more := r.step()
+	for n := 1; n < reliefSteps && more && !r.cutting; n++ {
+		more = r.step()
+	}
+	switch {
+	case more && (!r.cutting || r.shard.used() > r.lowMark()):
+	case !r.cutting && r.aim():
+		r.cutting, r.next = true, 0
+	case r.cut > 0:
+		r.shard.relief.Store(false)
+		return
+	default:
+		r.slot = r.loop.Claim(r)
+		r.loop.Arm(r.slot, r.loop.Now()+reliefRest)
+		return
+	}
+	_ = r.loop.Post(r)
+}
+
+// aim finds out from which weight on has to be cut, and reports whether there is
+// a need.
+func (r *relief) aim() bool {
+	excess := r.shard.used() - r.lowMark()
+	if excess <= 0 {
+		return false
+	}
+	for r.least = len(r.held) - 1; r.least > 1; r.least-- {
+		if excess -= r.held[r.least]; excess <= 0 {
+			break
+		}
+	}
+	return true
+}
+
+// Alarm ends the rest.
+func (r *relief) Alarm() {
+	r.loop.Release(r.slot)
+	r.shard.relief.Store(false)
+}
+
+// visit measures or cuts the owner of a slot.
+func (r *relief) visit(owner loop.Alarm) {
+	held, age := 0, time.Duration(0)
+	a, isSession := owner.(*alarm)
+	h, polls := owner.(*httpAlarm)
+	c := loop.Closing(owner)
+	switch {
+	case isSession:
+		held, age = (*Session)(a).holds()
+	case polls:
+		c = h.conn
+		held = c.Unsent()
+	case c != nil:
+		held = c.Unsent()
+	}
+	if held == 0 {
+		return
+	}
+	// The weight is bytes x milliseconds; the second on top lets the size count
+	// where nobody has waited long.
+	power := bits.Len64(uint64(held) * uint64((age+time.Second)/time.Millisecond))
+	switch {
+	case !r.cutting:
+		r.held[power] += int64(held)
+		return
+	case power < r.least || r.shard.used() <= r.lowMark():
+		return
+	}
+	r.cut++
+	r.server.met(LimitQueueBudget, r.loop)
+	if isSession {
+		(*Session)(a).evict()
+		return
+	}
+	if polls {
+		h.x.cut = true
+		(*httpConn)(h).lose()
+	}
+	c.Abort()
+}
+
+// reliefItems is how many messages for many are looked at in one outbox.
+const reliefItems = 64
+
+// holds is how many bytes would be free without the session, about, and for how
+// long they have waited.
+func (s *Session) holds() (bytes int, age time.Duration) {
+	if c := s.websocket.conn; c != nil {
+		bytes = c.Unsent()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	box := s.outbox
+	if box == nil {
+		return bytes, 0
+	}
+	bytes += box.own()
+	if box.shared > 0 {
+		sh := s.server.shard(s.loop)
+		for i := range box.items[box.head:min(box.head+reliefItems, len(box.items))] {
+			if p := box.items[box.head+i].prepared; p != nil {
+				bytes += int(p.weight() / max(sh.heldPlaces(p).Load(), 1))
+			}
+		}
+	}
+	if box.since != 0 {
+		age = s.loop.Now() - box.since
+	}
+	return bytes, max(age, 0)
+}
+
+// evict ends the session to make room for others.
+func (s *Session) evict() {
+	s.mu.Lock()
+	if s.cut != cutNot { // the run that closes it is to come
+		s.mu.Unlock()
+		return
+	}
+	s.overflow(ErrBudget)
+	s.mu.Unlock()
+	s.close(ReasonOverflow, ErrBudget)
+}
