@@ -197,7 +197,7 @@ func (h *httpConn) admit(r *httpparse.Request, head []byte, upgrade bool) (a *ad
 // tellAdmit reports whether the application has nothing against r. After a panic
 // it has.
 func (h *httpConn) tellAdmit(r *Request) (admitted bool, d denial) {
-	d = denied(nil)
+	d = panicked()
 	h.call(callAdmit, func() {
 		err := h.server.events.Admit(r)
 		if admitted = err == nil; !admitted {

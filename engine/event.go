@@ -181,7 +181,7 @@ func (c *admitCall) run() {
 	decided := false
 	defer func() {
 		if !decided { // by a panic
-			v.Refuse(nil)
+			v.decide(false, panicked()) // the worker logs it
 		}
 	}()
 	err := v.http.server.events.Admit(c.request)

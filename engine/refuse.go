@@ -63,7 +63,11 @@ type denial struct {
 	refusal Refusal
 	detail  string // the error's own text
 	fault   bool   // the error was not made for the client
+	logged  bool   // that the client is refused: a panic leaves a record of its own
 }
+
+// panicked is what a panic of the application comes to: the panic is logged itself.
+func panicked() denial { return denial{detail: refusedForbidden.message, logged: true} }
 
 // denied looks at err, which may be nil: then there is no more to say. The
 // application's own methods of err may run, and panic, so it is called where the
@@ -92,7 +96,7 @@ func (h *httpConn) refuseAdmission(r *httpparse.Request, a *admission, d denial)
 	}
 	h.server.report(r, h.conn, refusedForbidden.because("", d.detail, ""))
 	message := d.refusal.Error()
-	if !d.fault {
+	if !d.fault && !d.logged {
 		h.server.logDenial(r, h.conn, message)
 	}
 	if a.upgrade {
