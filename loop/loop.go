@@ -24,6 +24,8 @@ type Loop struct {
 	lost    time.Duration // that the clock is ahead of now: the process did not run
 	began   time.Duration // when the turn began
 	idle    time.Duration // when the last turn ended: since then the loop waits
+	looks   bool          // the driver says when it has looked at the sockets
+	warm    bool          // it has not looked since the last turn: there was no wait
 	used    time.Duration // what sockets have taken since others had their share; negative if others took too much
 	sharing bool          // others have theirs
 	options Options
@@ -121,8 +123,14 @@ func (l *Loop) Unsent() int64 { return l.unsent.Load() }
 // event. If it is more, the process was stopped, or starved.
 const maxGap = 20
 
-// enter begins a turn.
+// enter begins a turn. Between two turns that follow one another the clock is
+// read once, at the end of the first.
 func (l *Loop) enter() {
+	if l.warm {
+		l.now = max(l.now, l.idle)
+		l.began = l.now
+		return
+	}
 	now := l.clock() - l.lost
 	if gap, tick := now-l.idle, l.options.Tick; l.ticks && gap > maxGap*tick {
 		// Whole ticks, to keep step with the kernel's.

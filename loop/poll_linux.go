@@ -26,14 +26,15 @@ func epoll(p *netpoll.Poller) (int, error) {
 	return int(fd.Int()), nil
 }
 
-// polling hands each ready descriptor to handle, until handle returns an error.
+// polling hands each ready descriptor to handle, until handle returns an error. It
+// calls looked after each look at the sockets, for which it may have waited.
 //
 // gnet's own Polling yields to Go's scheduler before each wait, and looks at the
 // sockets by a system call that the scheduler is told of. Both wake threads
 // of the runtime that look for work: an idle loop that ticks was 1,100 context
 // switches and 2.5 % of a core a second. Here only the wait that may be long is
 // a system call in the scheduler's eyes.
-func (k *pollKernel) polling(handle netpoll.PollEventHandler) error {
+func (k *pollKernel) polling(looked func(), handle netpoll.PollEventHandler) error {
 	fd, err := epoll(k.poller)
 	if err != nil {
 		return err
@@ -47,6 +48,7 @@ func (k *pollKernel) polling(handle netpoll.PollEventHandler) error {
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return os.NewSyscallError("epoll_wait", err)
 		}
+		looked()
 		for i := range max(n, 0) {
 			if err := handle(int(events[i].Fd), events[i].Events, 0); err != nil {
 				return err

@@ -138,7 +138,8 @@ func (r *Reactor) Serve() error {
 // poll is the goroutine of loop i.
 func (r *Reactor) poll(i int) error {
 	k, l := r.kernels[i], r.loops[i]
-	return k.polling(func(fd int, event netpoll.IOEvent, flags netpoll.IOFlags) error {
+	looked := func() { l.looks, l.warm = true, false }
+	return k.polling(looked, func(fd int, event netpoll.IOEvent, flags netpoll.IOFlags) error {
 		if fd == k.wakeRead {
 			l.Mail()
 			// Mail may have eaten the Wake that Stop sent, but then it

@@ -30,7 +30,7 @@ func (l *Loop) Look() time.Duration { return l.look() }
 // finish ends a turn that has begun with enter. If sockets have had their
 // portion, it is the turn of everything else.
 func (l *Loop) finish() {
-	l.idle = l.clock() - l.lost
+	l.idle, l.warm = l.clock()-l.lost, l.looks
 	l.used += l.idle - l.began
 	if l.used >= quantum && !l.sharing {
 		l.share()
