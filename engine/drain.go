@@ -56,10 +56,13 @@ const drainRate = 10_000
 // accepting, closes idle connections, waits until all connections have ended,
 // and makes Serve return.
 //
-// When ctx ends first, the rest is cut off and its error is returned. If ctx has
-// a deadline the delay and the period are cut to three quarters of the time left,
-// so that the last session has the fourth quarter to take what was queued for
-// it.
+// When ctx ends first, the rest is cut off and its error is returned. A callback
+// that still holds up its loop then is waited for a second longer, and no more:
+// the loop and its sessions end, and Serve returns, when that callback returns.
+//
+// If ctx has a deadline the delay and the period are cut to three quarters of the
+// time left, so that the last session has the fourth quarter to take what was
+// queued for it.
 //
 // With Options.Executor it waits for callbacks that run or wait, too, Close as
 // the last of each session. Those that are not done when ctx ends go on after
@@ -93,9 +96,22 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.cutSessions(err)
 	}
 	reactor.Stop()
-	<-done
+	if err == nil {
+		<-done
+		return nil
+	}
+	hold := time.NewTimer(cutWait)
+	defer hold.Stop()
+	select {
+	case <-done:
+	case <-hold.C: // a callback has not returned
+	}
 	return err
 }
+
+// cutWait is how long Shutdown waits, after ctx's end, for loops that are cut
+// off: a turn's work for those that run.
+const cutWait = time.Second
 
 // pace is how long Shutdown waits before it closes the first session, and over
 // how long it closes all.
