@@ -26,6 +26,13 @@ func Ended(s *Server) bool {
 	return s.outsideOver
 }
 
+// Surroundings is the number of http.Servers that s knows of.
+func Surroundings(s *Server) int {
+	s.outsideMu.Lock()
+	defer s.outsideMu.Unlock()
+	return len(s.surroundings)
+}
+
 // Outside is what requests outside the engine hold at present: goroutines, places
 // to wait at, connections that were hijacked, and bytes of bodies.
 func Outside(s *Server) [4]int {

@@ -60,6 +60,10 @@ import (
 // what http.ResponseController needs, but no middleware that bounds the time of
 // requests, such as http.TimeoutHandler: PingInterval has to be shorter.
 //
+// The http.Server is known, and kept in memory, as long as the loops have
+// connections of it: a program may replace it. Its BaseContext is asked again for
+// what these connections bring, perhaps more than once.
+//
 // http.Server.Shutdown does not know of connections that were taken, and begins
 // with its listeners, by which polls still come. So it is the second:
 //
@@ -215,14 +219,14 @@ func (m *mounting) refuseBody(limit Limit, status int) {
 // accept makes the handler of a connection for the request. kept says that
 // others follow on it.
 func (m *mounting) accept(kept bool) func(*loop.Conn) loop.Handler {
-	passed, tls := m.handed(), m.tls
-	var around *outside
-	if kept {
-		around = m.server.around(m.r)
-	}
+	passed, tls, s := m.handed(), m.tls, m.server
+	root, _ := m.r.Context().Value(http.ServerContextKey).(*http.Server)
 	return func(c *loop.Conn) loop.Handler {
-		h := newHTTPConn(m.server, c)
-		h.mounted, h.around, h.host = true, around, passed.host
+		h := newHTTPConn(s, c)
+		h.mounted, h.host = true, passed.host
+		if kept {
+			h.around = s.around(root)
+		}
 		h.passed = &passed
 		tls.begin(c)
 		return h

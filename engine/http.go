@@ -294,6 +294,10 @@ func (h *httpConn) finish() {
 	if h.lent != nil {
 		h.dropLent().lose()
 	}
+	if h.around != nil {
+		h.server.leave(h.around)
+		h.around = nil
+	}
 	if h.spill != nil {
 		h.takeSpill().Release()
 	}

@@ -34,7 +34,7 @@ const (
 	maxNumber = math.MaxInt32
 	maxBytes  = 1 << 50
 	// Each request of MaxFallback has a goroutine, and a place in a channel from the
-	// beginning.
+	// first request outside the engine on.
 	maxFallbackLimit = 1 << 20
 )
 

@@ -16,6 +16,7 @@ type outside struct {
 	server *Server
 	http   *http.Server
 	root   *http.Server // the one that a mounted server is part of; nil for Options.Fallback
+	conns  int          // that a loop has of root; guarded by the server's outsideMu
 	ready  chan *lentConn
 	over   chan struct{}
 	begin  sync.Once
@@ -53,32 +54,41 @@ func newSurroundings(s *Server, root *http.Server) *outside {
 func (o *outside) prepare() *outside {
 	o.http.ConnContext, o.http.ConnState = o.connContext, o.connState
 	o.http.Handler = overTLS(o.http.Handler)
-	o.ready = make(chan *lentConn, o.server.workers.limit)
 	o.over = make(chan struct{})
 	return o
 }
 
 // serve takes c, which workers has let in. The first one starts the goroutine
-// that waits for others, which close ends.
+// that waits for others, which Close ends.
 func (o *outside) serve(c *lentConn) {
-	o.begin.Do(func() { go func() { _ = o.http.Serve(o) }() })
+	o.begin.Do(func() {
+		o.ready = make(chan *lentConn, o.server.workers.limit)
+		go func() { _ = o.http.Serve(o) }()
+	})
 	o.ready <- c // it has room for as many as there are let in
 }
 
 // close cuts the requests that are served.
 func (o *outside) close() { _ = o.http.Close() }
 
-// Accept returns the next connection that the loops lend.
+// Accept returns the next connection that the loops lend. What was lent before the
+// end is served behind it, although its client is gone: its place among workers is
+// given back by net/http.
 func (o *outside) Accept() (net.Conn, error) {
 	select {
 	case c := <-o.ready:
 		return c, nil
 	case <-o.over:
+	}
+	select {
+	case c := <-o.ready:
+		return c, nil
+	default:
 		return nil, net.ErrClosed
 	}
 }
 
-// Close is for http.Server.
+// Close ends the goroutine that Accept waits on. What is served goes on.
 func (o *outside) Close() error {
 	o.end.Do(func() { close(o.over) })
 	return nil
@@ -152,11 +162,15 @@ func (o *outside) rootContext(ctx context.Context, c net.Conn) (result context.C
 	return o.root.ConnContext(ctx, c)
 }
 
-// around is the outside of the http.Server that r came by: Options.Fallback, if
-// that is none of net/http's; nil when the server has ended.
-func (s *Server) around(r *http.Request) *outside {
-	root, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
-	if !ok {
+// around is the outside of root, the http.Server of a connection that a loop has
+// taken, until leave: Options.Fallback if there is no root, and nil when the server
+// has ended.
+//
+// Nothing tells when an http.Server has ended: Close calls nobody, and those that
+// Shutdown calls stay registered. So one is known only as long as a loop has
+// connections of it.
+func (s *Server) around(root *http.Server) *outside {
+	if root == nil {
 		return s.fallback
 	}
 	s.outsideMu.Lock()
@@ -170,9 +184,27 @@ func (s *Server) around(r *http.Request) *outside {
 			s.surroundings = map[*http.Server]*outside{}
 		}
 		o = newSurroundings(s, root)
+		if s.outsideLast {
+			o.http.SetKeepAlivesEnabled(false)
+		}
 		s.surroundings[root] = o
 	}
+	o.conns++
 	return o
+}
+
+// leave is called at the end of a connection that around was called for.
+func (s *Server) leave(o *outside) {
+	if o == nil || o.root == nil {
+		return
+	}
+	s.outsideMu.Lock()
+	defer s.outsideMu.Unlock()
+	if o.conns--; o.conns > 0 {
+		return
+	}
+	_ = o.Close()
+	delete(s.surroundings, o.root)
 }
 
 // outsides calls f for each.
@@ -190,6 +222,9 @@ func (s *Server) outsides(f func(*outside)) {
 // endKeepAlive makes each request that is served outside the last one of its
 // connection.
 func (s *Server) endKeepAlive() {
+	s.outsideMu.Lock()
+	s.outsideLast = true
+	s.outsideMu.Unlock()
 	s.outsides(func(o *outside) { o.http.SetKeepAlivesEnabled(false) })
 }
 

@@ -72,7 +72,8 @@ type Server struct {
 	ended   error         // why they did, written before done is closed
 
 	outsideMu    sync.Mutex
-	surroundings map[*http.Server]*outside // that the server is mounted in; guarded by outsideMu
+	surroundings map[*http.Server]*outside // of which the loops have connections; guarded by outsideMu
+	outsideLast  bool                      // requests outside are their connections' last; guarded by outsideMu
 	outsideOver  bool                      // guarded by outsideMu
 }
 
