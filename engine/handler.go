@@ -199,6 +199,9 @@ func (m *mounting) readBody() bool {
 		case isTimeout(err):
 			m.refuseBody(LimitBodyTimeout, http.StatusRequestTimeout)
 			return false
+		case errors.As(err, new(*http.MaxBytesError)): // a middleware's limit, below ours
+			http.Error(m.w, http.StatusText(http.StatusRequestEntityTooLarge), http.StatusRequestEntityTooLarge)
+			return false
 		case err != nil:
 			http.Error(m.w, http.StatusText(http.StatusBadRequest), http.StatusBadRequest)
 			return false
