@@ -26,6 +26,10 @@ type modelDriver struct {
 
 // drive does random things to random sessions.
 func (d *modelDriver) drive() {
+	if o := d.run.order; o != nil {
+		o.drive(d)
+		return
+	}
 	for range modelClients {
 		d.open()
 	}

@@ -74,7 +74,12 @@ const (
 // runModelOnSockets is one run on a reactor of four loops. The faults are the
 // same for the same seed, what they hit is not.
 func runModelOnSockets(t *testing.T, seed uint64, steps int, secure bool, counts *modelCounts, change ...func(*engine.Options)) {
-	r := newModelRun(t, seed, counts, change...)
+	serveModelOnSockets(t, newModelRun(t, seed, counts, change...), steps, secure)
+}
+
+// serveModelOnSockets is one run on sockets of a model that was made for it.
+func serveModelOnSockets(t *testing.T, r *modelRun, steps int, secure bool) {
+	seed := r.seed
 	r.faulty = true
 	faults := looptest.NewFaulty(seed, modelRates)
 	o := r.server.LoopOptions()
@@ -105,6 +110,7 @@ func runModelOnSockets(t *testing.T, seed uint64, steps int, secure bool, counts
 		drivers[i] = &modelDriver{run: r, net: nets[i], random: random, steps: steps}
 	}
 	inParallel(drivers, (*modelDriver).drive)
+	r.order.calm()
 	faults.Heal()
 	inParallel(drivers, func(d *modelDriver) {
 		d.catchUp()

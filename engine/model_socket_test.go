@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -30,6 +31,7 @@ func newSocketNet(address string, config *tls.Config, random *rand.Rand) *socket
 
 func (n *socketNet) Now() time.Duration { return time.Since(n.start) }
 func (n *socketNet) Between()           { n.wait(100 * time.Microsecond) }
+func (n *socketNet) Turn() bool         { runtime.Gosched(); return true }
 func (n *socketNet) Settle()            { n.wait(time.Millisecond) }
 func (n *socketNet) Pass()              { n.wait(time.Duration(n.random.IntN(50)) * time.Millisecond) }
 

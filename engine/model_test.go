@@ -56,6 +56,7 @@ type modelRun struct {
 	faulty bool // connections break without anybody's doing
 	budget bool // connections are cut that take too little of a response
 	busy   *modelBusy
+	order  *modelOrder
 	counts *modelCounts
 
 	mu       sync.Mutex
@@ -136,9 +137,13 @@ func runModelWith(t *testing.T, r *modelRun, faults *looptest.Faulty, executor *
 	net := &worldNet{World: world, random: random, faulty: r.faulty, executor: executor}
 	d := &modelDriver{run: r, net: net, random: random, steps: 1500}
 	r.busy.begin(world, d)
+	if r.order != nil {
+		d.steps = orderSteps
+	}
 	d.drive()
 	r.busy.calm()
-	if r.busy == nil && random.IntN(2) == 0 {
+	r.order.calm()
+	if r.busy == nil && r.order == nil && random.IntN(2) == 0 {
 		d.drain(world)
 	}
 	if faults != nil {
@@ -245,6 +250,7 @@ func (r *modelRun) onOpen(s *engine.Session, request *engine.Request) {
 func (r *modelRun) onMessage(s *engine.Session, message engine.Message) {
 	m := s.Value().(*modelSession)
 	r.busy.work()
+	r.order.fromCallback(m)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if n := number(message.Data); n != m.arrived {
@@ -252,7 +258,7 @@ func (r *modelRun) onMessage(s *engine.Session, message engine.Message) {
 	}
 	m.arrived++
 	r.counts.messages.Add(1)
-	if m.random.IntN(4) == 0 {
+	if r.order == nil && m.random.IntN(4) == 0 {
 		m.send()
 	}
 }
@@ -300,6 +306,9 @@ func (r *modelRun) add(net modelNet, random *rand.Rand) *modelSession {
 		r.violation("client: "+format, args...)
 	}}
 	r.busy.expect(m.client)
+	if r.order != nil {
+		m.client.heard = func(p []byte) { r.order.got(m, p) }
+	}
 	if random.IntN(2) == 0 {
 		m.client.revision = engine.Revision3
 	}
@@ -335,7 +344,11 @@ func (r *modelRun) compareOne(m *modelSession) {
 		return // there was no room for its Open: it never began
 	}
 	orderly := m.closed && (m.reason == engine.ReasonForcedClose || m.reason == engine.ReasonShutdown) && m.err == nil
-	if (!m.closed || orderly) && c.received != m.accepted {
+	if r.order != nil {
+		if (!m.closed || orderly) && !r.order.settled(m, orderly) {
+			r.violation("%s: some of what callers had for the client has not arrived: %v", name, r.order.due[m])
+		}
+	} else if (!m.closed || orderly) && c.received != m.accepted {
 		r.violation("%s: %d messages arrived at the client, all of %d should have", name, c.received, m.accepted)
 	}
 	if !m.closed && (c.over || m.arrived != c.next || len(c.queue) > 0) {

@@ -1,0 +1,360 @@
+package engine_test
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"turbine/engine"
+	"turbine/loop/looptest"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	orderCrowd  = 240 // sessions: on each of three loops more than a walk visits in one turn
+	orderGroups = 3   // of each caller
+	orderSteps  = 60
+)
+
+// modelOrder is callers that send, publish, join, leave and close, and what each
+// client is still to get of each of them, in the order of the calls. Callers are
+// the drivers, and the callbacks of each session. A nil one is none.
+type modelOrder struct {
+	run *modelRun
+
+	mu      sync.Mutex // held around each call, so that a client cannot be early
+	crowd   []*modelSession
+	callers map[int]*modelCaller
+	due     map[*modelSession]map[int][]int // numbers of messages, by caller
+	closer  map[*modelSession]int           // who has closed it
+	drivers int
+	ready   int            // drivers whose part of the crowd is there
+	opened  sync.WaitGroup // for all of them
+	over    bool           // no more calls: clients are to come to rest, each by itself
+	fanned  int            // messages for many
+}
+
+// modelCaller is one goroutine, or the callbacks of one session. It alone uses its
+// groups, so what it publishes has to reach exactly those that it has joined.
+type modelCaller struct {
+	id, calls int
+	random    *rand.Rand
+	members   [orderGroups]map[*modelSession]bool
+}
+
+func newModelOrder(r *modelRun, drivers int) *modelOrder {
+	o := &modelOrder{
+		run: r, callers: map[int]*modelCaller{}, due: map[*modelSession]map[int][]int{}, closer: map[*modelSession]int{},
+		drivers: drivers,
+	}
+	o.opened.Add(drivers)
+	return o
+}
+
+// orderOptions let no message be dropped for want of room.
+func orderOptions(o *engine.Options) {
+	o.Overflow, o.MaxQueue, o.MaxQueuePackets, o.QueueBudget = engine.OverflowClose, 64<<20, 1<<20, 1<<30
+}
+
+// caller finds the caller of that number. o.mu is held.
+func (o *modelOrder) caller(id int) *modelCaller {
+	c := o.callers[id]
+	if c == nil {
+		c = &modelCaller{id: id, random: rand.New(rand.NewPCG(o.run.seed, uint64(100+id)))}
+		for i := range c.members {
+			c.members[i] = map[*modelSession]bool{}
+		}
+		o.callers[id] = c
+	}
+	return c
+}
+
+// drive is modelDriver.drive for a crowd that stays, but for those that are closed.
+func (o *modelOrder) drive(d *modelDriver) {
+	for range orderCrowd / o.drivers {
+		d.open()
+	}
+	for patient := d.net.Patience(); !d.begun() && patient(); {
+		d.settle(1)
+	}
+	o.mu.Lock()
+	id := 2 * o.ready // those of sessions are odd
+	o.ready++
+	for _, m := range d.sessions {
+		if m.opened() {
+			o.crowd = append(o.crowd, m)
+		}
+	}
+	o.mu.Unlock()
+	o.opened.Done()
+	o.opened.Wait()
+	for range d.steps {
+		for range d.random.IntN(4) {
+			d.sessions[d.random.IntN(len(d.sessions))].client.message() // its callbacks are a caller
+		}
+		for range 1 + d.random.IntN(8) {
+			o.act(id)
+			if d.random.IntN(3) == 0 {
+				d.net.Turn()
+			}
+		}
+		c := d.sessions[d.random.IntN(len(d.sessions))].client
+		switch n := d.random.IntN(40); {
+		case n < 20:
+			c.startUpgrade()
+		case n < 24 && c.websocket != nil:
+			c.websocket.peer.SetWindow(1 + d.random.IntN(2000))
+		case n == 24:
+			c.control(closePacket(c.revision))
+		case n == 25:
+			c.vanish()
+		case n == 26:
+			d.net.Pass()
+		}
+		d.settle(1 + d.random.IntN(2))
+	}
+}
+
+// begun reports whether each session is there, or cannot be.
+func (d *modelDriver) begun() bool {
+	for _, m := range d.sessions {
+		if !m.client.over && !m.opened() {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *modelSession) opened() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.session != nil
+}
+
+// fromCallback is what the callbacks of m do: now and then nothing.
+func (o *modelOrder) fromCallback(m *modelSession) {
+	if o == nil {
+		return
+	}
+	for n := o.calling(m); n > 0; n-- {
+		o.act(2*m.client.name + 1)
+	}
+}
+
+func (o *modelOrder) calling(m *modelSession) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ready < o.drivers || o.over {
+		return 0 // not all are there, or those that are come to rest
+	}
+	return o.caller(2*m.client.name + 1).random.IntN(4)
+}
+
+// calm is for when all is to come to rest.
+func (o *modelOrder) calm() {
+	if o != nil {
+		o.mu.Lock()
+		o.over = true
+		o.mu.Unlock()
+	}
+}
+
+// act is one call of the caller of that number.
+func (o *modelOrder) act(id int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.over {
+		return
+	}
+	c := o.caller(id)
+	c.calls++
+	m := o.crowd[c.random.IntN(len(o.crowd))]
+	in := c.random.IntN(orderGroups)
+	group := fmt.Sprintf("%d of %d", in, c.id)
+	part := c.random.IntN(3)
+	keep := func(s *engine.Session) bool { return s.Value().(*modelSession).client.name%3 == part }
+	kept := func(m *modelSession) bool { return m.client.name%3 == part }
+	member := func(m *modelSession) bool { return c.members[in][m] }
+	server := o.run.server
+	switch n := c.random.IntN(100); {
+	case n < 30:
+		text := o.next(c)
+		o.owe(c, m)
+		if m.session.Send(engine.Message{Data: text, Binary: n%2 == 0}) != nil {
+			o.forgive(c, m)
+		}
+	case n < 40:
+		p := o.prepare(c)
+		o.owe(c, m)
+		if m.session.SendPrepared(p) != nil {
+			o.forgive(c, m)
+		}
+	case n < 47:
+		o.oweAll(c, func(*modelSession) bool { return true })
+		server.Broadcast(o.prepare(c))
+	case n < 50:
+		o.oweAll(c, kept)
+		server.BroadcastTo(o.prepare(c), keep)
+	case n < 62:
+		o.oweAll(c, member)
+		server.Publish(group, o.prepare(c))
+	case n < 66:
+		o.oweAll(c, func(m *modelSession) bool { return member(m) && kept(m) })
+		server.PublishTo(group, o.prepare(c), keep)
+	case n < 80:
+		c.members[in][m] = true
+		m.session.Join(group)
+	case n < 86: // as many as fill more than a portion
+		for _, m := range o.crowd[c.random.IntN(len(o.crowd)):] {
+			c.members[in][m] = true
+			m.session.Join(group)
+		}
+	case n < 98:
+		delete(c.members[in], m)
+		m.session.Leave(group)
+	case n < 99 && len(o.closer) < len(o.crowd)/4:
+		if _, closed := o.closer[m]; !closed {
+			o.closer[m] = c.id
+		}
+		m.session.Close()
+	}
+}
+
+// next is the caller's next message: its number, behind that of the caller.
+func (o *modelOrder) next(c *modelCaller) []byte {
+	return append(fmt.Appendf(nil, "%d ", c.id), numbered(c.random, c.calls)...)
+}
+
+// prepare is next for many; what is owed was written down before.
+func (o *modelOrder) prepare(c *modelCaller) *engine.Prepared {
+	p, err := engine.Prepare(engine.Message{Data: o.next(c), Binary: c.random.IntN(3) == 0})
+	if err != nil {
+		o.run.violation("a message cannot be prepared: %v", err)
+	}
+	return p
+}
+
+// owe notes that m is to get what c sends now. After Close nothing is sent.
+func (o *modelOrder) owe(c *modelCaller, m *modelSession) {
+	if _, closed := o.closer[m]; closed {
+		return
+	}
+	if o.due[m] == nil {
+		o.due[m] = map[int][]int{}
+	}
+	o.due[m][c.id] = append(o.due[m][c.id], c.calls)
+	m.mu.Lock()
+	m.accepted++
+	m.mu.Unlock()
+}
+
+// forgive undoes owe: the call was refused.
+func (o *modelOrder) forgive(c *modelCaller, m *modelSession) {
+	all := o.due[m][c.id]
+	if len(all) == 0 || all[len(all)-1] != c.calls {
+		return
+	}
+	o.due[m][c.id] = all[:len(all)-1]
+	m.mu.Lock()
+	m.accepted--
+	m.mu.Unlock()
+}
+
+func (o *modelOrder) oweAll(c *modelCaller, to func(*modelSession) bool) {
+	o.fanned++
+	for _, m := range o.crowd {
+		if to(m) {
+			o.owe(c, m)
+		}
+	}
+}
+
+// got looks at what has come to the client of m.
+func (o *modelOrder) got(m *modelSession, p []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	id, n := number(p), -1
+	if _, rest, ok := bytes.Cut(p, []byte(" ")); ok {
+		n = number(rest)
+	}
+	all := o.due[m][id]
+	if len(all) == 0 || all[0] != n {
+		o.run.violation("session %d got message %d of caller %d, want %v", m.client.name, n, id, all[:min(len(all), 3)])
+		return
+	}
+	o.due[m][id] = all[1:]
+}
+
+// settled reports whether m has got all that it was to get, once it is at rest: of
+// the caller that has closed it, or of all callers.
+func (o *modelOrder) settled(m *modelSession, orderly bool) bool {
+	closer, closed := o.closer[m]
+	if closed {
+		return !orderly || len(o.due[m][closer]) == 0
+	}
+	for _, all := range o.due[m] {
+		if len(all) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func newOrderRun(t *testing.T, seed uint64, counts *modelCounts, drivers int, change ...func(*engine.Options)) *modelRun {
+	r := newModelRun(t, seed, counts, append(change, orderOptions)...)
+	r.budget, r.order = false, newModelOrder(r, drivers)
+	return r
+}
+
+// TestModelKeepsTheOrderOfCallers checks that what one caller sends and publishes
+// reaches each client once and in the order of the calls, whatever the targets,
+// and that a Join and a Leave count for what is published after them: in memory,
+// where nothing fails and where system calls do, on loops and with an Executor.
+func TestModelKeepsTheOrderOfCallers(t *testing.T) {
+	target := int64(*modelMessages) / 4
+	if testing.Short() {
+		target /= 10
+	}
+	for _, faulty := range []bool{false, true} {
+		for _, late := range []bool{false, true} {
+			t.Run(fmt.Sprintf("faults: %v, Executor: %v", faulty, late), func(t *testing.T) {
+				var counts modelCounts
+				modelSeeds(t, &counts, func() bool { return counts.messages.Load() < target || counts.runs < 3 }, func(seed uint64) {
+					var faults *looptest.Faulty
+					if faulty {
+						faults = looptest.NewFaulty(seed, orderRates)
+					}
+					var executor *modelExecutor
+					if late {
+						executor = newModelExecutor(seed)
+					}
+					r := newOrderRun(t, seed, &counts, 1, executor.options)
+					runModelWith(t, r, faults, executor)
+					require.Positive(t, r.order.fanned)
+				})
+			})
+		}
+	}
+}
+
+// orderRates leave most of a crowd alive.
+var orderRates = looptest.Rates{Short: 500, NotNow: 300, Interrupted: 200, Shortage: 100, Broken: 2, Watch: 5, Accept: 300}
+
+// TestModelKeepsTheOrderOfCallersOnSockets is the same on the real kernel, with
+// callers that run at the same time.
+func TestModelKeepsTheOrderOfCallersOnSockets(t *testing.T) {
+	steps := orderSteps
+	if testing.Short() {
+		steps /= 6
+	}
+	for loops := 1; loops <= 3; loops++ {
+		var counts modelCounts
+		modelSeeds(t, &counts, func() bool { return false }, func(seed uint64) {
+			r := newOrderRun(t, seed, &counts, socketDrivers, func(o *engine.Options) { o.Loops = loops })
+			serveModelOnSockets(t, r, steps, false)
+		})
+	}
+}
