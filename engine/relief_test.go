@@ -29,8 +29,7 @@ func TestBudgetServesWhoReadsBesideWhoDoesNot(t *testing.T) {
 		for _, policy := range []Overflow{OverflowClose, OverflowDrop} {
 			t.Run(fmt.Sprint(attack.name, "/", policy), func(t *testing.T) {
 				const budget, good, rounds = 256 << 10, 30, 16
-				var b *bench
-				b = newSpec(t, 1, Options{QueueBudget: budget, Overflow: policy}, func(_ *bench, e *Events) {
+				b := newSpec(t, 1, Options{QueueBudget: budget, Overflow: policy}, func(_ *bench, e *Events) {
 					e.Message = func(s *Session, m Message) { _ = s.Send(m) }
 				})
 				for i := range good {

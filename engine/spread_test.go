@@ -226,11 +226,11 @@ type worldConn struct {
 }
 
 func (c *worldConn) Write(p []byte) (int, error) { c.Peer.Write(p); return len(p), nil }
-func (c *worldConn) Close() error                { c.Peer.Reset(); return nil }
+func (c *worldConn) Close() error                { c.Reset(); return nil }
 
 func (c *worldConn) Read(p []byte) (int, error) {
 	c.world.Run()
-	n := copy(p, c.Peer.ReadN(len(p)))
+	n := copy(p, c.ReadN(len(p)))
 	if n == 0 {
 		return 0, io.ErrUnexpectedEOF
 	}

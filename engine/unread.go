@@ -58,9 +58,9 @@ func (t *lineTask) Run() {
 }
 
 // giveShare has the line have its share once others had theirs.
-func (h *shard) giveShare() {
-	if f := &h.inflating; !f.posted {
-		f.posted = h.loop.Post((*lineTask)(h)) == nil // a stopped loop has closed them
+func (sh *shard) giveShare() {
+	if f := &sh.inflating; !f.posted {
+		f.posted = sh.loop.Post((*lineTask)(sh)) == nil // a stopped loop has closed them
 	}
 }
 

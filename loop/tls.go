@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -108,7 +107,6 @@ type TLS struct {
 
 	done, resumed, failed, plain atomic.Uint64
 
-	mu         sync.Mutex
 	complaints seldom.Once
 }
 

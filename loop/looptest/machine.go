@@ -103,7 +103,7 @@ type worldMachine struct {
 // socketBuffer is how much a worldClient sends before the loop reads.
 const socketBuffer = 1 << 20
 
-func (m *worldMachine) Dial() Client { return &worldClient{m.World.DialDealt()} }
+func (m *worldMachine) Dial() Client { return &worldClient{m.DialDealt()} }
 
 func (m *worldMachine) Adopt(l *loop.Loop, accept func(*loop.Conn) loop.Handler) (Client, error) {
 	p := m.DialTo(l.Index(), accept)
