@@ -409,6 +409,7 @@ func TestDeflateFaults(t *testing.T) {
 		{"bomb", false, compressed(ws.OpText, true, bomb), 1009, ""},
 		{"binary bomb", false, compressed(ws.OpBinary, true, bomb), 1009, ""},
 		{"bomb in fragments", false, append(compressed(ws.OpText, false, bomb[:100]), wsframe.AppendMaskedFrame(nil, ws.OpContinuation, true, [4]byte{}, bomb[100:])...), 1009, ""},
+		{"blocks with nothing in them", false, compressed(ws.OpText, true, append(bytes.Repeat([]byte("\x00\x00\x00\xff\xff"), 100_000), one("4a")...)), 1008, ""},
 		{"garbage", false, compressed(ws.OpText, true, []byte("\xff\xff\xff\xff garbage")), 1007, ""},
 		{"cut off", false, compressed(ws.OpText, true, many[:len(many)/2]), 1007, ""},
 		{"refers to nothing", false, compressed(ws.OpText, true, []byte("\xf2\x00\x11\x00\x00")), 1007, ""},

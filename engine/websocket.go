@@ -207,29 +207,35 @@ func (t *websocket) Data(p []byte) {
 	}
 	s.beginMessages()
 	f := &s.server.shard(s.loop).inflating
+	begun := time.Duration(-1) // with the compressed message in front, or not at all
 	for taken := 0; s.state != sessionClosed; {
 		if t.deflate.Accepted && t.isFull(p, taken) {
 			t.putOff(p)
 			break
 		}
 		packed := t.mayInflate(p)
-		var begun time.Duration
-		if packed {
+		if packed && begun < 0 {
 			begun = s.loop.Look()
 		}
 		m, rest, err := t.receive(p, s.server, s.takeover())
+		if err == nil {
+			taken += len(m.Payload)
+			t.message(m)
+			p = rest
+		}
+		if packed { // one look for the end of a message and the begin of the next
+			now := s.loop.Look()
+			f.spent += now - begun
+			begun = now
+		} else {
+			begun = -1
+		}
 		if errors.Is(err, wsframe.ErrIncomplete) {
 			break
 		}
 		if err != nil {
 			t.fault(err)
 			break
-		}
-		taken += len(m.Payload)
-		t.message(m)
-		p = rest
-		if packed {
-			f.spent += s.loop.Look() - begun
 		}
 	}
 	if t.deflate.Accepted {

@@ -146,8 +146,9 @@ func TestDecompressForms(t *testing.T) {
 		{"BFINAL stored, its lengths are the marker", "01", "", nil},
 		{"BFINAL, another stream", hello + "f248cdc9c90700", "HelloHello", nil},
 		{"BFINAL, it goes on with the window", hello + "f200110000", "HelloHello", nil},
-		{"BFINAL 15 times", strings.Repeat(hello, 15) + "00", strings.Repeat("Hello", 15), nil},
-		{"BFINAL 16 times", strings.Repeat(hello, 16) + "00", "", errDeflate},
+		{"BFINAL 100 times", strings.Repeat(hello, 100) + "00", strings.Repeat("Hello", 100), nil},
+		{"BFINAL and empty, 1000 times", strings.Repeat("0300", 1000) + "00", "", nil},
+		{"BFINAL and empty, 1100 times", strings.Repeat("0300", 1100) + "00", "", errManyBlocks},
 
 		{"no bytes", "", "", errDeflate},
 		{"reserved block", "07", "", errDeflate},
@@ -238,7 +239,7 @@ func TestDecompressorKeepsLittle(t *testing.T) {
 	d.Done()
 	d.Done()
 	require.LessOrEqual(t, cap(d.inflater.out), maxInflated)
-	require.Nil(t, d.inflater.rest)
+	require.Nil(t, d.inflater.in)
 	got, err = d.Decompress(stdCompress([]byte("again")), 0)
 	require.NoError(t, err)
 	require.Equal(t, "again", string(got))

@@ -1,13 +1,6 @@
 package wsframe
 
-import (
-	"bufio"
-	"io"
-
-	"turbine/internal/invariants"
-
-	"github.com/klauspost/compress/flate"
-)
+import "turbine/internal/invariants"
 
 const (
 	// RFC 7692, 7.1.2: the base-2 logarithms of a window's size in bytes.
@@ -17,25 +10,13 @@ const (
 	// windowSize is how far back in bytes a deflate stream refers: RFC 1951, 3.2.5.
 	windowSize = 1 << maxBits
 
-	// messageEnd goes behind a message: the marker that the sender took off,
-	// and an empty final block, which makes the inflater say that it is at the
-	// end rather than that bytes are missing.
-	messageEnd = syncMarker + "\x01\x00\x00\xff\xff"
-
-	// maxStreams is the number of deflate streams in one message. Each costs
-	// a reset of the inflater, up to 32 KB of copying for two bytes received;
-	// senders that end a stream (RFC 7692, 7.2.3.4) do so once a message.
-	maxStreams = 16
-
 	// maxInflated is the capacity in bytes above which a Decompressor does not
 	// keep its buffer.
 	maxInflated = 64 << 10
-
-	inputBuffer = 4 << 10 // bytes, between the message and the inflater's one at a time
 )
 
 // A Decompressor inflates messages for the connections of one loop. The zero
-// value is ready; from the first message on it holds about 50 KB, and a buffer
+// value is ready; from the first message on it holds about 10 KB, and a buffer
 // of at most 64 KB between two messages.
 type Decompressor struct {
 	inflater *inflater
@@ -48,7 +29,8 @@ type Decompressor struct {
 // whatever p would become.
 //
 // The error is a *CloseError: 1009 as soon as the message exceeds the limit,
-// 1007 for data that cannot be inflated. An inflated text is not checked for
+// 1007 for data that cannot be inflated, 1008 for data that costs more than it
+// yields: blocks that hold little or nothing. An inflated text is not checked for
 // UTF-8: see CheckText.
 func (d *Decompressor) Decompress(p []byte, limit int) ([]byte, error) {
 	return d.inflate(p, limit, nil)
@@ -86,102 +68,25 @@ func CheckText(p []byte) error {
 func (d *Decompressor) inflate(p []byte, limit int, w *window) ([]byte, error) {
 	d.Done()
 	if d.inflater == nil {
-		d.inflater = newInflater()
+		d.inflater = new(inflater)
 	}
 	f := d.inflater
 	f.limit = limit
 	if limit <= 0 {
 		f.limit = DefaultMessage
 	}
-	err := f.message(p, w)
-	f.rest, f.end = nil, "" // p is borrowed
+	var history []byte
+	if w != nil {
+		history = w.bytes
+	}
+	err := f.message(p, history)
+	f.in, f.history = nil, nil // they are borrowed
 	if err != nil {
 		d.Done()
 		return nil, err
 	}
+	if w != nil {
+		w.slide(f.out)
+	}
 	return f.out, nil
-}
-
-// inflater is a flate reader between two slices. klauspost's has a fast path
-// for a bufio.Reader.
-type inflater struct {
-	reader interface {
-		io.WriterTo
-		flate.Resetter
-	}
-	input *bufio.Reader
-	rest  []byte // of the message, not yet in input
-	end   string // of messageEnd, likewise
-	out   []byte
-	limit int
-}
-
-func newInflater() *inflater {
-	f := new(inflater)
-	f.input = bufio.NewReaderSize(f, inputBuffer)
-	f.reader = flate.NewReader(f.input).(interface {
-		io.WriterTo
-		flate.Resetter
-	})
-	return f
-}
-
-// message inflates p behind w into out.
-func (f *inflater) message(p []byte, w *window) error {
-	f.rest, f.end = p, messageEnd
-	f.input.Reset(f)
-	for range maxStreams {
-		start := len(f.out)
-		dictionary := f.out[max(0, start-windowSize):]
-		if w != nil {
-			dictionary = w.bytes
-		}
-		// The error is of an interface that others implement; this one has none.
-		_ = f.reader.Reset(f.input, dictionary)
-		if _, err := f.reader.WriteTo(f); err == errTooBig {
-			return errTooBig
-		} else if err != nil {
-			return errDeflate
-		}
-		if w != nil {
-			w.slide(f.out[start:])
-		}
-		// RFC 7692, 7.2.3.4: a sender may end the stream itself. It goes on
-		// behind the final block, at a byte, with the same window.
-		if f.input.Buffered()+len(f.rest)+len(f.end) <= len(messageEnd) {
-			return nil
-		}
-	}
-	return errDeflate
-}
-
-// Read is for input.
-func (f *inflater) Read(p []byte) (n int, err error) {
-	n = copy(p, f.rest)
-	f.rest = f.rest[n:]
-	if n < len(p) {
-		m := copy(p[n:], f.end)
-		f.end = f.end[m:]
-		n += m
-	}
-	if n == 0 {
-		return 0, io.EOF
-	}
-	return n, nil
-}
-
-// Write is for reader, whose pieces have at most 32 KB. It is where the limit
-// is kept, before anything is allocated.
-func (f *inflater) Write(p []byte) (int, error) {
-	n := len(f.out) + len(p)
-	if n > f.limit {
-		return 0, errTooBig
-	}
-	if n > cap(f.out) {
-		grown := make([]byte, len(f.out), min(max(n, 2*cap(f.out)), f.limit))
-		copy(grown, f.out)
-		f.out = grown
-	}
-	f.out = append(f.out, p...)
-	return len(p), nil
 }

@@ -32,5 +32,6 @@
 // it: Deflate negotiates, Limits.Compressed lets RSV1 pass, Compressor and
 // Decompressor serve all connections of a loop, and a Takeover is what one
 // connection pays for keeping its context. The deflate format (RFC 1951) is
-// github.com/klauspost/compress/flate, level 1.
+// written by github.com/klauspost/compress/flate, level 1, and read here, where
+// a message is one slice and becomes one, and its cost is bounded by its bytes.
 package wsframe

@@ -36,4 +36,5 @@ var (
 	errDeflate       = &CloseError{ws.StatusInvalidFramePayloadData, "invalid compressed data"}
 	errTooBig        = &CloseError{ws.StatusMessageTooBig, "message too big"}
 	errManyFragments = &CloseError{ws.StatusPolicyViolation, "too many fragments"}
+	errManyBlocks    = &CloseError{ws.StatusPolicyViolation, "too many blocks in compressed message"}
 )

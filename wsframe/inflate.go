@@ -1,0 +1,343 @@
+package wsframe
+
+import (
+	"encoding/binary"
+
+	"turbine/internal/invariants"
+)
+
+// Readers of deflate streams that work for a pipe keep 32 KB of history beside
+// what they return, clear it for each message, and tell nobody how many tables
+// they make. A message lies whole in one slice and becomes one slice, which is
+// the history. So a small one costs what its bytes cost.
+
+const (
+	// messageEnd goes behind a message: the marker that the sender took off,
+	// and an empty final block, which says that the message is at its end rather
+	// than that bytes are missing.
+	messageEnd = syncMarker + "\x01\x00\x00\xff\xff"
+
+	// A block costs time of its own, above all one with tables, and need not
+	// yield anything. So blocks are paid for with bytes of the message that they
+	// belong to: a debt of blockCredit and blockYield for each byte is allowed.
+	// Senders that flush every byte make two blocks for it, without tables; the
+	// least that any makes tables for are about 12 bytes, and all but those that
+	// use Huffman codes alone do it for more than 100.
+	blockCredit = 1 << 10
+	blockYield  = 2  // for each byte of the inflated message
+	tableDebt   = 16 // of a block with tables; any other has 1
+
+	maxMatch = 258 // bytes, that one symbol stands for
+	firstOut = 4 << 10
+)
+
+// inflater inflates one message at a time.
+type inflater struct {
+	bitReader
+	out     []byte
+	limit   int    // of out
+	history []byte // what came before out, of a client that keeps its context
+	debt    int    // of the blocks so far
+
+	literals, distances, lengths codes
+	sizes                        [maxLiterals + maxDistances]uint8 // of codes, while they are read
+}
+
+// message inflates p behind history into out.
+func (f *inflater) message(p, history []byte) error {
+	f.start(p)
+	f.history, f.debt = history, 0
+	for {
+		final, err := f.block()
+		if err != nil {
+			return err
+		}
+		if !final {
+			continue
+		}
+		// RFC 7692, 7.2.3.4: a sender may end the stream itself. It goes on
+		// behind the final block, at a byte, with the same window.
+		f.align()
+		if f.at >= len(p) {
+			return nil
+		}
+	}
+}
+
+// block inflates one block (RFC 1951, 3.2.3).
+func (f *inflater) block() (final bool, err error) {
+	head, ok := f.take(3)
+	if !ok {
+		return false, errDeflate
+	}
+	kind := head >> 1
+	f.debt++
+	if kind == 2 {
+		f.debt += tableDebt - 1
+	}
+	if f.debt > blockCredit+blockYield*len(f.out) {
+		return false, errManyBlocks
+	}
+	switch kind {
+	case 0:
+		err = f.stored()
+	case 1:
+		err = f.symbols(&fixedLiterals, &fixedDistances)
+	case 2:
+		if err = f.tables(); err == nil {
+			err = f.symbols(&f.literals, &f.distances)
+		}
+	default:
+		err = errDeflate
+	}
+	return head&1 == 1, err
+}
+
+// stored copies a block that is not compressed (RFC 1951, 3.2.4).
+func (f *inflater) stored() error {
+	f.align()
+	head, ok := f.take(32)
+	if !ok || head&0xffff != ^head>>16&0xffff {
+		return errDeflate
+	}
+	f.align() // a byte of the next may have been loaded
+	n := int(head & 0xffff)
+	if err := f.grow(n); err != nil {
+		return err
+	}
+	if f.at < len(f.in) {
+		p := f.in[f.at:min(len(f.in), f.at+n)]
+		f.out = append(f.out, p...)
+		f.at += len(p)
+		n -= len(p)
+	}
+	for ; n > 0; n-- { // the marker is data where the sender says so
+		c, ok := f.take(8)
+		if !ok {
+			return errDeflate
+		}
+		f.out = append(f.out, byte(c))
+	}
+	return nil
+}
+
+// symbols inflates what follows the head of a block with codes (RFC 1951,
+// 3.2.5).
+func (f *inflater) symbols(literals, distances *codes) error {
+	in, at, bits, n, out := f.in, f.at, f.bits, f.n, f.out
+	for {
+		if n < maxSymbolBits {
+			if at+word <= len(in) {
+				bits |= binary.LittleEndian.Uint64(in[at:]) << (n & 63)
+				at += (63 - n) >> 3
+				n |= 56
+			} else {
+				f.at, f.bits, f.n = at, bits, n
+				f.load()
+				at, bits, n = f.at, f.bits, f.n
+			}
+		}
+		e := literals.table[bits&literals.mask&(tableSize-1)]
+		if e == 0 {
+			e = literals.long(bits)
+		}
+		bits >>= e & codeLength
+		n -= int(e & codeLength)
+		if e&isLiteral != 0 && n >= 0 {
+			if len(out) == cap(out) {
+				f.out = out
+				if err := f.grow(1); err != nil {
+					return err
+				}
+				out = f.out
+			}
+			out = append(out, byte(e>>entryBase))
+			continue
+		}
+		if e&isEnd != 0 && n >= 0 {
+			f.at, f.bits, f.n, f.out = at, bits, n, out
+			return nil
+		}
+		if e&isMatch == 0 {
+			return errDeflate
+		}
+		extra := e >> entryExtra & 15
+		length := int(e>>entryBase) + int(bits&(1<<extra-1))
+		bits >>= extra
+		n -= int(extra)
+
+		e = distances.table[bits&distances.mask&(tableSize-1)]
+		if e == 0 {
+			e = distances.long(bits)
+		}
+		bits >>= e & codeLength
+		extra = e >> entryExtra & 15
+		distance := int(e>>entryBase) + int(bits&(1<<extra-1))
+		bits >>= extra
+		n -= int(e&codeLength + extra)
+		start := len(out) - distance
+		if e&isMatch == 0 || n < 0 || start < -len(f.history) {
+			return errDeflate
+		}
+		if len(out)+length > cap(out) {
+			f.out = out
+			if err := f.grow(length); err != nil {
+				return err
+			}
+			out = f.out
+		}
+		if start < 0 {
+			p := f.history[len(f.history)+start:]
+			p = p[:min(len(p), length)]
+			out = append(out, p...)
+			length -= len(p)
+			start = 0
+		}
+		// A match may overlap with itself: what it has copied so far is where
+		// it goes on.
+		for end := len(out) + length; len(out) < end; {
+			p := out[start:]
+			out = append(out, p[:min(len(p), end-len(out))]...)
+		}
+	}
+}
+
+// grow makes room for n bytes more. It is where the limit is kept, before
+// anything is allocated.
+func (f *inflater) grow(n int) error {
+	n += len(f.out)
+	if n > f.limit {
+		return errTooBig
+	}
+	if n > cap(f.out) {
+		grown := make([]byte, len(f.out), min(max(n, 2*cap(f.out), firstOut), f.limit))
+		copy(grown, f.out)
+		f.out = grown
+	}
+	return nil
+}
+
+// tables reads the codes of a block (RFC 1951, 3.2.7).
+func (f *inflater) tables() error {
+	head, ok := f.take(14)
+	literals, distances, lengths := 257+int(head&31), 1+int(head>>5&31), 4+int(head>>10)
+	if !ok || literals > maxLiterals || distances > maxDistances {
+		return errDeflate
+	}
+	order := [lengthSymbols]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15}
+	var sizes [lengthSymbols]uint8
+	for _, symbol := range order[:lengths] {
+		size, ok := f.take(3)
+		if !ok {
+			return errDeflate
+		}
+		sizes[symbol] = uint8(size)
+	}
+	if !f.lengths.build(sizes[:], lengthEntries[:]) {
+		return errDeflate
+	}
+	clear(f.sizes[:])
+	all := f.sizes[:literals+distances]
+	for i := 0; i < len(all); {
+		if f.n < maxLengthBits {
+			f.load()
+		}
+		e := f.lengths.table[f.bits&f.lengths.mask&(tableSize-1)]
+		f.bits >>= e & codeLength
+		f.n -= int(e & codeLength)
+		extra := e >> entryExtra & 15
+		times := int(f.bits & (1<<extra - 1))
+		f.bits >>= extra
+		f.n -= int(extra)
+		if e == 0 || f.n < 0 {
+			return errDeflate
+		}
+		size := uint8(e >> entryBase)
+		switch size {
+		case 16:
+			if i == 0 {
+				return errDeflate
+			}
+			size, times = all[i-1], times+3
+		case 17:
+			size, times = 0, times+3
+		case 18:
+			size, times = 0, times+11
+		default:
+			all[i] = size
+			i++
+			continue
+		}
+		if i+times > len(all) {
+			return errDeflate
+		}
+		if size != 0 { // all are zero before
+			run := all[i : i+times]
+			for j := range run {
+				run[j] = size
+			}
+		}
+		i += times
+	}
+	// A block without a code for its end has none.
+	if all[256] == 0 || !f.literals.build(all[:literals], literalEntries[:]) || !f.distances.build(all[literals:], distanceEntries[:]) {
+		return errDeflate
+	}
+	return nil
+}
+
+// bitReader takes bits from a message, and messageEnd behind it, the lowest of
+// each byte first.
+type bitReader struct {
+	in   []byte
+	end  [word + len(messageEnd) + word]byte // the last word of in, messageEnd, and zeros
+	at   int                                 // of the byte that is loaded next, len(in) is messageEnd's first
+	bits uint64                              // loaded; above n there may be those that come next
+	n    int                                 // of bits
+}
+
+const word = 8 // bytes that are loaded at once
+
+func (r *bitReader) start(p []byte) {
+	r.in, r.at, r.bits, r.n = p, 0, 0, 0
+	copy(r.end[max(0, word-len(p)):], p[max(0, len(p)-word):])
+	copy(r.end[word:], messageEnd)
+}
+
+// load loads 56 bits at least, or all that there are.
+func (r *bitReader) load() {
+	if r.n < 0 {
+		return // more were taken than there are
+	}
+	room := (63 - r.n) >> 3
+	if r.at+word <= len(r.in) {
+		r.bits |= binary.LittleEndian.Uint64(r.in[r.at:]) << (r.n & 63)
+	} else {
+		at := r.at - len(r.in) + word
+		r.bits |= binary.LittleEndian.Uint64(r.end[at:]) << (r.n & 63)
+		room = min(room, word+len(messageEnd)-at)
+	}
+	r.at += room
+	r.n += 8 * room
+}
+
+// take returns the next n bits, at most 32, and not ok where there are fewer.
+func (r *bitReader) take(n int) (bits uint32, ok bool) {
+	if r.n < n {
+		r.load()
+		if r.n < n {
+			return 0, false
+		}
+	}
+	bits = uint32(r.bits & (1<<n - 1))
+	r.bits >>= n
+	r.n -= n
+	return bits, true
+}
+
+// align drops the rest of a byte that was begun, and unloads the others.
+func (r *bitReader) align() {
+	invariants.Check(r.n >= 0, "more bits taken than there are")
+	r.at -= r.n >> 3
+	r.bits, r.n = 0, 0
+}
