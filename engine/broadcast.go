@@ -9,8 +9,13 @@ import (
 // each loop goes through its sessions, some in each turn, so that it keeps
 // serving others. What one caller does reaches each session in the order of the
 // calls: Broadcast, Publish, Join, Leave, Send and Close, in all their forms. A
-// caller is one goroutine, or the callbacks of one session. A session that is closing does not get p; to one whose queue is
-// full, Options.Overflow applies.
+// caller is one goroutine, or the callbacks of one session. A session that is
+// closing does not get p; to one whose queue is full, Options.Overflow applies.
+//
+// What has not begun waits, and no limit counts it: about 100 bytes a loop, and p
+// itself. An application that broadcasts faster than its loops reach all sessions,
+// in a loop of its own, fills the memory and has to hold itself back. Whoever lets
+// clients broadcast bounds how often they may.
 func (s *Server) Broadcast(p *Prepared) { s.BroadcastTo(p, nil) }
 
 // BroadcastTo is Broadcast to those sessions for which keep, called on the

@@ -198,7 +198,8 @@ type publish struct {
 }
 
 // Publish sends p to every member of the group of that name that can take it,
-// as Broadcast does to all.
+// as Broadcast does to all: in the order of the caller's calls, and without a limit
+// for what has not begun.
 func (s *Server) Publish(group string, p *Prepared) { s.PublishTo(group, p, nil) }
 
 // PublishTo is Publish to those members for which keep, called on the session's
@@ -222,12 +223,13 @@ func (w *publish) step() (more bool) {
 		w.end = len(w.group.members)
 		w.group.walks = append(w.group.walks, w)
 	}
-	for n := 0; n < walkVisits && w.next < w.end; n++ {
+	for p, enough := newPortion(w.shard.loop), false; w.next < w.end && !enough; {
 		m := w.group.members[w.next]
 		w.next++ // first: what follows may compact the group
 		if m.session != nil {
 			m.session.give(w.prepared, w.keep)
 		}
+		enough = p.visited()
 	}
 	if w.next < w.end {
 		return true

@@ -201,3 +201,37 @@ func TestPublishQueueOutlivesAPanic(t *testing.T) {
 	b.logged.lines.Store(0)
 	b.finish()
 }
+
+// A walk whose visits take long ends its portion early: others do not wait for
+// as many visits as a walk has otherwise.
+func TestWalksAreAShareOfTime(t *testing.T) {
+	for name, begin := range map[string]func(s *Server, keep func(*Session) bool){
+		"Broadcast": func(s *Server, keep func(*Session) bool) { s.BroadcastTo(say("x"), keep) },
+		"Publish":   func(s *Server, keep func(*Session) bool) { s.PublishTo("g", say("x"), keep) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newSpec(t, 1, Options{SlowCallback: -1}, nil)
+			names := make([]string, walkVisits)
+			for i := range names {
+				names[i] = fmt.Sprint("w", i)
+			}
+			openMany(b, names...)
+			for _, s := range b.sessions {
+				s.Join("g")
+			}
+			b.world.Run()
+			visits := 0
+			begin(b.server, func(*Session) bool {
+				visits++
+				b.world.Spend(walkTime / 4)
+				return true
+			})
+			for last := 0; visits < walkVisits; last = visits {
+				b.world.Turn()
+				require.LessOrEqual(t, visits-last, walkLook)
+			}
+			require.Len(t, b.texts(), walkVisits)
+			b.finish()
+		})
+	}
+}

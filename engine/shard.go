@@ -178,11 +178,32 @@ type walk struct {
 }
 
 // A walk looks at so many slots and visits so many owners in one turn: a visit
-// may cost a system call, at the turn's end, and others wait for that.
+// may cost a system call, at the turn's end, and others wait for that. Visits that
+// take long, in a callback, end the turn earlier.
 const (
 	walkSlots  = 512
 	walkVisits = 64
+	walkTime   = 200 * time.Microsecond
+	walkLook   = 8 // visits between two looks at the clock
 )
+
+// portion is what a walk does in one turn.
+type portion struct {
+	loop   *loop.Loop
+	begun  time.Duration
+	visits int
+}
+
+func newPortion(l *loop.Loop) portion { return portion{loop: l, begun: l.Look()} }
+
+// visited counts a visit, and reports whether that is enough for one turn.
+func (p *portion) visited() (enough bool) {
+	p.visits++
+	if p.visits%walkLook != 0 {
+		return false
+	}
+	return p.visits >= walkVisits || p.loop.Look()-p.begun >= walkTime
+}
 
 func (w *walk) Run() {
 	if w.step() {
@@ -192,11 +213,11 @@ func (w *walk) Run() {
 
 // step goes one turn's way, and reports whether there is more.
 func (w *walk) step() bool {
-	visits := walkVisits
-	for end := min(w.next+walkSlots, w.loop.Slots()); w.next < end && visits > 0; w.next++ {
+	p, enough := newPortion(w.loop), false
+	for end := min(w.next+walkSlots, w.loop.Slots()); w.next < end && !enough; w.next++ {
 		if owner := w.loop.Owner(w.next); owner != nil {
 			w.visit(owner)
-			visits--
+			enough = p.visited()
 		}
 	}
 	return w.next < w.loop.Slots()
