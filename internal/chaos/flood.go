@@ -111,7 +111,7 @@ func floodFrames(m *mob, n int) error {
 		}
 	}
 	p.shut()
-	_ = <-read // it fails now, because the socket is shut
+	<-read //nolint:errcheck // it fails now, because the socket is shut
 	return nil
 }
 
