@@ -168,7 +168,8 @@ func accept(v *Verdict) {
 	v.Accept()
 }
 
-// A client that goes while it waits leaves nothing behind.
+// A client that goes while it waits leaves nothing behind. One that only ends its
+// direction, behind a handshake by polling, may be there to read the response.
 func TestLaterLost(t *testing.T) {
 	onLoops(t, func(t *testing.T, loops int) {
 		for _, end := range []string{"reset w", "fin w"} {
@@ -185,7 +186,7 @@ func TestLaterLost(t *testing.T) {
 					p.world.Advance(time.Minute)
 					log := p.events()
 					require.Equal(t, strings.Count(log, "open"), strings.Count(log, "close A")+p.server.Stats().Sessions)
-					if !before {
+					if !before && (end == "reset w" || command == hsWebSocket) {
 						require.Empty(t, log)
 						require.Zero(t, p.server.Stats().Sessions)
 					}

@@ -139,10 +139,14 @@ func (x *exchange) reject(refused *refusal, name, detail, previous string) {
 
 // send takes b, a complete response, to the connection. The exchange is over.
 func (x *exchange) send(on *loop.Loop, b *pool.Buf) {
+	t := answerTask{http: x.http, response: b}
+	if x.method == methodGET {
+		t.session = x.session
+	}
 	x.session = nil
 	h := x.http
 	if l := h.conn.Loop(); l != on {
-		if err := l.Post(&answerTask{http: h, response: b}); err != nil {
+		if err := l.Post(&t); err != nil {
 			b.Release()
 		}
 		return
@@ -155,9 +159,16 @@ func (x *exchange) send(on *loop.Loop, b *pool.Buf) {
 type answerTask struct {
 	http     *httpConn
 	response *pool.Buf // taken
+	session  *Session  // whose messages the response has; nil without
 }
 
+// Run ends the session where the connection was lost before its messages came to it:
+// nobody else knows that they are missing.
 func (t *answerTask) Run() {
+	if s := t.session; s != nil && t.http.state == exchangeClosed {
+		// A stopped loop has closed it.
+		_ = s.loop.Post(loop.Func(func() { s.close(ReasonTransportError, ErrPollLost) }))
+	}
 	t.http.answered(t.response)
 	t.response.Release()
 }
@@ -260,6 +271,35 @@ func (x *exchange) lost() {
 		return
 	}
 	_ = x.home.Post(loop.Func(x.gone)) // a stopped loop has closed the session
+}
+
+// ended tells the session that the client sends nothing more on the connection.
+// Home is told behind the request, so an exchange that the session still holds then
+// is a poll that waits, or a post that is answered once the application has caught up.
+// It is called on the connection's loop.
+func (x *exchange) ended() {
+	if x.home == x.http.conn.Loop() {
+		x.http.heardEnd(x.giveUp())
+		return
+	}
+	_ = x.home.Post(loop.Func(func() { // a stopped loop has closed the session
+		waits := x.giveUp()
+		_ = x.http.conn.Loop().Post(loop.Func(func() { x.http.heardEnd(waits) })) // a stopped loop has ended the connection
+	}))
+}
+
+// giveUp takes a waiting exchange from its session, and reports whether there was
+// one. It is called on the home loop.
+func (x *exchange) giveUp() (waited bool) {
+	s := x.session
+	if s == nil {
+		return false // answered
+	}
+	if p := s.transport.(*polling); p.held && p.data == x {
+		return false
+	}
+	s.exchangeLost(x)
+	return true
 }
 
 func (x *exchange) gone() {

@@ -29,6 +29,9 @@ import (
 //	| lent    | more bytes                                   | lent                  | on loan, or into spill; over the bound: reading pauses
 //	| lent    | hijacked                                     | lent                  | all bytes are the hijacker's, until it closes: closed
 //	| lent    | end of stream / connection lost              | lent / closed         | tell the handler
+//	| head, body | end of stream                             | closed                | serve what is complete in the spill; Close
+//	| waiting | end of stream, a poll waits                  | closed                | tell the session; Close
+//	| waiting | end of stream, a response is under way       | waiting               | then serve what is complete in the spill; Close
 type exchangeState uint8
 
 const (
@@ -57,7 +60,8 @@ type httpConn struct {
 	parsing  bool     // consume is running
 	begun    bool     // bytes of the head have come
 	mounted  bool     // taken from an http.Server
-	eof      bool     // the client sends no more, while the connection is lent
+	eof      bool     // the client sends nothing more
+	telling  bool     // home is being told of that: x is not to be used anew
 	settled  bool     // a session has begun on it
 	host     string   // of a mounted connection's last request that came through handlers
 	around   *outside // what a mounted connection's other requests go to; nil without
@@ -114,14 +118,20 @@ func (h *httpConn) Data(p []byte) {
 	}
 }
 
-// resume goes on with the bytes in the spill.
+// resume goes on with the bytes in the spill, and ends a connection whose client
+// sent nothing after them.
 func (h *httpConn) resume() {
-	if h.spill == nil || h.state == exchangeClosed {
+	if h.state == exchangeClosed || h.telling {
 		return
 	}
-	b := h.takeSpill()
-	h.consume(b.Bytes())
-	b.Release()
+	if h.spill != nil {
+		b := h.takeSpill()
+		h.consume(b.Bytes())
+		b.Release()
+	}
+	if h.eof {
+		h.inputEnded()
+	}
 }
 
 // resumeTask resumes an httpConn, unless it has moved to another loop.
@@ -274,7 +284,7 @@ func (h *httpConn) answered(response *pool.Buf) {
 	early := h.state == exchangeBody || h.x.partial
 	h.dropBody()
 	h.x.home = nil
-	if early || !h.x.keepAlive {
+	if early || !h.x.keepAlive || h.eof && h.spill == nil && !h.parsing {
 		h.finish()
 		h.conn.Close()
 		return
@@ -331,13 +341,54 @@ func (h *httpConn) Drained() {
 	}
 }
 
-// EOF ends the connection: a client that will not read on is gone.
+// EOF says that the client sends nothing more. It may read on, as clients do that
+// shut down their direction behind a request: whatever it asked for is answered,
+// except a poll that waits, and a request that waits for a goroutine, whose place
+// another client can use.
 func (h *httpConn) EOF() {
-	if h.lent != nil && !h.server.workers.leave(h.lent) { // the handler may answer still, as in net/http
-		h.eof = true
-		h.lent.end()
+	h.eof = true
+	if h.lent != nil && h.server.workers.leave(h.lent) {
+		h.hangUp()
 		return
 	}
+	if h.state == exchangeHead || h.state == exchangeBody {
+		h.resume()
+		return
+	}
+	h.inputEnded()
+}
+
+// inputEnded ends a connection by which no further request comes, unless a response
+// is under way: the connection ends behind that.
+func (h *httpConn) inputEnded() {
+	switch {
+	case h.state == exchangeClosed || h.telling:
+	case h.state == exchangeLent: // the handler may answer still, as in net/http
+		h.lent.end()
+	case h.state == exchangeWaiting && h.x.home != nil:
+		h.telling = true
+		h.x.ended()
+	case h.verdict != nil && !h.verdict.admission.upgrade:
+	case h.state != exchangeWaiting && h.spill != nil && !h.conn.Ready(): // until Drained
+	default:
+		h.hangUp()
+	}
+}
+
+// heardEnd goes on when the session of the exchange knows that the client sends
+// nothing more. waits says that the session had nothing for it.
+func (h *httpConn) heardEnd(waits bool) {
+	h.telling = false
+	switch {
+	case waits:
+		h.hangUp()
+	case h.state == exchangeHead: // answered meanwhile
+		h.resume()
+	}
+}
+
+// hangUp ends a connection whose request was given up.
+func (h *httpConn) hangUp() {
 	h.lose()
 	h.conn.Close()
 }

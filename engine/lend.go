@@ -115,10 +115,10 @@ func (h *httpConn) dropLent() *lentConn {
 }
 
 // unlend takes the connection back, after its response was written. keep says
-// that the client may send the next request.
+// that the client may send the next request, or has.
 func (h *httpConn) unlend(keep bool) {
 	h.dropLent()
-	if !keep || !h.x.keepAlive || h.eof || h.server.phase.ending() {
+	if !keep || !h.x.keepAlive || h.server.phase.ending() {
 		h.finish()
 		h.conn.Close()
 		return
@@ -134,11 +134,6 @@ func (h *httpConn) unlend(keep bool) {
 // looked at by handlers of net/http any more.
 func (h *httpConn) receiveHanded(r *handed) {
 	h.dropLent()
-	if h.eof { // nobody is there to be answered, as in EOF
-		h.finish()
-		h.conn.Close()
-		return
-	}
 	h.passed, h.state, h.host = r, exchangeHead, r.host
 	h.conn.Resume()
 	p := r.first
@@ -151,6 +146,9 @@ func (h *httpConn) receiveHanded(r *handed) {
 		behind.Release()
 	}
 	h.consume(p)
+	if h.eof {
+		h.inputEnded()
+	}
 }
 
 // refuseLent answers 503 if the lent connection still waits for a goroutine.

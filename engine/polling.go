@@ -183,9 +183,10 @@ func (p *polling) releaseInTurn(now time.Duration) {
 }
 
 // release answers a waiting poll with a noop, to free the client for an
-// upgrade.
+// upgrade. A noop that is lost on its way is no loss to the session.
 func (p *polling) release() {
 	if p.poll != nil {
+		p.poll.session = nil
 		p.respond(noopPayload, false)
 	}
 }

@@ -111,6 +111,10 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 		return h.lend(h.around, r, p, n)
 	}
 	upgrade := r.WebSocket && s.options.allows(WebSocket)
+	if upgrade && h.eof { // a WebSocket ends with its client's direction
+		h.hangUp()
+		return len(p)
+	}
 	if upgrade && h.goHome(p) || h.begins() && h.goWhereRoomIs(p) {
 		return len(p)
 	}
@@ -181,9 +185,10 @@ func (h *httpConn) begins() bool { return h.x.method == methodGET && !h.x.query.
 // own loop has a good deal more than another loop: a session stays where it begins.
 // It reports whether it did, and borrows p. The connection was dealt with its first
 // session in mind: that begins where it is. A mounted connection stays, too, because
-// net/http has been asked about the request already.
+// net/http has been asked about the request already, and a half-closed one, because
+// its end is told once.
 func (h *httpConn) goWhereRoomIs(p []byte) bool {
-	if !h.settled || h.around != nil || h.passed != nil {
+	if !h.settled || h.around != nil || h.passed != nil || h.eof {
 		return false
 	}
 	to := h.server.dealer.Lighter(h.conn.Loop())

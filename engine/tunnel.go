@@ -33,8 +33,9 @@ func (m *mounting) serveHere() {
 	}
 	defer func() { _ = conn.Close() }()
 	defer m.tls.end()
-	// A client that has gone is lost to its session as on a connection of its own.
-	defer context.AfterFunc(m.r.Context(), func() { _ = conn.Close() })()
+	// To net/http a client that has ended its direction is one that has gone: the
+	// session hears of it as on a connection of its own, and may answer still.
+	defer context.AfterFunc(m.r.Context(), func() { _ = conn.CloseWrite() })()
 	// A poll waits as long as its session lets it: the deadline of an
 	// http.Server is for responses, and begins when there is one.
 	w := &patientWriter{m.w, http.NewResponseController(m.w), m.server.options.CloseTimeout}
