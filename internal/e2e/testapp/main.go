@@ -9,9 +9,13 @@
 //	| other  | refused at once: "wrong token"
 //
 // It prints the address that it listens on, and ends with code 0 after SIGTERM.
-// Sessions then have as long as its one argument says, 200ms without. Its last
+// Sessions then have as long as its first argument says, 200ms without. Its last
 // line is how many messages Send has accepted for sessions that began on
 // WebSocket.
+//
+// With a second argument, "blocking", callbacks run on goroutines, a session with
+// anything waiting for its callback is paused, and heartbeats are short. The callback
+// for the message "block" returns when another session sends "release".
 package main
 
 import (
@@ -40,16 +44,37 @@ func main() {
 			log.Fatal(err)
 		}
 	}
-	if err := run(drain); err != nil {
+	blocking := len(os.Args) > 2 && os.Args[2] == "blocking"
+	if err := run(drain, blocking); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(drain time.Duration) error {
+// goroutines is an engine.Executor with a goroutine for each task.
+type goroutines struct{}
+
+func (goroutines) Submit(task func()) error {
+	go task()
+	return nil
+}
+
+func run(drain time.Duration, blocking bool) error {
 	var accepted atomic.Int64
-	server, err := engine.New(engine.Options{}, engine.Events{
+	var options engine.Options
+	if blocking {
+		options = engine.Options{Executor: goroutines{}, MaxPending: 1, PingInterval: 500 * time.Millisecond, PingTimeout: 2 * time.Second}
+	}
+	released := make(chan struct{})
+	server, err := engine.New(options, engine.Events{
 		Admit: admit,
 		Message: func(s *engine.Session, m engine.Message) {
+			switch {
+			case !blocking:
+			case string(m.Data) == "block":
+				<-released
+			case string(m.Data) == "release":
+				close(released)
+			}
 			if err := s.Send(m); err == nil && s.Transport() == engine.WebSocket && !s.Upgraded() {
 				accepted.Add(1)
 			}
