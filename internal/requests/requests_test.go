@@ -15,6 +15,10 @@ func TestLoad(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(page), fmt.Sprintf("holds %d requests", len(cases)), "the page and the table")
 
+	for _, row := range counted(cases) {
+		require.Contains(t, string(page), row, "the page and the table")
+	}
+
 	names, texts := map[string]bool{}, map[string]string{}
 	for _, c := range cases {
 		name := c.Topic + ": " + c.Name
@@ -22,9 +26,43 @@ func TestLoad(t *testing.T) {
 		names[name] = true
 		require.Empty(t, texts[c.text], "%s is the same request", name)
 		texts[c.text] = name
-		require.Regexp(t, `^(9110|9112|9113|6455|3986|1945|7617) [\d.]+$`, c.Section, name)
+		require.Regexp(t, `^(9110|9112|9113|6455|6874|3986|1945|7617) [\d.]+$`, c.Section, name)
 		require.Equal(t, c.Status == 0, c.Fate == Mute || c.Fate == Wait, name)
 		require.False(t, c.Lenient && (c.Strict || c.Payload != "" || c.Opens), name)
+	}
+}
+
+// counted is what the page says of how many rows have what verdict.
+func counted(cases []Case) []string {
+	var served, kept, closed, mute, waits, stricter, lenient int
+	for _, c := range cases {
+		switch {
+		case c.Fate == Mute:
+			mute++
+		case c.Fate == Wait:
+			waits++
+		case c.Status < 400:
+			served++
+		case c.Fate == Keep:
+			kept++
+		default:
+			closed++
+		}
+		if c.Lenient {
+			stricter++
+		}
+		if c.Strict {
+			lenient++
+		}
+	}
+	return []string{
+		fmt.Sprintf("| served as asked | %d |", served),
+		fmt.Sprintf("an unknown id | %d |", kept),
+		fmt.Sprintf("500, 501, 505 | %d |", closed),
+		fmt.Sprintf("somebody else's upgrade | %d |", mute),
+		fmt.Sprintf("more has to come | %d |", waits),
+		fmt.Sprintf("| beside `net/http` | %d mean the same", len(cases)-stricter-lenient),
+		fmt.Sprintf(" %d it takes and we do not, %d we take", stricter, lenient),
 	}
 }
 
