@@ -81,7 +81,7 @@ func (o *Options) maxSessions(conns int) int64 {
 		// A session has a connection most of the time. One whose client has gone
 		// without a word stays for a heartbeat, beside the one that the client
 		// came back with.
-		limit = min(limit, 2*int64(min(conns, 1<<40)))
+		limit = min(limit, 2*min(int64(conns), 1<<40))
 	}
 	return limit
 }
