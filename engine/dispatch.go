@@ -29,16 +29,24 @@ import (
 type dispatcher struct {
 	server   *Server
 	executor Executor
-	task     func()           // work as a value, made once
-	clock    func() time.Time // time.Now, but for tests
-	quiet    *slog.Logger     // for panics and refusals
+	task     func()       // a worker as a value, made once
+	quiet    *slog.Logger // for panics, refusals and tasks that do not begin
+
+	// time.Now, the go statement and time.AfterFunc, but for tests.
+	clock func() time.Time
+	spawn func(func())
+	after func(time.Duration, func())
 
 	mu          sync.Mutex
 	inboxes     map[*Session]*inbox // guarded by mu: sessions that have events waiting or running
 	most        int                 // guarded by mu: in inboxes since it was made
 	admitting   int                 // guarded by mu: inboxes of Admit, which have no session yet
 	first, last *inbox              // guarded by mu: the line
-	workers     int                 // guarded by mu: submitted, and not at their end
+	asked       int                 // guarded by mu: tasks that the Executor has taken and not begun
+	workers     int                 // guarded by mu: at work
+	begun       uint64              // guarded by mu: workers that have begun
+	watched     bool                // guarded by mu: look comes
+	distrusted  bool                // guarded by mu: the Executor has begun no task since look missed one
 	bytes       int64               // guarded by mu: of all inboxes
 }
 
@@ -49,6 +57,9 @@ const (
 	maxTurn  = 5 * time.Millisecond
 	// maxKeptInboxes is the most places of a map that are kept when it is empty.
 	maxKeptInboxes = 4096
+	// taskPatience is how long an Executor may leave all that waits alone before
+	// its tasks count as lost. It is less than AdmitTimeout is by default.
+	taskPatience = 5 * time.Second
 )
 
 // newDispatcher returns nil without an Executor.
@@ -56,8 +67,16 @@ func newDispatcher(s *Server) *dispatcher {
 	if s.options.Executor == nil {
 		return nil
 	}
-	d := &dispatcher{server: s, executor: s.options.Executor, clock: time.Now, quiet: slog.New(seldom.Handler(s.options.Logger.Handler())), inboxes: map[*Session]*inbox{}}
-	d.task = d.work
+	d := &dispatcher{
+		server: s, executor: s.options.Executor, quiet: slog.New(seldom.Handler(s.options.Logger.Handler())), inboxes: map[*Session]*inbox{},
+		clock: time.Now,
+		spawn: func(f func()) { go f() },
+		after: func(t time.Duration, f func()) { time.AfterFunc(t, f) },
+	}
+	d.task = func() {
+		d.begin()
+		d.work()
+	}
 	return d
 }
 
@@ -157,11 +176,69 @@ func (d *dispatcher) lineUp(in *inbox, s *Session, m *mark) {
 		return
 	}
 	d.line(in)
-	d.workers++
+	d.asked++
+	own := d.distrusted && d.workers == 0
+	if own {
+		d.start()
+	}
+	if d.workers == 0 && !d.watched {
+		d.watch()
+	}
 	d.mu.Unlock()
 	m.enter(callSubmit, s)
 	d.submit()
 	m.leave()
+	if own {
+		d.spawn(d.work)
+	}
+}
+
+// watch has look called while nobody is at work. d.mu is held.
+func (d *dispatcher) watch() {
+	d.watched = true
+	begun := d.begun
+	d.after(taskPatience, func() { d.look(begun) })
+}
+
+// look finds out whether the Executor has lost the tasks that it took, taskPatience
+// after begun workers had begun. Nobody tells of a task that is dropped. But if
+// there is a line that nobody works on, and no worker has begun meanwhile, nothing
+// else would end that: what waits is run by a goroutine of the server's
+// own, and so is what comes later, until the Executor begins a task again. A task
+// that was only late does no harm.
+func (d *dispatcher) look(begun uint64) {
+	d.mu.Lock()
+	d.watched = false
+	if d.first == nil || d.workers > 0 {
+		d.mu.Unlock()
+		return
+	}
+	if d.begun != begun {
+		d.watch()
+		d.mu.Unlock()
+		return
+	}
+	lost := d.asked
+	d.asked, d.distrusted = 0, true
+	d.start()
+	d.mu.Unlock()
+	d.quiet.Error("the executor has taken tasks and begun none; one goroutine of the server's own works until it does", "tasks", lost, "patience", taskPatience)
+	d.spawn(d.work)
+}
+
+// begin is what a task of the Executor does first.
+func (d *dispatcher) begin() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.asked = max(d.asked-1, 0) // it may be one that was given up
+	d.distrusted = false
+	d.start()
+}
+
+// start counts a worker. d.mu is held.
+func (d *dispatcher) start() {
+	d.workers++
+	d.begun++
 }
 
 // line puts the inbox at the end of the line. d.mu is held.
@@ -175,26 +252,28 @@ func (d *dispatcher) line(in *inbox) {
 	d.last = in
 }
 
-// submit asks the Executor for a worker, which is counted already. If it refuses,
-// the workers there are see to all that waits. When there is none, a goroutine of
-// the server's own becomes one: nothing is stuck or lost, be the Executor full
-// with others' tasks or closed for good.
+// submit asks the Executor for a worker, which counts as asked already. If it
+// refuses, the workers there are see to all that waits, or those that are to
+// begin, which look sees to. When there is none, a goroutine of the server's own
+// becomes one: nothing is stuck or lost, whether the Executor is full of others'
+// tasks or closed for good.
 func (d *dispatcher) submit() {
 	err := d.trySubmit()
 	if err == nil {
 		return
 	}
 	d.mu.Lock()
-	if d.workers > 1 || d.first == nil {
-		d.workers--
+	d.asked = max(d.asked-1, 0)
+	if d.asked+d.workers > 0 || d.first == nil {
 		d.mu.Unlock()
 		return
 	}
+	d.start()
 	d.mu.Unlock()
 	if !errors.Is(err, errExecutorBusy) {
 		d.quiet.Error("the executor refuses to work; one goroutine of the server's own does", "error", err)
 	}
-	go d.work()
+	d.spawn(d.work)
 }
 
 func (d *dispatcher) trySubmit() (err error) {
@@ -206,7 +285,7 @@ func (d *dispatcher) trySubmit() (err error) {
 	return d.executor.Submit(d.task)
 }
 
-// work is the task of a worker: it ends when nobody is in the line.
+// work is what a worker does: it ends when nobody is in the line.
 func (d *dispatcher) work() {
 	var batch [maxBatch]event
 	for {
@@ -290,7 +369,7 @@ func (d *dispatcher) done(in *inbox, o outcome) {
 		d.remove(in)
 	}
 	if crowded {
-		d.workers++
+		d.asked++
 	}
 	d.mu.Unlock()
 	if resume {

@@ -10,7 +10,8 @@ import (
 // ants.WithNonblocking(true) is one, too.
 type Executor interface {
 	// Submit lets another goroutine run task soon, or returns an error and lets
-	// nobody run it. It must not block: it is called on event loops.
+	// nobody run it. It must not block: it is called on event loops. Options.Executor
+	// says what becomes of tasks that are taken and not run.
 	Submit(task func()) error
 }
 

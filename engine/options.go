@@ -106,6 +106,13 @@ type Options struct {
 	// Admit. NewExecutor(1024) is one; Events says which run where. What waits
 	// for it is bounded by MaxPending and PendingBudget. Nil, the default, is
 	// faster, and right for callbacks that are quick.
+	//
+	// If it refuses a task, and none of the server's is in its hands, a goroutine of
+	// the server's own runs the callbacks. If it has taken tasks and begun none of
+	// them for 5 seconds, while callbacks wait and nobody runs any, the tasks count
+	// as dropped: the Logger is told, and the server's goroutine runs these
+	// callbacks and later ones until the Executor begins a task again. Nothing is
+	// lost, and no session ends for it.
 	Executor Executor
 	// MaxPending is the number of bytes of events that wait for the Executor, of
 	// one session, at which nothing more is read from its client until half of it
