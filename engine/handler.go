@@ -69,6 +69,10 @@ import (
 //
 //	err := errors.Join(server.Shutdown(ctx), srv.Shutdown(ctx))
 //
+// A compressing middleware that closes its writer after the handler, as gin's
+// does, writes to a connection that was taken, and net/http logs an error for it:
+// leave Options.Path out of the compression.
+//
 // Connections that were taken count for Options.MaxConns, MaxConnsPerIP and
 // ConnRate; beyond them the answer is 503.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -22,7 +22,7 @@ func fromClient(binary bool, data []byte) Message {
 }
 
 // place tells data from what an application may have put in its place, or cut out
-// of it: but for one in two billion, which costs that client its WebSocket. It takes
+// of it. One in two billion is missed, which costs that client its WebSocket. It takes
 // the room that Binary leaves: a larger Message made an echo slower by 4 %.
 func place(data []byte) uint32 {
 	const odd = 0x9E3779B1                                                                           // any other length, or beginning, near by gives another number

@@ -39,7 +39,7 @@ func deflated(text string) []byte {
 }
 
 // The payloads of messages.
-func smallPackets() []byte { return deflated("4abc") } // some 8 bytes
+func smallPackets() []byte { return deflated("4abc") } // about 8 bytes
 func bombs() []byte        { return deflated("4" + strings.Repeat("x", bombSize)) }
 
 // emptyBlocks is a message of one letter behind blocks with nothing in them but
