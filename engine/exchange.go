@@ -139,14 +139,14 @@ func (x *exchange) reject(refused *refusal, name, detail, previous string) {
 
 // send takes b, a complete response, to the connection. The exchange is over.
 func (x *exchange) send(on *loop.Loop, b *pool.Buf) {
-	t := answerTask{http: x.http, response: b}
-	if x.method == methodGET {
-		t.session = x.session
-	}
+	h, session := x.http, x.session
 	x.session = nil
-	h := x.http
 	if l := h.conn.Loop(); l != on {
-		if err := l.Post(&t); err != nil {
+		t := &answerTask{http: h, response: b}
+		if x.method == methodGET {
+			t.session = session
+		}
+		if err := l.Post(t); err != nil {
 			b.Release()
 		}
 		return
