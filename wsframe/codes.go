@@ -63,7 +63,7 @@ func (c *codes) build(lengths []uint8, entries []uint32) bool {
 	}
 	for i := nextUsed(lengths, 0); i < len(lengths); i = nextUsed(lengths, i+1) {
 		at := &next[lengths[i]&maxCodeBits]
-		c.sorted[*at] = uint16(i)
+		c.sorted[*at] = uint16(i) // #nosec G115 -- a symbol, fewer than 2^9
 		*at++
 	}
 	// Codes come with their first bit lowest, so each table is twice the one

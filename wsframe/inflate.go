@@ -116,7 +116,7 @@ func (f *inflater) stored() error {
 		if !ok {
 			return errDeflate
 		}
-		f.out = append(f.out, byte(c))
+		f.out = append(f.out, byte(c)) // #nosec G115 -- a literal, below 256
 	}
 	return nil
 }
@@ -151,7 +151,7 @@ func (f *inflater) symbols(literals, distances *codes) error {
 				}
 				out = f.out
 			}
-			out = append(out, byte(e>>entryBase))
+			out = append(out, byte(e>>entryBase)) // #nosec G115 -- a literal, below 256
 			continue
 		}
 		if e&isEnd != 0 && n >= 0 {
@@ -162,7 +162,7 @@ func (f *inflater) symbols(literals, distances *codes) error {
 			return errDeflate
 		}
 		extra := e >> entryExtra & 15
-		length := int(e>>entryBase) + int(bits&(1<<extra-1))
+		length := int(e>>entryBase) + int(bits&(1<<extra-1)) // #nosec G115 -- 5 bits at most
 		bits >>= extra
 		n -= int(extra)
 
@@ -172,7 +172,7 @@ func (f *inflater) symbols(literals, distances *codes) error {
 		}
 		bits >>= e & codeLength
 		extra = e >> entryExtra & 15
-		distance := int(e>>entryBase) + int(bits&(1<<extra-1))
+		distance := int(e>>entryBase) + int(bits&(1<<extra-1)) // #nosec G115 -- 13 bits at most
 		bits >>= extra
 		n -= int(e&codeLength + extra)
 		start := len(out) - distance
@@ -231,7 +231,7 @@ func (f *inflater) tables() error {
 		if !ok {
 			return errDeflate
 		}
-		sizes[symbol] = uint8(size)
+		sizes[symbol] = uint8(size) // #nosec G115 -- a length of a code, 15 at most
 	}
 	if !f.lengths.build(sizes[:], lengthEntries[:]) {
 		return errDeflate
@@ -246,7 +246,7 @@ func (f *inflater) tables() error {
 		f.bits >>= e & codeLength
 		f.n -= int(e & codeLength)
 		extra := e >> entryExtra & 15
-		times := int(f.bits & (1<<extra - 1))
+		times := int(f.bits & (1<<extra - 1)) // #nosec G115 -- 7 bits at most
 		f.bits >>= extra
 		f.n -= int(extra)
 		if e == 0 || f.n < 0 {
@@ -329,7 +329,7 @@ func (r *bitReader) take(n int) (bits uint32, ok bool) {
 			return 0, false
 		}
 	}
-	bits = uint32(r.bits & (1<<n - 1))
+	bits = uint32(r.bits & (1<<n - 1)) // #nosec G115 -- 16 bits at most
 	r.bits >>= n
 	r.n -= n
 	return bits, true
