@@ -252,7 +252,7 @@ func (f *inflater) tables() error {
 		if e == 0 || f.n < 0 {
 			return errDeflate
 		}
-		size := uint8(e >> entryBase)
+		size := uint8(e >> entryBase) // #nosec G115 -- a length of a code, 15 at most
 		switch size {
 		case 16:
 			if i == 0 {
