@@ -325,7 +325,7 @@ func TestSurfaceFromElsewhere(t *testing.T) {
 		var callers sync.WaitGroup
 		for range 3 {
 			callers.Go(func() {
-				for {
+				for range 500 { // what they publish waits without bound
 					select {
 					case <-stop:
 						return
