@@ -61,24 +61,26 @@ func (l *Loop) Post(t Task) error {
 }
 
 // Mail runs one portion of the mailbox, at most of the tasks found at its start,
-// in order, and goes on with alarms that are due, which have as much time. Then
-// it flushes the connections they touched, closes what was marked before and
-// rings the alarms of those in doubt. The driver calls it when Wake asked for it;
-// when Mail returns true there is more to do, and the driver calls it again after
-// its next look at the sockets, without another Wake.
+// in order, flushes the connections they touched, closes what was marked before and
+// rings the alarms of those in doubt. Then it goes on with alarms that are due,
+// which have as much time as all of that took: what tasks write costs more than the
+// tasks. The driver calls it when Wake asked for it; when Mail returns true there
+// is more to do, and the driver calls it again after its next look at the sockets,
+// without another Wake.
 func (l *Loop) Mail() (more bool) {
 	l.enter()
 	l.sharing = true
 	l.closable = l.closing.len() - l.fresh
 	l.runTasks(quantum)
-	if l.due() {
-		l.ring(max(quantum, l.look()-l.began))
-	}
 	l.leave()
 	l.reap(quantum)
 	l.fresh = 0
 	l.settle(quantum)
 	l.leave()
+	if took := l.look() - l.began; l.due() {
+		l.ring(max(quantum, took))
+		l.leave()
+	}
 	l.idle = l.look()
 	l.sharing = false
 

@@ -38,31 +38,33 @@ func (l *Loop) finish() {
 }
 
 // share lets each kind of work that waits have as much time as sockets have
-// used.
+// used, or as a kind before it has taken: calls take longer than a portion, and
+// what they write is part of them. Alarms come last, so they have most.
 func (l *Loop) share() {
 	l.sharing = true
-	budget, begun, kinds := l.used, l.look(), time.Duration(0)
+	budget := l.used
 	for _, kind := range [...]struct {
-		waits bool
+		waits func(*Loop) bool
 		work  func(*Loop, time.Duration)
 	}{
-		{l.due(), (*Loop).ring},
-		{l.posted(), (*Loop).runTasks},
-		{l.reapable(), (*Loop).reap},
-		{l.accepting != nil, (*Loop).acceptMore},
+		{(*Loop).posted, (*Loop).runTasks},
+		{(*Loop).reapable, (*Loop).reap},
+		{(*Loop).crowded, (*Loop).acceptMore},
+		{(*Loop).due, (*Loop).ring},
 	} {
-		if kind.waits {
+		if begun := l.look(); kind.waits(l) {
 			kind.work(l, budget)
 			l.leave()
-			l.look()
-			kinds++
+			budget = max(budget, l.look()-begun)
 		}
 	}
 	l.idle = l.look()
-	// What a single call has taken beyond its portion is made up to the sockets.
-	l.used = min(0, kinds*budget-(l.idle-begun))
+	l.used -= budget // sockets have as much, too, before it is the others' turn again
 	l.sharing = false
 }
+
+// crowded reports whether connections wait to be accepted.
+func (l *Loop) crowded() bool { return l.accepting != nil }
 
 // acceptMore goes on with the listeners that had more than one portion.
 func (l *Loop) acceptMore(budget time.Duration) { l.accepting(budget) }
