@@ -17,8 +17,8 @@ func (sh *shard) used() int64 { return sh.queued.Load() + sh.loop.Unsent() }
 // cuts from the top until the low mark is reached. Each walk does a portion in
 // each turn, so that the loop goes on serving.
 //
-// What it looks at are sessions, connections of polling clients, and closing
-// connections: what has left its session is met by no Send, and would stay as
+// What it looks at are sessions, candidates of upgrades, connections of polling
+// clients, and closing connections: what has left its session is met by no Send, and would stay as
 // long as the connection.
 type relief struct {
 	walk
@@ -106,21 +106,33 @@ func (r *relief) Alarm() {
 
 // visit measures or cuts the owner of a slot.
 func (r *relief) visit(owner loop.Alarm) {
-	held, age := 0, time.Duration(0)
-	a, isSession := owner.(*alarm)
-	h, polls := owner.(*httpAlarm)
-	c := loop.Closing(owner)
-	switch {
-	case isSession:
-		held, age = (*Session)(a).holds()
-	case polls:
-		c = h.conn
-		held = c.Unsent()
-	case c != nil:
-		held = c.Unsent()
+	switch o := owner.(type) {
+	case *alarm:
+		s := (*Session)(o)
+		if u := s.upgrade; u != nil && r.picks(u.conn.Unsent(), 0) { // the session is not to blame for its candidate
+			u.conn.Abort()
+		}
+		if r.picks(s.holds()) {
+			s.evict()
+		}
+	case *httpAlarm:
+		if c := o.conn; r.picks(c.Unsent(), 0) {
+			o.x.cut = true
+			(*httpConn)(o).lose()
+			c.Abort()
+		}
+	default:
+		if c := loop.Closing(owner); c != nil && r.picks(c.Unsent(), 0) {
+			c.Abort()
+		}
 	}
+}
+
+// picks measures who holds so many bytes for so long, or reports whether that is
+// to be cut.
+func (r *relief) picks(held int, age time.Duration) bool {
 	if held == 0 {
-		return
+		return false
 	}
 	// The weight is bytes x milliseconds; the second on top lets the size count
 	// where nobody has waited long.
@@ -128,21 +140,13 @@ func (r *relief) visit(owner loop.Alarm) {
 	switch {
 	case !r.cutting:
 		r.held[power] += int64(held)
-		return
+		return false
 	case power < r.least || r.shard.used() <= r.lowMark():
-		return
+		return false
 	}
 	r.cut++
 	r.server.met(LimitQueueBudget, r.loop)
-	if isSession {
-		(*Session)(a).evict()
-		return
-	}
-	if polls {
-		h.x.cut = true
-		(*httpConn)(h).lose()
-	}
-	c.Abort()
+	return true
 }
 
 // reliefItems is how many messages for many are looked at in one outbox.

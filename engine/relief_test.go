@@ -9,6 +9,7 @@ import (
 
 	"turbine/loop"
 
+	"github.com/gobwas/ws"
 	"github.com/stretchr/testify/require"
 )
 
@@ -80,6 +81,36 @@ func TestBudgetServesWhoReadsBesideWhoDoesNot(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A WebSocket that is no transport yet and reads nothing is cut as others are: its
+// pongs cost no good client anything, and its session goes on.
+func TestReliefCutsCandidatesThatReadNothing(t *testing.T) {
+	const budget, good, hostile = 256 << 10, 10, 20
+	b := newSpec(t, 1, Options{QueueBudget: budget}, nil)
+	b.echo = true
+	for i := range good {
+		b.play(fmt.Sprintf("ws EIO=4&transport=websocket conn=g%d", i))
+	}
+	pings := strings.Repeat(string(frame(ws.OpPing, strings.Repeat("x", ws.MaxControlFramePayloadSize))), 450)
+	for i := range hostile {
+		b.play(hsPolling)
+		name := fmt.Sprintf("u%d", i)
+		b.play("ws sid=" + b.name(b.sessions[good+i]) + " conn=" + name)
+		b.client(name, "").peer.SetWindow(0)
+		b.client(name, "").peer.Write([]byte(pings))
+		b.play("advance 16ms")
+		for i := range good {
+			name := fmt.Sprintf("g%d", i)
+			require.Contains(t, b.play("frame "+name+" text 4hi"), name+`: text "4hi"`, "beside %d", i)
+		}
+		require.LessOrEqual(t, b.server.Stats().Queued, int64(budget+budget/8))
+	}
+	for _, s := range b.sessions {
+		require.Equal(t, StateOpen, s.State())
+	}
+	require.GreaterOrEqual(t, b.server.Stats().Limits[LimitQueueBudget], int64(hostile/2))
+	b.finish()
 }
 
 // Of queues of one size those that have waited longest go first.
