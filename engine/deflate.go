@@ -64,19 +64,39 @@ func (t *websocket) sendDeflated(o *outgoing) {
 		t.conn.WriteBuf(o.prepared.deflated(s.revision, &s.server.shard(s.loop).compressor))
 		return
 	}
-	plain := pool.Frames.Get(s.cost(o))
-	message, binary := s.revision.AppendFrame(plain.Tail(), o.packet(), s.base64)
-	plain.SetTail(message)
-	packed := pool.Frames.Get(plain.Len())
+	shard := s.server.shard(s.loop)
+	plain, binary := s.frameContent(o)
+	scratch := shard.scratch[:0]
 	if t.deflate.ServerTakeover {
-		packed.SetTail(s.takeover().Compress(packed.Tail(), plain.Bytes()))
+		scratch = s.takeover().Compress(scratch, plain.Bytes())
 	} else {
-		packed.SetTail(s.server.shard(s.loop).compressor.CompressFor(t.deflate, packed.Tail(), plain.Bytes()))
+		scratch = shard.compressor.CompressFor(t.deflate, scratch, plain.Bytes())
+	}
+	plain.Release()
+	packed := pool.Frames.Get(len(scratch)) // it may wait for the client, and counts with its length
+	packed.Append(scratch)
+	if shard.scratch = scratch[:0]; cap(scratch) > maxScratch {
+		shard.scratch = nil
 	}
 	wsframe.PutCompressedHeader(packed, opcode(binary))
 	t.conn.WriteBuf(packed)
 	packed.Release()
-	plain.Release()
+}
+
+// frameContent is the payload of o's frame, and whether it is binary. The caller
+// releases it. Where nobody else has o's data, that becomes the payload.
+func (s *Session) frameContent(o *outgoing) (content *pool.Buf, binary bool) {
+	if o.data != nil && o.data.Alone() && !(o.binary && s.base64) {
+		if prefix, ok := s.revision.FramePrefix(packet.Packet{Type: o.kind, Binary: o.binary}); ok {
+			o.data.Prepend(1)[0] = prefix
+		}
+		o.data.Retain()
+		return o.data, o.binary
+	}
+	content = pool.Frames.Get(s.cost(o))
+	message, binary := s.revision.AppendFrame(content.Tail(), o.packet(), s.base64)
+	content.SetTail(message)
+	return content, binary
 }
 
 func opcode(binary bool) ws.OpCode {

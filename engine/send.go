@@ -34,7 +34,7 @@ func (s *Session) SendWith(m Message, o SendOptions) error {
 		return ErrNotUTF8
 	}
 	s.tellMessageCreate(m.Binary, m.Data, false) // it may panic: nothing is on loan yet
-	if o.Sent == nil && s.takesFrames() {
+	if o.Sent == nil && s.takesFrames(len(m.Data)) {
 		return s.queue(outgoing{kind: packet.Message}, &m, false)
 	}
 	data := pool.Frames.Get(len(m.Data))
@@ -56,11 +56,12 @@ func (s *Session) SendPrepared(p *Prepared) error {
 	return s.queue(outgoing{prepared: p, kind: packet.Message, binary: p.binary}, nil, false)
 }
 
-// takesFrames reports whether messages can be encoded as they are sent. Once on
-// WebSocket a session stays there, and what the answer depends on was set
-// before Transport said so.
-func (s *Session) takesFrames() bool {
-	return s.Transport() == WebSocket && !s.websocket.deflate.Accepted && !s.base64
+// takesFrames reports whether a message of that many bytes can be encoded as it is
+// sent. Once on WebSocket a session stays there, and what the answer depends on
+// was set before Transport said so. A message that will be compressed cannot:
+// compressing is the loop's work.
+func (s *Session) takesFrames(bytes int) bool {
+	return s.Transport() == WebSocket && !s.base64 && (!s.websocket.deflate.Accepted || bytes < s.server.deflateThreshold)
 }
 
 // queue takes o, unless it returns an error. On WebSocket m, which is borrowed,
