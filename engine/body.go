@@ -55,14 +55,20 @@ func (h *httpConn) receiveChunked(p []byte) []byte {
 // keep copies the next bytes of the body, if Options.BodyBudget lets it. A small
 // body is spared, as a small message is: it is not what has used up the budget.
 func (h *httpConn) keep(p []byte) bool {
-	sh := h.server.shard(h.conn.Loop())
-	if h.body.Len()+len(p) > sparedMessage && sh.bodies+int64(len(p)) > h.server.bodyShare {
+	if h.body.Len()+len(p) > sparedMessage && !h.affords(len(p)) {
 		h.failBody(errBodyBudget)
 		return false
 	}
-	sh.bodies += int64(len(p))
+	h.server.shard(h.conn.Loop()).bodies += int64(len(p))
 	h.body.Append(p)
 	return true
+}
+
+// affords reports whether Options.BodyBudget has room for n bytes of a body more, be
+// they kept here or on their way to the session's loop.
+func (h *httpConn) affords(n int) bool {
+	here, home := h.server.shard(h.conn.Loop()), h.server.shard(h.x.home)
+	return here.bodies+home.carried.Load()+int64(n) <= h.server.bodyShare
 }
 
 var (

@@ -194,7 +194,7 @@ func (x *exchange) arrive(body []byte, complete bool) {
 		}
 		return
 	}
-	t := &arriveTask{exchange: x, complete: complete}
+	t := &arriveTask{exchange: x, home: x.home, complete: complete}
 	if len(body) > 0 {
 		t.body = pool.Spills.Get(len(body))
 		t.body.Append(body)
@@ -209,27 +209,38 @@ func (x *exchange) complete(body *pool.Buf) {
 		return
 	}
 	body.Retain()
-	t := &arriveTask{exchange: x, body: body, here: true, complete: true}
+	t := &arriveTask{exchange: x, home: x.home, body: body, here: true, complete: true}
 	t.post()
 }
 
 // arriveTask is an exchange on its way to the session's loop.
 type arriveTask struct {
 	exchange *exchange
+	home     *loop.Loop
 	body     *pool.Buf // held; nil when empty
 	here     bool      // the head came before
 	complete bool      // the body has come
 }
 
 func (t *arriveTask) post() {
-	if err := t.exchange.home.Post(t); err != nil {
+	t.count(1)
+	if err := t.home.Post(t); err != nil {
 		t.release()
 	}
 }
 
 func (t *arriveTask) release() {
+	t.count(-1)
 	if t.body != nil {
 		t.body.Release()
+	}
+}
+
+// count has the body count for Options.BodyBudget as long as the task is under way:
+// a loop that is busy may have any number of them coming.
+func (t *arriveTask) count(sign int64) {
+	if t.body != nil {
+		t.exchange.http.server.shard(t.home).carried.Add(sign * int64(t.body.Len()))
 	}
 }
 

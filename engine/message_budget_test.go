@@ -70,3 +70,46 @@ func TestManyMessagesBegun(t *testing.T) {
 		})
 	}
 }
+
+// Bodies on their way to a busy loop are bounded as those are that have not come
+// whole, whatever the number of connections that bring them.
+func TestBodyBudgetOfBodiesOnTheirWay(t *testing.T) {
+	for _, separate := range []bool{false, true} {
+		t.Run(fmt.Sprintf("head alone %v", separate), func(t *testing.T) {
+			const posts, size, room = 20, 30_000, 3
+			b := newSpec(t, 2, Options{BodyBudget: 2 * 100_000, MaxPayload: 50_000}, nil)
+			var conns []*client
+			for i := range posts {
+				name := fmt.Sprintf("c%d", i)
+				b.clients = append(b.clients, &client{name: "h" + name, peer: b.world.DialLoop(0)}, &client{name: name, peer: b.world.DialLoop(1)})
+				b.play(hsPolling + " conn=h" + name)
+				conns = append(conns, b.client(name, ""))
+			}
+			body := "4" + strings.Repeat("a", size-1)
+			for i, c := range conns {
+				c.peer.Write(fmt.Appendf(nil, "POST /engine.io/?EIO=4&transport=polling&sid=%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", b.sessions[i].ID(), size))
+			}
+			if separate {
+				b.world.Run()
+			}
+			for _, c := range conns {
+				c.peer.Write([]byte(body))
+			}
+			b.world.Turn() // of loop 0, and then of loop 1, whose posts wait
+			carried := &b.server.shards[0].carried
+			require.EqualValues(t, room*size, carried.Load())
+			require.EqualValues(t, posts-room, b.server.Stats().Limits[LimitBodyBudget])
+			b.world.Run()
+			require.Zero(t, carried.Load())
+			for i, s := range b.sessions {
+				want := StateClosed
+				if i < room {
+					want = StateOpen
+				}
+				require.Equal(t, want, s.State(), i)
+			}
+			require.Contains(t, b.play("post sid=A conn=c0 4again"), "c0: 200 ok")
+			b.finish()
+		})
+	}
+}

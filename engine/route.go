@@ -341,9 +341,14 @@ func (h *httpConn) sessionRequest(r *httpparse.Request, p []byte, n int) int {
 		x.answer(h.conn.Loop(), 413, "", "")
 		return n
 	case !r.Chunked && int64(len(p)-n) >= max(r.ContentLength, 0):
-		end := n + int(max(r.ContentLength, 0))
-		x.arrive(p[n:end], true)
-		return end
+		body := p[n : n+int(max(r.ContentLength, 0))]
+		if x.home != h.conn.Loop() && len(body) > sparedMessage && !h.affords(len(body)) {
+			x.arrive(nil, false)
+			h.failBody(errBodyBudget)
+		} else {
+			x.arrive(body, true)
+		}
+		return n + len(body)
 	}
 	h.awaitBody(r)
 	x.arrive(nil, false)
