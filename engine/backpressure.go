@@ -54,16 +54,6 @@ const sparedQueue = 16 << 10
 // charge counts n bytes more in the outboxes of the session's loop.
 func (s *Session) charge(n int) { s.server.shard(s.loop).queued.Add(int64(n)) }
 
-// adds is what o, of size bytes, adds to what its loop counts for the budget: of a
-// message for many, which is there once for all, only what a session adds.
-func (s *Session) adds(o *outgoing, size int) int64 {
-	n := int64(size - o.shared())
-	if p := o.prepared; p != nil && s.server.shard(s.loop).heldPlaces(p).Load() == 0 {
-		n += p.weight()
-	}
-	return n
-}
-
 // refuses says why a packet of size bytes, of which the loop's budget has adds
 // more, cannot be queued now: nil, ErrQueueFull or ErrBudget. One that is the
 // protocol's own, of which one of a kind waits at most, has a place beside those of

@@ -43,7 +43,7 @@ func (s *Session) give(p *Prepared, keep func(*Session) bool) {
 	}
 	s.begin()
 	s.tellMessageCreate(p.binary, p.data, true)
-	_ = s.queue(outgoing{prepared: p, kind: packet.Message, binary: p.binary}, nil, true)
+	_ = s.queue(outgoing{prepared: p, kind: packet.Message, binary: p.binary}, true)
 	s.run()
 }
 

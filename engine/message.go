@@ -1,10 +1,6 @@
 package engine
 
-import (
-	"unsafe"
-
-	"turbine/wsframe"
-)
+import "unsafe"
 
 // A Message is what an application sends and receives: text in UTF-8, or
 // bytes. Empty data is a message without data. Data of a message that came from a
@@ -29,7 +25,5 @@ func place(data []byte) uint32 {
 	return (uint32(uintptr(unsafe.Pointer(unsafe.SliceData(data)))) + uint32(len(data))*odd) | 1<<31 // #nosec G103 -- a number, which nobody turns into a pointer again
 }
 
-// sendable reports whether m can be sent: bytes, or text in UTF-8.
-func (m Message) sendable() bool {
-	return m.Binary || m.known == place(m.Data) || wsframe.ValidText(m.Data)
-}
+// checked reports whether m needs no look at its data: bytes, or text from a client.
+func (m *Message) checked() bool { return m.Binary || m.known == place(m.Data) }

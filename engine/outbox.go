@@ -257,6 +257,11 @@ func (b *outbox) free(sh *shard) {
 		b.held[i].release()
 	}
 	clear(b.items)
+	b.recycle()
+}
+
+// recycle gives back the outbox, of which all was taken.
+func (b *outbox) recycle() {
 	*b = outbox{items: b.items[:0]}
 	if cap(b.items) <= maxKeptItems {
 		outboxes.Put(b)
@@ -283,7 +288,7 @@ type Prepared struct {
 // ErrNotUTF8, with a nil *Prepared, which nobody is sent.
 // Safe from any goroutine.
 func Prepare(m Message) (*Prepared, error) {
-	if !m.sendable() {
+	if !m.checked() && !wsframe.ValidText(m.Data) {
 		return nil, ErrNotUTF8
 	}
 	p := &Prepared{binary: m.Binary}
@@ -341,6 +346,15 @@ func (p *Prepared) weight() int64 {
 		n += int64(p.frame3.Len())
 	}
 	return n
+}
+
+// firstShare is what the next place that holds p adds to what is counted for the
+// budget: its weight, if it is the first.
+func (sh *shard) firstShare(p *Prepared) int64 {
+	if sh.heldPlaces(p).Load() > 0 {
+		return 0
+	}
+	return p.weight()
 }
 
 // share counts one place more that holds p. Safe from any goroutine.

@@ -4,9 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"turbine/engine/packet"
 	"turbine/loop"
-	"turbine/pool"
 )
 
 // An entry is what a caller has asked of sessions of one loop, and waits for its
@@ -186,13 +184,6 @@ func (s *Session) mustWait() bool { return s.server.shard(s.loop).publishes.ahea
 func (s *Session) hold(o outgoing) {
 	s.outbox.hold(o)
 	s.server.shard(s.loop).enqueue((*heldEntry)(s), true)
-}
-
-// ofItsOwn is m, which is borrowed, as a packet with a buffer of its own.
-func ofItsOwn(m *Message) outgoing {
-	data := pool.Frames.Get(len(m.Data))
-	data.Append(m.Data)
-	return outgoing{data: data, kind: packet.Message, binary: m.Binary}
 }
 
 // each visits the owners of all slots, on their loops, in the order of calls. It

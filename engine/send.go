@@ -2,8 +2,10 @@ package engine
 
 import (
 	"net/netip"
+
 	"turbine/engine/packet"
 	"turbine/pool"
+	"turbine/wsframe"
 )
 
 // Send borrows m and queues a copy for the client. Messages arrive in the
@@ -30,16 +32,16 @@ func (s *Session) SendWith(m Message, o SendOptions) error {
 	if s.sealed.Load() {
 		return ErrClosed
 	}
-	if !m.sendable() {
+	if !m.checked() && !wsframe.ValidText(m.Data) {
 		return ErrNotUTF8
 	}
 	s.tellMessageCreate(m.Binary, m.Data, false) // it may panic: nothing is on loan yet
-	if o.Sent == nil && s.takesFrames(len(m.Data)) {
-		return s.queue(outgoing{kind: packet.Message}, &m, false)
+	if o.Sent == nil && s.takesFrames(len(m.Data)) && !s.mustWait() {
+		return s.queueFrame(m)
 	}
 	data := pool.Frames.Get(len(m.Data))
 	data.Append(m.Data)
-	err := s.queue(outgoing{data: data, kind: packet.Message, binary: m.Binary, plain: o.NoCompress, sent: o.Sent}, nil, false)
+	err := s.queue(outgoing{data: data, kind: packet.Message, binary: m.Binary, plain: o.NoCompress, sent: o.Sent}, false)
 	if err != nil {
 		data.Release()
 	}
@@ -53,7 +55,7 @@ func (s *Session) SendPrepared(p *Prepared) error {
 		return ErrNotUTF8
 	}
 	s.tellMessageCreate(p.binary, p.data, false)
-	return s.queue(outgoing{prepared: p, kind: packet.Message, binary: p.binary}, nil, false)
+	return s.queue(outgoing{prepared: p, kind: packet.Message, binary: p.binary}, false)
 }
 
 // takesFrames reports whether a message of that many bytes can be encoded as it is
@@ -64,17 +66,37 @@ func (s *Session) takesFrames(bytes int) bool {
 	return s.Transport() == WebSocket && !s.base64 && (!s.websocket.deflate.Accepted || bytes < s.server.deflateThreshold)
 }
 
-// queue takes o, unless it returns an error. On WebSocket m, which is borrowed,
-// is queued as a frame instead, where it is not nil. inTurn says that its turn among
-// what is published has come; without, it may have to wait for that.
-func (s *Session) queue(o outgoing, m *Message, inTurn bool) error {
+// queueFrame borrows m and queues it as a frame: a function of its own, since this
+// is what most messages are.
+func (s *Session) queueFrame(m Message) error {
+	frame := frameSize(m, s.revision)
+	s.mu.Lock()
+	if s.sealed.Load() {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	size := packetSize + frame
+	err := s.book(size, size, 0, false)
+	if err == nil {
+		s.outbox.pushFrame(m, s.revision, frame)
+	} else if !s.sealed.Load() { // it was dropped
+		s.mu.Unlock()
+		return err
+	}
+	s.schedule()
+	return err
+}
+
+// queue takes o, unless it returns an error. inTurn says that its turn among what
+// is published has come; without, it may have to wait for that.
+func (s *Session) queue(o outgoing, inTurn bool) error {
 	s.mu.Lock()
 	if s.over(inTurn) {
 		s.mu.Unlock()
 		return ErrClosed
 	}
 	hold := !inTurn && s.mustWait()
-	err := s.put(o, m, hold)
+	err := s.put(o, hold)
 	if err == nil && hold || err != nil && !s.sealed.Load() { // its entry is to come, or it was dropped
 		s.mu.Unlock()
 		return err
@@ -89,16 +111,13 @@ func (s *Session) over(inTurn bool) bool {
 	return s.sealed.Load() && !(inTurn && s.has(publicEnding))
 }
 
-// put is the only way into an outbox: whatever is queued for a client, and
-// whoever queues it, asks the same limits here. It takes o, or borrows m, unless it
-// returns an error. What becomes of the session then was done: the caller
-// schedules a run where it is sealed. s.mu is held.
-func (s *Session) put(o outgoing, m *Message, hold bool) error {
-	size := o.size()
-	if m != nil {
-		size = packetSize + frameSize(*m, s.revision)
-	}
-	if err := s.refuses(size, s.adds(&o, size), o.ours()); err != nil {
+// book is the only way into an outbox: whatever is queued for a client, and whoever
+// queues it, asks the same limits here, and is counted. The packet is of size bytes;
+// it adds own to what the loop counts for the budget, and more where it is the first
+// that holds what many share. After an error, what becomes of the session then was
+// done: the caller schedules a run where it is sealed. s.mu is held.
+func (s *Session) book(size, own int, more int64, ours bool) error {
+	if err := s.refuses(size, int64(own)+more, ours); err != nil {
 		s.countRefused(err)
 		if s.server.options.Overflow != OverflowDrop {
 			s.overflow(err)
@@ -108,20 +127,26 @@ func (s *Session) put(o outgoing, m *Message, hold bool) error {
 	if s.outbox == nil {
 		s.outbox = outboxes.Get().(*outbox)
 	}
-	if hold && m != nil {
-		o = ofItsOwn(m)
-		size = o.size()
+	s.charge(own)
+	return nil
+}
+
+// put takes o, unless it returns an error of book. s.mu is held.
+func (s *Session) put(o outgoing, hold bool) error {
+	size := o.size()
+	more := int64(0)
+	if o.prepared != nil {
+		more = s.server.shard(s.loop).firstShare(o.prepared)
 	}
-	s.charge(size - o.shared())
+	if err := s.book(size, size-o.shared(), more, o.ours()); err != nil {
+		return err
+	}
 	if o.prepared != nil {
 		s.server.shard(s.loop).share(o.prepared)
 	}
-	switch {
-	case hold:
+	if hold {
 		s.hold(o)
-	case m != nil:
-		s.outbox.pushFrame(*m, s.revision, size-packetSize)
-	default:
+	} else {
 		s.outbox.push(o)
 	}
 	return nil
@@ -153,7 +178,7 @@ func (s *Session) control(kind packet.Type) error {
 		s.mu.Unlock()
 		return ErrClosed
 	}
-	err := s.put(outgoing{kind: kind}, nil, false)
+	err := s.put(outgoing{kind: kind}, false)
 	if s.cut != cutNot {
 		s.schedule()
 		return err
@@ -331,13 +356,13 @@ func (s *Session) take(batch []outgoing) (taken []outgoing, more bool) {
 			shard.unshare(p)
 		}
 	}
-	if !s.outbox.empty() {
-		s.outbox.grow(s.loop.Now(), before)
-	} else {
-		s.outbox.free(shard)
+	if s.outbox.empty() {
+		s.outbox.recycle()
 		s.outbox = nil
+		return batch, false
 	}
-	return batch, s.outbox != nil && !s.outbox.idle()
+	s.outbox.grow(s.loop.Now(), before)
+	return batch, !s.outbox.idle()
 }
 
 // cost is the bound of what o takes in a payload, in bytes.

@@ -92,6 +92,42 @@ func (t *websocket) putOff(p []byte) {
 	h.giveShare()
 }
 
+// readShare takes messages of p, which is borrowed, from a compressed WebSocket, as
+// many as the turn has time for.
+func (t *websocket) readShare(p []byte) {
+	s := t.session
+	f := &s.server.shard(s.loop).inflating
+	begun := time.Duration(-1) // with the compressed message in front, or not at all
+	for taken := 0; s.state != sessionClosed; {
+		if t.isFull(p, taken) {
+			t.putOff(p)
+			break
+		}
+		packed := t.mayInflate(p)
+		if packed && begun < 0 {
+			begun = s.loop.Look()
+		}
+		m, rest, err := t.receive(p, s.server, s.takeover())
+		if err == nil {
+			taken += len(m.Payload)
+			t.message(m)
+			p = rest
+		}
+		if packed { // one look for the end of a message and the begin of the next
+			now := s.loop.Look()
+			f.spent += now - begun
+			begun = now
+		} else {
+			begun = -1
+		}
+		if err != nil {
+			t.fault(err)
+			break
+		}
+	}
+	s.server.shard(s.loop).inflater.Done()
+}
+
 // isFull reports whether p, which is in front of a compressed WebSocket, has to
 // wait, now that taken bytes of messages were taken in this turn.
 func (t *websocket) isFull(p []byte, taken int) bool {
@@ -110,7 +146,7 @@ func (t *websocket) isFull(p []byte, taken int) bool {
 // mayInflate reports whether the message in front of p, or the one that goes on
 // there, may be a compressed one.
 func (t *websocket) mayInflate(p []byte) bool {
-	return t.deflate.Accepted && len(p) > 0 && (p[0]&rsv1 != 0 || t.reader.Begun())
+	return len(p) > 0 && (p[0]&rsv1 != 0 || t.reader.Begun())
 }
 
 // rsv1 marks a compressed message.

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"time"
 
 	"turbine/engine/packet"
 	"turbine/loop"
@@ -206,42 +205,25 @@ func (t *websocket) Data(p []byte) {
 		return
 	}
 	s.beginMessages()
-	f := &s.server.shard(s.loop).inflating
-	begun := time.Duration(-1) // with the compressed message in front, or not at all
-	for taken := 0; s.state != sessionClosed; {
-		if t.deflate.Accepted && t.isFull(p, taken) {
-			t.putOff(p)
-			break
-		}
-		packed := t.mayInflate(p)
-		if packed && begun < 0 {
-			begun = s.loop.Look()
-		}
-		m, rest, err := t.receive(p, s.server, s.takeover())
-		if err == nil {
-			taken += len(m.Payload)
-			t.message(m)
-			p = rest
-		}
-		if packed { // one look for the end of a message and the begin of the next
-			now := s.loop.Look()
-			f.spent += now - begun
-			begun = now
-		} else {
-			begun = -1
-		}
-		if errors.Is(err, wsframe.ErrIncomplete) {
-			break
-		}
-		if err != nil {
-			t.fault(err)
-			break
-		}
-	}
 	if t.deflate.Accepted {
-		s.server.shard(s.loop).inflater.Done()
+		t.readShare(p)
+	} else {
+		t.readAll(p)
 	}
 	s.run()
+}
+
+// readAll takes all messages of p, which is borrowed.
+func (t *websocket) readAll(p []byte) {
+	for s := t.session; s.state != sessionClosed; {
+		m, rest, err := t.receive(p, s.server, nil)
+		if err != nil {
+			t.fault(err)
+			return
+		}
+		t.message(m)
+		p = rest
+	}
 }
 
 // message handles one data message or close frame.
@@ -271,8 +253,12 @@ func (t *websocket) message(m wsframe.Message) {
 	}
 }
 
-// fault ends a connection that broke the rules of the WebSocket protocol.
+// fault ends a connection that broke the rules of the WebSocket protocol. That a
+// message is incomplete is no fault.
 func (t *websocket) fault(err error) {
+	if err == wsframe.ErrIncomplete {
+		return
+	}
 	t.session.server.metFault(closeCode(err), t.session.loop)
 	t.leave(closeCode(err), false)
 	t.session.close(ReasonTransportError, err)
