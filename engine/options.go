@@ -92,8 +92,9 @@ type Options struct {
 	MaxQueuePackets int
 	// QueueBudget is the limit in bytes of what all sessions together keep,
 	// counted as for MaxQueue, with what the operating system has not taken
-	// yet from connections. A Prepared counts once for each loop, however many
-	// sessions it waits for, and 128 bytes for each session. Each loop has an equal
+	// yet from connections. A Prepared counts once for each loop, and once more where
+	// connections have it, however many sessions it waits for, and 128 bytes for each
+	// session. Each loop has an equal
 	// share. When a loop's share is used up, the sessions and connections that hold
 	// most bytes for the longest time are closed until seven eighths of the share
 	// are used; with OverflowDrop only once half of the reserve is used, too. The

@@ -109,20 +109,20 @@ func (r *relief) visit(owner loop.Alarm) {
 	switch o := owner.(type) {
 	case *alarm:
 		s := (*Session)(o)
-		if u := s.upgrade; u != nil && r.picks(u.conn.Unsent(), 0) { // the session is not to blame for its candidate
+		if u := s.upgrade; u != nil && r.picks(u.conn.Holds()) { // the session is not to blame for its candidate
 			u.conn.Abort()
 		}
 		if r.picks(s.holds()) {
 			s.evict()
 		}
 	case *httpAlarm:
-		if c := o.conn; r.picks(c.Unsent(), 0) {
+		if c := o.conn; r.picks(c.Holds()) {
 			o.x.cut = true
 			(*httpConn)(o).lose()
 			c.Abort()
 		}
 	default:
-		if c := loop.Closing(owner); c != nil && r.picks(c.Unsent(), 0) {
+		if c := loop.Closing(owner); c != nil && r.picks(c.Holds()) {
 			c.Abort()
 		}
 	}
@@ -156,13 +156,13 @@ const reliefItems = 64
 // long they have waited.
 func (s *Session) holds() (bytes int, age time.Duration) {
 	if c := s.websocket.conn; c != nil {
-		bytes = c.Unsent()
+		bytes, age = c.Holds()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	box := s.outbox
 	if box == nil {
-		return bytes, 0
+		return bytes, age
 	}
 	bytes += box.own()
 	if box.shared > 0 {
@@ -174,9 +174,9 @@ func (s *Session) holds() (bytes int, age time.Duration) {
 		}
 	}
 	if box.since != 0 {
-		age = s.loop.Now() - box.since
+		age = max(age, s.loop.Now()-box.since)
 	}
-	return bytes, max(age, 0)
+	return bytes, age
 }
 
 // evict ends the session to make room for others.

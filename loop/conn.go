@@ -171,15 +171,27 @@ func (c *Conn) countUnsent(l *Loop) {
 	}
 }
 
-// counted is what Loop.Unsent counts of the connection.
-func (c *Conn) counted() (n int64) {
+// uncount takes the connection out of Loop.Unsent.
+func (c *Conn) uncount(l *Loop) {
 	if c.out != nil {
-		n = int64(c.out.unsent)
+		l.uncount(c.out)
 	}
 	if f := c.filter(); f != nil && f.wire != nil {
-		n += int64(f.wire.unsent)
+		l.uncount(f.wire)
 	}
-	return n
+}
+
+// Holds is how many of the bytes that Loop.Unsent counts would be free without the
+// connection, about, and for how long the kernel has refused them. They become younger
+// by the part that it takes.
+func (c *Conn) Holds() (bytes int, age time.Duration) {
+	l := c.Loop()
+	bytes, age = c.out.holds(l)
+	if f := c.filter(); f != nil {
+		encrypted, since := f.wire.holds(l)
+		bytes, age = bytes+encrypted, max(age, since)
+	}
+	return bytes, age
 }
 
 // Ready reports whether the writer should go on: less than Options.HighWater

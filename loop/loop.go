@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"turbine/internal/seldom"
+	"turbine/pool"
 )
 
 // readSize is the size in bytes of a loop's one read buffer: what one read
@@ -38,7 +39,8 @@ type Loop struct {
 	doubts doubts
 	ticks  bool // the kernel ticks: the wheel has entries
 	count  atomic.Int64
-	unsent atomic.Int64 // written by the loop only, but when connections move
+	unsent atomic.Int64      // written by the loop only
+	places map[*pool.Buf]int // of connections that hold a buffer for many which unsent counts; nil until there is one
 	panics seldom.Once
 
 	arriving  atomic.Int64 // of the counted connections, those that the loop has not seen yet
@@ -115,8 +117,9 @@ func (l *Loop) Clock() time.Duration { return l.clock() }
 // Safe from any goroutine.
 func (l *Loop) Conns() int { return int(l.count.Load()) }
 
-// Unsent is the number of bytes that the kernel has refused so far, of all the
-// loop's connections. Safe from any goroutine.
+// Unsent is the number of bytes that the loop's connections hold because the kernel
+// has refused them. A buffer for many, made by pool.New, counts once, and 128 bytes for each
+// connection that holds it. Safe from any goroutine.
 func (l *Loop) Unsent() int64 { return l.unsent.Load() }
 
 // maxGap is the number of ticks for which a loop that ticks may wait for its next

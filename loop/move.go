@@ -52,13 +52,9 @@ func (l *Loop) moveOut() {
 		}
 		m.to.expect()
 		l.count.Add(-1)
-		counted := c.counted()
-		l.unsent.Add(-counted)
-		m.to.unsent.Add(counted)
+		c.uncount(l)
 		c.loop.Store(m.to)
 		if err := m.to.Post(&m); err != nil {
-			m.to.unsent.Add(-counted)
-			l.unsent.Add(counted)
 			c.loop.Store(l)
 			l.count.Add(1)
 			m.to.unexpect()
@@ -93,6 +89,9 @@ func (m *move) Run() {
 	c.rewatch()
 	if c.Unsent() > 0 {
 		c.touch()
+	}
+	if c.blocked {
+		c.countUnsent(l)
 	}
 	if c.state != connOpen {
 		return

@@ -1,6 +1,10 @@
 package loop
 
-import "turbine/pool"
+import (
+	"time"
+
+	"turbine/pool"
+)
 
 const (
 	// smallWrite is the size in bytes up to which copying is cheaper than
@@ -21,8 +25,13 @@ type sendQueue struct {
 	head   int // first unsent buffer
 	offset int // bytes of it that were sent
 	size   int // unsent bytes of all
-	unsent int // of these, those that Loop.Unsent counts
+	own    int // of these, those in buffers that are not for many
 	cork   *pool.Buf
+
+	unsent int           // of own, those that Loop.Unsent counts
+	shared int           // of bufs, those in front that Loop.Unsent counts where they are for many
+	since  time.Duration // about when the kernel refused what is in front
+	counts bool          // Loop.Unsent counts q: the kernel has refused some of it
 }
 
 func (l *Loop) sendQueue() *sendQueue {
@@ -36,7 +45,7 @@ func (l *Loop) sendQueue() *sendQueue {
 
 // giveBack releases what q still holds and keeps q for the next writer.
 func (l *Loop) giveBack(q *sendQueue) {
-	l.unsent.Add(-int64(q.unsent))
+	l.uncount(q)
 	for _, b := range q.bufs[q.head:] {
 		b.Release()
 	}
@@ -51,10 +60,71 @@ func (l *Loop) giveBack(q *sendQueue) {
 	}
 }
 
-// countUnsent brings Loop.Unsent up to date.
+// placeSize is what a connection takes to hold a buffer for many, in bytes, about.
+const placeSize = 128
+
+// countUnsent brings Loop.Unsent up to date: the kernel has refused what is in q.
+// A buffer for many counts whole, once for all connections that hold it.
 func (l *Loop) countUnsent(q *sendQueue) {
-	l.unsent.Add(int64(q.size - q.unsent))
-	q.unsent = q.size
+	if !q.counts {
+		q.counts, q.since = true, l.now
+	}
+	l.unsent.Add(int64(q.own - q.unsent))
+	q.unsent = q.own
+	for ; q.shared < len(q.bufs); q.shared++ {
+		if b := q.bufs[q.shared]; q.shared >= q.head && b.ForMany() {
+			l.hold(b)
+		}
+	}
+}
+
+// uncount undoes countUnsent.
+func (l *Loop) uncount(q *sendQueue) {
+	if !q.counts {
+		return
+	}
+	l.unsent.Add(-int64(q.unsent))
+	for i := q.head; i < q.shared; i++ {
+		if b := q.bufs[i]; b.ForMany() {
+			l.letGo(b)
+		}
+	}
+	q.unsent, q.shared, q.counts = 0, 0, false
+}
+
+// hold counts a place more that holds b.
+func (l *Loop) hold(b *pool.Buf) {
+	if l.places == nil {
+		l.places = map[*pool.Buf]int{}
+	}
+	if l.places[b]++; l.places[b] == 1 {
+		l.unsent.Add(int64(b.Len()))
+	}
+	l.unsent.Add(placeSize)
+}
+
+// letGo undoes hold.
+func (l *Loop) letGo(b *pool.Buf) {
+	if l.places[b]--; l.places[b] == 0 {
+		delete(l.places, b)
+		l.unsent.Add(-int64(b.Len()))
+	}
+	l.unsent.Add(-placeSize)
+}
+
+// holds is how many bytes would be free without q, about, and for how long the
+// kernel has refused them.
+func (q *sendQueue) holds(l *Loop) (bytes int, age time.Duration) {
+	if q == nil || !q.counts {
+		return 0, 0
+	}
+	bytes = q.own
+	for i := q.head; i < q.shared; i++ {
+		if b := q.bufs[i]; b.ForMany() {
+			bytes += placeSize + b.Len()/l.places[b]
+		}
+	}
+	return bytes, l.now - q.since
 }
 
 // copy borrows p. A buffer is never grown: the first write gets one of its own
@@ -70,6 +140,7 @@ func (q *sendQueue) copy(p []byte) {
 	}
 	q.cork.Append(p)
 	q.size += len(p)
+	q.own += len(p)
 }
 
 // share retains b, or copies it behind other small writes.
@@ -81,6 +152,9 @@ func (q *sendQueue) share(b *pool.Buf) {
 	b.Retain()
 	q.add(b)
 	q.size += b.Len()
+	if !b.ForMany() {
+		q.own += b.Len()
+	}
 	q.cork = nil
 }
 
@@ -90,6 +164,7 @@ func (q *sendQueue) add(b *pool.Buf) {
 	if q.head >= MaxVector && 2*q.head >= len(q.bufs) {
 		n := copy(q.bufs, q.bufs[q.head:])
 		clear(q.bufs[n:])
+		q.shared = max(q.shared-q.head, 0)
 		q.bufs, q.head = q.bufs[:n], 0
 	}
 	q.bufs = append(q.bufs, b)
@@ -105,7 +180,7 @@ func (q *sendQueue) send(l *Loop, fd int, last bool) (taken int, err error) {
 			return taken, err
 		}
 		taken += n
-		q.advance(n)
+		q.advance(l, n)
 		if n < want {
 			return taken, nil
 		}
@@ -133,17 +208,27 @@ func (q *sendQueue) sendOnce(l *Loop, fd int, last bool) (n, want int, err error
 	return n, want, err
 }
 
-// advance forgets n sent bytes and releases the buffers they were in.
-func (q *sendQueue) advance(n int) {
+// advance forgets n sent bytes and releases the buffers they were in. What waits
+// becomes younger by the part that was taken: so a client that lags and reads has a
+// young queue, and one that does not an old one.
+func (q *sendQueue) advance(l *Loop, n int) {
+	if q.counts {
+		q.since += time.Duration(float64(l.now-q.since) * float64(n) / float64(q.size))
+	}
 	q.size -= n
 	for n > 0 {
 		b := q.bufs[q.head]
-		left := b.Len() - q.offset
-		if n < left {
-			q.offset += n
+		gone := min(n, b.Len()-q.offset)
+		n -= gone
+		if !b.ForMany() {
+			q.own -= gone
+		}
+		if q.offset += gone; q.offset < b.Len() {
 			return
 		}
-		n -= left
+		if q.head < q.shared && b.ForMany() {
+			l.letGo(b)
+		}
 		q.offset = 0
 		q.bufs[q.head] = nil
 		q.head++
@@ -153,6 +238,6 @@ func (q *sendQueue) advance(n int) {
 		b.Release()
 	}
 	if q.head == len(q.bufs) {
-		q.bufs, q.head = q.bufs[:0], 0
+		q.bufs, q.head, q.shared = q.bufs[:0], 0, 0
 	}
 }

@@ -190,3 +190,111 @@ func (ends) Data([]byte)         {}
 func (ends) Drained()            {}
 func (ends) EOF()                {}
 func (e *ends) Closed(err error) { *e.err = err }
+
+// Loop.Unsent counts a buffer for many once, however many connections hold it, and
+// other bytes for each, whatever the kernel takes and whoever ends.
+func TestUnsentCountsWhatIsForManyOnce(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	var now time.Duration
+	l, k := newFake(&now, tick)
+	defer l.Close()
+	for range 300 {
+		forMany := []*pool.Buf{pool.New(2000), pool.New(smallWrite), pool.New(100_000)}
+		for _, b := range forMany {
+			b.Append(make([]byte, b.Room()))
+		}
+		conns := []*Conn{open(l, 3), open(l, 4), open(l, 5)}
+		for range 100 {
+			c := conns[random.IntN(len(conns))]
+			k.room = random.IntN(3000)
+			switch random.IntN(4) {
+			case 0:
+				c.Write(make([]byte, 1+random.IntN(3000)))
+			case 1:
+				c.WriteBuf(forMany[random.IntN(len(forMany))])
+			case 2:
+				if c.blocked {
+					k.room *= 50
+					l.flush(c)
+				}
+			case 3:
+				now += tick
+			}
+			l.leave()
+			want, bytes, held := 0, 0, 0
+			places := map[*pool.Buf]int{}
+			for _, c := range conns {
+				if c.out == nil {
+					continue
+				}
+				for i, b := range c.out.bufs[c.out.head:] {
+					switch {
+					case b.ForMany():
+						places[b]++
+						held++
+						want += placeSize
+					case i == 0:
+						want += b.Len() - c.out.offset
+					default:
+						want += b.Len()
+					}
+				}
+			}
+			for b := range places {
+				want += b.Len()
+			}
+			require.EqualValues(t, want, l.Unsent())
+			require.Len(t, l.places, len(places))
+			for _, c := range conns {
+				n, age := c.Holds()
+				bytes += n
+				require.LessOrEqual(t, age, now)
+			}
+			require.InDelta(t, want, bytes, float64(held), "but for what does not divide")
+		}
+		for _, c := range conns {
+			c.Abort()
+		}
+		require.Zero(t, l.Unsent())
+		require.Empty(t, l.places)
+		l.Mail()
+		l.Mail()
+	}
+}
+
+// What a connection holds is as old as what the kernel has refused first, and becomes
+// younger by the part that it takes.
+func TestHoldsBecomesYoungerWithWhatIsTaken(t *testing.T) {
+	now := time.Hour
+	l, k := newFake(&now, tick)
+	defer l.Close()
+	c := open(l, 3)
+	k.room = 0
+	at := func(d time.Duration) (int, time.Duration) {
+		now += d
+		l.now = now
+		return c.Holds()
+	}
+	n, age := c.Holds()
+	require.Zero(t, n)
+	require.Zero(t, age)
+	l.now = now
+	c.Write(make([]byte, 1000))
+	l.leave()
+	n, age = at(time.Minute)
+	require.Equal(t, 1000, n)
+	require.Equal(t, time.Minute, age)
+	k.room = 750
+	l.flush(c)
+	n, age = c.Holds()
+	require.Equal(t, 250, n)
+	require.Equal(t, time.Minute/4, age)
+	c.Write(make([]byte, 750))
+	_, age = at(time.Minute)
+	require.Equal(t, time.Minute+time.Minute/4, age)
+	k.room = 1000
+	l.flush(c)
+	n, age = c.Holds()
+	require.Zero(t, n)
+	require.Zero(t, age)
+}

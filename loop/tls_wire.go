@@ -74,7 +74,7 @@ func (f *tlsConn) seal(l *Loop) error {
 		if _, err := f.tls.Write(p); err != nil {
 			return err
 		}
-		q.advance(len(p))
+		q.advance(l, len(p))
 	}
 	if c.state == connDraining && !f.noticed && (q == nil || q.size == 0) {
 		f.noticed = true

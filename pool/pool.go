@@ -147,6 +147,9 @@ func (b *Buf) Len() int { return len(b.storage.B) - b.start }
 // Room is the number of bytes that can be appended without a reallocation.
 func (b *Buf) Room() int { return cap(b.storage.B) - len(b.storage.B) }
 
+// ForMany reports whether b was made by New: many may hold it.
+func (b *Buf) ForMany() bool { return b.home == nil }
+
 // Alone reports whether the caller is the only holder, who alone may write.
 func (b *Buf) Alone() bool { return b.holders.Load() == 1 }
 
