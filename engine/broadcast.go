@@ -47,14 +47,14 @@ func (s *Session) give(p *Prepared, keep func(*Session) bool) {
 	s.run()
 }
 
-// takesDirectly reports whether p can go to the connection at once: nothing is
-// queued before it, and nobody wants to hear of it.
+// takesDirectly reports whether p can go to the connection at once: nothing waits
+// before it, so it needs to ask no limit, and nobody wants to hear of it.
 func (s *Session) takesDirectly(p *Prepared) bool {
 	e := &s.server.events
 	if s.state != sessionOpen || e.PacketCreate != nil || e.Flush != nil || e.Flushed != nil || s.server.debug.socket != nil {
 		return false
 	}
-	if s.transport != transport(&s.websocket) || !s.websocket.ready() || s.websocket.deflate.Accepted || p.binary && s.base64 {
+	if s.transport != transport(&s.websocket) || !s.websocket.ready() || s.websocket.conn.Blocked() || s.websocket.deflate.Accepted || p.binary && s.base64 {
 		return false
 	}
 	s.mu.Lock()

@@ -59,6 +59,14 @@ func (sh *shard) relieve(s *Server) {
 	_ = sh.loop.Post(r) // a stopped loop has closed them all
 }
 
+// blocked makes room for what is written to peers that do not take it, whoever writes
+// it: an answer to HTTP, or a control frame, asks no limit of its own.
+func (s *Server) blocked(l *loop.Loop) {
+	if sh := s.shard(l); s.lacksRoom(sh.used(), 0) {
+		sh.relieve(s)
+	}
+}
+
 // lowMark is how much is left when a relief is done: the time until the next one
 // has to be worth the walks.
 func (r *relief) lowMark() int64 { return r.server.queueShare - r.server.queueShare/8 }

@@ -137,6 +137,7 @@ func (s *Server) LoopOptions() loop.Options {
 	o := s.options.loop()
 	o.Exempt = append([]netip.Prefix{}, s.exempt...) // an empty list stays one
 	o.Refused = s.refused
+	o.Blocked = s.blocked
 	return o
 }
 

@@ -69,6 +69,9 @@ type Options struct {
 	// Refused is told of each connection that is closed at once because of
 	// one of these limits, and of its address, on loop 0. It must not block. Nil means nobody.
 	Refused func(Refusal, netip.Addr)
+	// Blocked is told, on that loop, when Loop.Unsent may have grown: a peer takes
+	// less than is written to it. It must not block. Nil means nobody.
+	Blocked func(*Loop)
 	// Logger hears of panics in handlers and of failing accepts, at most
 	// once a second. Nil means slog.Default.
 	Logger *slog.Logger

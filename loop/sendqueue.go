@@ -76,6 +76,9 @@ func (l *Loop) countUnsent(q *sendQueue) {
 			l.hold(b)
 		}
 	}
+	if l.options.Blocked != nil {
+		l.options.Blocked(l)
+	}
 }
 
 // uncount undoes countUnsent.
