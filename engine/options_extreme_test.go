@@ -4,7 +4,9 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"net/http"
 	"reflect"
+	"runtime"
 	"testing"
 	"time"
 
@@ -24,7 +26,8 @@ func TestExtremeOptions(t *testing.T) {
 			continue
 		}
 		t.Run(field.Name, func(t *testing.T) {
-			with := func(value int64) (o Options) {
+			with := func(value int64) Options {
+				o := Options{Fallback: http.NotFoundHandler()}
 				reflect.ValueOf(&o).Elem().Field(i).SetInt(value)
 				return o
 			}
@@ -54,9 +57,18 @@ func TestExtremeOptions(t *testing.T) {
 	}
 }
 
-// isServed checks that clients are served on several loops with these options:
-// admission that takes a while, waiting polls, an upgrade, a heartbeat.
+// isServed checks that clients are served on several loops with these options,
+// with an Executor and without.
 func isServed(t *testing.T, o Options) {
+	t.Helper()
+	isServedBy(t, o)
+	o.Executor = new(byHand)
+	isServedBy(t, o)
+}
+
+// isServedBy checks admission that takes a while, waiting polls, an upgrade, a
+// heartbeat, and a request outside the engine.
+func isServedBy(t *testing.T, o Options) {
 	t.Helper()
 	loops := 2
 	if o.Loops != 0 {
@@ -82,6 +94,13 @@ func isServed(t *testing.T, o Options) {
 	b.play("advance " + time.Millisecond.String())
 	require.NotNil(t, b.session("B"))
 	require.Equal(t, []string{`u: text "4again"`}, b.play("frame u text 4again"))
+	lines := b.play("get path=/page conn=f")
+	for len(lines) == 0 { // a goroutine of net/http answers
+		runtime.Gosched()
+		lines = b.collect()
+	}
+	require.Equal(t, []string{"f: 404 404 page not found\\x0a"}, lines)
+	b.play("close f")
 	require.Zero(t, b.server.Stats().Limits)
 	b.play("post sid=B 1") // both end by their clients, so no time has to pass
 	b.client("u", "").peer.CloseWrite()
