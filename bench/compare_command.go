@@ -15,13 +15,13 @@ import (
 )
 
 type compareCommand struct {
-	Peers     []string      `placeholder:"NAME" help:"Peers to measure. All by default."`
-	Scenarios []string      `placeholder:"ID" help:"Scenarios to run. All by default."`
+	Peers     []string      `placeholder:"NAME" help:"Peers to measure; a wrong name shows all. All by default, with --quick turbine, gnet, bun and node."`
+	Scenarios []string      `placeholder:"ID" help:"Scenarios to run; a wrong name shows all. All by default, with --quick nine of them."`
 	Rounds    int           `default:"0" help:"Rounds of each scenario; 0 means 5, or 3 with --quick."`
 	Duration  time.Duration `default:"800ms" help:"Measured time of one run."`
 	Limit     time.Duration `default:"0" help:"Time for the whole; what has not run then is left out. 0 means 19 minutes, or 170 seconds with --quick."`
 	Quick     bool          `help:"Fewer peers, scenarios and rounds."`
-	Out       string        `default:"bench/results" placeholder:"DIR" help:"Where the report goes."`
+	Out       string        `default:"bench/results" placeholder:"DIR" help:"Where the report goes, in the place of the last one; bench/results by default."`
 }
 
 // Run measures and writes the report. What was measured before an interrupt
@@ -32,8 +32,12 @@ func (c *compareCommand) Run(ctx context.Context) error {
 		return err
 	}
 	o := compare.Options{Peers: c.Peers, Scenarios: c.Scenarios, Rounds: c.Rounds, Duration: c.Duration, Limit: c.Limit, Quick: c.Quick}
+	servers := compare.Peers(root)
+	if err := o.Check(servers); err != nil {
+		return err
+	}
 	built := commit(root) // now: what is changed meanwhile is not measured
-	r, ended := compare.Run(ctx, o, compare.Peers(root), &compare.Progress{W: os.Stderr, Terminal: terminal(os.Stderr)})
+	r, ended := compare.Run(ctx, o, servers, &compare.Progress{W: os.Stderr, Terminal: terminal(os.Stderr)})
 	r.Commit, r.Command = built, "go run ./bench "+strings.Join(os.Args[1:], " ")
 	dir := c.Out
 	if ended != nil {

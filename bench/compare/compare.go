@@ -2,9 +2,11 @@ package compare
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"turbine/bench/load"
@@ -46,6 +48,28 @@ func (o Options) withDefaults() Options {
 		o.Scenarios = quickScenarios
 	}
 	return o
+}
+
+// Check refuses names that no server and no scenario has: the report of a run that
+// measures nothing would take the place of the last one.
+func (o Options) Check(servers []Server) error {
+	var peers, ids []string
+	for _, s := range servers {
+		peers = append(peers, s.Name())
+	}
+	for _, s := range scenarios() {
+		ids = append(ids, s.id)
+	}
+	return errors.Join(unknown("--peers", o.Peers, peers), unknown("--scenarios", o.Scenarios, ids))
+}
+
+func unknown(flag string, given, known []string) error {
+	for _, name := range given {
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("%s: there is no %q; there are %s", flag, name, strings.Join(known, ", "))
+		}
+	}
+	return nil
 }
 
 // Server is a peer as a comparison sees it: peer.Peer, or a test's own.

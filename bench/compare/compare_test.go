@@ -203,3 +203,29 @@ func TestPinning(t *testing.T) {
 	require.NoError(t, pinProcess(0))
 	require.NoError(t, pinProcess(-1))
 }
+
+// A name that is mistyped would measure nothing, and its empty report would take
+// the place of the last one.
+func TestNamesThatAreNot(t *testing.T) {
+	servers := []Server{&fakeServer{name: "ours"}, &fakeServer{name: "theirs"}}
+	for _, c := range []struct {
+		name string
+		o    Options
+		want string
+	}{
+		{"nothing said", Options{}, ""},
+		{"known", Options{Peers: []string{"theirs"}, Scenarios: []string{"echo-128"}}, ""},
+		{"quick", Options{Scenarios: quickScenarios}, ""},
+		{"a peer", Options{Peers: []string{"ours", "other"}}, `--peers: there is no "other"; there are ours, theirs`},
+		{"a scenario", Options{Scenarios: []string{"echo"}}, `--scenarios: there is no "echo"; there are echo-128, `},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := c.o.Check(servers)
+			if c.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}

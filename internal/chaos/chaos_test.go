@@ -259,3 +259,24 @@ func TestPlansAreComplete(t *testing.T) {
 		}
 	}
 }
+
+// What a run cannot mean is told by its flag.
+func TestSettingsThatMakeNoSense(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		s    settings
+		want string
+	}{
+		{"phase", settings{For: time.Second, Scale: 1, Phases: []string{"heads", "tails"}}, `--phases: there is no "tails"; there are heads, `},
+		{"time", settings{Scale: 1}, "--for: 0s is less than a second"},
+		{"scale", settings{For: time.Second}, "--scale: 0 is not above 0"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := c.s.choose()
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+	chosen, err := (&settings{For: time.Second, Scale: 1, Phases: []string{"cuts", "heads"}}).choose()
+	require.NoError(t, err)
+	require.Len(t, chosen, 2)
+}

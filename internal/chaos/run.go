@@ -31,8 +31,16 @@ func (s *settings) choose() ([]phase, error) {
 			chosen = append(chosen, p.scaled(s.Scale))
 		}
 	}
-	if len(chosen) < len(s.Phases) || s.For < time.Second || s.Scale <= 0 {
-		return nil, errors.New("unknown phase, or a number that makes no sense: see --help")
+	for _, name := range s.Phases {
+		if !slices.ContainsFunc(phases, func(p phase) bool { return p.name == name }) {
+			return nil, fmt.Errorf("--phases: there is no %q; there are %s", name, names())
+		}
+	}
+	if s.For < time.Second {
+		return nil, fmt.Errorf("--for: %v is less than a second", s.For)
+	}
+	if s.Scale <= 0 {
+		return nil, fmt.Errorf("--scale: %v is not above 0", s.Scale)
 	}
 	return chosen, nil
 }
