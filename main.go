@@ -85,7 +85,8 @@ func run(asked askSignals, args []string, stdout, stderr io.Writer) int {
 	}
 	logs := newLogWriter(stderr)
 	defer logs.flush()
-	slog.SetDefault(slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: f.LogLevel})))
+	words := newWording(parser.Model.Flags)
+	slog.SetDefault(slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: f.LogLevel, ReplaceAttr: words.attr})))
 	warnOfVariables(os.Environ(), parser.Model.Flags)
 	if err := limitMemory(); err != nil {
 		slog.Warn("no memory limit is set", "error", err)
@@ -94,7 +95,7 @@ func run(asked askSignals, args []string, stdout, stderr io.Writer) int {
 
 	server, err := newServer(&f, debugScopes(os.Getenv("DEBUG"), debug))
 	if err != nil {
-		fmt.Fprintf(stderr, "turbine: %v\n", err)
+		fmt.Fprintf(stderr, "turbine: %s\n", words.usage(err))
 		return exitUsage
 	}
 	if err := serve(server, &f, asked, stdout); err != nil {

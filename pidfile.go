@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,15 +18,19 @@ func (f pidFile) write() (err error) {
 	if f == "" {
 		return nil
 	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("--pid-file: cannot write the pid file %s: %w", f, cause(err))
+		}
+	}()
 	temporary, err := os.CreateTemp(filepath.Dir(string(f)), filepath.Base(string(f)))
 	if err != nil {
-		return fmt.Errorf("cannot write the pid file: %w", err)
+		return err
 	}
 	defer func() {
 		_ = temporary.Close()
 		if err != nil {
 			_ = os.Remove(temporary.Name())
-			err = fmt.Errorf("cannot write the pid file: %w", err)
 		}
 	}()
 	if _, err := temporary.WriteString(strconv.Itoa(os.Getpid())); err != nil {
@@ -35,6 +40,14 @@ func (f pidFile) write() (err error) {
 		return err
 	}
 	return os.Rename(temporary.Name(), string(f))
+}
+
+// cause is err without the name of the temporary file, which nobody knows.
+func cause(err error) error {
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	return err
 }
 
 // owner is the number in the file, 0 if there is none.

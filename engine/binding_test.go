@@ -30,7 +30,7 @@ func TestBind(t *testing.T) {
 		}
 		lines := log.take()
 		require.Len(t, lines, 1, "once a second")
-		require.Regexp(t, `^WARN request refused that comes from elsewhere than its session peer=\S+ help=Options.Bind, or --bind-ip suppressed=0$`, lines[0])
+		require.Regexp(t, `^WARN request refused that comes from elsewhere than its session peer=\S+ help=Bind suppressed=0$`, lines[0])
 		require.Len(t, heard, 12)
 		for _, h := range heard {
 			require.Equal(t, "4 BINDING_MISMATCH ", h, "and not what was said")

@@ -261,6 +261,15 @@ func peerName(a netip.AddrPort) string {
 	return a.String()
 }
 
+// clientName is a client in a record. A proxy need not say which port is the
+// client's, and 0 is none.
+func clientName(a netip.AddrPort) string {
+	if a.IsValid() && a.Port() == 0 {
+		return a.Addr().String()
+	}
+	return peerName(a)
+}
+
 // A proxyRefusal is the latest of the connections that the next record counts.
 type proxyRefusal struct {
 	peer netip.AddrPort

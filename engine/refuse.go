@@ -110,7 +110,7 @@ func (h *httpConn) refuseAdmission(r *httpparse.Request, a *admission, d denial)
 // and that the client is not told. Clients may cause such errors at will.
 func (s *Server) logFault(what, fault string, r *httpparse.Request, c *loop.Conn) {
 	if suppressed, ok := s.faults.Allow(c.Loop().Clock()); ok {
-		s.options.Logger.Warn(what, "error", fault, "client", peerName(s.clientAddr(r, c)), "suppressed", suppressed)
+		s.options.Logger.Warn(what, "error", fault, "client", clientName(s.clientAddr(r, c)), "suppressed", suppressed)
 	}
 }
 
@@ -118,7 +118,7 @@ func (s *Server) logFault(what, fault string, r *httpparse.Request, c *loop.Conn
 // is told.
 func (s *Server) logDenial(r *httpparse.Request, c *loop.Conn, told string) {
 	if suppressed, ok := s.denials.Allow(c.Loop().Clock()); ok {
-		s.options.Logger.Info("client refused by Admit", "told", logged(told), "client", peerName(s.clientAddr(r, c)), "suppressed", suppressed)
+		s.options.Logger.Info("client refused by Admit", "told", logged(told), "client", clientName(s.clientAddr(r, c)), "suppressed", suppressed)
 	}
 }
 
@@ -134,7 +134,7 @@ func (s *Server) logForbidden(r *httpparse.Request, c *loop.Conn, name string) {
 	if !ok {
 		return
 	}
-	client := slog.String("client", peerName(s.clientAddr(r, c)))
+	client := slog.String("client", clientName(s.clientAddr(r, c)))
 	attrs := []any{slog.String("origin", logged(string(r.Header("Origin")))), slog.String("host", logged(string(r.Header("Host")))), client}
 	if site := r.Header("Sec-Fetch-Site"); r.Header("Origin") == nil {
 		attrs = append(attrs, slog.String("site", logged(string(site)))) // a script element says no more
@@ -143,7 +143,7 @@ func (s *Server) logForbidden(r *httpparse.Request, c *loop.Conn, name string) {
 		attrs = append(attrs, slog.String("scheme", map[scheme]string{schemeHTTP: "http", schemeHTTPS: "https"}[known]))
 	}
 	s.options.Logger.Warn("page of another origin refused", append(attrs,
-		slog.String("help", "proxy_set_header Host and X-Forwarded-Proto, or --origin"), slog.Int64("suppressed", suppressed))...)
+		slog.String("help", "name the page's origin in Origins, or have the proxy pass Host and X-Forwarded-Proto on"), slog.Int64("suppressed", suppressed))...)
 }
 
 // logBinding logs a request, on c, that is not bound to its session as
@@ -151,7 +151,7 @@ func (s *Server) logForbidden(r *httpparse.Request, c *loop.Conn, name string) {
 func (s *Server) logBinding(on *loop.Loop, c *loop.Conn) {
 	if suppressed, ok := s.bindings.Allow(on.Clock()); ok {
 		s.options.Logger.Warn("request refused that comes from elsewhere than its session", "peer", peerName(c.RemoteAddr()),
-			"help", "Options.Bind, or --bind-ip", "suppressed", suppressed)
+			"help", "Bind", "suppressed", suppressed)
 	}
 }
 

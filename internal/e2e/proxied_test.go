@@ -66,9 +66,9 @@ func TestProxyWithoutHost(t *testing.T) {
 	}
 	log := &p.instances[0].stderr
 	p.instances[0].logs(t, func() bool {
-		return strings.Contains(log.String(), `msg="page of another origin refused" origin=http://`+p.addr+` host=`+p.taps[0].addr+` client=`)
+		return strings.Contains(log.String(), `msg="page of another origin refused" origin=http://`+p.addr+` host=`+p.taps[0].addr+` client=198.51.100.7 `)
 	})
-	require.Contains(t, log.String(), `help="proxy_set_header Host and X-Forwarded-Proto, or --origin" suppressed=0`)
+	require.Contains(t, log.String(), `help="name the page's origin in --origin, or have the proxy pass Host and X-Forwarded-Proto on" suppressed=0`)
 	require.NotContains(t, log.String(), "sid=")
 	require.Less(t, strings.Count(log.String(), "another origin"), 20)
 }

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"reflect"
+	"regexp"
+	"strings"
+
+	"turbine/engine"
+
+	"github.com/alecthomas/kong"
+)
+
+// A wording puts the flags of the program in the place of the options of package
+// engine, whose errors and log records name options: an operator has flags.
+type wording map[string]string // the flag of an option, without its dashes and in lower case
+
+// otherNames are options whose flag is not called as they are.
+var otherNames = map[string]string{
+	"Bind": "--bind-ip", "CORS.Origins": "--cors-origin", "Cookie.Name": "--cookie", "Origins": "--origin", "TrustedProxies": "--trusted-proxy",
+}
+
+var optionName = regexp.MustCompile(`\b[A-Z]\w*(\.[A-Z]\w*)?`)
+
+func newWording(flags []*kong.Flag) wording {
+	w := wording{}
+	for _, f := range flags {
+		w[strings.ReplaceAll(f.Name, "-", "")] = "--" + f.Name
+	}
+	return w
+}
+
+// inFlags is text with the flag for each option that has one.
+func (w wording) inFlags(text string) string {
+	return optionName.ReplaceAllStringFunc(text, func(name string) string {
+		if flag, ok := otherNames[name]; ok {
+			return flag
+		}
+		flag, ok := w[strings.ToLower(name)]
+		if _, option := reflect.TypeFor[engine.Options]().FieldByName(name); !ok || !option {
+			return name
+		}
+		return flag
+	})
+}
+
+// usage is what is told of an error that the command line is to blame for.
+func (w wording) usage(err error) string {
+	if !errors.Is(err, engine.ErrOptions) {
+		return err.Error()
+	}
+	return w.inFlags(strings.TrimPrefix(err.Error(), engine.ErrOptions.Error()+": "))
+}
+
+// attr is for slog.HandlerOptions.ReplaceAttr.
+func (w wording) attr(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == "help" {
+		a.Value = slog.StringValue(w.inFlags(a.Value.String()))
+	}
+	return a
+}

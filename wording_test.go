@@ -1,0 +1,65 @@
+package main
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+
+	"turbine/engine"
+
+	"github.com/alecthomas/kong"
+	"github.com/stretchr/testify/require"
+)
+
+func programFlags(t *testing.T) []*kong.Flag {
+	t.Helper()
+	parser, err := kong.New(&flags{}, kong.Vars{"version": ""})
+	require.NoError(t, err)
+	return parser.Model.Flags
+}
+
+// An operator is told of flags: those of the engine's errors and of its records.
+func TestWording(t *testing.T) {
+	w := newWording(programFlags(t))
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--max-payload=2000000000"}, "--max-payload of 2000000000 is above 1073741824"},
+		{[]string{"--max-tls-handshakes=-1"}, "--max-tls-handshakes of -1 is below 1"},
+		{[]string{"--health-path=healthz"}, `--health-path "healthz" does not begin with a slash, ends with one, or is below --path`},
+		{[]string{"--origin=*"}, `--origin: for pages from anywhere set --any-origin instead of "*"`},
+		{[]string{"--cors-origin=*", "--cors-credentials"}, `--cors-origin: browsers refuse "*" with Credentials; list the origins`},
+		{[]string{"--cookie=a b"}, "--cookie \"a b\": letters, digits and !#$%&'*+-.^_`|~ are allowed"},
+		{[]string{"--revisions=2"}, "--revisions: 2 is not a protocol revision; there are 3 and 4"},
+	} {
+		f := parsed(t, c.args...)
+		_, err := newServer(&f, nil)
+		require.Error(t, err, c.args)
+		require.Equal(t, c.want, w.usage(err))
+	}
+
+	var log bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: w.attr}))
+	logger.Warn("refused", "origin", "http://Origins", "help", "MaxSessionsPerIP or Exempt, MaxPending, Bind")
+	require.Contains(t, log.String(), `origin=http://Origins help="--max-sessions-per-ip or --exempt, MaxPending, --bind-ip"`)
+}
+
+// The options of docs/security.md are called as their flags, so that what the log
+// names of them is a flag wherever there is one.
+func TestWordingOfLimits(t *testing.T) {
+	w := newWording(programFlags(t))
+	text, err := os.ReadFile("docs/security.md")
+	require.NoError(t, err)
+	rows := 0
+	for line := range strings.Lines(string(text)) {
+		if cells := strings.Split(line, " | "); len(cells) == 6 && strings.HasPrefix(cells[2], "`--") {
+			rows++
+			require.Equal(t, strings.Trim(cells[2], "`"), w.inFlags(strings.Trim(cells[1], "`")))
+		}
+	}
+	require.Greater(t, rows, 20)
+	require.Less(t, rows, int(engine.NumLimits))
+}
