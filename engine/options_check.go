@@ -313,6 +313,11 @@ func (o *Options) checkProtocol() error {
 			return badOption("unknown protocol revision %d", r)
 		}
 	}
+	for i, m := range o.Middleware {
+		if m == nil {
+			return badOption("Middleware %d is nil", i)
+		}
+	}
 	return nil
 }
 

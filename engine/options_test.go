@@ -60,7 +60,7 @@ func TestOptions(t *testing.T) {
 		"AdmitTimeout":  {10 * time.Second, []any{time.Millisecond, time.Hour}, durations},
 		"MaxAdmitting":  {10_000, []any{1, 1 << 20}, []any{-1}},
 		"Debug":         {(func(string) *slog.Logger)(nil), nil, nil},
-		"Middleware":    {([]func(http.Handler) http.Handler)(nil), nil, nil},
+		"Middleware":    {([]func(http.Handler) http.Handler)(nil), nil, []any{[]func(http.Handler) http.Handler{nil}}},
 		"HeaderTimeout": {10 * time.Second, []any{time.Millisecond, time.Hour}, durations},
 		"BodyTimeout":   {30 * time.Second, []any{time.Millisecond, time.Hour}, durations},
 		"IdleTimeout":   {75 * time.Second, []any{time.Millisecond, time.Hour}, durations},

@@ -142,6 +142,7 @@ func (s *Server) arrived(x *exchange) (receiving bool) {
 	case x.query.revision != session.revision:
 		x.reject(refusedRequest, "PROTOCOL_MISMATCH", revisionText(x.query.revision), revisionText(session.revision))
 	default:
+		x.request = nil // a poll may wait for long, and the copy is as large as its client likes
 		return session.transport.(*polling).arrived(x)
 	}
 	return false

@@ -65,6 +65,31 @@ func TestSpecConnectionError(t *testing.T) {
 	}
 }
 
+// A request that waits keeps no copy of its head for ConnectionError: what a client
+// has written there it would hold for as long as it polls.
+func TestWaitingRequestsKeepNoCopy(t *testing.T) {
+	everywhere(t, func(t *testing.T, on int) {
+		heard := ""
+		b := newSpec(t, on, Options{}, func(_ *bench, e *Events) {
+			e.ConnectionError = func(_ *Request, e *HandshakeError) { heard += e.Detail }
+		})
+		b.play(hsPolling, "get sid=A conn=poll")
+		b.client("post", b.session("A").ID()).peer.Write([]byte(b.reveal("POST /engine.io/?EIO=4&transport=polling&sid=A HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n4")))
+		b.world.Run()
+		held := 0
+		for _, h := range b.accepted {
+			if h.x.session != nil {
+				held++
+			}
+			require.Nil(t, h.x.request)
+		}
+		require.Equal(t, 2, held)
+		b.play("get ?EIO=4&transport=polling&sid=nobody")
+		require.Equal(t, "nobody", heard)
+		b.finish()
+	})
+}
+
 // T044: Admit is asked once a session, not for what belongs to it.
 func TestSpecAdmitOnce(t *testing.T) {
 	asked := 0
