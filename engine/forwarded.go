@@ -226,6 +226,8 @@ const maxNode = 64
 // parseNode reads the address of a client or proxy: of IPv4, or of IPv6 with or
 // without brackets, with a port or without. "unknown", hidden names like
 // "_gazonk" and all that is no address of a single host is none (RFC 7239, 6).
+// A zone names an interface of the proxy, which means nothing here, and is
+// dropped: limits by address, Exempt and TrustedProxies go by the address alone.
 func parseNode(p []byte) (netip.AddrPort, bool) {
 	if len(p) == 0 || len(p) > maxNode {
 		return netip.AddrPort{}, false
@@ -249,11 +251,15 @@ func parseNode(p []byte) (netip.AddrPort, bool) {
 		}
 	}
 	address, err := netip.ParseAddr(string(host))
-	if err != nil || address.Zone() != "" || address.Is6() != six || address.Unmap().IsUnspecified() {
+	if err != nil || address.Is6() != six {
+		return netip.AddrPort{}, false
+	}
+	address = address.Unmap().WithZone("")
+	if address.IsUnspecified() {
 		return netip.AddrPort{}, false
 	}
 	number, ok := parsePort(port)
-	return netip.AddrPortFrom(address.Unmap(), number), ok
+	return netip.AddrPortFrom(address, number), ok
 }
 
 // parsePort reads a port: 0 for none, and for one that is hidden.
