@@ -63,18 +63,26 @@ func (m *mob) dialFrom(address string, n int) (*peer, error) {
 	return p, p.SetDeadline(m.until)
 }
 
+// openPolling makes a session by polling.
+func (m *mob) openPolling(n int) (p *peer, sid string, err error) {
+	if p, err = m.dial(n); err != nil {
+		return nil, "", err
+	}
+	if sid, err = p.openPolling(); err != nil {
+		p.shut()
+		return nil, "", err
+	}
+	m.sessions.Add(1)
+	return p, sid, nil
+}
+
 // sendAhead has a poll wait, and sends behind it what has to wait for its end.
 func sendAhead(m *mob, n int) error {
-	p, err := m.dial(n)
+	p, sid, err := m.openPolling(n)
 	if err != nil {
 		return err
 	}
 	defer p.shut()
-	sid, err := p.openPolling()
-	if err != nil {
-		return err
-	}
-	m.sessions.Add(1)
 	poll := head("GET", "polling&sid="+sid) + "\r\n"
 	next := head("GET", "polling&sid="+sid) + "X-Pad: " + strings.Repeat("x", 4_000) + "\r\n\r\n"
 	if err := m.send(p, poll+strings.Repeat(next, aheadBytes/len(next))); err != nil {
@@ -89,20 +97,15 @@ func sendAhead(m *mob, n int) error {
 	return nil
 }
 
-// holdBody sends a body but for its last bytes. What large ones leave free is for
-// small ones.
+// holdBody sends all of a body except its last bytes. Small bodies take the room
+// that large ones leave free.
 func holdBody(size int) hostile {
 	return func(m *mob, n int) error {
-		p, err := m.dial(n)
+		p, sid, err := m.openPolling(n)
 		if err != nil {
 			return err
 		}
 		defer p.shut()
-		sid, err := p.openPolling()
-		if err != nil {
-			return err
-		}
-		m.sessions.Add(1)
 		err = m.send(p, head("POST", "polling&sid="+sid)+fmt.Sprintf("Content-Length: %d\r\n\r\n4", size+2))
 		piece := strings.Repeat("x", 30_000)
 		for left := size; err == nil && left > 0; left -= len(piece) {
