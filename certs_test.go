@@ -60,9 +60,7 @@ func (r *readings) count() int {
 
 func (r *readings) expect(t *testing.T, text string) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); r.last() != text; time.Sleep(5 * time.Millisecond) {
-		require.True(t, time.Now().Before(end), "%q, want %q", r.last(), text)
-	}
+	require.Eventually(t, func() bool { return r.last() == text }, 20*time.Second, 5*time.Millisecond, "never %q", text)
 }
 
 func write(t *testing.T, path, text string) {
@@ -185,9 +183,7 @@ func TestCertificatesThatAreBad(t *testing.T) {
 	stop := watchCerts(r, r.files, signals)
 	defer stop()
 	signals <- syscall.SIGHUP
-	for end := time.Now().Add(20 * time.Second); r.count() < 3; time.Sleep(time.Millisecond) {
-		require.True(t, time.Now().Before(end))
-	}
+	require.Eventually(t, func() bool { return r.count() == 3 }, 20*time.Second, time.Millisecond)
 }
 
 // Without files there is nothing to watch, and a signal changes nothing.

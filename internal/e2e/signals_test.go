@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -58,14 +57,25 @@ func TestSignalsWhileTheServerStarts(t *testing.T) {
 	cmd.Path = "/bin/sh"
 	var log output
 	cmd.Stderr = &log
-	answered := make(chan error, 1)
+	answered, over := make(chan error, 1), make(chan struct{})
+	t.Cleanup(func() { // frees the writer of a server that has not read
+		close(over)
+		if reader, err := os.OpenFile(pipe, os.O_RDONLY|syscall.O_NONBLOCK, 0); err == nil {
+			_ = reader.Close()
+		}
+	})
 	go func() {
 		answered <- func() error {
-			writer, err := openWhenRead(pipe)
+			writer, err := os.OpenFile(pipe, os.O_WRONLY, 0) // waits for a reader
 			if err != nil {
 				return err
 			}
 			defer writer.Close()
+			select {
+			case <-over:
+				return context.Canceled
+			default:
+			}
 			number, err := os.ReadFile(pidFile)
 			if err != nil {
 				return err
@@ -91,15 +101,4 @@ func TestSignalsWhileTheServerStarts(t *testing.T) {
 	s.logs(t, func() bool {
 		return strings.Contains(log.String(), "TLS files read") && strings.Contains(log.String(), "msg=figures")
 	})
-}
-
-// openWhenRead opens a named pipe for writing as soon as another process has
-// opened it for reading.
-func openWhenRead(pipe string) (*os.File, error) {
-	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		writer, err := os.OpenFile(pipe, os.O_WRONLY|syscall.O_NONBLOCK, 0)
-		if err == nil || time.Now().After(end) {
-			return writer, err
-		}
-	}
 }
