@@ -18,10 +18,15 @@ export NGINX HAPROXY CADDY
 # What the event loop compiles for (package loop is the only one that cares).
 TARGETS := linux/amd64 linux/arm64 linux/386 darwin/arm64 darwin/amd64 freebsd/amd64
 
-.PHONY: check chromium proxies build run setup test fmt vet cross unit race e2e conformance examples lint tidy vuln chaos fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo nightly cover clean
+.PHONY: check help chromium proxies build run setup test fmt vet cross unit race e2e conformance examples lint tidy vuln chaos fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo nightly cover clean
 
 check: test
 
+# This list.
+help:
+	@awk '/^# /{if (!said) said = substr($$0, 3)} /^[a-z0-9-]+:/{if (said) printf "%-14s %s\n", substr($$1, 1, index($$1, ":") - 1), said} !/^# /{said = ""}' $(firstword $(MAKEFILE_LIST))
+
+# The program, ./turbine.
 build:
 	go build -o turbine .
 
@@ -29,8 +34,7 @@ build:
 run: build
 	./turbine $(ARGS)
 
-# All that the tests need: Go modules, the official clients, a browser, proxies
-# and the Autobahn|Testsuite.
+# Installs what the tests need: modules, clients, a browser, proxies, Autobahn.
 setup: $(CLIENTS)/node_modules/.package-lock.json $(BROWSER)/node_modules/.package-lock.json $(MIGRATION)/node_modules/.package-lock.json chromium proxies .tools/autobahn/requirements.txt
 	go mod download
 	cd internal/e2e/mounts && go mod download
@@ -44,14 +48,14 @@ $(MIGRATION)/node_modules/.package-lock.json: $(MIGRATION)/package-lock.json
 	cd $(MIGRATION) && npm ci --no-audit --no-fund
 	@touch $@
 
-# Where it cannot be installed, TestBrowser says what to do.
+# Installs Chromium. Where it cannot be installed, TestBrowser says what to do.
 chromium:
 	@command -v "$(CHROMIUM)" >/dev/null || { \
 		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 		apt-get update && apt-get install -y --no-install-recommends chromium fonts-dejavu-core; \
 	} || echo "no browser: install chromium or set CHROMIUM"
 
-# Where they cannot be installed, TestProxy... say what to do.
+# Installs the proxies. Where they cannot be installed, TestProxy... say what to do.
 proxies:
 	@{ PATH="$$PATH:/usr/sbin"; command -v "$(NGINX)" && command -v "$(HAPROXY)" && command -v "$(CADDY)"; } >/dev/null || { \
 		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
@@ -66,24 +70,30 @@ $(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package-lock.json
 	cd $(CLIENTS) && npm ci --no-audit --no-fund
 	@touch $@
 
+# All checks and tests, with what they need installed.
 test: setup fmt tidy vet cross lint vuln unit race e2e examples
 
+# Is all code gofmt-ed?
 fmt:
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt-ed:"; echo "$$unformatted"; exit 1; }
 
+# go vet, also with the tag invariants.
 vet:
 	go vet ./...
 	go vet -tags invariants ./...
 
+# go vet for each system in TARGETS.
 cross:
 	@for target in $(TARGETS); do \
 		echo "go vet for $$target"; \
 		GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 go vet ./... || exit 1; \
 	done
 
+# Tests of all packages but internal/e2e.
 unit:
 	go test -timeout 30m $$(go list ./... | grep -v /internal/e2e$$)
 
+# Those of unit with the race detector and the checks of the tag invariants.
 race:
 	go test -timeout 30m -race -tags invariants $$(go list ./... | grep -v /internal/e2e$$)
 
@@ -91,19 +101,19 @@ race:
 e2e: setup
 	go test -count=1 -timeout 30m ./internal/e2e
 
-# The programs in examples, a module of its own, as their users run them: with the
-# official client, beside Node, in a browser.
+# Tests of the programs in examples, a module of its own.
 examples: setup
 	cd examples && go vet ./... && go test -count=1 -race -tags invariants -timeout 15m ./...
 
-# All groups of the Autobahn|Testsuite, in some 15 minutes; `make test` runs those
-# that take seconds.
+# All groups of the Autobahn|Testsuite, in about 15 minutes.
+# `make test` runs those that take seconds.
 conformance: setup
 	TURBINE_AUTOBAHN=all go test -v -count=1 -timeout 3h -run 'TestAutobahn|TestJudge' ./internal/e2e
 
 # What takes too long for every change, in about 85 minutes.
 nightly: conformance soak fuzz bench-sim chaos
 
+# golangci-lint.
 lint: .tools/golangci-lint-$(GOLANGCI_LINT_VERSION)
 	$< run --allow-parallel-runners ./...
 	cd examples && $(CURDIR)/$< run --allow-parallel-runners ./...
@@ -114,8 +124,8 @@ tidy:
 		(cd "$$(dirname "$$file")" && go mod tidy -diff) || { echo "$$file: run go mod tidy"; exit 1; }; \
 	done
 
-# Known vulnerabilities in what the code calls. Where the database cannot be had
-# nothing is known, which is no failure, but said.
+# Known vulnerabilities in what the code calls.
+# Where the database cannot be had nothing is known, which is no failure, but said.
 vuln: .tools/govulncheck-$(GOVULNCHECK_VERSION)
 	@{ $< -db $(VULNDB) ./... && $< -C examples -db $(VULNDB) ./...; } >.tools/vuln.txt 2>&1; code=$$?; cat .tools/vuln.txt; \
 	if test $$code -ne 0 && grep -q 'fetching vulnerabilities' .tools/vuln.txt; then \
@@ -144,8 +154,8 @@ fuzz:
 soak:
 	go test -count=1 -tags invariants -timeout 3h -v -run '^TestSoak$$' ./engine -soak $(SOAKTIME) $(ARGS)
 
-# Slow, deaf, vanished, broken and hostile clients, beside well-behaved
-# ones: about 10 minutes, into docs/chaos.md. As root it makes network namespaces.
+# Hostile and broken clients next to good ones: 10 minutes, into docs/chaos.md.
+# As root it makes network namespaces.
 # ARGS are flags: make chaos ARGS="--phases heads,cuts --scale 0.1 --out -"
 chaos:
 	go run ./internal/chaos $(ARGS)
@@ -155,16 +165,16 @@ chaos:
 bench:
 	go run ./bench compare $(ARGS)
 
-# The same in under 3 minutes, with fewer peers, scenarios and rounds.
+# bench in under 3 minutes, after the peers are installed, with fewer peers, scenarios and rounds.
 bench-quick:
 	go run ./bench compare --quick --out bench/results/quick $(ARGS)
 
-# 100,000 and 1,000,000 simulated sessions in one process: some 8 minutes.
+# 100,000 and 1,000,000 simulated sessions in one process: about 8 minutes.
 bench-sim:
 	go run ./bench sim $(ARGS)
 
-# 1,000,000 real TCP sessions over many processes, held for 5 minutes. It says
-# first what it takes, and refuses where there is not enough memory.
+# 1,000,000 real TCP sessions over many processes, held for 5 minutes.
+# It says first what it takes, and refuses where there is not enough memory.
 bench-million:
 	go run ./bench million $(ARGS)
 
@@ -172,16 +182,18 @@ bench-million:
 bench-micro:
 	go test -run '^$$' -bench . -benchmem $$(go list ./... | grep -v -e /internal/e2e -e /bench)
 
-# The profile that the compiler reads when it builds the program (go doc cmd/go,
-# -pgo): what is hot is inlined. To be made again after the hot path has changed.
+# The profile that the compiler reads when it builds the program.
+# See go doc cmd/go, -pgo: what is hot is inlined. To be made again after the hot path has changed.
 pgo:
 	@mkdir -p .tools
 	go test -run '^$$' -bench . -benchtime 3s -pgo=off -cpuprofile .tools/engine.prof -o .tools/engine.test ./engine
 	go tool pprof -proto .tools/engine.prof > default.pgo
 
+# Which code the tests run.
 cover:
 	go test -coverpkg ./... -coverprofile cover.out $$(go list ./... | grep -v /internal/e2e$$)
 	go tool cover -func cover.out | tail -1
 
+# Removes what was built and installed here.
 clean:
 	rm -rf turbine cover.out .tools $(CLIENTS)/node_modules $(BROWSER)/node_modules $(BROWSER)/artifacts $(MIGRATION)/node_modules examples/chat/testdata/artifacts

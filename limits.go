@@ -31,7 +31,7 @@ type limitFlags struct {
 	MaxPolls            int           `default:"100000" help:"Polls that wait for something to send, in all."`
 	MaxUpgrades         int           `default:"10000" help:"Switches to WebSocket under way, in all."`
 	FirstRequestTimeout time.Duration `default:"30s" help:"How long a client may take after a handshake by polling until it is heard of again."`
-	MaxQueuePackets     int           `default:"16384" help:"Packets that wait for a client that does not read; beyond, its session is closed."`
+	MaxQueuePackets     int           `default:"16384" help:"Packets that wait for a client that does not read; above, its session is closed."`
 	CloseTimeout        time.Duration `default:"30s" help:"How long a closing session waits for a client that takes nothing."`
 }
 

@@ -33,13 +33,13 @@ const (
 )
 
 type flags struct {
-	Addr            []string         `default:":3000" placeholder:"ADDRESS" help:"Addresses to listen on: host:port, or unix:PATH for a Unix socket. More than one with commas, or the flag again."`
+	Addr            []string         `default:":3000" placeholder:"ADDRESS" help:"Addresses to listen on: host:port, or unix:PATH for a Unix socket. More than one comma-separated, or the flag again."`
 	Path            string           `default:"/engine.io/" help:"Path that Engine.IO is served under."`
 	PingInterval    time.Duration    `default:"25s" help:"How often a client is pinged."`
 	PingTimeout     time.Duration    `default:"20s" help:"How long the answer to a ping may take."`
 	UpgradeTimeout  time.Duration    `default:"10s" help:"How long the switch to WebSocket may take."`
 	MaxPayload      int              `default:"1000000" help:"Limit of a request body and of a WebSocket message, in bytes."`
-	MaxQueue        int              `default:"8388608" help:"Limit of what waits for a client that does not read, in bytes; beyond, its session is closed."`
+	MaxQueue        int              `default:"8388608" help:"Limit of what waits for a client that does not read, in bytes; above, its session is closed."`
 	QueueBudget     int64            `default:"0" help:"Limit of what waits for all clients together, in bytes; 0 means 1 GiB, or a quarter of GOMEMLIMIT if that is less."`
 	Transports      []string         `default:"polling,websocket" enum:"polling,websocket" help:"Transports that clients may use."`
 	Revisions       []int            `default:"4,3" help:"Protocol revisions that clients may speak: 4, 3."`
@@ -47,7 +47,7 @@ type flags struct {
 	Origin          []string         `placeholder:"ORIGIN" help:"Origins whose pages may connect beside the server's own, such as https://example.com. Pages of others are refused. None by default."`
 	AnyOrigin       bool             `help:"Let pages of every origin connect, with the cookies of who looks at them."`
 	BindIP          bool             `name:"bind-ip" help:"Take each request of a session only from the IP address that it began on; with IPv6 from its /64."`
-	CORSOrigin      []string         `name:"cors-origin" placeholder:"ORIGIN" help:"Origins whose pages may connect and poll from elsewhere; * for any, which is --any-origin, too. None by default."`
+	CORSOrigin      []string         `name:"cors-origin" placeholder:"ORIGIN" help:"Origins whose pages may connect and poll from elsewhere; * for any, which includes --any-origin. None by default."`
 	CORSCredentials bool             `name:"cors-credentials" help:"Let those pages send cookies."`
 	Cookie          string           `placeholder:"NAME" help:"Set a cookie of this name with the session id, for load balancers. None by default."`
 	Compression     bool             `default:"true" negatable:"" help:"Compress responses to polls of 1,024 bytes and more."`

@@ -1,0 +1,97 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// readme is the part of README.md from a heading or sentence on.
+func readme(t *testing.T, from string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(text), from)
+	require.True(t, ok, "README.md has no %q", from)
+	return rest
+}
+
+// block is the first block of code in that language.
+func block(t *testing.T, text, language string) string {
+	t.Helper()
+	_, rest, ok := strings.Cut(text, "\n```"+language+"\n")
+	require.True(t, ok)
+	code, _, ok := strings.Cut(rest, "```")
+	require.True(t, ok)
+	return code
+}
+
+// The session by hand in README.md is what a shell says, but for the id.
+func TestReadmeConversation(t *testing.T) {
+	s := serve(t)
+	text := block(t, readme(t, "## A first conversation"), "")
+	id := regexp.MustCompile(`"sid":"([^"]+)"`)
+	documented := id.FindStringSubmatch(text)
+	require.NotNil(t, documented)
+	var sid string
+	for part := range strings.SplitSeq(strings.TrimPrefix(text, "$ "), "\n$ ") {
+		line, want, _ := strings.Cut(part, "\n")
+		line = strings.NewReplacer("localhost:3000", s.addr, documented[1], sid).Replace(line)
+		if strings.HasPrefix(line, "sid=") {
+			continue // each line has a shell of its own, which is told
+		}
+		cmd := exec.Command("sh", "-c", line)
+		cmd.Env = append(os.Environ(), "sid="+sid)
+		got, err := cmd.Output()
+		require.NoError(t, err, line)
+		if m := id.FindStringSubmatch(string(got)); m != nil {
+			sid = m[1]
+		}
+		require.Equal(t, strings.TrimSpace(strings.ReplaceAll(want, documented[1], sid)), strings.TrimSpace(string(got)), line)
+	}
+	require.NotEmpty(t, sid)
+}
+
+// The client of README.md runs as it says.
+func TestReadmeClient(t *testing.T) {
+	require.DirExists(t, "clients/node_modules", "the clients are not installed: run make setup")
+	s := serve(t)
+	program := strings.NewReplacer("localhost:3000", s.addr, `"engine.io-client"`, `"engine.io-client-6"`).Replace(block(t, readme(t, "With the official client"), "js"))
+	program += "\nsocket.on(\"message\", () => socket.upgrading ? socket.once(\"upgrade\", () => socket.close()) : socket.close());\n"
+	file, err := os.CreateTemp("clients", "readme-*.mjs")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.Remove(file.Name()) })
+	_, err = file.WriteString(program)
+	require.NoError(t, err)
+	require.NoError(t, file.Close())
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "node", file.Name()).CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Contains(t, string(out), "echo: hello\n")
+}
+
+// The commands and the program of README.md make a module that builds.
+func TestReadmeModule(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a module")
+	}
+	root, err := filepath.Abs("../..")
+	require.NoError(t, err)
+	section := readme(t, "## In your own program")
+	dir := t.TempDir()
+	program := "package main\n\nimport (\n\"log\"\n\n\"turbine/engine\"\n)\n\nfunc main() {\n" + block(t, section, "go") + "}\n"
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o600))
+	commands := "set -e\ngo mod init example.com/yours\n" + strings.ReplaceAll(block(t, section, ""), "/path/to/turbine", root) + "go vet -unusedresult=false .\n"
+	cmd := exec.Command("sh", "-c", commands)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+}
