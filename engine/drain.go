@@ -60,6 +60,9 @@ const drainRate = 10_000
 // that still holds up its loop then is waited for a second longer, and no more:
 // the loop and its sessions end, and Serve returns, when that callback returns.
 //
+// A polling client that does not poll again, as at the end of a test, is waited for
+// until ctx or Options.CloseTimeout ends: give ctx a deadline.
+//
 // If ctx has a deadline the delay and the period are cut to three quarters of the
 // time left, so that the last session has the fourth quarter to take what was
 // queued for it.

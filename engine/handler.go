@@ -70,7 +70,7 @@ import (
 //	err := errors.Join(server.Shutdown(ctx), srv.Shutdown(ctx))
 //
 // What a middleware around writes to an access log is not what the client is told:
-// it says 200 where ServeHTTP has refused a client, and a session's id is in the URL.
+// gin's says 200 where the client was refused, and a session's id is in the URL.
 //
 // A compressing middleware that closes its writer after the handler, as gin's
 // does, writes to a connection that was taken, and net/http logs an error for it:

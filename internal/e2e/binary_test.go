@@ -85,10 +85,10 @@ func TestBadFlag(t *testing.T) {
 		{[]string{"--revisions", "4,9"}, "9"},
 		{[]string{"--loops", "-1"}, "loops"},
 		{[]string{"--app", "tango"}, "app"},
-		{[]string{"--max-conns-per-ip=-1"}, "MaxConnsPerIP"},
+		{[]string{"--max-conns-per-ip=-1"}, "--max-conns-per-ip"},
 		{[]string{"--exempt", "10.0.0.0/8,here"}, "here"},
 		{[]string{"--log-level", "loud"}, "log-level"},
-		{[]string{"--health-path", "healthz"}, "HealthPath"},
+		{[]string{"--health-path", "healthz"}, "--health-path"},
 		{[]string{"--drain-delay", "5s", "--drain-period", "5s"}, "--drain-timeout"},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {

@@ -63,7 +63,12 @@ func TestReadmeClient(t *testing.T) {
 	require.DirExists(t, "clients/node_modules", "the clients are not installed: run make setup")
 	s := serve(t)
 	program := strings.NewReplacer("localhost:3000", s.addr, `"engine.io-client"`, `"engine.io-client-6"`).Replace(block(t, readme(t, "With the official client"), "js"))
-	program += "\nsocket.on(\"message\", () => socket.upgrading ? socket.once(\"upgrade\", () => socket.close()) : socket.close());\n"
+	program += `
+let left = 2; // what is said
+const said = () => --left || process.exit(0);
+socket.once("message", said);
+socket.once("upgrade", said);
+`
 	file, err := os.CreateTemp("clients", "readme-*.mjs")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.Remove(file.Name()) })
@@ -75,6 +80,7 @@ func TestReadmeClient(t *testing.T) {
 	out, err := exec.CommandContext(ctx, "node", file.Name()).CombinedOutput()
 	require.NoError(t, err, string(out))
 	require.Contains(t, string(out), "echo: hello\n")
+	require.Contains(t, string(out), "now on websocket\n")
 }
 
 // The commands and the program of README.md make a module that builds.
