@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/bits"
 	"sync"
 	"time"
 
@@ -23,8 +24,9 @@ import (
 //	| at work   | more events                         | at work   | -
 //	| at work   | turn over, some wait                | in line   | at its end; Submit of another worker if others wait, too
 //	| at work   | turn over, none waits               | absent    | -
+//	| in line, at work | it holds most when there is no room | same | the session is closed; what waits is dropped
 //	| at work   | a callback panics                   | at work   | the session is closed; what waits is dropped
-//	| at work   | after a panic, none waits, not Close | dropping | more events are dropped
+//	| at work   | after either, none waits, not Close | dropping  | more events are dropped
 //	| dropping  | Close                               | in line   | Submit of a worker; absent after it
 type dispatcher struct {
 	server   *Server
@@ -38,16 +40,17 @@ type dispatcher struct {
 	after func(time.Duration, func())
 
 	mu          sync.Mutex
-	inboxes     map[*Session]*inbox // guarded by mu: sessions that have events waiting or running
-	most        int                 // guarded by mu: in inboxes since it was made
-	admitting   int                 // guarded by mu: inboxes of Admit, which have no session yet
-	first, last *inbox              // guarded by mu: the line
-	asked       int                 // guarded by mu: tasks that the Executor has taken and not begun
-	workers     int                 // guarded by mu: at work
-	begun       uint64              // guarded by mu: workers that have begun
-	watched     bool                // guarded by mu: look comes
-	distrusted  bool                // guarded by mu: the Executor has begun no task since look missed one
-	bytes       int64               // guarded by mu: of all inboxes
+	inboxes     map[*Session]*inbox             // guarded by mu: sessions that have events waiting or running
+	most        int                             // guarded by mu: in inboxes since it was made
+	admitting   int                             // guarded by mu: inboxes of Admit, which have no session yet
+	first, last *inbox                          // guarded by mu: the line
+	asked       int                             // guarded by mu: tasks that the Executor has taken and not begun
+	workers     int                             // guarded by mu: at work
+	begun       uint64                          // guarded by mu: workers that have begun
+	watched     bool                            // guarded by mu: look comes
+	distrusted  bool                            // guarded by mu: the Executor has begun no task since look missed one
+	bytes       int64                           // guarded by mu: of all inboxes
+	sizes       [bits.UintSize + 1]pendingQueue // guarded by mu: inboxes by how much they hold
 }
 
 const (
@@ -106,11 +109,17 @@ func (d *dispatcher) put(s *Session, e event) (pause bool, err error) {
 	d.mu.Lock()
 	in := d.inboxes[s]
 	switch {
-	case in != nil && in.broken && e.kind != eventClose:
+	case in != nil && (in.broken || in.evicted) && e.kind != eventClose:
 		d.mu.Unlock()
 		e.release() // its session is about to be closed
 		return false, nil
-	case e.kind != eventClose && d.overBudget(in):
+	case in != nil && in.unopened: // Close
+		if in.over = true; !in.lined {
+			d.remove(in)
+		}
+		d.mu.Unlock()
+		return false, nil
+	case e.kind != eventClose && !d.makeRoom(in):
 		d.mu.Unlock()
 		e.release()
 		return false, ErrPendingBudget
@@ -119,12 +128,13 @@ func (d *dispatcher) put(s *Session, e event) (pause bool, err error) {
 		return false, nil
 	case in == nil:
 		in = inboxes.Get().(*inbox)
-		in.session = s
+		in.session, in.since = s, d.clock()
 		d.inboxes[s] = in
 		d.most = max(d.most, len(d.inboxes))
 	}
 	in.push(e)
 	d.bytes += int64(e.size())
+	d.weigh(in)
 	o := &d.server.options
 	if !in.paused && e.kind != eventClose {
 		in.paused = in.bytes >= o.MaxPending || d.bytes > o.PendingBudget/2
@@ -133,21 +143,6 @@ func (d *dispatcher) put(s *Session, e event) (pause bool, err error) {
 	d.lineUp(in, s, &d.server.shard(s.loop).mark)
 	return pause, nil
 }
-
-// overBudget reports whether no more events of the session may wait. A part is
-// kept for sessions with little waiting: it is not they who have used up the
-// rest. d.mu is held.
-func (d *dispatcher) overBudget(in *inbox) bool {
-	budget := d.server.options.PendingBudget
-	if in == nil || in.bytes < sparedPending {
-		budget += budget / 8
-	}
-	return d.bytes >= budget
-}
-
-// sparedPending is how many bytes a session may have waiting and still draw on
-// the reserve of the budget.
-const sparedPending = 16 << 10
 
 // admits reports whether another client may wait for its Admit. Those whose time
 // is up have been answered, but keep their place in the line, and a copy of their
@@ -298,6 +293,11 @@ func (d *dispatcher) work() {
 		}
 		d.first, in.next = in.next, nil
 		n, broken := copy(batch[:], in.events[in.head:]), in.broken
+		in.hands, in.taken = n, 0
+		for i := range batch[:n] {
+			in.taken += batch[i].size()
+		}
+		d.weigh(in)
 		d.mu.Unlock()
 		d.done(in, d.run(in.session, batch[:n], broken))
 		clear(batch[:n])
@@ -350,7 +350,12 @@ func (d *dispatcher) done(in *inbox, o outcome) {
 	s := in.session
 	d.mu.Lock()
 	in.drop(o.events)
+	if in.bytes > 0 { // what waits becomes younger by the part that is done
+		in.since = in.since.Add(time.Duration(float64(d.clock().Sub(in.since)) * float64(o.bytes) / float64(in.bytes)))
+	}
 	in.bytes -= o.bytes
+	in.hands, in.taken = 0, 0
+	d.weigh(in)
 	d.bytes -= int64(o.bytes)
 	in.broken = o.broken
 	left := in.head < len(in.events)
@@ -363,7 +368,7 @@ func (d *dispatcher) done(in *inbox, o outcome) {
 	case left:
 		crowded = d.first != nil
 		d.line(in)
-	case o.broken && !o.closed && s != nil:
+	case (o.broken || in.evicted) && !o.closed && !in.over && s != nil:
 		in.lined = false // Close will come, and nothing may go before it
 	default:
 		d.remove(in)

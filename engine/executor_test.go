@@ -203,26 +203,33 @@ func TestExecutorHoldsPost(t *testing.T) {
 }
 
 // Beyond the budget a session is closed that more comes from; from half of it on
-// clients have to wait, and who has little waiting may draw on a reserve.
+// clients have to wait, and one that has too much waiting is closed.
 func TestExecutorBudget(t *testing.T) {
 	budget := int64(200 * eventSize)
 	b := newHeld(t, 1, Options{PendingBudget: budget, MaxPending: 1 << 20}, func(_ *bench, e *Events) { e.Admit = nil })
 	b.begin("ws EIO=4&transport=websocket conn=greedy", "ws EIO=4&transport=websocket conn=fair")
-	burst := strings.Repeat(string(frame(ws.OpText, "4x")), 300) // one read
-	b.client("greedy", "").peer.Write([]byte(burst))
-	b.work()
-	require.Equal(t, StateClosed, b.session("A").State())
-	require.EqualValues(t, 1, b.server.Stats().Limits[LimitPendingBudget])
-	require.GreaterOrEqual(t, b.server.Stats().Pending, budget)
+	burst := func(n int) {
+		b.client("greedy", "").peer.Write([]byte(strings.Repeat(string(frame(ws.OpText, "4x")), n))) // one read
+		b.work()
+	}
+	burst(150)
 	b.play("frame fair text 4hi", "frame fair text 4waits")
 	require.NotZero(t, b.client("fair", "").peer.Unread())
-	require.Equal(t, StateOpen, b.session("B").State())
 	b.rest()
 	events := b.events()
-	require.Equal(t, 200, strings.Count(events, `message A "x"`))
-	require.Contains(t, events, `close A "queue overflow" `+ErrPendingBudget.Error())
+	require.Equal(t, 150, strings.Count(events, `message A "x"`))
 	require.Contains(t, events, `message B "hi"`)
 	require.Contains(t, events, `message B "waits"`)
+	require.Zero(t, b.server.Stats().Pending)
+
+	burst(300)
+	require.Equal(t, StateClosed, b.session("A").State())
+	require.EqualValues(t, 1, b.server.Stats().Limits[LimitPendingBudget])
+	require.EqualValues(t, eventSize, b.server.Stats().Pending, "its end alone")
+	b.play("frame fair text 4again")
+	b.rest()
+	require.Equal(t, StateOpen, b.session("B").State())
+	require.Equal(t, `close A "queue overflow" `+ErrPendingBudget.Error()+`; message B "again"`, b.events())
 	require.Zero(t, b.server.Stats().Pending)
 	b.finish()
 }

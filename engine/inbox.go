@@ -1,6 +1,9 @@
 package engine
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // inbox is the events of a session that wait for the application. It exists
 // only as long as there are some.
@@ -13,6 +16,17 @@ type inbox struct {
 	lined   bool
 	paused  bool // nothing is read from the client until it is shorter
 	broken  bool // a callback has panicked
+	closing bool // Close is the last of events
+	evicted bool // it made room for others; what comes until Close is dropped
+
+	unopened bool      // evicted before Open: the application hears of nothing
+	over     bool      // unopened, and its session has ended
+	hands    int       // events in front that a worker has in its hands
+	taken    int       // bytes of these
+	since    time.Time // about when what is in front came
+
+	size          uint8 // where it is among the dispatcher's sizes; 0 for nowhere
+	before, after *inbox
 }
 
 var inboxes = sync.Pool{New: func() any { return new(inbox) }}
@@ -28,6 +42,7 @@ func (in *inbox) push(e event) {
 	}
 	in.events = append(in.events, e)
 	in.bytes += e.size()
+	in.closing = e.kind == eventClose
 }
 
 // drop forgets the first n events.

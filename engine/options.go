@@ -124,9 +124,10 @@ type Options struct {
 	MaxPending int
 	// PendingBudget is the limit in bytes of events that wait for the Executor,
 	// of all sessions, counted in the same way. From half of it on nothing more is
-	// read from clients of which any wait. Beyond, a session that more comes from is
-	// closed, as long as an eighth more lasts only those with 16 KiB waiting; one
-	// for whose Open there is no room ends without Open and Close.
+	// read from clients of which any wait. When it is used up, the sessions whose
+	// events take most bytes for the longest time are closed until there is room:
+	// what waits of them is dropped, and where Open is among it they end without Open
+	// and Close.
 	// Zero means 256 MiB, or a sixteenth of Go's memory limit (GOMEMLIMIT) if
 	// that is less.
 	PendingBudget int64
