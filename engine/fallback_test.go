@@ -318,6 +318,37 @@ func answers(t *testing.T, address, request string, piece int) string {
 	return strings.Join(lines, "")
 }
 
+// net/http takes chunk extensions that are malformed. Its handlers are told of an
+// error, and what is behind the request is served by nobody.
+func TestFallbackRefusesMalformedExtensions(t *testing.T) {
+	served := make(chan string, 10)
+	s := run(t, engine.Options{Fallback: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		served <- r.URL.Path
+		if body, err := io.ReadAll(r.Body); err != nil {
+			http.Error(w, string(body), http.StatusBadRequest)
+		}
+	})}, engine.Events{})
+	for _, extension := range []string{";", ";bad[=x", `;a="`} {
+		for _, pieces := range [][]string{
+			{"2\r\nab\r\n1" + extension + "\r\nc\r\n0\r\n\r\nGET /engine.io/ HTTP/1.1\r\nHost: x\r\n\r\n"},
+			{"2\r\nab\r\n", "1" + extension + "\r\n", "c\r\n0\r\n\r\n", "GET /engine.io/ HTTP/1.1\r\nHost: x\r\n\r\n"},
+		} {
+			c := dialLine(t, s.address)
+			c.say("POST /page HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+			require.Equal(t, "/page", <-served)
+			for _, piece := range pieces {
+				_, _ = io.WriteString(c, piece) // the server may have closed
+			}
+			response, body := c.hear("POST")
+			require.Equal(t, "400 ab\n", fmt.Sprint(response.StatusCode, " ", body), "%q", pieces)
+			require.True(t, response.Close)
+			_, err := io.ReadAll(c.r)
+			require.False(t, errors.Is(err, os.ErrDeadlineExceeded), "%q: still open", pieces)
+			require.Empty(t, served)
+		}
+	}
+}
+
 // A session and a page share a port, a connection even: T012.
 func TestFallbackBesideSessions(t *testing.T) {
 	s := run(t, engine.Options{Fallback: battery(), HealthPath: "/healthz"}, engine.Events{

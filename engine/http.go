@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net/netip"
 	"time"
 
@@ -364,7 +365,7 @@ func (h *httpConn) inputEnded() {
 	switch {
 	case h.state == exchangeClosed || h.telling:
 	case h.state == exchangeLent: // the handler may answer still, as in net/http
-		h.lent.end()
+		h.lent.end(io.EOF)
 	case h.state == exchangeWaiting && h.x.home != nil:
 		h.telling = true
 		h.x.ended()

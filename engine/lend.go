@@ -3,7 +3,7 @@ package engine
 import (
 	"bytes"
 	"context"
-	"io"
+	"errors"
 
 	"turbine/httpparse"
 )
@@ -39,6 +39,9 @@ func (h *httpConn) lend(o *outside, r *httpparse.Request, p []byte, n int) int {
 
 var crlf = []byte("\r\n")
 
+// errChunks is what handlers are told of a malformed body, in net/http's words.
+var errChunks = errors.New("malformed chunked encoding")
+
 // busy answers a request that no goroutine was found for.
 func (h *httpConn) busy() {
 	h.met(LimitFallbackWaiting)
@@ -60,9 +63,13 @@ func (h *httpConn) feed(p []byte) (rest []byte) {
 	case h.chunked:
 		rest = p
 		for done := false; !done; {
+			good := p[:len(p)-len(rest)]
 			var err error
 			if _, rest, done, err = h.chunks.Decode(rest); err != nil {
-				c.push(p) // net/http finds the same fault
+				// net/http takes chunk extensions that are malformed, and would take
+				// what is behind the body for requests of its own.
+				c.push(good)
+				c.end(errChunks)
 				h.x.keepAlive = false
 				return nil
 			}
@@ -187,11 +194,12 @@ func (c *lentConn) isFull() bool {
 	return c.stopped
 }
 
-// end says that the client sends nothing more.
-func (c *lentConn) end() {
+// end says that nothing more of the client's is to be read, and why: io.EOF if it
+// sends nothing more.
+func (c *lentConn) end(why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.inErr = io.EOF
+	c.inErr = why
 	c.changed.Broadcast()
 }
 
