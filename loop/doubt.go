@@ -44,6 +44,9 @@ func (l *Loop) Late(slot Slot, deadline time.Duration) bool {
 func (l *Loop) settle(budget time.Duration) {
 	d := &l.doubts
 	d.looks++
+	if !d.pending() {
+		return
+	}
 	if len(d.asked) > 0 && int32(d.looks-d.until) >= 0 {
 		d.heard = d.since
 		for _, slot := range d.asked {

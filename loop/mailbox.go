@@ -77,11 +77,12 @@ func (l *Loop) Mail() (more bool) {
 	l.fresh = 0
 	l.settle(quantum)
 	l.leave()
-	if took := l.look() - l.began; l.due() {
-		l.ring(max(quantum, took))
-		l.leave()
-	}
 	l.idle = l.look()
+	if l.due() {
+		l.ring(max(quantum, l.idle-l.began))
+		l.leave()
+		l.idle = l.look()
+	}
 	l.sharing = false
 
 	m := &l.mail
