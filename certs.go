@@ -27,8 +27,8 @@ const (
 type reloader interface{ ReloadTLS() error }
 
 // certWatch reloads certificates when a signal asks for it and when the files
-// change: be they written, renamed, or replaced behind a symbolic link anywhere in their
-// paths, as Kubernetes and certbot do. It belongs to one goroutine.
+// change, whether they are written, renamed, or replaced behind a symbolic link anywhere in
+// their paths, as Kubernetes and certbot do. It belongs to one goroutine.
 type certWatch struct {
 	server  reloader
 	files   []string
@@ -57,7 +57,7 @@ func watchCerts(server reloader, files []string, signals <-chan os.Signal) (stop
 	}
 }
 
-// begin notes what the files hold and has the system tell of changes.
+// begin notes what the files hold and asks the system to report changes.
 func (w *certWatch) begin() {
 	w.seen = w.sum()
 	var err error

@@ -16,8 +16,8 @@ const envPrefix = "TURBINE_"
 // for a service, whose name may well be turbine.
 var kubernetesLink = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)$`)
 
-// warnOfVariables tells of variables that look like ours and are no flag's: a name
-// that is mistyped would be ignored without a word.
+// warnOfVariables logs the variables that look like ours and are no flag's: a
+// mistyped name would be ignored without a word.
 func warnOfVariables(environment []string, flags []*kong.Flag) {
 	var known []string
 	for _, f := range flags {

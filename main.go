@@ -222,7 +222,7 @@ func serve(server *engine.Server, f *flags, asked askSignals, stdout io.Writer) 
 		closeAll(places)
 		return err
 	}
-	if err := process.pid.write(); err != nil { // a supervisor would wait for it for ever
+	if err := process.pid.write(); err != nil { // a supervisor would wait for the file forever
 		closeAll(places)
 		return err
 	}

@@ -61,5 +61,5 @@ func TestWordingOfLimits(t *testing.T) {
 		}
 	}
 	require.Greater(t, rows, 20)
-	require.Less(t, rows, int(engine.NumLimits))
+	require.Less(t, rows, engine.NumLimits)
 }

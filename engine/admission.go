@@ -24,7 +24,7 @@ type admission struct {
 	binding binding     // with Options.Bind
 	later   bool        // Later was called
 	placed  bool        // it has a place among the sessions
-	holder  holder      // whom that counts for
+	holder  holder      // the address that the place counts for
 	context context.Context
 }
 

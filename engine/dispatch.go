@@ -34,7 +34,7 @@ type dispatcher struct {
 	task     func()       // a worker as a value, made once
 	quiet    *slog.Logger // for panics, refusals and tasks that do not begin
 
-	// time.Now, the go statement and time.AfterFunc, but for tests.
+	// time.Now, the go statement and time.AfterFunc; tests have their own.
 	clock func() time.Time
 	spawn func(func())
 	after func(time.Duration, func())
@@ -196,11 +196,11 @@ func (d *dispatcher) watch() {
 }
 
 // look finds out whether the Executor has lost the tasks that it took, taskPatience
-// after begun workers had begun. Nobody tells of a task that is dropped. But if
-// there is a line that nobody works on, and no worker has begun meanwhile, nothing
-// else would end that: what waits is run by a goroutine of the server's
-// own, and so is what comes later, until the Executor begins a task again. A task
-// that was only late does no harm.
+// after begun workers had begun. An Executor that drops a task does not report it.
+// If sessions wait in the line, nobody works on it and no worker has begun
+// meanwhile, a goroutine of the server's own runs their callbacks, and those that
+// come later, until the Executor begins a task again. A task that was only late
+// does no harm.
 func (d *dispatcher) look(begun uint64) {
 	d.mu.Lock()
 	d.watched = false

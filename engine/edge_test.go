@@ -457,9 +457,9 @@ func TestRequest(t *testing.T) {
 	b.finish()
 }
 
-// Of what repeats in a request, callbacks are told the first one, in the query as
-// in the header. Of the protocol's own parameters the last one counts, and is the
-// one that a refusal tells of.
+// Callbacks are told the first of repeated values, in the query as in the header.
+// Of the protocol's own parameters the last value counts, and a refusal reports
+// that one.
 func TestRepeatedValues(t *testing.T) {
 	for query, want := range map[string]string{
 		"EIO=4&transport=polling&t=a&t=b":       "a",

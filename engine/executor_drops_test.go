@@ -54,8 +54,8 @@ func newMoody(t *testing.T, log *warnings) (b *bench, m *moody, ring func() int)
 	}
 }
 
-// An Executor that takes a task, drops it and then refuses, or drops them all, is
-// told of once, and callbacks go on without it.
+// An Executor that takes a task, drops it and then refuses, or drops all tasks, is
+// logged once, and callbacks continue without it.
 func TestExecutorDropsTasks(t *testing.T) {
 	for _, then := range []string{"refuses", "drops"} {
 		t.Run("then "+then, func(t *testing.T) {
@@ -106,7 +106,7 @@ func TestExecutorDropsTasks(t *testing.T) {
 	}
 }
 
-// An Executor that is late is told of, and its tasks do no harm when they come.
+// An Executor that is late is logged, and its tasks do no harm when they come.
 func TestExecutorIsLate(t *testing.T) {
 	log := new(warnings)
 	b, m, ring := newMoody(t, log)

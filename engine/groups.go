@@ -213,7 +213,7 @@ func (s *Server) PublishTo(group string, p *Prepared, keep func(*Session) bool) 
 	}
 }
 
-// step takes those who are members at the first turn.
+// step visits the sessions that are members at the first turn.
 func (w *publish) step() (more bool) {
 	if w.group == nil {
 		w.group = w.shard.groups[w.name]

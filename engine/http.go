@@ -62,7 +62,7 @@ type httpConn struct {
 	begun    bool     // bytes of the head have come
 	mounted  bool     // taken from an http.Server
 	eof      bool     // the client sends nothing more
-	telling  bool     // home is being told of that: x is not to be used anew
+	telling  bool     // home is being told that: x is not to be used anew
 	settled  bool     // a session has begun on it
 	host     string   // of a mounted connection's last request that came through handlers
 	around   *outside // what a mounted connection's other requests go to; nil without

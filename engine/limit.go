@@ -107,7 +107,7 @@ var limitNames = [NumLimits]string{
 	LimitFallbackWaiting:     "fallback_waiting",
 }
 
-// limitHelp is what lets in who meets a limit: the fields of Options, as
+// limitHelp is what lets in a client that has met a limit: the fields of Options, as
 // docs/security.md has them with their flags.
 var limitHelp = [NumLimits]string{
 	LimitConns:               "MaxConns",

@@ -141,7 +141,7 @@ func (h *httpConn) refuseSession(r *httpparse.Request, limit Limit, upgrade bool
 // session's own address may be another's later: of its WebSocket, or of its proxy.
 type sessionHolders []holder
 
-// put notes whom the session in that slot counts for.
+// put notes the address that the session in that slot counts for.
 func (all *sessionHolders) put(slot loop.Slot, h holder) {
 	if h == 0 {
 		return
@@ -152,7 +152,7 @@ func (all *sessionHolders) put(slot loop.Slot, h holder) {
 	(*all)[slot] = h
 }
 
-// take returns whom the session in that slot counted for, and forgets it.
+// take returns the address that the session in that slot counted for, and forgets it.
 func (all sessionHolders) take(slot loop.Slot) (h holder) {
 	if int(slot) < len(all) {
 		h, all[slot] = all[slot], 0

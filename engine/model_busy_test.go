@@ -150,7 +150,7 @@ func (n *busyNet) Settle() {
 
 // TestModelWithBusyLoads is TestModelDeliversOnceInOrder with an application
 // that takes its time, and clients that send more than it can deal with. Every
-// client is as impatient as the official one: nobody who answers is ended for
+// client is as impatient as the official one: no client that answers is ended for
 // silence, nobody has reason to leave, and whoever is silent is ended. The same
 // with an Executor, where clients that wait for it are pinged all the same.
 func TestModelWithBusyLoads(t *testing.T) {

@@ -75,7 +75,7 @@ type modelClient struct {
 	owed      string        // a ping or pong to send
 	nextPing  time.Duration // in revision 3
 	pingEvery time.Duration // the same; 0 for modelPing
-	patience  time.Duration // how long it waits for a ping, in revision 4; 0 for ever
+	patience  time.Duration // how long it waits for a ping, in revision 4; 0 for no limit
 	pinged    time.Duration // when the last one came, or the session began
 	muteSince time.Duration // it says nothing any more, and has broken nothing; 0 while it lives
 

@@ -29,7 +29,7 @@ type modelOrder struct {
 	crowd   []*modelSession
 	callers map[int]*modelCaller
 	due     map[*modelSession]map[int][]int // numbers of messages, by caller
-	closer  map[*modelSession]int           // who has closed it
+	closer  map[*modelSession]int           // the callers that have closed it
 	drivers int
 	ready   int            // drivers whose part of the crowd is there
 	opened  sync.WaitGroup // for all of them
@@ -72,7 +72,7 @@ func (o *modelOrder) caller(id int) *modelCaller {
 	return c
 }
 
-// drive is modelDriver.drive for a crowd that stays, but for those that are closed.
+// drive is modelDriver.drive for a crowd of which only those that are closed leave.
 func (o *modelOrder) drive(d *modelDriver) {
 	for range orderCrowd / o.drivers {
 		d.open()

@@ -97,7 +97,7 @@ type Options struct {
 	// session. Each loop has an equal
 	// share. When a loop's share is used up, the sessions and connections that hold
 	// most bytes for the longest time are closed until seven eighths of the share
-	// are used; with OverflowDrop only once half of the reserve is used, too. The
+	// are used; with OverflowDrop only once half of the reserve is also used. The
 	// reserve is an eighth more, for sessions with less than 16 KiB waiting and a
 	// connection that takes what it is given: for all others Send returns ErrBudget
 	// meanwhile. Zero means 1 GiB, or a quarter of Go's memory limit

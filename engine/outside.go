@@ -88,7 +88,7 @@ func (o *outside) Accept() (net.Conn, error) {
 	}
 }
 
-// Close ends the goroutine that Accept waits on. What is served goes on.
+// Close ends the goroutine that Accept waits on. Requests that are served continue.
 func (o *outside) Close() error {
 	o.end.Do(func() { close(o.over) })
 	return nil

@@ -135,7 +135,7 @@ func TestOneCallersOrder(t *testing.T) {
 	}
 }
 
-// The same with many in front, of whom the others are spared the wait.
+// The same with many in front; the other sessions are spared the wait for them.
 func TestOrderBehindTenThousand(t *testing.T) {
 	sessions := 10_000
 	if invariants.Enabled { // so is the race detector, and the script looks at all sessions for each new one

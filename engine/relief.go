@@ -136,7 +136,7 @@ func (r *relief) visit(owner loop.Alarm) {
 	}
 }
 
-// picks measures who holds so many bytes for so long, or reports whether that is
+// picks measures an owner that holds so many bytes for so long, or reports whether that is
 // to be cut.
 func (r *relief) picks(held int, age time.Duration) bool {
 	if held == 0 {

@@ -11,8 +11,8 @@ var errEmptyID = errors.New("engine: GenerateID returned an empty id")
 
 var errUnusableID = errors.New("engine: an id of the application is not UTF-8")
 
-// usableID reports whether a client can say id again as it was told: what is not
-// UTF-8 becomes something else in JSON, and the session could never be reached.
+// usableID reports whether a client can say id again unchanged: bytes that are not
+// UTF-8 become other ones in JSON, and the session could never be reached.
 func usableID(id string) bool {
 	return utf8.ValidString(id)
 }

@@ -31,15 +31,15 @@ type TLS struct {
 	MinVersion uint16
 	// Config is for all else; it is copied. Its callbacks may wait for something,
 	// up to TLSHandshakeTimeout, as may keys that sign by asking another machine:
-	// other handshakes go on meanwhile, up to MaxTLSHandshakes.
+	// other handshakes continue meanwhile, up to MaxTLSHandshakes.
 	//
 	// "http/1.1" is put in front of its NextProtos, and "h2" is left out, since
 	// only HTTP/1.1 is served. A connection that negotiates another of them is
 	// closed once its handshake is done: that is enough for "acme-tls/1", so
-	// the TLSConfig of an autocert.Manager works as it is.
+	// the TLSConfig of an autocert.Manager works unchanged.
 	//
-	// What GetConfigForClient returns is used instead of all here, but for the
-	// protocols and for what is said of callbacks. It is copied for each
+	// What GetConfigForClient returns is used instead of all here, except that
+	// the protocols and what is said of callbacks stay. It is copied for each
 	// connection, which costs about 0.6 KB while the connection lasts; so does a
 	// config with VerifyConnection, VerifyPeerCertificate, WrapSession or
 	// UnwrapSession. The keys of session tickets are kept over reloads; other

@@ -32,7 +32,7 @@ type Request struct {
 	// ExpectContinue says that the peer waits for a 100 before it sends the
 	// body. Never set for HTTP/1.0. RFC 9110, 10.1.1.
 	ExpectContinue bool
-	// WebSocket says that the peer asks to go on with WebSocket: Connection names
+	// WebSocket says that the peer asks to continue with WebSocket: Connection names
 	// "upgrade", and Upgrade names "websocket", maybe among others. An upgrade to
 	// another protocol is ignored, as is any in HTTP/1.0. RFC 9110, 7.8.
 	WebSocket bool

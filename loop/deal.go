@@ -6,7 +6,7 @@ import "sync/atomic"
 // are dealt. A session sends, receives and keeps queues; most connections wait.
 const residentWeight = 3
 
-// AddResidents adds n to what the loop is home to beside its connections: a
+// AddResidents adds n to what the loop is home to in addition to its connections: a
 // session, which outlives each of its connections. New connections are dealt by
 // the sum, because they bring new residents. Safe from any goroutine.
 func (l *Loop) AddResidents(n int) { l.residents.Add(int64(n)) }
@@ -14,9 +14,9 @@ func (l *Loop) AddResidents(n int) { l.residents.Add(int64(n)) }
 // Residents is the sum of what AddResidents was told. Safe from any goroutine.
 func (l *Loop) Residents() int { return int(l.residents.Load()) }
 
-// load is what the loop has. A connection that is on its way to the loop counts
-// for a resident, too, be it new or from another loop: a loop that is busy just now opens none, and would look
-// empty to a crowd that comes meanwhile. Safe from any goroutine.
+// load is what the loop has. A connection that is on its way to the loop, new or
+// from another loop, also counts for a resident: a loop that is busy just now opens
+// none, and would look empty to a crowd that comes meanwhile. Safe from any goroutine.
 func (l *Loop) load() int64 {
 	return l.count.Load() + residentWeight*(l.residents.Load()+l.arriving.Load())
 }
@@ -62,11 +62,11 @@ func (d *Dealer) Deal() *Loop {
 }
 
 // spareLoad is how much more than the least a loop may have before connections
-// move from it, beside an eighth: a move costs two turns, and loads change.
+// move from it, in addition to an eighth: a move costs two turns, and loads change.
 const spareLoad = 64
 
 // Lighter returns the loop that has least if on has a good deal more, else nil:
-// for who has a connection on a loop and is about to give that a new resident. A
+// for a caller whose connection on that loop is about to bring a new resident. A
 // connection that is kept, as those of proxies are, brings residents without end,
 // and is dealt once. Safe from any goroutine.
 func (d *Dealer) Lighter(on *Loop) *Loop {

@@ -101,7 +101,7 @@ type TLSStats struct {
 type TLS struct {
 	options TLSOptions
 	base    *tls.Config                // what each handshake begins with; it has the keys of session tickets
-	current atomic.Pointer[tls.Config] // what it goes on with, unless the application has another
+	current atomic.Pointer[tls.Config] // what it continues with, unless the application has another
 	compute chan struct{}              // a place for each handshake that has a processor
 	places  *places
 

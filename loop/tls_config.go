@@ -172,7 +172,7 @@ func (s boundSigner) SignMessage(random io.Reader, message []byte, o crypto.Sign
 	return aside(s.h, func() ([]byte, error) { return crypto.SignMessage(s.Signer, random, message, o) })
 }
 
-// boundDecrypter is one that decrypts, too, for key exchanges with RSA.
+// boundDecrypter is a boundSigner that also decrypts, for key exchanges with RSA.
 type boundDecrypter struct {
 	boundSigner
 	decrypter crypto.Decrypter

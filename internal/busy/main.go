@@ -86,15 +86,15 @@ func run(f *flags) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = server.Shutdown(ctx) // whoever is late is cut
+	_ = server.Shutdown(ctx) // a client that is late is cut
 	if err := <-served; !errors.Is(err, engine.ErrServerClosed) {
 		return err
 	}
 	return nil
 }
 
-// work keeps the processor busy. Sleeping would leave it to others, who are to
-// be seen to wait.
+// work keeps the processor busy. Sleeping would leave it to the other clients, and
+// their waiting is what is measured.
 func work(d time.Duration) {
 	for until := time.Now().Add(d); time.Now().Before(until); {
 		continue

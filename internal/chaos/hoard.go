@@ -127,7 +127,7 @@ func hoard(size, echoes int) hostile {
 				}
 			}
 		}
-		// Its sessions stay. It goes on with another connection.
+		// Its sessions stay. It continues on another connection.
 		return nil
 	}
 }

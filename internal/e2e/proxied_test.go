@@ -33,7 +33,7 @@ func TestProxyClients(t *testing.T) {
 
 // One instance needs no cookie, and few lines: clients get through on each
 // transport, a page of the proxy's own origin is let in, and the server knows
-// whom the proxy speaks for.
+// for which client the proxy speaks.
 func TestProxySingleInstance(t *testing.T) {
 	p := behind(t, "nginx single", nil, "--trusted-proxy", "127.0.0.1")
 	for _, transport := range transports {
@@ -51,7 +51,7 @@ func TestProxySingleInstance(t *testing.T) {
 }
 
 // Without the line with Host nginx sends the name of its upstream, and every page
-// is of another origin. The log says what was compared, for whom, and the way in;
+// is of another origin. The log says what was compared, for which client, and the way in;
 // once a second at most.
 func TestProxyWithoutHost(t *testing.T) {
 	const line = "        proxy_set_header Host $http_host;\n"

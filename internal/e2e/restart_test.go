@@ -264,7 +264,7 @@ func TestTakeoverFails(t *testing.T) {
 	require.NoError(t, os.Rename(mine+".new", mine))
 	require.NoError(t, cmd.Process.Signal(syscall.SIGUSR2))
 	s.logs(t, func() bool { return strings.Contains(s.stderr.String(), "this one goes on") })
-	require.Eventually(t, func() bool { return pidIn(pidFile) == cmd.Process.Pid }, patience, time.Millisecond, "who goes on takes the pid file back")
+	require.Eventually(t, func() bool { return pidIn(pidFile) == cmd.Process.Pid }, patience, time.Millisecond, "the process that stays takes the pid file back")
 	w.echoes()
 	s.goesOn(t)
 	s.stop(t)

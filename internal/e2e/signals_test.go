@@ -52,7 +52,7 @@ func TestSignalsWhileTheServerStarts(t *testing.T) {
 	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
 	args[1] = pipe
 	cmd := command(context.Background(), t, append(args, "--addr", "127.0.0.1:0", "--drain-timeout", "200ms")...)
-	pidFile := filepath.Join(dir, "pid") // cmd.Process is the business of who starts it
+	pidFile := filepath.Join(dir, "pid") // cmd.Process belongs to start
 	cmd.Args = append([]string{"sh", "-c", `echo $$ > "$0"; exec "$@"`, pidFile}, cmd.Args...)
 	cmd.Path = "/bin/sh"
 	var log output

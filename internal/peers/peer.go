@@ -57,7 +57,7 @@ type Networks []netip.Prefix
 
 // Shared are the networks whose addresses may each stand for any number of
 // clients: loopback, private and link-local ones, and those that providers
-// share among their customers (RFC 6598). Who comes from there is a proxy, or a
+// share among their customers (RFC 6598). A client that comes from there is a proxy, or a
 // neighbour. The caller owns the list.
 func Shared() Networks {
 	return Networks{
@@ -73,7 +73,7 @@ func Shared() Networks {
 	}
 }
 
-// Contain reports whether a is in one of the networks, as it is: an IPv6 address
+// Contain reports whether a itself is in one of the networks: an IPv6 address
 // that holds an IPv4 address of one of them is not, since anybody may have such.
 // Only a mapped one is, which is how a socket for both writes an IPv4 address. No
 // address, as that of a Unix socket, is in all: its other end is on this machine.
