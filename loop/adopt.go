@@ -123,8 +123,10 @@ func (t *placement) Run() {
 	if c == nil || c.state != connOpen || len(t.first) == 0 {
 		return
 	}
-	defer l.guard(c)
+	returned := false
+	defer l.guard(c, &returned)
 	c.handler.Data(t.first)
+	returned = true
 }
 
 // socketPair returns the ends of a pair of connected sockets: one for package

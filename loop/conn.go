@@ -313,8 +313,10 @@ func (l *Loop) read(c *Conn) {
 	n, err := l.kernel.Read(int(c.fd), l.buffer)
 	switch {
 	case n > 0 && c.state == connOpen:
-		defer l.guard(c)
+		returned := false
+		defer l.guard(c, &returned)
 		c.handler.Data(l.buffer[:n])
+		returned = true
 	case n > 0: // draining: dropped
 	case err == nil:
 		l.sawEOF(c)
@@ -331,8 +333,10 @@ func (l *Loop) sawEOF(c *Conn) {
 	case c.state == connOpen:
 		c.rewatch()
 		if c.state == connOpen {
-			defer l.guard(c)
+			returned := false
+			defer l.guard(c, &returned)
 			c.handler.EOF()
+			returned = true
 		}
 	case c.finished:
 		c.end(nil)
@@ -377,8 +381,10 @@ func (l *Loop) flush(c *Conn) {
 		c.finish()
 	case c.state == connOpen && c.pressured:
 		c.pressured = false
-		defer l.guard(c)
+		returned := false
+		defer l.guard(c, &returned)
 		c.handler.Drained()
+		returned = true
 	}
 }
 

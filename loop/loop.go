@@ -1,7 +1,6 @@
 package loop
 
 import (
-	"fmt"
 	"net/netip"
 	"runtime/debug"
 	"sync/atomic"
@@ -43,6 +42,8 @@ type Loop struct {
 	places map[*pool.Buf]int // of connections that hold a buffer for many which unsent counts; nil until there is one
 	panics seldom.Once
 
+	exiting bool // a callback has ended the goroutine; until the next turn
+
 	arriving  atomic.Int64 // of the counted connections, those that the loop has not seen yet
 	residents atomic.Int64
 
@@ -77,6 +78,8 @@ type ending struct {
 //
 // The driver calls Ready for each ready descriptor, Mail after a Wake, and Tick
 // when the kernel is to tick; clock tells the time since a fixed moment.
+// A callback may end the goroutine that these are called on: the next call, on
+// another one, goes on with what that turn has left.
 // table is shared by all loops of one process, since descriptors are numbered
 // per process. accept chooses the handler of a new connection.
 func New(index int, kernel Kernel, clock func() time.Duration, table *Table, o Options, accept func(*Conn) Handler) *Loop {
@@ -134,6 +137,7 @@ func (l *Loop) enter() {
 		l.began = l.now
 		return
 	}
+	l.exiting = false
 	now := l.clock() - l.lost
 	if gap, tick := now-l.idle, l.options.Tick; l.ticks && gap > maxGap*tick {
 		// Whole ticks, to keep step with the kernel's.
@@ -251,28 +255,11 @@ func (l *Loop) open(fd int, remote netip.AddrPort, held bool, accept func(*Conn)
 	}
 	l.arriving.Add(-1)
 	c.handler = discard{}
-	defer l.guard(c)
+	returned := false
+	defer l.guard(c, &returned)
 	c.handler = accept(c)
 	c.rewatch() // accept may have paused or ended it
-}
-
-// guard is deferred around every call of a handler: a panic costs the one
-// connection it happened on.
-func (l *Loop) guard(c *Conn) {
-	p := recover()
-	if p == nil {
-		return
-	}
-	l.panicked(p)
-	c.end(fmt.Errorf("%w: %v", ErrPanic, p))
-}
-
-// survive is deferred around every call that is about no connection in
-// particular: a panic costs that call.
-func (l *Loop) survive() {
-	if p := recover(); p != nil {
-		l.panicked(p)
-	}
+	returned = true
 }
 
 func (l *Loop) panicked(p any) {
@@ -316,8 +303,10 @@ func (l *Loop) reapable() bool {
 func (l *Loop) tellClosed(e ending) {
 	handler := e.conn.handler
 	e.conn.handler = nil
-	defer l.survive() // the connection is over
+	returned := false
+	defer l.survive(nil, &returned) // the connection is over
 	handler.Closed(e.err)
+	returned = true
 }
 
 // Tick rings the alarms whose time has come. The driver calls it every

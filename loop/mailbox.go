@@ -146,8 +146,10 @@ func (l *Loop) busy() bool {
 }
 
 func (l *Loop) runTask(t Task) {
-	defer l.survive()
+	returned := false
+	defer l.survive(t, &returned)
 	t.Run()
+	returned = true
 }
 
 // wakeUp makes sure that Mail runs again, for work that is not a task.
@@ -168,7 +170,8 @@ const closeRounds = 1000
 
 // Close ends the loop: every connection is aborted with ErrStopped, tasks that
 // wait are run, and Posts fail from then on. The driver calls it once, after
-// its last Ready and Mail, on the loop's goroutine or where that has ended.
+// its last Ready and Mail, on the loop's goroutine or where that has ended; and
+// once more if a callback has ended the goroutine that Close was called on.
 func (l *Loop) Close() {
 	m := &l.mail
 	rested := false

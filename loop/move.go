@@ -96,7 +96,8 @@ func (m *move) Run() {
 	if c.state != connOpen {
 		return
 	}
-	defer l.guard(c)
+	returned := false
+	defer l.guard(c, &returned)
 	f := c.filter()
 	if m.unread != nil {
 		if f != nil {
@@ -108,4 +109,5 @@ func (m *move) Run() {
 	if f != nil {
 		f.arrived()
 	}
+	returned = true
 }

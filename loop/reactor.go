@@ -122,7 +122,7 @@ func (r *Reactor) Serve() error {
 	var loops sync.WaitGroup
 	stopTicks := r.startTicks()
 	for i := range r.loops {
-		loops.Go(func() {
+		outlive(&loops, func() {
 			if err := r.poll(i); !r.stopping.Load() {
 				failed[i] = fmt.Errorf("loop: poller of loop %d ended: %w", i, err)
 			}
@@ -135,7 +135,8 @@ func (r *Reactor) Serve() error {
 	return errors.Join(failed...)
 }
 
-// poll is the goroutine of loop i.
+// poll is what the goroutine of loop i does. It may be called again, on another
+// goroutine, after a callback has ended that.
 func (r *Reactor) poll(i int) error {
 	k, l := r.kernels[i], r.loops[i]
 	looked := func() { l.looks, l.warm = true, false }
@@ -196,9 +197,13 @@ func (r *Reactor) Stop() {
 // close closes the loops, one after another, on the one goroutine that still
 // has to do with them.
 func (r *Reactor) close() {
-	for _, l := range r.loops {
-		l.Close()
-	}
+	var closing sync.WaitGroup
+	outlive(&closing, func() {
+		for _, l := range r.loops {
+			l.Close()
+		}
+	})
+	closing.Wait()
 	r.acceptor.release()
 	r.closePollers()
 }

@@ -173,7 +173,15 @@ func (h *handshake) Run() {
 		}
 		return
 	}
-	defer c.Loop().guard(c)
+	returned := false
+	defer c.Loop().guard(c, &returned)
+	h.proceed()
+	returned = true
+}
+
+// proceed does what the goroutine has left to the loop.
+func (h *handshake) proceed() {
+	f := h.filter
 	f.queue(h.out)
 	h.out = nil
 	switch {

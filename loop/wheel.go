@@ -212,6 +212,8 @@ func (w *wheel) reuse() {
 }
 
 func (l *Loop) ringOne(owner Alarm) {
-	defer l.survive()
+	returned := false
+	defer l.survive(owner, &returned)
 	owner.Alarm()
+	returned = true
 }

@@ -56,6 +56,7 @@ type kernel struct {
 	world     *World
 	index     int
 	readyList []*socket
+	batch     []*socket // of a turn, as far as it has not got yet
 	spare     []*socket
 	woken     atomic.Bool
 	more      bool // Mail asked to be called again
@@ -65,23 +66,44 @@ type kernel struct {
 // turn reports what is ready now, in the order in which it became so, and then
 // runs one batch of the mailbox.
 func (k *kernel) turn(l *loop.Loop) (busy bool) {
-	batch := k.readyList
-	k.readyList = k.spare[:0]
+	if k.batch != nil {
+		k.goOn()
+	}
+	if batch := k.readyList; len(batch) > 0 {
+		k.batch, k.readyList = batch, k.spare[:0]
+		busy = k.report(l, batch)
+		k.batch, k.spare = nil, batch
+	}
+	if k.woken.Swap(false) || k.more {
+		busy, k.more = true, true // and stays so until Mail has returned
+		k.more = l.Mail()
+	}
+	return busy
+}
+
+func (k *kernel) report(l *loop.Loop, batch []*socket) (busy bool) {
 	for i, s := range batch {
-		batch[i] = nil
 		s.queued = false
 		if r := s.ready(); r != 0 && s.owner == k.index && !s.closed {
 			busy = true
 			l.Ready(s.fd, r)
 			s.stir()
 		}
-	}
-	k.spare = batch
-	if k.woken.Swap(false) || k.more {
-		busy = true
-		k.more = l.Mail()
+		batch[i] = nil
 	}
 	return busy
+}
+
+// goOn reports in this turn what the one before has not, because a callback has
+// ended its goroutine.
+func (k *kernel) goOn() {
+	for _, s := range k.batch {
+		if s != nil {
+			s.queued = false
+			s.stir()
+		}
+	}
+	k.batch = nil
 }
 
 func (k *kernel) Read(fd int, p []byte) (int, error) {

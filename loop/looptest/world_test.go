@@ -1,6 +1,8 @@
 package looptest_test
 
 import (
+	"runtime"
+	"sync"
 	"testing"
 
 	"turbine/internal/invariants"
@@ -57,4 +59,58 @@ func BenchmarkWorldEcho(b *testing.B) {
 		w.Run()
 		p.Read()
 	}
+}
+
+// leaver ends its goroutine when it is told to.
+type leaver struct{ echo }
+
+func (l *leaver) Data(p []byte) {
+	if string(p) == "leave" {
+		runtime.Goexit()
+	}
+	l.echo.Data(p)
+}
+
+// A callback that ends its goroutine ends the test that runs the World, as FailNow
+// does; what the test defers can still use the World, which has lost nothing.
+func TestWorldCallbackThatEndsItsGoroutine(t *testing.T) {
+	w := looptest.NewWorld(2, loop.Options{}, func(c *loop.Conn) loop.Handler { return &leaver{echo{c}} })
+	var peers []*looptest.Peer
+	for range 6 {
+		peers = append(peers, w.Dial())
+	}
+	w.Run()
+	for i, p := range peers {
+		if i == 2 {
+			p.Write([]byte("leave"))
+		} else {
+			p.Write([]byte("hello"))
+		}
+	}
+	for _, l := range w.Loops() {
+		require.NoError(t, l.Post(loop.Func(runtime.Goexit)))
+	}
+	for range 3 { // once for the peer, and for each task
+		var running sync.WaitGroup
+		ran := false
+		running.Go(func() {
+			w.Run()
+			ran = true
+		})
+		running.Wait()
+		require.False(t, ran)
+	}
+	w.Run()
+	for i, p := range peers {
+		if i == 2 {
+			require.True(t, p.Closed())
+			continue
+		}
+		require.Equal(t, "hello", string(p.Read()))
+		p.Write([]byte("again"))
+		w.Run()
+		require.Equal(t, "again", string(p.Read()))
+	}
+	w.Close()
+	require.Zero(t, w.Sockets())
 }
