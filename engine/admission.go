@@ -148,14 +148,19 @@ func (t *verdictTask) Run() {
 		h.refuseAdmission(r, v.admission, v.denial)
 		return
 	}
+	sh := h.server.shard(v.loop)
+	sh.rest = nil // a callback of another client may have broken off
 	if v.admission.upgrade && h.spill != nil {
 		rest := h.takeSpill() // what came behind the request
-		h.server.shard(v.loop).rest = rest.Bytes()
+		sh.rest = rest.Bytes()
 		defer rest.Release()
 	}
 	h.admitted(r, v.admission)
-	h.server.shard(v.loop).rest = nil
+	sh.rest = nil
 }
+
+// Abandon ends the connection: nobody answers its request.
+func (t *verdictTask) Abandon() { t.http.abandon() }
 
 // admit asks the application about r, whose head is the bytes head. If it does
 // not say that the session may begin now, r was refused or waits.

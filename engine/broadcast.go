@@ -33,10 +33,15 @@ func (s *Server) BroadcastTo(p *Prepared, keep func(*Session) bool) {
 
 // give is SendPrepared on the session's loop, outside of its callbacks.
 func (s *Session) give(p *Prepared, keep func(*Session) bool) {
-	defer s.rescue()
-	if keep != nil && !s.asked(keep) {
-		return
+	returned := false
+	defer s.rescue(&returned)
+	if keep == nil || s.asked(keep) {
+		s.givePrepared(p)
 	}
+	returned = true
+}
+
+func (s *Session) givePrepared(p *Prepared) {
 	if s.takesDirectly(p) {
 		s.websocket.conn.WriteBuf(p.frame(s.revision))
 		return

@@ -14,9 +14,11 @@ func (s *Session) tellOpen(r *Request) {
 		s.defers(event{kind: eventOpen, with: r.Clone()}, nil)
 		return
 	}
-	defer s.rescue()
+	returned := false
+	defer s.rescue(&returned)
 	s.enter(callOpen)
 	s.server.events.Open(s, r)
+	returned = true
 }
 
 // tellMessage is between beginMessages and run.
@@ -28,15 +30,19 @@ func (s *Session) tellMessage(m Message) {
 		s.defers(event{kind: eventMessage, binary: m.Binary}, m.Data)
 		return
 	}
-	defer s.rescueMessage()
+	returned := false
+	defer s.rescueMessage(&returned)
 	s.server.events.Message(s, m)
+	returned = true
 }
 
 func (s *Session) tellPacket(p Packet) {
 	if s.server.events.Packet != nil && !s.sealed.Load() {
-		defer s.rescue()
+		returned := false
+		defer s.rescue(&returned)
 		s.enter(callPacket)
 		s.server.events.Packet(s, p)
+		returned = true
 	}
 }
 
@@ -51,9 +57,11 @@ func (s *Session) tellMessageCreate(binary bool, data []byte, inTurn bool) {
 // session's loop.
 func (s *Session) tellOwnPacket(p Packet) {
 	if s.server.events.PacketCreate != nil {
-		defer s.rescue()
+		returned := false
+		defer s.rescue(&returned)
 		s.enter(callPacketCreate)
 		s.server.events.PacketCreate(s, p)
+		returned = true
 	}
 }
 
@@ -76,24 +84,30 @@ func (s *Session) tell(callback func(*Session), call callKind, kind eventKind) {
 	if callback == nil || s.defers(event{kind: kind}, nil) {
 		return
 	}
-	defer s.rescue()
+	returned := false
+	defer s.rescue(&returned)
 	s.enter(call)
 	callback(s)
+	returned = true
 }
 
 func (s *Session) tellFlush(packets int) {
 	if s.server.events.Flush != nil {
-		defer s.rescue()
+		returned := false
+		defer s.rescue(&returned)
 		s.enter(callFlush)
 		s.server.events.Flush(s, packets)
+		returned = true
 	}
 }
 
 func (s *Session) tellFlushed() {
 	if s.server.events.Flushed != nil {
-		defer s.rescue()
+		returned := false
+		defer s.rescue(&returned)
 		s.enter(callFlushed)
 		s.server.events.Flushed(s)
+		returned = true
 	}
 }
 
@@ -102,18 +116,22 @@ func (s *Session) tellSent(f func()) {
 	if s.defers(event{kind: eventSent, with: f}, nil) {
 		return
 	}
-	defer s.rescue()
+	returned := false
+	defer s.rescue(&returned)
 	s.enter(callSent)
 	f()
+	returned = true
 }
 
 func (s *Session) tellHighWater(buffered int) {
 	if s.server.events.HighWater == nil || s.defers(event{kind: eventHighWater, number: buffered}, nil) {
 		return
 	}
-	defer s.rescue()
+	returned := false
+	defer s.rescue(&returned)
 	s.enter(callHighWater)
 	s.server.events.HighWater(s, buffered)
+	returned = true
 }
 
 // tellClose is the last of a session: with an Executor also where the
@@ -126,9 +144,11 @@ func (s *Session) tellClose(reason Reason, err error) {
 	if s.defers(event{kind: eventClose, reason: reason, with: err}, nil) || s.server.events.Close == nil {
 		return
 	}
-	defer s.rescue()
+	returned := false
+	defer s.rescue(&returned)
 	s.enter(callClose)
 	s.server.events.Close(s, reason, err)
+	returned = true
 }
 
 // asked calls keep, of BroadcastTo or PublishTo. The caller defers rescue.
@@ -142,22 +162,28 @@ func (s *Session) asked(keep func(*Session) bool) bool {
 // enter notes for the watchdog which callback begins; rescue, that it is over.
 func (s *Session) enter(call callKind) { s.server.shard(s.loop).mark.enter(call, s) }
 
-// rescue is deferred around each callback.
-func (s *Session) rescue() {
+// rescue is deferred around each callback, which sets returned as the last that it
+// does: recover does not tell a return from runtime.Goexit.
+func (s *Session) rescue(returned *bool) {
 	s.server.shard(s.loop).mark.leave()
-	if p := recover(); p != nil {
-		s.panicked(p)
+	if !*returned {
+		s.panicked(recover())
 	}
 }
 
 // rescueMessage is rescue where run says that the callbacks are over.
-func (s *Session) rescueMessage() {
-	if p := recover(); p != nil {
-		s.panicked(p)
+func (s *Session) rescueMessage(returned *bool) {
+	if !*returned {
+		s.panicked(recover())
 	}
 }
 
+// panicked closes the session that a callback has panicked for; p is nil if it has
+// called runtime.Goexit, after which nothing but deferred calls is run.
 func (s *Session) panicked(p any) {
+	if p == nil {
+		s.server.shard(s.loop).mark.end()
+	}
 	s.server.logPanic(s.loop, "panic in a callback; its session is closed", p)
 	s.close(ReasonTransportError, ErrCallbackPanic)
 }

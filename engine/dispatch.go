@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/bits"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -26,7 +27,8 @@ import (
 //	| at work   | turn over, none waits               | absent    | -
 //	| in line, at work | it holds most when there is no room | same | the session is closed; what waits is dropped
 //	| at work   | a callback panics                   | at work   | the session is closed; what waits is dropped
-//	| at work   | after either, none waits, not Close | dropping  | more events are dropped
+//	| at work   | a callback ends its goroutine       | as above  | the same; Submit of a worker in its place if others wait
+//	| at work   | after any of these, none waits, not Close | dropping | more events are dropped
 //	| dropping  | Close                               | in line   | Submit of a worker; absent after it
 type dispatcher struct {
 	server   *Server
@@ -181,11 +183,18 @@ func (d *dispatcher) lineUp(in *inbox, s *Session, m *mark) {
 	}
 	d.mu.Unlock()
 	m.enter(callSubmit, s)
+	returned := false
+	defer func() {
+		m.leave()
+		if own {
+			d.spawn(d.work)
+		}
+		if !returned && s != nil { // Submit has ended the goroutine
+			s.close(ReasonTransportError, ErrCallbackPanic)
+		}
+	}()
 	d.submit()
-	m.leave()
-	if own {
-		d.spawn(d.work)
-	}
+	returned = true
 }
 
 // watch has look called while nobody is at work. d.mu is held.
@@ -253,10 +262,20 @@ func (d *dispatcher) line(in *inbox) {
 // becomes one: nothing is stuck or lost, whether the Executor is full of others'
 // tasks or closed for good.
 func (d *dispatcher) submit() {
-	err := d.trySubmit()
-	if err == nil {
-		return
-	}
+	err := errExit // unless Submit returns, or panics
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("engine: panic in Submit: %v", p)
+		}
+		if err != nil {
+			d.refused(err)
+		}
+	}()
+	err = d.executor.Submit(d.task)
+}
+
+// refused gives up a worker that the Executor does not take.
+func (d *dispatcher) refused(err error) {
 	d.mu.Lock()
 	d.asked = max(d.asked-1, 0)
 	if d.asked+d.workers > 0 || d.first == nil {
@@ -271,37 +290,61 @@ func (d *dispatcher) submit() {
 	d.spawn(d.work)
 }
 
-func (d *dispatcher) trySubmit() (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("engine: panic in Submit: %v", p)
-		}
-	}()
-	return d.executor.Submit(d.task)
-}
-
-// work is what a worker does: it ends when nobody is in the line.
+// work is what a worker does: it ends when nobody is in the line, or when a
+// callback ends its goroutine.
 func (d *dispatcher) work() {
 	var batch [maxBatch]event
+	over := false
+	defer func() {
+		if !over {
+			d.replace()
+		}
+	}()
 	for {
 		d.mu.Lock()
 		in := d.first
 		if in == nil {
 			d.workers--
 			d.mu.Unlock()
+			over = true
 			return
 		}
 		d.first, in.next = in.next, nil
-		n, broken := copy(batch[:], in.events[in.head:]), in.broken
+		n, o := copy(batch[:], in.events[in.head:]), outcome{broken: in.broken}
 		in.hands, in.taken = n, 0
 		for i := range batch[:n] {
 			in.taken += batch[i].size()
 		}
 		d.weigh(in)
 		d.mu.Unlock()
-		d.done(in, d.run(in.session, batch[:n], broken))
-		clear(batch[:n])
+		d.serve(in, batch[:n], o)
 	}
+}
+
+// serve runs events of one session and gives the batch back, also if a callback
+// ends the goroutine.
+func (d *dispatcher) serve(in *inbox, batch []event, o outcome) {
+	defer func() {
+		clear(batch)
+		d.done(in, o)
+	}()
+	d.run(in.session, batch, &o)
+}
+
+// replace asks for a worker in the place of one whose goroutine has ended.
+func (d *dispatcher) replace() {
+	d.mu.Lock()
+	d.workers--
+	if d.first == nil {
+		d.mu.Unlock()
+		return
+	}
+	d.asked++
+	if d.workers == 0 && !d.watched {
+		d.watch()
+	}
+	d.mu.Unlock()
+	d.submit()
 }
 
 // outcome is what became of a batch.
@@ -312,35 +355,47 @@ type outcome struct {
 	closed bool // Close has
 }
 
-// run runs events of one session, of which broken says that only Close may: all,
-// or some that have taken long.
-func (d *dispatcher) run(s *Session, batch []event, broken bool) (o outcome) {
-	o.broken = broken
+// run runs events of one session, of which o says whether only Close may: all, or
+// some that have taken long.
+func (d *dispatcher) run(s *Session, batch []event, o *outcome) {
 	for i, begun := 0, d.clock(); i < len(batch) && (i == 0 || d.clock().Sub(begun) < maxTurn); i++ {
-		e := &batch[i]
-		if e.kind == eventClose {
-			o.closed = true
-		}
-		if !o.broken || o.closed {
-			if p, stack := e.call(s); p != nil {
-				o.broken = true
-				d.panicked(s, p, stack)
-			}
-		}
-		o.events++
-		o.bytes += e.size()
-		e.release()
+		d.runOne(s, &batch[i], o)
 	}
-	return o
 }
 
-// panicked closes the session that a callback has panicked for.
-func (d *dispatcher) panicked(s *Session, p any, stack []byte) {
+// runOne counts the event first, for its callback may end the goroutine.
+func (d *dispatcher) runOne(s *Session, e *event, o *outcome) {
+	o.events++
+	o.bytes += e.size()
+	if e.kind == eventClose {
+		o.closed = true
+	}
+	returned := false
+	defer func() {
+		e.release()
+		if !returned {
+			o.broken = true
+			d.panicked(s, recover())
+		}
+	}()
+	if !o.broken || o.closed {
+		e.call(s)
+	}
+	returned = true
+}
+
+// panicked closes the session that a callback has panicked for; p is nil after
+// runtime.Goexit.
+func (d *dispatcher) panicked(s *Session, p any) {
+	if p == nil {
+		p = errExit
+	}
+	stack := string(debug.Stack())
 	if s == nil {
-		d.quiet.Error("panic in "+callAdmit.String()+"; the client is refused", "panic", p, "stack", string(stack))
+		d.quiet.Error("panic in "+callAdmit.String()+"; the client is refused", "panic", p, "stack", stack)
 		return
 	}
-	d.quiet.Error("panic in a callback; its session is closed", "panic", p, "stack", string(stack))
+	d.quiet.Error("panic in a callback; its session is closed", "panic", p, "stack", stack)
 	// A loop that was stopped has closed it.
 	_ = s.loop.Post(loop.Func(func() { s.close(ReasonTransportError, ErrCallbackPanic) }))
 }

@@ -37,7 +37,8 @@
 //     let them in; Options.Bind ties a session to who opened it.
 //   - Prepare encodes a message once for many: Server.Broadcast gives it to
 //     all, Server.Publish to a group that sessions Join and Leave.
-//   - A panic in a callback costs its session, or its request, and is logged.
+//   - A panic in a callback, or runtime.Goexit, costs its session, or its
+//     request, and is logged.
 //
 // docs/from-node.md maps the names of the server for Node.js to those here.
 package engine

@@ -241,17 +241,23 @@ func endIdle(owner loop.Alarm) {
 // for one that posts itself again and again.
 func (s *Server) cutSessions(err error) {
 	for _, shard := range s.bound() {
-		w := &walk{loop: shard.loop, visit: func(owner loop.Alarm) {
+		_ = shard.loop.Post(&cutTask{walk{loop: shard.loop, visit: func(owner loop.Alarm) {
 			if a, ok := owner.(*alarm); ok {
 				(*Session)(a).close(ReasonShutdown, err)
 			}
-		}}
-		_ = shard.loop.Post(loop.Func(func() { // a stopped loop has had its chance
-			for w.step() {
-			}
-		}))
+		}}}) // a stopped loop has had its chance
 	}
 }
+
+// cutTask is a walk in one turn.
+type cutTask struct{ walk }
+
+func (t *cutTask) Run() {
+	for t.step() {
+	}
+}
+
+func (t *cutTask) Abandon() { _ = t.loop.Post(t) }
 
 // retryAfter is how long a client is told to wait before it tries again: a whole
 // number of seconds, at random, so that clients come back spread over the

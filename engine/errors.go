@@ -92,6 +92,10 @@ var (
 	ErrCloseTimeout  = errors.New("engine: client did not take what was queued in time")
 )
 
+// errExit is what is told instead of a panic's value where a callback has ended its
+// goroutine.
+var errExit = errors.New("runtime.Goexit was called")
+
 // refusal is one of the protocol's numbered answers to a request that cannot
 // be served: the code and message that the client is told.
 type refusal struct {
@@ -149,13 +153,15 @@ func (s *Server) report(r *httpparse.Request, c *loop.Conn, e *HandshakeError) {
 func (s *Server) tellConnectionError(on *loop.Loop, r *Request, e *HandshakeError) {
 	mark := &s.shard(on).mark
 	mark.enter(callConnectionError, nil)
+	returned := false
 	defer func() {
 		mark.leave()
-		if p := recover(); p != nil {
-			s.logPanic(on, "panic in ConnectionError", p)
+		if !returned {
+			s.logPanic(on, "panic in ConnectionError", recover())
 		}
 	}()
 	s.events.ConnectionError(r, e)
+	returned = true
 }
 
 // status of the answer over plain HTTP; over WebSocket it is 400, unless the

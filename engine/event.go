@@ -1,10 +1,6 @@
 package engine
 
-import (
-	"runtime/debug"
-
-	"turbine/pool"
-)
+import "turbine/pool"
 
 // An event is a call of the application that waits for a worker.
 type event struct {
@@ -50,16 +46,11 @@ func (e *event) release() {
 	}
 }
 
-// call runs the application's callback on a worker. A panic is returned.
-func (e *event) call(s *Session) (p any, stack []byte) {
-	defer func() {
-		if p = recover(); p != nil {
-			stack = debug.Stack()
-		}
-	}()
+// call runs the application's callback on a worker.
+func (e *event) call(s *Session) {
 	if e.kind == eventAdmit {
 		e.with.(*admitCall).run()
-		return nil, nil
+		return
 	}
 	events := &s.server.events
 	switch e.kind {
@@ -88,7 +79,6 @@ func (e *event) call(s *Session) (p any, stack []byte) {
 		}
 	case eventAdmit: // see above
 	}
-	return nil, nil
 }
 
 // message is not for a session that the application itself has closed

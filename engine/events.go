@@ -15,8 +15,9 @@ type Packet = packet.Packet
 // session yet, one after another for one session, and must not block: all
 // sessions of that loop wait meanwhile. A panic in one is logged and closes its
 // session, or refuses the client in Admit; a response goes out without what a
-// panic in InitialHeaders or Headers would have added. What a callback sends
-// leaves in one write when it has returned.
+// panic in InitialHeaders or Headers would have added. runtime.Goexit, and so
+// FailNow of a test, is taken for a panic; it ends the connection, too. What a
+// callback sends leaves in one write when it has returned.
 //
 // With Options.Executor, Admit, Open, Message, Heartbeat, Upgrading, Upgrade,
 // HighWater, LowWater, Drain, Close and SendOptions.Sent run on its goroutines and

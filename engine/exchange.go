@@ -194,7 +194,7 @@ func (x *exchange) arrive(body []byte, complete bool) {
 		}
 		return
 	}
-	t := &arriveTask{exchange: x, home: x.home, complete: complete}
+	t := &arriveTask{http: x.http, home: x.home, complete: complete}
 	if len(body) > 0 {
 		t.body = pool.Spills.Get(len(body))
 		t.body.Append(body)
@@ -209,13 +209,13 @@ func (x *exchange) complete(body *pool.Buf) {
 		return
 	}
 	body.Retain()
-	t := &arriveTask{exchange: x, home: x.home, body: body, here: true, complete: true}
+	t := &arriveTask{http: x.http, home: x.home, body: body, here: true, complete: true}
 	t.post()
 }
 
 // arriveTask is an exchange on its way to the session's loop.
 type arriveTask struct {
-	exchange *exchange
+	http     *httpConn // whose exchange it is
 	home     *loop.Loop
 	body     *pool.Buf // held; nil when empty
 	here     bool      // the head came before
@@ -240,14 +240,14 @@ func (t *arriveTask) release() {
 // a loop that is busy may have any number of them coming.
 func (t *arriveTask) count(sign int64) {
 	if t.body != nil {
-		t.exchange.http.server.shard(t.home).carried.Add(sign * int64(t.body.Len()))
+		t.http.server.shard(t.home).carried.Add(sign * int64(t.body.Len()))
 	}
 }
 
 func (t *arriveTask) Run() {
 	defer t.release()
-	x := t.exchange
-	if !t.here && !x.http.server.arrived(x) {
+	s, x := t.http.server, &t.http.x
+	if !t.here && !s.arrived(x) {
 		return // answered: x is its connection's again, or waits as a poll
 	}
 	if !t.complete {
@@ -257,8 +257,22 @@ func (t *arriveTask) Run() {
 	if t.body != nil {
 		body = t.body.Bytes()
 	}
-	x.http.server.completed(x, body)
+	s.completed(x, body)
 }
+
+// Abandon ends the connection: nobody answers its request.
+func (t *arriveTask) Abandon() { t.http.abandon() }
+
+// requestTask is what a connection's request waits for, on whatever loop.
+type requestTask struct {
+	http *httpConn
+	run  func()
+}
+
+func (t requestTask) Run() { t.run() }
+
+// Abandon ends the connection: nobody answers its request.
+func (t requestTask) Abandon() { t.http.abandon() }
 
 // cancel answers with err's status instead of a body, which never came whole.
 // It is called on the connection's loop.
@@ -268,7 +282,8 @@ func (x *exchange) cancel(err *httpparse.Error) {
 		return
 	}
 	// An answer may be on its way here: then home has no exchange to cancel.
-	_ = x.home.Post(loop.Func(func() { x.http.server.cancelled(x, err) })) // a stopped loop has closed the session
+	h := x.http
+	_ = x.home.Post(requestTask{h, func() { h.server.cancelled(x, err) }}) // a stopped loop has closed the session
 }
 
 // lost tells the session, if one holds the exchange, that its connection is
@@ -293,10 +308,11 @@ func (x *exchange) ended() {
 		x.http.heardEnd(x.giveUp())
 		return
 	}
-	_ = x.home.Post(loop.Func(func() { // a stopped loop has closed the session
+	h := x.http
+	_ = x.home.Post(requestTask{h, func() { // a stopped loop has closed the session
 		waits := x.giveUp()
-		_ = x.http.conn.Loop().Post(loop.Func(func() { x.http.heardEnd(waits) })) // a stopped loop has ended the connection
-	}))
+		_ = h.conn.Loop().Post(requestTask{h, func() { h.heardEnd(waits) }}) // a stopped loop has ended the connection
+	}})
 }
 
 // giveUp takes a waiting exchange from its session, and reports whether there was

@@ -117,7 +117,10 @@ func (h *httpConn) openPolling(r *httpparse.Request, a *admission) {
 		x.okay = cookie.append(x.okay, []byte(session.ID()), x.secure)
 	}
 	x.okay = appendHeaderLines(x.okay, a.headers)
+	returned := false
+	defer session.rescue(&returned) // Headers may end the goroutine
 	h.tellHeaders(r)
+	returned = true
 
 	t.park(x)
 	session.sendOpen()

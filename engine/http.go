@@ -147,6 +147,20 @@ func (t *resumeTask) Run() {
 	}
 }
 
+// Abandon ends the connection: nobody answers its request.
+func (t *resumeTask) Abandon() { t.http.abandon() }
+
+// abandon ends the connection because a task of it was broken off. Once it has
+// moved to another loop it waits for nothing. Safe from any goroutine.
+func (h *httpConn) abandon() {
+	on := h.conn.Loop()
+	_ = on.Post(loop.Func(func() { // a stopped loop has aborted it
+		if h.conn.Loop() == on {
+			h.conn.Abort()
+		}
+	}))
+}
+
 // consume borrows p and handles the requests in it. What is left waits in the
 // spill: a piece of a head, requests behind one that waits for its answer, or
 // all that a client sends that does not read our answers.
@@ -425,6 +439,9 @@ func (a *httpAlarm) Alarm() {
 		h.conn.Close()
 	}
 }
+
+// Abandon ends the connection: nobody sees to its deadline.
+func (a *httpAlarm) Abandon() { (*httpConn)(a).abandon() }
 
 var errTimeout = &httpparse.Error{Status: 408, Reason: "request too slow"}
 

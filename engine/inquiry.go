@@ -76,16 +76,21 @@ func (q *inquiry) Alarm() {
 func (q *inquiry) answer() {
 	sh := q.home
 	sh.heard = q.began
-	n := min(walkVisits, len(q.sessions))
-	for _, slot := range q.sessions[:n] {
+	for n := min(walkVisits, len(q.sessions)); n > 0; n-- {
+		slot := q.sessions[0]
+		q.sessions = q.sessions[1:] // first: a callback may end the goroutine
 		if a, ok := sh.loop.Owner(slot).(*alarm); ok {
 			a.Alarm()
 		}
 	}
-	if q.sessions = q.sessions[n:]; len(q.sessions) > 0 {
+	if len(q.sessions) > 0 {
 		_ = sh.loop.Post(q)
 		return
 	}
 	sh.inquiring = false
 	sh.inquire(q.server)
 }
+
+// Abandon goes on with the sessions behind the one at which the answer was broken
+// off.
+func (q *inquiry) Abandon() { _ = q.home.loop.Post(q) }

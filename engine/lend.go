@@ -263,6 +263,9 @@ func (t *lentTask) Run() {
 	}
 }
 
+// Abandon ends the connection: nobody answers the request that was given back.
+func (t *lentTask) Abandon() { t.http.abandon() }
+
 // beginTunnel gives the hijacker all that comes.
 func (h *httpConn) beginTunnel() {
 	h.lent.tunnel = true

@@ -123,12 +123,13 @@ func (h *httpConn) call(k callKind, f func()) (ok bool) {
 	mark := h.enter(k)
 	defer func() {
 		mark.leave()
-		if p := recover(); p != nil {
-			h.server.logPanic(h.conn.Loop(), "panic in "+k.String()+"; the client is refused", p)
+		if !ok {
+			h.server.logPanic(h.conn.Loop(), "panic in "+k.String()+"; the client is refused", recover())
 		}
 	}()
 	f()
-	return true
+	ok = true
+	return ok
 }
 
 func (m *mark) leave() {

@@ -157,11 +157,11 @@ func (h *httpConn) tellHeaders(r *httpparse.Request) {
 	if e.Headers == nil && e.InitialHeaders == nil {
 		return
 	}
-	header, mark := http.Header{}, h.mark()
+	header, mark, returned := http.Header{}, h.mark(), false
 	defer func() {
 		mark.leave()
-		if p := recover(); p != nil {
-			h.server.logPanic(h.conn.Loop(), "panic in Headers", p)
+		if !returned {
+			h.server.logPanic(h.conn.Loop(), "panic in Headers", recover())
 		}
 		h.x.okay = appendHeaderLines(h.x.okay, header)
 	}()
@@ -174,4 +174,5 @@ func (h *httpConn) tellHeaders(r *httpparse.Request) {
 		mark.enter(callHeaders, nil)
 		e.Headers(request, header)
 	}
+	returned = true
 }

@@ -92,22 +92,12 @@ type publishTask shard
 
 func (t *publishTask) Run() {
 	sh := (*shard)(t)
-	inside := false
-	defer func() {
-		if inside { // a panic that nobody has caught: the others still have their turn
-			sh.publishes.drop()
-			_ = sh.loop.Post(t)
-		}
-	}()
 	for range walkVisits {
 		e, ok := sh.publishes.front()
 		if !ok {
 			return
 		}
-		inside = true
-		more := e.step()
-		inside = false
-		if more {
+		if e.step() {
 			break
 		}
 		sh.publishes.drop()
@@ -118,10 +108,20 @@ func (t *publishTask) Run() {
 	_ = sh.loop.Post(t)
 }
 
-// walked reports whether e has visited more than one session.
+// Abandon lets those behind have their turn: a walk goes on behind the session at
+// which it was broken off.
+func (t *publishTask) Abandon() {
+	sh := (*shard)(t)
+	if e, ok := sh.publishes.front(); ok && !walked(e) {
+		sh.publishes.drop()
+	}
+	_ = sh.loop.Post(t)
+}
+
+// walked reports whether e visits more than one session.
 func walked(e entry) bool {
 	switch e.(type) {
-	case *walk, *publish:
+	case *walk, *publish, *drainEntry:
 		return true
 	}
 	return false

@@ -91,6 +91,9 @@ func (r *relief) Run() {
 	_ = r.loop.Post(r)
 }
 
+// Abandon goes on with the walk, behind what it was broken off at.
+func (r *relief) Abandon() { _ = r.loop.Post(r) }
+
 // aim finds out from which weight on has to be cut, and reports whether there is
 // a need.
 func (r *relief) aim() bool {
@@ -126,8 +129,8 @@ func (r *relief) visit(owner loop.Alarm) {
 	case *httpAlarm:
 		if c := o.conn; r.picks(c.Holds()) {
 			o.x.cut = true
-			(*httpConn)(o).lose()
 			c.Abort()
+			(*httpConn)(o).lose() // last: Close may end the goroutine
 		}
 	default:
 		if c := loop.Closing(owner); c != nil && r.picks(c.Holds()) {

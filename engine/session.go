@@ -343,8 +343,8 @@ func (s *Session) close(reason Reason, err error) {
 		s.upgrade.abandon()
 	}
 	s.transport.closed(reason)
-	s.tellClose(reason, err)
 	if box != nil {
 		box.free(s.server.shard(s.loop))
 	}
+	s.tellClose(reason, err) // last: it may end the goroutine
 }

@@ -57,8 +57,12 @@ type shard struct {
 }
 
 // logPanic logs a panic of a callback on the loop l, at most one a second of each
-// loop: what a client can cause at will must not fill a disk.
+// loop: what a client can cause at will must not fill a disk. p is nil after
+// runtime.Goexit, of which the loop tells.
 func (s *Server) logPanic(l *loop.Loop, message string, p any) {
+	if p == nil {
+		return
+	}
 	if suppressed, ok := s.shard(l).panics.Allow(l.Now()); ok {
 		s.options.Logger.Error(message, "panic", p, "stack", string(debug.Stack()), "suppressed", suppressed)
 	}
@@ -213,11 +217,16 @@ func (w *walk) Run() {
 	}
 }
 
+// Abandon goes on behind the owner at which the walk was broken off.
+func (w *walk) Abandon() { _ = w.loop.Post(w) }
+
 // step goes one turn's way, and reports whether there is more.
 func (w *walk) step() bool {
 	p, enough := newPortion(w.loop), false
-	for end := min(w.next+walkSlots, w.loop.Slots()); w.next < end && !enough; w.next++ {
-		if owner := w.loop.Owner(w.next); owner != nil {
+	for end := min(w.next+walkSlots, w.loop.Slots()); w.next < end && !enough; {
+		slot := w.next
+		w.next++ // first: a callback may end the goroutine
+		if owner := w.loop.Owner(slot); owner != nil {
 			w.visit(owner)
 			enough = p.visited()
 		}
