@@ -20,6 +20,7 @@ type outgoing struct {
 	kind     packet.Type
 	binary   bool
 	plain    bool  // not to be compressed
+	joined   bool  // of what is held: it is let go with the one before it
 	frames   int32 // of a run; 0 otherwise
 }
 
@@ -219,20 +220,21 @@ func (b *outbox) hold(o outgoing) {
 	b.packets += o.packets()
 }
 
-// letGo lets the first packet that is held be taken, behind those that may be.
+// letGo lets the first packet that is held be taken, behind those that may be, and
+// those that are joined to it.
 func (b *outbox) letGo() {
-	if len(b.held) == 0 {
-		return
+	n := 0
+	for ; n < len(b.held) && (n == 0 || b.held[n].joined); n++ {
+		o := b.held[n]
+		b.held[n] = outgoing{}
+		b.bytes -= o.size()
+		b.shared -= o.shared()
+		b.packets -= o.packets()
+		b.push(o)
 	}
-	o := b.held[0]
-	b.held[0] = outgoing{}
-	if b.held = b.held[1:]; len(b.held) == 0 {
+	if b.held = b.held[n:]; len(b.held) == 0 {
 		b.held = nil
 	}
-	b.bytes -= o.size()
-	b.shared -= o.shared()
-	b.packets -= o.packets()
-	b.push(o)
 }
 
 // idle reports whether nothing may be taken now.

@@ -54,6 +54,14 @@ func (sh *shard) enqueue(e entry, holds bool) {
 	}
 }
 
+// endsWith reports whether e is the last entry, and has not begun.
+func (q *publishQueue) endsWith(e entry) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	last := len(q.waiting) - 1
+	return last > q.head && q.waiting[last].entry == e
+}
+
 // front is the entry whose turn it is. When there is none the task is over.
 func (q *publishQueue) front() (e entry, ok bool) {
 	q.mu.Lock()
@@ -144,7 +152,7 @@ func (e *membershipEntry) step() (more bool) {
 }
 
 // heldEntry is a Session as the entry that lets go of the first message that its
-// outbox holds.
+// outbox holds, and of those that are joined to it.
 type heldEntry Session
 
 func (e *heldEntry) step() (more bool) {
@@ -179,11 +187,17 @@ func (e *endEntry) step() (more bool) {
 // mustWait reports whether a send has to wait for entries that came before it.
 func (s *Session) mustWait() bool { return s.server.shard(s.loop).publishes.ahead.Load() > 0 }
 
-// hold takes o into the outbox, where it waits for its entry. s.mu is held, so that
-// entries have the order of what is held.
+// hold takes o into the outbox, where it waits for its entry, or for that of the
+// message before it, if nothing was asked for in between: a client that sends many
+// at a time has them all echoed at once, and the queue does not grow beyond what it
+// can do. s.mu is held, so that entries have the order of what is held.
 func (s *Session) hold(o outgoing) {
+	shard := s.server.shard(s.loop)
+	o.joined = shard.publishes.endsWith((*heldEntry)(s))
 	s.outbox.hold(o)
-	s.server.shard(s.loop).enqueue((*heldEntry)(s), true)
+	if !o.joined {
+		shard.enqueue((*heldEntry)(s), true)
+	}
 }
 
 // each visits the owners of all slots, on their loops, in the order of calls. It

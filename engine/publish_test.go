@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/gobwas/ws"
 	"github.com/stretchr/testify/require"
 
 	"turbine/internal/invariants"
@@ -236,6 +238,65 @@ func TestWalksAreAShareOfTime(t *testing.T) {
 				require.LessOrEqual(t, visits-last, walkLook)
 			}
 			require.Len(t, b.texts(), walkVisits)
+			b.finish()
+		})
+	}
+}
+
+// However much is sent behind a walk, it is let go of as fast as it came: what one
+// session is sent without a word to others in between has one entry. So a client that
+// sends without a pause, and reads, outlives a Broadcast, and nobody waits for long.
+func TestSendsBehindAWalkAreLetGoTogether(t *testing.T) {
+	for _, kind := range []string{"frames", "Sent", "prepared"} {
+		t.Run(kind, func(t *testing.T) {
+			const idle, floods, rounds, burst = 600, 4, 40, 1_000
+			p := prepared(Message{Data: []byte("p")})
+			sent := 0
+			b := newSpec(t, 1, Options{}, func(b *bench, e *Events) {
+				e.Message = func(s *Session, m Message) {
+					switch kind {
+					case "frames":
+						_ = s.Send(m)
+					case "Sent":
+						_ = s.SendWith(m, SendOptions{Sent: func() { sent++ }})
+					case "prepared":
+						_ = s.SendPrepared(p)
+					}
+				}
+			})
+			for i := range floods + idle {
+				b.play(fmt.Sprintf("ws EIO=4&transport=websocket conn=c%d", i))
+			}
+			all := bytes.Repeat(frame(ws.OpText, "4a"), burst)
+			got := make([]int, floods)
+			read := func() {
+				for i := range floods {
+					got[i] += len(b.clients[i].peer.Read()) / len("\x81\x024a")
+				}
+			}
+			b.server.Broadcast(prepared(Message{Data: []byte("b")}))
+			for range rounds {
+				for _, c := range b.clients[:floods] {
+					c.peer.Write(all)
+				}
+				b.world.Turn()
+				read()
+			}
+			turns := 0
+			for ; b.server.shards[0].publishes.ahead.Load() > 0; turns++ {
+				b.world.Turn()
+				read()
+			}
+			require.Less(t, turns, 5)
+			b.world.Run()
+			read()
+			for i, s := range b.sessions[:floods] {
+				require.Equal(t, StateOpen, s.State())
+				require.Equal(t, rounds*burst+1, got[i], "with the one of the Broadcast")
+			}
+			if kind == "Sent" {
+				require.Equal(t, floods*rounds*burst, sent)
+			}
 			b.finish()
 		})
 	}
