@@ -10,45 +10,89 @@ const (
 	// windowSize is how far back in bytes a deflate stream refers: RFC 1951, 3.2.5.
 	windowSize = 1 << maxBits
 
-	// maxInflated is the capacity in bytes above which a Decompressor does not
-	// keep its buffer.
+	// maxInflated is the capacity in bytes above which Done does not keep the
+	// buffer.
 	maxInflated = 64 << 10
 )
 
 // A Decompressor inflates messages for the connections of one loop. The zero
-// value is ready; from the first message on it holds about 10 KB, and a buffer
-// of at most 64 KB between two messages.
+// value is ready; from the first message on it holds about 10 KB, and the buffer
+// of the last one until Done.
 type Decompressor struct {
 	inflater *inflater
+	window   *window // of the client that the message is from, if it keeps its context
 }
 
 // Decompress inflates the payload of a compressed message whose sender keeps
 // no context (RFC 7692, 7.2.2). It borrows p. The result is borrowed from d and
-// valid until the next call of Decompress or Done. limit is the most bytes that
-// it may have, zero means DefaultMessage; no more than that is ever allocated,
-// whatever p would become.
+// valid until the next call of Decompress, Begin or Done. limit is the most bytes
+// that it may have, zero means DefaultMessage; no more than that is ever
+// allocated, whatever p would become.
 //
 // The error is a *CloseError: 1009 as soon as the message exceeds the limit,
 // 1007 for data that cannot be inflated, 1008 for data that costs more than it
 // yields: blocks that hold little or nothing. An inflated text is not checked for
 // UTF-8: see CheckText.
 func (d *Decompressor) Decompress(p []byte, limit int) ([]byte, error) {
-	return d.inflate(p, limit, nil)
+	d.Begin(p, limit)
+	return d.finish()
 }
 
-// Done gives up what Decompress lent. Calling it is optional: the next
-// Decompress does the same, but until then a large buffer would be kept.
+// Begin is Decompress for a caller who has other things to do: the message is
+// inflated by Step. p is borrowed until Step has returned the message, or an error,
+// or Done was called.
+func (d *Decompressor) Begin(p []byte, limit int) { d.begin(p, limit, nil) }
+
+// Step does a piece of the work, at most about 30 us. Once the message is whole it
+// returns it and true. The error is that of Decompress; then the message is over.
+func (d *Decompressor) Step() (message []byte, done bool, err error) {
+	f := d.inflater
+	done, err = f.step()
+	if !done && err == nil {
+		return nil, false, nil
+	}
+	f.in, f.history = nil, nil // they are borrowed
+	if err != nil {
+		d.Done()
+		return nil, false, err
+	}
+	if d.window != nil {
+		d.window.slide(f.out)
+		d.window = nil
+	}
+	return f.out, true, nil
+}
+
+// finish takes all steps.
+func (d *Decompressor) finish() ([]byte, error) {
+	for {
+		if message, done, err := d.Step(); done || err != nil {
+			return message, err
+		}
+	}
+}
+
+// Done gives up what was lent, a message that was begun, and a buffer of more than
+// 64 KB. A caller with more messages at hand calls it behind the last of them: each
+// takes the place of the one before.
 func (d *Decompressor) Done() {
 	f := d.inflater
 	if f == nil {
 		return
 	}
+	f.in, f.history, d.window = nil, nil, nil
+	f.reuse()
+	if cap(f.out) > maxInflated {
+		f.out = nil
+	}
+}
+
+// reuse has the next message written where the one before is.
+func (f *inflater) reuse() {
 	if invariants.Enabled {
 		for i := range f.out[:cap(f.out)] {
 			f.out[:cap(f.out)][i] = 0xdb // a late reader sees it
 		}
-	}
-	if cap(f.out) > maxInflated || invariants.Enabled {
 		f.out = nil
 	}
 	f.out = f.out[:0]
@@ -63,30 +107,23 @@ func CheckText(p []byte) error {
 	return nil
 }
 
-// inflate is Decompress with the window of a client that keeps its context, or
-// nil.
-func (d *Decompressor) inflate(p []byte, limit int, w *window) ([]byte, error) {
-	d.Done()
+// begin is Begin with the window of a client that keeps its context, or nil.
+func (d *Decompressor) begin(p []byte, limit int, w *window) {
 	if d.inflater == nil {
 		d.inflater = new(inflater)
 	}
 	f := d.inflater
+	f.reuse()
 	f.limit = limit
 	if limit <= 0 {
 		f.limit = DefaultMessage
 	}
+	if cap(f.out) > f.limit {
+		f.out = nil
+	}
 	var history []byte
-	if w != nil {
+	if d.window = w; w != nil {
 		history = w.bytes
 	}
-	err := f.message(p, history)
-	f.in, f.history = nil, nil // they are borrowed
-	if err != nil {
-		d.Done()
-		return nil, err
-	}
-	if w != nil {
-		w.slide(f.out)
-	}
-	return f.out, nil
+	f.begin(p, history)
 }

@@ -29,15 +29,25 @@ const (
 
 	maxMatch = 258 // bytes, that one symbol stands for
 	firstOut = 4 << 10
+
+	// A step of inflating is about as much work as so many bytes, each a symbol
+	// of its own, make: 10 to 35 us. A block costs as much as other bytes do.
+	stepWork  = 8 << 10
+	tableWork = 128 // of a block with tables
+	blockWork = 16  // of any other
 )
 
-// inflater inflates one message at a time.
+// inflater inflates one message at a time, in steps.
 type inflater struct {
 	bitReader
 	out     []byte
 	limit   int    // of out
 	history []byte // what came before out, of a client that keeps its context
 	debt    int    // of the blocks so far
+	stop    int    // length of out at which the step is over
+	final   bool   // the block at hand is the last
+	inBlock bool   // the step before was over within a block, which has codes
+	fixed   bool   // these are the fixed ones
 
 	literals, distances, lengths codes
 	sizes                        [maxLiterals + maxDistances]uint8 // of codes, while they are read
@@ -45,52 +55,83 @@ type inflater struct {
 
 // message inflates p behind history into out.
 func (f *inflater) message(p, history []byte) error {
-	f.start(p)
-	f.history, f.debt = history, 0
+	f.begin(p, history)
 	for {
-		final, err := f.block()
-		if err != nil {
+		if done, err := f.step(); done || err != nil {
 			return err
 		}
-		if !final {
+	}
+}
+
+// begin borrows p and history until the message is done.
+func (f *inflater) begin(p, history []byte) {
+	f.start(p)
+	f.history, f.debt, f.final, f.inBlock = history, 0, false, false
+}
+
+// step inflates the next piece, and reports whether it was the last.
+func (f *inflater) step() (done bool, err error) {
+	for f.stop = len(f.out) + stepWork; len(f.out) < f.stop; {
+		if f.inBlock {
+			err = f.codes()
+		} else {
+			err = f.block()
+		}
+		if err != nil {
+			return false, err
+		}
+		if f.inBlock || !f.final {
 			continue
 		}
 		// RFC 7692, 7.2.3.4: a sender may end the stream itself. It goes on
 		// behind the final block, at a byte, with the same window.
 		f.align()
-		if f.at >= len(p) {
-			return nil
+		if f.at >= len(f.in) {
+			return true, nil
 		}
 	}
+	return false, nil
 }
 
-// block inflates one block (RFC 1951, 3.2.3).
-func (f *inflater) block() (final bool, err error) {
+// block inflates one block (RFC 1951, 3.2.3), or its beginning.
+func (f *inflater) block() error {
 	head, ok := f.take(3)
 	if !ok {
-		return false, errDeflate
+		return errDeflate
 	}
+	f.final = head&1 == 1
 	kind := head >> 1
 	f.debt++
+	f.stop -= blockWork
 	if kind == 2 {
 		f.debt += tableDebt - 1
+		f.stop -= tableWork - blockWork
 	}
 	if f.debt > blockCredit+blockYield*len(f.out) {
-		return false, errManyBlocks
+		return errManyBlocks
 	}
 	switch kind {
 	case 0:
-		err = f.stored()
+		return f.stored()
 	case 1:
-		err = f.symbols(&fixedLiterals, &fixedDistances)
+		f.fixed = true
 	case 2:
-		if err = f.tables(); err == nil {
-			err = f.symbols(&f.literals, &f.distances)
+		f.fixed = false
+		if err := f.tables(); err != nil {
+			return err
 		}
 	default:
-		err = errDeflate
+		return errDeflate
 	}
-	return head&1 == 1, err
+	return f.codes()
+}
+
+// codes inflates what follows the head of a block with codes, or the rest of it.
+func (f *inflater) codes() error {
+	if f.fixed {
+		return f.symbols(&fixedLiterals, &fixedDistances)
+	}
+	return f.symbols(&f.literals, &f.distances)
 }
 
 // stored copies a block that is not compressed (RFC 1951, 3.2.4).
@@ -122,11 +163,17 @@ func (f *inflater) stored() error {
 }
 
 // symbols inflates what follows the head of a block with codes (RFC 1951,
-// 3.2.5).
+// 3.2.5), until the block or the step is over. It looks for the latter where it
+// loads bits, which bring 7 KB at most.
 func (f *inflater) symbols(literals, distances *codes) error {
-	in, at, bits, n, out := f.in, f.at, f.bits, f.n, f.out
+	in, at, bits, n, out, stop := f.in, f.at, f.bits, f.n, f.out, f.stop
+	f.inBlock = true
 	for {
 		if n < maxSymbolBits {
+			if len(out) >= stop {
+				f.at, f.bits, f.n, f.out = at, bits, n, out
+				return nil
+			}
 			if at+word <= len(in) {
 				bits |= binary.LittleEndian.Uint64(in[at:]) << (n & 63)
 				at += (63 - n) >> 3
@@ -156,6 +203,7 @@ func (f *inflater) symbols(literals, distances *codes) error {
 		}
 		if e&isEnd != 0 && n >= 0 {
 			f.at, f.bits, f.n, f.out = at, bits, n, out
+			f.inBlock = false
 			return nil
 		}
 		if e&isMatch == 0 {

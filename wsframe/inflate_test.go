@@ -278,3 +278,84 @@ func BenchmarkInflate(b *testing.B) {
 		})
 	}
 }
+
+// A step does a bounded piece of the work, whatever the message consists of, and
+// all steps together make the message.
+func TestInflateInSteps(t *testing.T) {
+	const size = 900_000
+	blocks := func(add func(b *bitString)) []byte {
+		var b bitString
+		for len(b.bytes) < size {
+			add(&b)
+		}
+		b.add(2, 3+7)
+		return b.bytes
+	}
+	for _, c := range []struct {
+		name  string
+		in    []byte
+		steps int // at least
+	}{
+		{"zeros", stdCompress(make([]byte, size)), size / (16 << 10)},
+		{"JSON", stdCompress(jsonText(size)), size / (16 << 10)},
+		{"one Huffman code", newStd(stdflate.HuffmanOnly).compress(jsonText(size)), size / (16 << 10)},
+		{"stored", newStd(stdflate.NoCompression).compress(randomBytes(size)), size / (80 << 10)},
+		{"tables and 8 letters", blocks(func(b *bitString) { b.dynamic(8) }), 900},
+		{"a letter and a flush", blocks(func(b *bitString) { b.stored("a"); b.stored("") }), 300},
+		{"a few bytes", stdCompress([]byte("4abc")), 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			want, ok := byLibrary(c.in, 16<<20)
+			require.True(t, ok)
+			f := inflater{limit: 16 << 20}
+			f.begin(c.in, nil)
+			steps := 0
+			for done := false; !done; steps++ {
+				length, debt := len(f.out), f.debt
+				var err error
+				done, err = f.step()
+				require.NoError(t, err)
+				require.LessOrEqual(t, len(f.out)-length, stepWork+1<<16, "bytes of a step")
+				require.LessOrEqual(t, f.debt-debt, tableDebt*(stepWork/tableWork+1), "blocks of a step")
+			}
+			require.GreaterOrEqual(t, steps, c.steps)
+			require.True(t, bytes.Equal(want, f.out))
+		})
+	}
+}
+
+// A message that was begun waits while another is inflated by another
+// Decompressor, and both clients keep their context.
+func TestInflateTakesTurns(t *testing.T) {
+	var a, b Decompressor
+	var clients [2]*std
+	var takeovers [2]*Takeover
+	for i := range clients {
+		clients[i] = newStd(6)
+		takeovers[i] = NewTakeover(DeflateParams{Accepted: true, ClientTakeover: true})
+		defer takeovers[i].Release()
+	}
+	for round := range 5 {
+		var texts, packed [2][]byte
+		for i := range clients {
+			texts[i] = append(jsonText(40_000), byte('0'+round), byte('a'+i))
+			packed[i] = clients[i].compress(texts[i])
+		}
+		takeovers[0].Begin(&a, packed[0], 0)
+		takeovers[1].Begin(&b, packed[1], 0)
+		var got [2][]byte
+		for done := [2]bool{}; !done[0] || !done[1]; {
+			for i, d := range []*Decompressor{&a, &b} {
+				if done[i] {
+					continue
+				}
+				var err error
+				got[i], done[i], err = d.Step()
+				require.NoError(t, err)
+			}
+		}
+		for i := range texts {
+			require.True(t, bytes.Equal(texts[i], got[i]), "client %d, message %d", i, round)
+		}
+	}
+}

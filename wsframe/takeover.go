@@ -46,10 +46,18 @@ func (t *Takeover) Compress(dst, p []byte) []byte {
 // order they came. Without ClientTakeover it keeps nothing of them. After an
 // error the connection cannot go on: its window is lost.
 func (t *Takeover) Decompress(d *Decompressor, p []byte, limit int) ([]byte, error) {
-	if !t.params.ClientTakeover {
-		return d.Decompress(p, limit)
+	t.Begin(d, p, limit)
+	return d.finish()
+}
+
+// Begin is Decompressor.Begin for such a connection, of whose messages no other may
+// be begun until Step has returned this one.
+func (t *Takeover) Begin(d *Decompressor, p []byte, limit int) {
+	if t.params.ClientTakeover {
+		d.begin(p, limit, &t.window)
+	} else {
+		d.begin(p, limit, nil)
 	}
-	return d.inflate(p, limit, &t.window)
 }
 
 // Release gives back what t holds. It must not be used again, but for a second
