@@ -125,20 +125,33 @@ func (p *Prepared) deflated(r Revision, c *wsframe.Compressor) *pool.Buf {
 	return *at
 }
 
-// inflate decompresses m, bounded while it grows. The result is borrowed from
-// d.
-func inflate(m wsframe.Message, d *wsframe.Decompressor, takeover *wsframe.Takeover, limit int) (wsframe.Message, error) {
-	var err error
+// beginInflate has d begin with m, bounded while it grows. takeover is nil without
+// context takeover.
+func beginInflate(m wsframe.Message, d *wsframe.Decompressor, takeover *wsframe.Takeover, limit int) {
 	if takeover != nil {
-		m.Payload, err = takeover.Decompress(d, m.Payload, limit)
+		takeover.Begin(d, m.Payload, limit)
 	} else {
-		m.Payload, err = d.Decompress(m.Payload, limit)
+		d.Begin(m.Payload, limit)
 	}
+}
+
+// inflated is m with what its payload has become, or err.
+func inflated(m wsframe.Message, payload []byte, err error) (wsframe.Message, error) {
 	if err == nil && m.OpCode == ws.OpText {
-		err = wsframe.CheckText(m.Payload)
+		err = wsframe.CheckText(payload)
 	}
-	m.Compressed = false
+	m.Payload, m.Compressed = payload, false
 	return m, err
+}
+
+// inflate is all of it at once. The result is borrowed from d.
+func inflate(m wsframe.Message, d *wsframe.Decompressor, takeover *wsframe.Takeover, limit int) (wsframe.Message, error) {
+	beginInflate(m, d, takeover, limit)
+	for {
+		if payload, done, err := d.Step(); done || err != nil {
+			return inflated(m, payload, err)
+		}
+	}
 }
 
 // closeCode is what the peer is told of err.

@@ -48,7 +48,7 @@ type shard struct {
 	encoder    encoder
 	compressor wsframe.Compressor
 	inflater   wsframe.Decompressor
-	inflating  inflating
+	line       line // of those with messages to inflate
 
 	dateHeader []byte
 	dateSecond time.Duration

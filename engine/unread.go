@@ -1,165 +1,202 @@
 package engine
 
 import (
-	"time"
-
 	"turbine/pool"
+	"turbine/wsframe"
 )
-
-const (
-	// inflateTurn is how many bytes of messages are taken from a compressed
-	// WebSocket in one turn, and one message more. What one read brings may become
-	// a thousand times as much, which others would wait for.
-	inflateTurn = 256 << 10
-	// inflateShare is how long a loop may take for compressed messages, of all
-	// connections together, until other work has had its turn, and one message
-	// more: bytes say little of what they cost. It is as long as the loop's own
-	// portions.
-	inflateShare = 200 * time.Microsecond
-)
-
-// inflating is what a loop's connections with compression have of its time. Those
-// whose bytes wait for it stand in line: however many they are, all of them
-// together have one share between two looks at the sockets.
-type inflating struct {
-	spent   time.Duration // since the line had its last share
-	line    []*Session    // those with unread bytes, the first to come in front
-	posted  bool          // a lineTask is under way
-	serving bool          // it runs
-}
-
-// lineTask is a shard as the Task that gives the line its share.
-type lineTask shard
-
-func (t *lineTask) Run() {
-	h := (*shard)(t)
-	f := &h.inflating
-	f.posted, f.serving, f.spent = false, true, 0
-	defer func() { // also where a callback panics
-		f.serving = false
-		if len(f.line) > 0 {
-			h.giveShare()
-			return
-		}
-		f.line, f.spent = nil, 0
-	}()
-	for n := len(f.line); n > 0 && f.spent < inflateShare; n-- {
-		s := f.line[0]
-		f.line[0] = nil
-		f.line = f.line[1:]
-		if s.extra == nil {
-			continue
-		}
-		s.extra.unread.inLine = false
-		if s.unread() && !s.has(publicPaused) {
-			s.websocket.readOn() // may stand in line again
-		}
-	}
-}
-
-// giveShare has the line have its share once others had theirs.
-func (sh *shard) giveShare() {
-	if f := &sh.inflating; !f.posted {
-		f.posted = sh.loop.Post((*lineTask)(sh)) == nil // a stopped loop has closed them
-	}
-}
 
 // unread is what was read from a session's WebSocket and is to be looked at in
 // another turn. Its connection is paused meanwhile.
 type unread struct {
-	bytes  *pool.Buf // nil when there are none
-	over   bool      // the end of the stream has come behind them
-	inLine bool      // of the loop's inflating
+	message wsframe.Message // in front of bytes; Compressed, or there is none
+	packed  *pool.Buf       // has its payload; nil where the reader has it
+	bytes   *pool.Buf       // nil when there are none
+	over    bool            // the end of the stream has come behind them
+
+	inLine bool // of the loop
+	waits  bool // and counts there
 }
 
 // unread reports whether bytes wait for their turn.
-func (s *Session) unread() bool { return s.extra != nil && s.extra.unread.bytes != nil }
+func (s *Session) unread() bool {
+	return s.extra != nil && (s.extra.unread.bytes != nil || s.extra.unread.message.Compressed)
+}
+
+// keep borrows p, which comes behind what waits.
+func (u *unread) keep(p []byte) {
+	if u.bytes == nil {
+		u.bytes = pool.Spills.Get(len(p))
+	}
+	u.bytes.Append(p)
+}
 
 // putOff borrows p and lets it wait: for the next turn, or for the application to
 // catch up.
 func (t *websocket) putOff(p []byte) {
 	s := t.session
-	b := pool.Spills.Get(len(p))
-	b.Append(p)
-	s.rare().unread.bytes = b
-	_, _, _ = t.receive(nil, s.server, nil) // gives back the message before, which was taken
-	t.conn.Pause()
-	h := s.server.shard(s.loop)
-	if u := &s.extra.unread; !u.inLine {
-		u.inLine = true
-		h.inflating.line = append(h.inflating.line, s)
+	u := &s.rare().unread
+	if !u.message.Compressed {
+		_, _, _ = t.next(nil, s.server) // gives back the message before, which was taken
 	}
-	h.giveShare()
+	if len(p) > 0 {
+		u.keep(p)
+	}
+	t.conn.Pause()
+	s.server.shard(s.loop).stand(s)
 }
 
-// readShare takes messages of p, which is borrowed, from a compressed WebSocket, as
-// many as the turn has time for.
+// putOffMessage is putOff for a message, which is borrowed, and what is behind it.
+func (t *websocket) putOffMessage(m wsframe.Message, rest []byte) {
+	if u := &t.session.rare().unread; !u.message.Compressed {
+		u.message = m
+		if t.reader.Held() == 0 {
+			u.packed = pool.Spills.Get(len(m.Payload))
+			u.packed.Append(m.Payload)
+			u.message.Payload = u.packed.Bytes()
+			if f := &t.session.server.shard(t.session.loop).line; f.begun == t.session {
+				f.inflater.Moved(u.message.Payload)
+			}
+		}
+	}
+	t.putOff(rest)
+}
+
+// readShare takes messages of p, which is borrowed and comes next, from a compressed
+// WebSocket, as many as the turn has time for.
 func (t *websocket) readShare(p []byte) {
 	s := t.session
-	f := &s.server.shard(s.loop).inflating
-	begun := time.Duration(-1) // with the compressed message in front, or not at all
+	s.beginMessages()
+	shard := s.server.shard(s.loop)
+	w := stopwatch{line: &shard.line, loop: s.loop, begun: -1} // runs for compressed messages
 	for taken := 0; s.state != sessionClosed; {
-		if t.isFull(p, taken) {
+		if t.isFull(p, taken, &w) {
 			t.putOff(p)
 			break
 		}
 		packed := t.mayInflate(p)
-		if packed && begun < 0 {
-			begun = s.loop.Look()
+		if packed {
+			w.start()
 		}
-		m, rest, err := t.receive(p, s.server, s.takeover())
+		m, rest, err := t.nextOrUnread(p)
+		if err == nil && m.Compressed {
+			packed, done := m, false
+			if m, done, err = t.unpack(packed, &w); !done {
+				t.putOffMessage(packed, rest)
+				break
+			}
+		}
 		if err == nil {
 			taken += len(m.Payload)
 			t.message(m)
 			p = rest
 		}
 		if packed { // one look for the end of a message and the begin of the next
-			now := s.loop.Look()
-			f.spent += now - begun
-			begun = now
+			w.lap()
 		} else {
-			begun = -1
+			w.stop()
 		}
 		if err != nil {
 			t.fault(err)
 			break
 		}
 	}
-	s.server.shard(s.loop).inflater.Done()
+	if w.line.waiting == 0 {
+		shard.inflater.Done()
+	}
+	if w.used == 0 {
+		s.run()
+		return
+	}
+	w.start() // also what callbacks have sent is compressed at the cost of the line
+	s.run()
+	w.lap()
 }
 
 // isFull reports whether p, which is in front of a compressed WebSocket, has to
-// wait, now that taken bytes of messages were taken in this turn.
-func (t *websocket) isFull(p []byte, taken int) bool {
+// wait, now that taken bytes of messages were taken in this turn, and used of the
+// line's time.
+func (t *websocket) isFull(p []byte, taken int, w *stopwatch) bool {
 	s := t.session
+	first := s.extra != nil && s.extra.unread.message.Compressed // there is a message in front of p
 	switch {
-	case len(p) == 0:
+	case len(p) == 0 && !first:
 		return false
 	case s.has(publicPaused), taken >= inflateTurn:
 		return true
 	}
 	// What is not compressed, and has nothing in front of it, waits for nobody.
-	f := &s.server.shard(s.loop).inflating
-	return (f.spent >= inflateShare || len(f.line) > 0 && !f.serving) && t.mayInflate(p)
+	f := w.line
+	return (f.over(w.used) || f.waiting > 0 && !f.serving) && (first || t.mayInflate(p))
 }
 
 // mayInflate reports whether the message in front of p, or the one that goes on
 // there, may be a compressed one.
 func (t *websocket) mayInflate(p []byte) bool {
-	return len(p) > 0 && (p[0]&rsv1 != 0 || t.reader.Begun())
+	return len(p) > 0 && (p[0]&rsv1 != 0 || t.reader.Begun()) || t.session.unread()
 }
 
 // rsv1 marks a compressed message.
 const rsv1 = 0x40
 
+// nextOrUnread is next, where no message waits in front of p.
+func (t *websocket) nextOrUnread(p []byte) (m wsframe.Message, rest []byte, err error) {
+	s := t.session
+	if s.extra != nil && s.extra.unread.message.Compressed {
+		return s.extra.unread.message, p, nil
+	}
+	return t.next(p, s.server)
+}
+
+// unpack inflates a compressed message, which is borrowed, unless the connection's
+// time is over before that is done.
+func (t *websocket) unpack(m wsframe.Message, w *stopwatch) (unpacked wsframe.Message, done bool, err error) {
+	s, f := t.session, w.line
+	shard := s.server.shard(s.loop)
+	d, begun := &shard.inflater, f.begun == s
+	if begun {
+		d = &f.inflater
+	} else {
+		beginInflate(m, d, s.takeover(), s.server.frames.Message)
+	}
+	for {
+		payload, done, err := d.Step()
+		if done || err != nil {
+			if begun {
+				f.begun = nil
+				w.used = max(w.used, inflateSlice) // a large message is all that it has in its turn
+			}
+			s.dropMessage()
+			m, err = inflated(m, payload, err)
+			return m, true, err
+		}
+		if w.lap(); !f.over(w.used) {
+			continue
+		}
+		switch {
+		case begun:
+		case f.hasPlace():
+			f.begun = s
+			f.inflater, shard.inflater = shard.inflater, f.inflater
+		default:
+			d.Done() // it begins anew
+		}
+		return m, false, nil
+	}
+}
+
 // readOn goes on with what waits, and reads again where nothing does any more.
 func (t *websocket) readOn() {
 	s := t.session
 	if s.unread() {
+		var p []byte
 		b := s.extra.unread.bytes
-		s.extra.unread.bytes = nil
-		t.Data(b.Bytes())
-		b.Release()
+		if s.extra.unread.bytes = nil; b != nil {
+			p = b.Bytes()
+		}
+		t.readShare(p)
+		if b != nil {
+			b.Release()
+		}
 	}
 	switch {
 	case t.conn == nil || s.unread() || s.has(publicPaused):
@@ -170,10 +207,30 @@ func (t *websocket) readOn() {
 	}
 }
 
+// dropMessage forgets the message that waits, if there is one.
+func (s *Session) dropMessage() {
+	if s.extra == nil {
+		return
+	}
+	u := &s.extra.unread
+	u.message = wsframe.Message{}
+	if u.packed != nil {
+		u.packed.Release()
+		u.packed = nil
+	}
+}
+
 // dropUnread forgets what waits.
 func (s *Session) dropUnread() {
-	if s.unread() {
-		s.extra.unread.bytes.Release()
-		s.extra.unread.bytes = nil
+	if s.extra == nil {
+		return
 	}
+	s.dropMessage()
+	f, u := &s.server.shard(s.loop).line, &s.extra.unread
+	if u.bytes != nil {
+		u.bytes.Release()
+		u.bytes = nil
+	}
+	f.count(u, false)
+	f.giveUp(s)
 }

@@ -83,6 +83,7 @@ func (u *upgrade) become(next upgradeState) {
 
 // Data borrows p.
 func (u *upgrade) Data(p []byte) {
+	defer u.session.server.shard(u.session.loop).inflater.Done()
 	for {
 		m, rest, err := u.receive(p, u.session.server, u.takeover)
 		switch {

@@ -24,10 +24,20 @@ type link struct {
 	deflate wsframe.DeflateParams
 }
 
-// receive returns the next data message or close frame, and answers pings. It
-// borrows p; what it returns is borrowed too. takeover is nil without context
-// takeover. The errors are those of wsframe.Reader.Next.
+// receive is next for whoever has no other work meanwhile: a compressed message is
+// inflated. takeover is nil without context takeover.
 func (k *link) receive(p []byte, s *Server, takeover *wsframe.Takeover) (m wsframe.Message, rest []byte, err error) {
+	m, rest, err = k.next(p, s)
+	if err == nil && m.Compressed {
+		m, err = inflate(m, &s.shard(k.conn.Loop()).inflater, takeover, s.frames.Message)
+	}
+	return m, rest, err
+}
+
+// next returns the next data message or close frame, and answers pings. It
+// borrows p; what it returns is borrowed too. The errors are those of
+// wsframe.Reader.Next.
+func (k *link) next(p []byte, s *Server) (m wsframe.Message, rest []byte, err error) {
 	limits := s.frames
 	limits.Compressed = k.deflate.Accepted
 	for {
@@ -38,9 +48,6 @@ func (k *link) receive(p []byte, s *Server, takeover *wsframe.Takeover) (m wsfra
 		}
 		switch {
 		case err != nil:
-			return m, p, err
-		case m.Compressed:
-			m, err = inflate(m, &s.shard(k.conn.Loop()).inflater, takeover, limits.Message)
 			return m, p, err
 		case m.OpCode != ws.OpPing && m.OpCode != ws.OpPong:
 			return m, p, nil
@@ -200,23 +207,22 @@ var emptyFrames = func() (frames [packet.Noop + 1][]byte) {
 // Data borrows p.
 func (t *websocket) Data(p []byte) {
 	s := t.session
-	if s.unread() {
-		s.extra.unread.bytes.Append(p)
-		return
-	}
-	s.beginMessages()
-	if t.deflate.Accepted {
+	switch {
+	case s.unread():
+		s.extra.unread.keep(p)
+	case t.deflate.Accepted:
 		t.readShare(p)
-	} else {
+	default:
+		s.beginMessages()
 		t.readAll(p)
+		s.run()
 	}
-	s.run()
 }
 
 // readAll takes all messages of p, which is borrowed.
 func (t *websocket) readAll(p []byte) {
 	for s := t.session; s.state != sessionClosed; {
-		m, rest, err := t.receive(p, s.server, nil)
+		m, rest, err := t.next(p, s.server)
 		if err != nil {
 			t.fault(err)
 			return

@@ -352,6 +352,12 @@ func TestInflateTakesTurns(t *testing.T) {
 				var err error
 				got[i], done[i], err = d.Step()
 				require.NoError(t, err)
+				if !done[i] {
+					moved := bytes.Clone(packed[i])
+					clear(packed[i])
+					packed[i] = moved
+					d.Moved(moved)
+				}
 			}
 		}
 		for i := range texts {

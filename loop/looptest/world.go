@@ -15,7 +15,8 @@ type World struct {
 	kernels []*kernel
 	tick    time.Duration
 	now     time.Duration
-	spent   bool      // Spend has moved it past ticks
+	spent   bool // Spend has moved it past ticks
+	pace    time.Duration
 	sockets []*socket // by descriptor
 	free    []int     // descriptors to use again
 	dialled int
@@ -41,7 +42,7 @@ func NewWorld(n int, o loop.Options, accept func(*loop.Conn) loop.Handler) *Worl
 		if o.Faults != nil {
 			used = o.Faults.Kernel(i, k)
 		}
-		w.loops = append(w.loops, loop.New(i, used, w.Now, table, o, accept))
+		w.loops = append(w.loops, loop.New(i, used, w.clock, table, o, accept))
 	}
 	w.dealer = loop.NewDealer(w.loops)
 	w.sockets = make([]*socket, 3) // 0 to 2 are taken, as in a process
@@ -53,6 +54,16 @@ func (w *World) Loops() []*loop.Loop { return w.loops }
 
 // Now is the World's time, as loop.Loop.Now tells it.
 func (w *World) Now() time.Duration { return w.now }
+
+// Pace has each look that a loop takes at the clock move it by d, for work that
+// takes as long as it looks often. Advance does not go well with it.
+func (w *World) Pace(d time.Duration) { w.pace = d }
+
+// clock is Now for loops.
+func (w *World) clock() time.Duration {
+	w.Spend(w.pace)
+	return w.now
+}
 
 // Dial connects to the next loop in turn. All peers have one address,
 // 192.0.2.1: a server with limits by address has to exempt it.
