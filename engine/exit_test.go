@@ -319,6 +319,8 @@ func TestCutSessionsWhoseCloseEndsItsGoroutine(t *testing.T) {
 				dialWire(t, address).websocket()
 				require.NotEmpty(t, (&doomedClient{t, address}).ask("GET", "", ""))
 			}
+			server.Broadcast(toAll(t))
+			until(t, "a message waits for those that poll", func() bool { return server.Stats().Queued > 0 })
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
 			require.ErrorIs(t, server.Shutdown(ctx), context.Canceled)
@@ -326,6 +328,7 @@ func TestCutSessionsWhoseCloseEndsItsGoroutine(t *testing.T) {
 			require.EqualValues(t, 2*clients, x.times.Load())
 			require.Zero(t, x.opened.Load())
 			require.Zero(t, server.Stats().Sessions)
+			require.Zero(t, server.Stats().Queued)
 		})
 	}
 }
