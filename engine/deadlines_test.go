@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"turbine/loop/looptest"
 	"turbine/wsframe"
 
 	"github.com/gobwas/ws"
@@ -236,4 +237,33 @@ func TestShortHeartbeatsAreNotCutShort(t *testing.T) {
 			b.finish()
 		})
 	}
+}
+
+// Sessions that an inquiry finds silent end a portion at a time: others do not wait
+// for all of their callbacks.
+func TestInquiriesAreAShareOfTime(t *testing.T) {
+	const sessions = 40
+	ended := 0
+	b := newSpec(t, 2, Options{FirstRequestTimeout: 30 * time.Second, SlowCallback: -1}, func(b *bench, e *Events) {
+		closed := e.Close
+		e.Close = func(s *Session, r Reason, err error) {
+			closed(s, r, err)
+			ended++
+			b.world.Spend(walkTime / 4)
+		}
+	})
+	b.dial = func(b *bench, _ string) *looptest.Peer { return b.world.DialLoop(0) }
+	for range sessions {
+		b.play("get EIO=4&transport=polling")
+	}
+	b.play("advance 29900ms")
+	require.Zero(t, ended)
+	for turns, last := 0, 0; ended < sessions; last = ended {
+		turns++
+		require.Less(t, turns, 1000)
+		b.world.Spend(10 * time.Millisecond)
+		b.world.Turn()
+		require.LessOrEqual(t, ended-last, walkLook)
+	}
+	b.finish()
 }

@@ -72,11 +72,11 @@ func (q *inquiry) Alarm() {
 	}
 }
 
-// answer rings for some of the sessions, and comes again for the others.
+// answer rings for some of the sessions, a portion, and comes again for the others.
 func (q *inquiry) answer() {
 	sh := q.home
 	sh.heard = q.began
-	for n := min(walkVisits, len(q.sessions)); n > 0; n-- {
+	for p, enough := newPortion(sh.loop), false; len(q.sessions) > 0 && !enough; enough = p.visited() {
 		slot := q.sessions[0]
 		q.sessions = q.sessions[1:] // first: a callback may end the goroutine
 		if a, ok := sh.loop.Owner(slot).(*alarm); ok {
