@@ -138,7 +138,7 @@ func (s *Session) unheard(now time.Duration) bool {
 func (s *Session) beat(now time.Duration) {
 	o := &s.server.options
 	switch paused := s.has(publicPaused); {
-	case paused && !s.revision.ServerPings(), s.owesHeartbeat() && s.unread():
+	case paused && !s.revision.ServerPings(), s.owesHeartbeat() && s.lags():
 		// What the client has to say waits where nobody has looked.
 		s.nextBeat = now + o.PingTimeout
 	case s.owesHeartbeat():

@@ -73,10 +73,10 @@ type Options struct {
 	MaxFragments int
 	// BodyBudget is the limit in bytes of what has come of request bodies and
 	// WebSocket messages that are not complete, of bodies on their way to the loop of
-	// their session, and of what was sent ahead of responses, of all connections
-	// together. Each loop has an equal share, of at
+	// their session, of what a loop had no time for yet, and of what was sent ahead of
+	// responses, of all connections together. Each loop has an equal share, of at
 	// least MaxPayload. Above it, a body that is past its first 16 KiB is refused
-	// with 503, a message that is past them with close code 1013, and a connection
+	// with 503, messages that are past them with close code 1013, and a connection
 	// that has sent more than 4 KiB ahead is aborted. The session ends in each
 	// case. Zero means 256 MiB, or a sixteenth of Go's memory limit
 	// (GOMEMLIMIT) if that is less.

@@ -259,24 +259,36 @@ func (p *polling) received(x *exchange, body []byte) {
 	s := p.session
 	p.data, x.session = nil, nil
 	s.beginMessages()
-	err := p.decodeForm(x, body)
-	if err != nil {
-		x.answer(s.loop, 400, "", "")
-		s.flush()
-		s.close(ReasonParseError, err)
-	} else if s.has(publicPaused) && s.state != sessionClosed {
-		p.data, x.session, p.held = x, s, true
-	} else {
-		x.answer(s.loop, 200, typeHTML, "ok")
-	}
+	p.decoded(x, p.decodeForm(x, body))
 	s.run()
 }
 
-// letGo answers the POST that was held: the client may send the next one.
+// decoded answers the POST, unless the client has to wait: for the application, or
+// for another turn.
+func (p *polling) decoded(x *exchange, err error) {
+	s := p.session
+	switch {
+	case err != nil:
+		x.answer(s.loop, 400, "", "")
+		s.flush()
+		s.close(ReasonParseError, err)
+	case s.state != sessionClosed && (s.has(publicPaused) || s.lags()):
+		p.data, x.session, p.held = x, s, true
+	default:
+		x.answer(s.loop, 200, typeHTML, "ok")
+	}
+}
+
+// letGo answers the POST that was held, once all of it was taken: the client may
+// send the next one.
 func (p *polling) letGo() {
-	if p.held {
+	switch {
+	case !p.held:
+	case p.session.lags():
+		p.decodeOn()
+	default:
 		x := p.data
-		p.data, p.held = nil, false
+		p.data, p.held, x.session = nil, false, nil
 		x.answer(p.session.loop, 200, typeHTML, "ok")
 	}
 }
@@ -291,18 +303,20 @@ func (p *polling) decodeForm(x *exchange, body []byte) error {
 		}
 		body = payload
 	}
-	return p.decode(x, body)
+	return p.decode(body, x.octets, 0)
 }
 
-// decode delivers the packets of a payload in order, until one is malformed or
-// beyond the limit, or the session is over.
-func (p *polling) decode(x *exchange, body []byte) error {
+// decode delivers the packets of a payload in order, of which n are done, until
+// one is malformed or above the limit, the session is over, or its turn is. What
+// is left then waits for another turn.
+func (p *polling) decode(body []byte, octets bool, n int) error {
 	s := p.session
 	next := s.revision.Next
-	if x.octets {
+	if octets {
 		next = s.revision.NextBinary
 	}
-	for rest, n := body, 0; ; n++ {
+	turn := beginTurn(s.loop)
+	for rest := body; ; n++ {
 		if n == s.server.options.MaxPayloadPackets {
 			s.server.met(LimitPayloadPackets, s.loop)
 			return ErrTooManyPackets
@@ -320,6 +334,10 @@ func (p *polling) decode(x *exchange, body []byte) error {
 		}
 		s.packet(pk)
 		if rest == nil || s.state == sessionClosed {
+			return nil
+		}
+		if turn.over(s.loop) {
+			p.setAside(rest, octets, n+1)
 			return nil
 		}
 	}
@@ -342,6 +360,9 @@ func (p *polling) end() {
 func (p *polling) closed(Reason) {
 	if p.poll != nil {
 		p.respond(closePayload, false)
+	}
+	if w := p.session.takePosted(); w.body != nil {
+		w.body.Release()
 	}
 	p.letGo() // what it brought was taken
 	if p.data != nil {

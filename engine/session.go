@@ -115,7 +115,9 @@ type extra struct {
 	groups   []membership      // changed under the session's mu by the loop
 	left     []string          // the groups of a session that has closed; guarded by mu
 	binding  binding           // of the handshake; with Options.Bind
-	unread   unread            // on a compressed WebSocket
+	unread   unread            // on a WebSocket
+	posted   posted            // on polling
+	goesOn   bool              // a goOnTask is under way
 }
 
 func (s *Session) rare() *extra {

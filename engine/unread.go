@@ -22,12 +22,24 @@ func (s *Session) unread() bool {
 	return s.extra != nil && (s.extra.unread.bytes != nil || s.extra.unread.message.Compressed)
 }
 
-// keep borrows p, which comes behind what waits.
-func (u *unread) keep(p []byte) {
+// keep borrows p, which comes behind what waits and counts for Options.BodyBudget.
+func (t *websocket) keep(p []byte) {
+	s := t.session
+	u := &s.extra.unread
 	if u.bytes == nil {
 		u.bytes = pool.Spills.Get(len(p))
 	}
 	u.bytes.Append(p)
+	s.server.shard(s.loop).bodies += int64(len(p))
+}
+
+// takeUnread takes the bytes that wait, which count no more; nil when there are none.
+func (s *Session) takeUnread() (b *pool.Buf) {
+	u := &s.extra.unread
+	if b, u.bytes = u.bytes, nil; b != nil {
+		s.server.shard(s.loop).bodies -= int64(b.Len())
+	}
+	return b
 }
 
 // putOff borrows p and lets it wait: for the next turn, or for the application to
@@ -39,10 +51,18 @@ func (t *websocket) putOff(p []byte) {
 		_, _, _ = t.next(nil, s.server) // gives back the message before, which was taken
 	}
 	if len(p) > 0 {
-		u.keep(p)
+		t.keep(p)
+	}
+	if shard := s.server.shard(s.loop); len(p) > sparedMessage && shard.bodies > s.server.bodyShare {
+		t.fault(errMessageBudget)
+		return
 	}
 	t.conn.Pause()
-	s.server.shard(s.loop).stand(s)
+	if t.deflate.Accepted {
+		s.server.shard(s.loop).stand(s)
+	} else {
+		s.goOnLater()
+	}
 }
 
 // putOffMessage is putOff for a message, which is borrowed, and what is behind it.
@@ -52,6 +72,7 @@ func (t *websocket) putOffMessage(m wsframe.Message, rest []byte) {
 		if t.reader.Held() == 0 {
 			u.packed = pool.Spills.Get(len(m.Payload))
 			u.packed.Append(m.Payload)
+			t.session.server.shard(t.session.loop).bodies += int64(len(m.Payload))
 			u.message.Payload = u.packed.Bytes()
 			if f := &t.session.server.shard(t.session.loop).line; f.begun == t.session {
 				f.inflater.Moved(u.message.Payload)
@@ -68,8 +89,12 @@ func (t *websocket) readShare(p []byte) {
 	s.beginMessages()
 	shard := s.server.shard(s.loop)
 	w := stopwatch{line: &shard.line, loop: s.loop, begun: -1} // runs for compressed messages
+	turn, slow := beginTurn(s.loop), false
 	for taken := 0; s.state != sessionClosed; {
-		if t.isFull(p, taken, &w) {
+		if slow = slow && len(p) > 0; slow {
+			w.line.spent += turnTime // its callbacks are dear
+		}
+		if slow || t.isFull(p, taken, &w) {
 			t.putOff(p)
 			break
 		}
@@ -89,6 +114,7 @@ func (t *websocket) readShare(p []byte) {
 			taken += len(m.Payload)
 			t.message(m)
 			p = rest
+			slow = turn.over(s.loop)
 		}
 		if packed { // one look for the end of a message and the begin of the next
 			w.lap()
@@ -189,11 +215,15 @@ func (t *websocket) readOn() {
 	s := t.session
 	if s.unread() {
 		var p []byte
-		b := s.extra.unread.bytes
-		if s.extra.unread.bytes = nil; b != nil {
+		b := s.takeUnread()
+		if b != nil {
 			p = b.Bytes()
 		}
-		t.readShare(p)
+		if t.deflate.Accepted {
+			t.readShare(p)
+		} else {
+			t.readAll(p)
+		}
 		if b != nil {
 			b.Release()
 		}
@@ -215,6 +245,7 @@ func (s *Session) dropMessage() {
 	u := &s.extra.unread
 	u.message = wsframe.Message{}
 	if u.packed != nil {
+		s.server.shard(s.loop).bodies -= int64(u.packed.Len())
 		u.packed.Release()
 		u.packed = nil
 	}
@@ -227,9 +258,8 @@ func (s *Session) dropUnread() {
 	}
 	s.dropMessage()
 	f, u := &s.server.shard(s.loop).line, &s.extra.unread
-	if u.bytes != nil {
-		u.bytes.Release()
-		u.bytes = nil
+	if b := s.takeUnread(); b != nil {
+		b.Release()
 	}
 	f.count(u, false)
 	f.giveUp(s)

@@ -128,7 +128,10 @@ func (u *upgrade) packet(p packet.Packet, err error) {
 	case p.Type == packet.Upgrade:
 		// Without a probe and with data, too, as the reference server: BestHTTP
 		// for Unity sends "52".
-		u.become(upgradeDone)
+		u.session.transport.(*polling).decodeAll()
+		if u.state < upgradeDone { // a callback has ended it otherwise
+			u.become(upgradeDone)
+		}
 	default:
 		u.abandon()
 	}

@@ -121,7 +121,7 @@ func putPacketFrame(b *pool.Buf, r Revision, kind packet.Type, binary bool) {
 //
 //	| state  | event                                | next   | does
 //	| open   | data message / ping / pong           | open   | decode and deliver / pong / -
-//	| open   | more of a compressed one than a turn has time for | open | the rest waits unread
+//	| open   | more than a turn has time for        | open   | the rest waits unread
 //	| open   | close frame, close packet            | closed | echo, Conn.Close; session: transport close
 //	| open   | protocol fault, too big, bad UTF-8   | closed | close frame 1002, 1009, 1007; session: transport error
 //	| open   | over Options.BodyBudget              | closed | close frame 1013; session: transport error
@@ -209,27 +209,33 @@ func (t *websocket) Data(p []byte) {
 	s := t.session
 	switch {
 	case s.unread():
-		s.extra.unread.keep(p)
+		t.keep(p)
 	case t.deflate.Accepted:
 		t.readShare(p)
 	default:
-		s.beginMessages()
 		t.readAll(p)
-		s.run()
 	}
 }
 
-// readAll takes all messages of p, which is borrowed.
+// readAll takes the messages of p, which is borrowed, as many as its turn has time
+// for.
 func (t *websocket) readAll(p []byte) {
-	for s := t.session; s.state != sessionClosed; {
+	s := t.session
+	s.beginMessages()
+	for turn := beginTurn(s.loop); s.state != sessionClosed; {
 		m, rest, err := t.next(p, s.server)
 		if err != nil {
 			t.fault(err)
-			return
+			break
 		}
 		t.message(m)
 		p = rest
+		if turn.over(s.loop) && len(p) > 0 && s.state != sessionClosed {
+			t.putOff(p)
+			break
+		}
 	}
+	s.run()
 }
 
 // message handles one data message or close frame.
