@@ -24,6 +24,7 @@ type Loop struct {
 	lost    time.Duration // that the clock is ahead of now: the process did not run
 	began   time.Duration // when the turn began
 	idle    time.Duration // when the last turn ended: since then the loop waits
+	waited  time.Duration // before the turn that followed a look at the sockets
 	looks   bool          // the driver says when it has looked at the sockets
 	warm    bool          // it has not looked since the last turn: there was no wait
 	used    time.Duration // what sockets have taken since others had their share; negative if others took too much
@@ -139,7 +140,9 @@ func (l *Loop) enter() {
 	}
 	l.exiting = false
 	now := l.clock() - l.lost
-	if gap, tick := now-l.idle, l.options.Tick; l.ticks && gap > maxGap*tick {
+	gap, tick := now-l.idle, l.options.Tick
+	l.waited = gap
+	if l.ticks && gap > maxGap*tick {
 		// Whole ticks, to keep step with the kernel's.
 		lost := (gap/tick - 1) * tick
 		l.lost += lost

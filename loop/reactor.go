@@ -140,7 +140,7 @@ func (r *Reactor) Serve() error {
 func (r *Reactor) poll(i int) error {
 	k, l := r.kernels[i], r.loops[i]
 	looked := func() { l.looks, l.warm = true, false }
-	return k.polling(looked, func(fd int, event netpoll.IOEvent, flags netpoll.IOFlags) error {
+	return k.polling(looked, l.hurries, func(fd int, event netpoll.IOEvent, flags netpoll.IOFlags) error {
 		if fd == k.wakeRead {
 			l.Mail()
 			// Mail may have eaten the Wake that Stop sent, but then it

@@ -68,3 +68,10 @@ func (l *Loop) crowded() bool { return l.accepting != nil }
 
 // acceptMore goes on with the listeners that had more than one portion.
 func (l *Loop) acceptMore(budget time.Duration) { l.accepting(budget) }
+
+// shortWait is how long a loop waits at most that has something to do all the time.
+const shortWait = time.Millisecond
+
+// hurries reports whether the loop is likely to have something to do soon: the last
+// time it waited, there was.
+func (l *Loop) hurries() bool { return l.waited < shortWait }
