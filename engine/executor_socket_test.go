@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"turbine/internal/invariants"
-	"turbine/pool"
 
 	"github.com/panjf2000/ants/v2"
 	"github.com/stretchr/testify/require"
@@ -116,7 +115,7 @@ func TestExecutorBlocks(t *testing.T) {
 	require.EqualValues(t, goroutines, g.past.Load())
 	require.EqualValues(t, goroutines+1, closed.Load())
 	if invariants.Enabled {
-		require.Zero(t, pool.Outstanding())
+		require.Zero(t, OnLoan())
 	}
 }
 

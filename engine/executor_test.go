@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"turbine/pool"
-
 	"github.com/gobwas/ws"
 	"github.com/stretchr/testify/require"
 )
@@ -460,7 +458,7 @@ func TestExecutorKeepsNothing(t *testing.T) {
 	b.rest()
 	require.Empty(t, b.server.dispatch.inboxes)
 	require.Nil(t, b.session("A").extra)
-	require.Zero(t, pool.Outstanding())
+	require.Zero(t, OnLoan())
 	b.finish()
 }
 

@@ -241,6 +241,7 @@ func TestCallbackThatEndsItsGoroutine(t *testing.T) {
 }
 
 func testExits(t *testing.T, x *exits, loops int, o Options, e Events) {
+	loses(t, x.times.Load)
 	goroutines := runtime.NumGoroutine()
 	server, address, ended := serveWith(t, x.options(loops, o), e)
 	others := make([]*wire, 2*loops)
@@ -313,6 +314,7 @@ func TestCutSessionsWhoseCloseEndsItsGoroutine(t *testing.T) {
 		t.Run(fmt.Sprintf("%d loops", loops), func(t *testing.T) {
 			x := &exits{kind: callClose}
 			x.always.Store(true)
+			loses(t, x.times.Load)
 			server, address, ended := serveWith(t, x.options(loops, Options{}), x.events())
 			const clients = 20
 			for range clients {
@@ -344,6 +346,7 @@ func TestExitIsLoggedOnce(t *testing.T) {
 					o.Executor = executor(t)
 				}
 				x := &exits{kind: kind, once: true}
+				loses(t, x.times.Load)
 				server, address, ended := serveWith(t, x.options(1, o), x.events())
 				client := &doomedClient{t, address}
 				client.live(server)
@@ -402,6 +405,7 @@ func TestExitBehindAnAnswer(t *testing.T) {
 	for _, kind := range []callKind{callAdmit, callMiddleware, callOpen, callFlush} {
 		t.Run(kind.String(), func(t *testing.T) {
 			x := &exits{kind: kind}
+			loses(t, x.times.Load)
 			o := x.options(1, Options{Fallback: http.NotFoundHandler()})
 			server, address, ended := serveWith(t, o, x.events())
 			client := &doomedClient{t, address}
@@ -430,6 +434,7 @@ func TestExitBehindAnAnswer(t *testing.T) {
 // its connection is closed although Close does not return.
 func TestExitBehindTheEndOfAClient(t *testing.T) {
 	x := &exits{kind: callClose}
+	loses(t, x.times.Load)
 	server, address, ended := serveWith(t, x.options(2, Options{}), x.events())
 	client := &doomedClient{t, address}
 	for range 8 {

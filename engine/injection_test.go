@@ -19,7 +19,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"turbine/pool"
 	"turbine/wsframe"
 
 	"github.com/stretchr/testify/require"
@@ -219,7 +218,7 @@ func TestNothingIsInjected(t *testing.T) {
 			b.server.CloseSessions()
 			b.world.Advance(b.options.CloseTimeout + time.Second)
 			b.world.Close()
-			require.Zero(t, pool.Outstanding())
+			require.Zero(t, OnLoan())
 			logs.check(t)
 			logged += logs.records
 		})

@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"turbine/pool"
-
 	"github.com/gobwas/ws"
 	"github.com/stretchr/testify/require"
 )
@@ -65,7 +63,7 @@ func TestResponsesAreOnesOwnOnSockets(t *testing.T) {
 	_ = server.Shutdown(ctx) // who broke off left sessions behind
 	require.ErrorIs(t, <-ended, ErrServerClosed)
 	require.Empty(t, failures)
-	require.Zero(t, pool.Outstanding())
+	require.Zero(t, OnLoan())
 }
 
 // caller is a client that does one thing after another.

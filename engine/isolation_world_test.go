@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"turbine/loop/looptest"
-	"turbine/pool"
 	"turbine/wsframe"
 
 	"github.com/gobwas/ws"
@@ -465,6 +464,6 @@ func (m *mixer) finish() {
 		m.bench.world.Advance(m.bench.options.CloseTimeout)
 	}
 	m.bench.world.Close()
-	require.Zero(m.t, pool.Outstanding())
+	require.Zero(m.t, OnLoan())
 	require.Zero(m.t, m.bench.logged.lines.Load(), "a panic was logged")
 }

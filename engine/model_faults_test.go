@@ -15,7 +15,6 @@ import (
 	"turbine/internal/invariants"
 	"turbine/loop"
 	"turbine/loop/looptest"
-	"turbine/pool"
 
 	"github.com/stretchr/testify/require"
 )
@@ -130,7 +129,7 @@ func serveModelOnSockets(t *testing.T, r *modelRun, steps int, secure bool) {
 	require.Zero(t, reactor.Stats().Conns)
 	require.Zero(t, r.server.Stats().Queued)
 	if invariants.Enabled {
-		require.Zero(t, pool.Outstanding())
+		require.Zero(t, engine.OnLoan())
 	}
 	r.count(faults)
 }

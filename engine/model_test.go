@@ -17,7 +17,6 @@ import (
 	"turbine/internal/invariants"
 	"turbine/loop"
 	"turbine/loop/looptest"
-	"turbine/pool"
 
 	"github.com/stretchr/testify/require"
 )
@@ -167,7 +166,7 @@ func runModelWith(t *testing.T, r *modelRun, faults *looptest.Faulty, executor *
 	require.Zero(t, world.Sockets())
 	require.Zero(t, r.server.Stats().Queued)
 	if invariants.Enabled {
-		require.Zero(t, pool.Outstanding())
+		require.Zero(t, engine.OnLoan())
 	}
 	r.count(faults)
 }

@@ -17,7 +17,6 @@ import (
 
 	"turbine/loop"
 	"turbine/loop/looptest"
-	"turbine/pool"
 	"turbine/wsframe"
 
 	"github.com/gobwas/ws"
@@ -207,7 +206,7 @@ func (b *bench) finish() {
 		require.Zero(b.t, shard.upgrades, "upgrades counted")
 		require.Zero(b.t, shard.bodies, "bytes of bodies counted")
 	}
-	require.Zero(b.t, pool.Outstanding(), "buffers left on loan")
+	require.Zero(b.t, OnLoan(), "buffers left on loan")
 	require.Zero(b.t, b.logged.lines.Load(), "a panic was logged")
 	for _, s := range b.sessions {
 		require.Equal(b.t, 1, b.closes[s], "Close events of %s", b.name(s))

@@ -15,7 +15,6 @@ import (
 
 	"turbine/engine"
 	"turbine/internal/invariants"
-	"turbine/pool"
 	"turbine/wsframe"
 
 	"github.com/gobwas/ws"
@@ -77,7 +76,7 @@ func hostileClients(t *testing.T, executor engine.Executor) {
 	require.Zero(t, s.twice.Load(), "sessions closed twice")
 	require.Empty(t, log.text())
 	if invariants.Enabled {
-		require.Zero(t, pool.Outstanding())
+		require.Zero(t, engine.OnLoan())
 	}
 	t.Logf("%d sessions, %d messages", s.opened.Load(), s.messages.Load())
 }

@@ -23,7 +23,6 @@ import (
 	"turbine/engine"
 	"turbine/internal/certs"
 	"turbine/loop/looptest"
-	"turbine/pool"
 
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
@@ -89,7 +88,7 @@ func secure(t *testing.T, o engine.Options, e engine.Events) *secured {
 		for _, served := range s.served {
 			require.ErrorIs(t, <-served, engine.ErrServerClosed)
 		}
-		require.Zero(t, pool.Outstanding(), "buffers not released")
+		require.Zero(t, engine.OnLoan(), "buffers not released")
 		require.Zero(t, s.Stats().TLS.Now)
 		eventually(t, "goroutines", func() error { return atMost(before, runtime.NumGoroutine()) })
 	})
@@ -300,7 +299,7 @@ func TestTLSEchoMatrixInTheWorld(t *testing.T) {
 				}, sizesFor(size))
 				m.Stop()
 				require.Zero(t, server.Stats().Sessions)
-				require.Zero(t, pool.Outstanding(), "buffers not released")
+				require.Zero(t, engine.OnLoan(), "buffers not released")
 			})
 		}
 	}
