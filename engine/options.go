@@ -83,8 +83,9 @@ type Options struct {
 	BodyBudget int64
 	// MaxQueue is the limit in bytes of what a session keeps for a client
 	// that does not take it, with 128 bytes for each message beside its data,
-	// and on WebSocket the head of its frame;
-	// beyond, Send returns ErrQueueFull and Overflow says what becomes of the
+	// and on WebSocket the head of its frame. Buffers are powers of two in size, so
+	// up to twice as much may be held.
+	// Above it, Send returns ErrQueueFull and Overflow says what becomes of the
 	// session. A message alone always fits, and so do one ping and one pong of
 	// the protocol beside the messages. Zero means 8 MiB.
 	MaxQueue int
