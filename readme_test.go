@@ -52,7 +52,7 @@ func TestReadmeFlags(t *testing.T) {
 	require.Empty(t, defaults, "README.md has flags that are none")
 }
 
-// README.md and docs name targets that the Makefile has, and make help tells of them.
+// The Makefile has every target that README.md and docs name, and make help lists them.
 func TestDocumentedTargets(t *testing.T) {
 	targets := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^([a-z0-9-]+):`).FindAllStringSubmatch(document(t, "Makefile"), -1) {

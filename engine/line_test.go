@@ -108,8 +108,9 @@ func TestDeflateNewcomersGoFirst(t *testing.T) {
 	b.finish()
 }
 
-// Nobody gains by sending small pieces, each when the one before was taken: who has
-// had a slice stands behind those that wait. New connections have half of the time.
+// A client gains nothing by sending small pieces, each when the one before was taken:
+// a connection that has had a slice stands behind those that wait. New connections
+// have half of the time.
 func TestDeflateLineCannotBeJumped(t *testing.T) {
 	const (
 		floods   = 10

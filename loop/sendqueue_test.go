@@ -250,7 +250,7 @@ func TestUnsentCountsWhatIsForManyOnce(t *testing.T) {
 				bytes += n
 				require.LessOrEqual(t, age, now)
 			}
-			require.InDelta(t, want, bytes, float64(held), "but for what does not divide")
+			require.InDelta(t, want, bytes, float64(held), "except for what does not divide")
 		}
 		for _, c := range conns {
 			c.Abort()

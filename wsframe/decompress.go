@@ -38,7 +38,7 @@ func (d *Decompressor) Decompress(p []byte, limit int) ([]byte, error) {
 	return d.finish()
 }
 
-// Begin is Decompress for a caller who has other things to do: the message is
+// Begin is Decompress for a caller that has other work meanwhile: the message is
 // inflated by Step. p is borrowed until Step has returned the message, or an error,
 // or Done was called.
 func (d *Decompressor) Begin(p []byte, limit int) { d.begin(p, limit, nil) }

@@ -159,7 +159,7 @@ func (r *runner) remains(line func(string, ...any)) {
 	line("## What remains")
 	line("")
 	line("With no session and no connection left and garbage collected, memory may be %s above that at the start: tables and pools keep", mib(tolerance))
-	line("what they grew to. Phases without flags of their own share one server, but for hostile clients each phase has a new one.")
+	line("what they grew to. Phases without flags of their own share one server. Each phase with hostile clients has a new one.")
 	line("")
 	line("| phase | resident at the start | at most | afterwards | live heap | descriptors at the start | afterwards | until nothing was left | verdict |")
 	line("|---|---|---|---|---|---|---|---|---|")

@@ -32,7 +32,7 @@ func block(t *testing.T, text, language string) string {
 	return code
 }
 
-// The session by hand in README.md is what a shell says, but for the id.
+// The session by hand in README.md is what a shell prints, except for the id.
 func TestReadmeConversation(t *testing.T) {
 	s := serve(t)
 	text := block(t, readme(t, "## A first conversation"), "")
