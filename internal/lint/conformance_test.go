@@ -1,4 +1,4 @@
-package main
+package lint
 
 import (
 	"fmt"
@@ -154,7 +154,7 @@ func readNumberedTests(t *testing.T) map[string]map[int]bool {
 		}
 		inTestdata := slices.Contains(strings.Split(filepath.ToSlash(path), "/"), "testdata")
 		program := strings.HasSuffix(name, ".js") && strings.HasPrefix(filepath.ToSlash(path), "internal/e2e/")
-		goTest := strings.HasSuffix(name, "_test.go") && path != "conformance_test.go"
+		goTest := strings.HasSuffix(name, "_test.go") && filepath.ToSlash(path) != "internal/lint/conformance_test.go"
 		if !goTest && !program && !(inTestdata && strings.HasSuffix(name, ".txt")) {
 			return nil
 		}

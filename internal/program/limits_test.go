@@ -1,4 +1,4 @@
-package main
+package program
 
 import (
 	"io"
@@ -27,7 +27,7 @@ func parsed(t *testing.T, args ...string) (f flags) {
 // The table of docs/security.md has each limit, with its option, its flag, the
 // default of that, and its counter.
 func TestLimitsTable(t *testing.T) {
-	text, err := os.ReadFile("docs/security.md")
+	text, err := os.ReadFile("../../docs/security.md")
 	require.NoError(t, err)
 	_, section, found := strings.Cut(string(text), "\n## Limits\n")
 	require.True(t, found)

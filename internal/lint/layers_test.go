@@ -1,4 +1,4 @@
-package main
+package lint
 
 import (
 	"go/parser"
@@ -53,7 +53,8 @@ const (
 
 // layers is the picture. A package that is not in it has no place in the house.
 var layers = map[string]layer{
-	".":                    {[]string{"engine"}, []string{fsNotify, kongFlags, memLimit, sdActivation, sdDaemon, tableFlip}},
+	".":                    {[]string{"internal/program"}, nil},
+	"internal/program":     {[]string{"engine"}, []string{fsNotify, kongFlags, memLimit, sdActivation, sdDaemon, tableFlip}},
 	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/invariants", "internal/peers", "internal/seldom"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib, proxyProto}},
 	"engine/packet":        {},
 	"httpparse":            {},
@@ -66,6 +67,7 @@ var layers = map[string]layer{
 	"internal/seldom":      {},
 	"internal/certs":       {nil, []string{testify}}, // for tests
 	"internal/requests":    {},                       // a table for tests
+	"internal/lint":        {},                       // tests of the repository
 	"internal/busy":        {[]string{"engine"}, []string{kongFlags}},
 	"internal/chaos":       {[]string{"bench/load", "bench/usage", "engine/packet", "wsframe"}, []string{gobwas, hdrHistogram, klauspostFlate, kongFlags, procfs}},
 	"internal/e2e":         {}, // starts the binary
@@ -84,7 +86,7 @@ var layers = map[string]layer{
 
 // testsOnTop are the packages whose tests may import engine: those that may do
 // so themselves, and its own.
-var testsOnTop = []string{".", "engine", "internal/e2e/target", "bench/load", "bench/sim"}
+var testsOnTop = []string{"internal/program", "engine", "internal/e2e/target", "bench/load", "bench/sim"}
 
 func TestLayers(t *testing.T) {
 	imports, tests := readImports(t)
@@ -110,6 +112,8 @@ func TestLayers(t *testing.T) {
 			switch {
 			case !ok || mine == name: // a test outside its package
 			case mine == "internal/requests", mine == "internal/certs": // data
+			case name == "internal/lint":
+				t.Errorf("a test of internal/lint imports %s: it reads the repository", mine)
 			case name == "internal/e2e":
 				t.Errorf("a test of internal/e2e imports %s: it knows the binary only", mine)
 			case mine == "engine" && !slices.Contains(testsOnTop, name):
@@ -147,7 +151,7 @@ func TestLayersHaveOneOwner(t *testing.T) {
 		bytebufferpool: {"pool"},
 		gnetErrors:     {"loop"},
 		gnetNetpoll:    {"loop"},
-		"engine":       {".", "bench/sim", "internal/busy", "internal/e2e/feeder", "internal/e2e/target", "internal/e2e/testapp"},
+		"engine":       {"bench/sim", "internal/busy", "internal/e2e/feeder", "internal/e2e/target", "internal/e2e/testapp", "internal/program"},
 	}
 	for path, want := range owners {
 		var got []string
@@ -159,6 +163,38 @@ func TestLayersHaveOneOwner(t *testing.T) {
 		slices.Sort(got)
 		require.Equal(t, want, got, "who may import %s", path)
 	}
+}
+
+// TestProgramIsForMainsAlone looks at the files of all modules: what a package could
+// take from the program belongs into a room of its own.
+func TestProgramIsForMainsAlone(t *testing.T) {
+	require.NoError(t, layerInputs())
+	users := 0
+	require.NoError(t, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == ".git" || d.Name() == "node_modules" || d.Name() == ".tools"):
+			return filepath.SkipDir
+		case d.IsDir() || filepath.Ext(path) != ".go":
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, i := range file.Imports {
+			if i.Path.Value != `"turbine/internal/program"` {
+				continue
+			}
+			users++
+			if file.Name.Name != "main" {
+				t.Errorf("%s imports the program and is no main", path)
+			}
+		}
+		return nil
+	}))
+	require.Positive(t, users)
 }
 
 // TestExamplesUseTheEngineAlone looks at the module of examples: what its programs

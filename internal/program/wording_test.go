@@ -1,4 +1,4 @@
-package main
+package program
 
 import (
 	"bytes"
@@ -51,7 +51,7 @@ func TestWording(t *testing.T) {
 // names of them is a flag wherever there is one.
 func TestWordingOfLimits(t *testing.T) {
 	w := newWording(programFlags(t))
-	text, err := os.ReadFile("docs/security.md")
+	text, err := os.ReadFile("../../docs/security.md")
 	require.NoError(t, err)
 	rows := 0
 	for line := range strings.Lines(string(text)) {

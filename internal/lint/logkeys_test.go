@@ -1,18 +1,15 @@
-package main
+package lint
 
 import (
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
-	"log/slog"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
-
-	"turbine/engine"
 
 	"github.com/stretchr/testify/require"
 )
@@ -117,23 +114,4 @@ func isText(e ast.Expr) bool {
 		return true // it may be
 	}
 	return false
-}
-
-// The keys that are made when the program runs are such, too.
-func TestLogKeysOfFigures(t *testing.T) {
-	var check func(a slog.Attr)
-	check = func(a slog.Attr) {
-		require.Regexp(t, logKey, a.Key)
-		if a.Value.Kind() == slog.KindGroup {
-			for _, inner := range a.Value.Group() {
-				check(inner)
-			}
-		}
-	}
-	for _, a := range figures(engine.Stats{}, 0) {
-		check(a.(slog.Attr))
-	}
-	for limit := range engine.NumLimits {
-		require.Regexp(t, logKey, engine.Limit(limit).String())
-	}
 }
