@@ -23,6 +23,7 @@ import (
 	"turbine/engine"
 	"turbine/internal/certs"
 	"turbine/loop/looptest"
+	"turbine/loop/looptest/contract"
 
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
@@ -289,7 +290,7 @@ func TestTLSEchoMatrixInTheWorld(t *testing.T) {
 					UpgradeTimeout: never, FirstRequestTimeout: never,
 				}, engine.Events{Message: func(s *engine.Session, m engine.Message) { _ = s.Send(m) }})
 				require.NoError(t, err)
-				m := looptest.WorldMachine(t, 2, server.LoopOptions(), server.AcceptTLS)
+				m := contract.WorldMachine(t, 2, server.LoopOptions(), server.AcceptTLS)
 				server.Bind(m.Loops())
 				echo(t, func() *wire {
 					c := looptest.NewTLSClient(&splitClient{m.Dial(), size, m.Step}, config, m.Step)

@@ -13,15 +13,16 @@ import (
 
 	"turbine/loop"
 	"turbine/loop/looptest"
+	"turbine/loop/looptest/contract"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
 
-func TestContractOnSockets(t *testing.T) { looptest.TestReactor(t, startReactor) }
+func TestContractOnSockets(t *testing.T) { contract.TestReactor(t, startReactor) }
 
 func TestContractOnFaultySockets(t *testing.T) {
-	looptest.TestReactor(t, looptest.OnFaults(startReactor, looptest.Rates{
+	contract.TestReactor(t, contract.OnFaults(startReactor, looptest.Rates{
 		Short: 1000, NotNow: 1000, Interrupted: 500, Shortage: 30,
 	}), "07 Drained comes after pressure")
 }
@@ -33,17 +34,17 @@ const closeSent = "CloseSent does not wait for the peer"
 // TLS is not seen from above.
 func TestContractOverTLSOnSockets(t *testing.T) {
 	for name, version := range map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13} {
-		t.Run(name, func(t *testing.T) { looptest.TestReactor(t, looptest.OverTLS(startReactor, version), closeSent) })
+		t.Run(name, func(t *testing.T) { contract.TestReactor(t, contract.OverTLS(startReactor, version), closeSent) })
 	}
 }
 
 func TestContractOverTLSOnFaultySockets(t *testing.T) {
-	looptest.TestReactor(t, looptest.OverTLS(looptest.OnFaults(startReactor, looptest.Rates{
+	contract.TestReactor(t, contract.OverTLS(contract.OnFaults(startReactor, looptest.Rates{
 		Short: 1000, NotNow: 1000, Interrupted: 500, Shortage: 30,
 	}), tls.VersionTLS13), "07 Drained comes after pressure", closeSent)
 }
 
-// reactorMachine is a Reactor with real sockets as a looptest.Machine.
+// reactorMachine is a Reactor with real sockets as a contract.Machine.
 type reactorMachine struct {
 	*loop.Reactor
 	t       *testing.T
@@ -52,7 +53,7 @@ type reactorMachine struct {
 	stopped bool
 }
 
-func startReactor(t *testing.T, n int, o loop.Options, accept func(*loop.Conn) loop.Handler) looptest.Machine {
+func startReactor(t *testing.T, n int, o loop.Options, accept func(*loop.Conn) loop.Handler) contract.Machine {
 	t.Helper()
 	o.Loops = n
 	r, err := loop.Open(o, accept)

@@ -37,7 +37,7 @@ func newServed(b *testing.B) (*served, *tls.Config) {
 }
 
 func (s *served) dial(b *testing.B, config *tls.Config) *looptest.TLSClient {
-	c := looptest.NewTLSClient(peerClient{s.world.Dial()}, config, s.run)
+	c := looptest.NewTLSClient(s.world.Dial().Client(), config, s.run)
 	c.Shake()
 	require.NoError(b, c.Err())
 	s.run()

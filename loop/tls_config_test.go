@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"turbine/loop"
-	"turbine/loop/looptest"
+	"turbine/loop/looptest/contract"
 
 	"github.com/stretchr/testify/require"
 )
@@ -265,7 +265,7 @@ func TestTLSProtocols(t *testing.T) {
 // then on, also where GetConfigForClient returns the same config each time.
 func TestTLSTicketKeysOfTheApplication(t *testing.T) {
 	inner := &tls.Config{}
-	b := startTLS(t, looptest.WorldMachine, func(_ *tlsBench, o *loop.TLSOptions) {
+	b := startTLS(t, contract.WorldMachine, func(_ *tlsBench, o *loop.TLSOptions) {
 		inner.Certificates = o.Config.Certificates
 		o.Config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return inner, nil }
 	})

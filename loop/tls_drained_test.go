@@ -44,7 +44,7 @@ func TestTLSDrainedAfterNotReady(t *testing.T) {
 	w := looptest.NewWorld(1, loop.Options{Logger: slog.New(slog.DiscardHandler)}, filter.Accept(func(c *loop.Conn) loop.Handler { h.conn = c; return h }))
 	peer := w.Dial()
 	var keyLog bytes.Buffer
-	c := looptest.NewTLSClient(peerClient{peer}, &tls.Config{RootCAs: authority.Pool(), ServerName: "localhost", KeyLogWriter: &keyLog}, w.Run)
+	c := looptest.NewTLSClient(peer.Client(), &tls.Config{RootCAs: authority.Pool(), ServerName: "localhost", KeyLogWriter: &keyLog}, w.Run)
 	c.Shake()
 	require.NoError(t, c.Err())
 	w.Run()

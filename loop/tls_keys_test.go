@@ -138,13 +138,6 @@ func TestTLSKeyUpdate(t *testing.T) {
 	}
 }
 
-// peerClient is a World's Peer as a Client.
-type peerClient struct{ *looptest.Peer }
-
-func (c peerClient) Send(p []byte) int { c.Write(p); return len(p) }
-func (c peerClient) Recv(n int) []byte { return c.ReadN(n) }
-func (c peerClient) Addr() string      { return c.Peer.Addr().String() }
-
 // Who asks for new keys again and again and reads nothing is cut off: what
 // crypto/tls has to say to it waits in memory that no limit of the application
 // knows of.
@@ -155,7 +148,7 @@ func TestTLSKeyUpdateFlood(t *testing.T) {
 	w := looptest.NewWorld(1, loop.Options{Logger: slog.New(slog.DiscardHandler)}, filter.Accept(func(c *loop.Conn) loop.Handler { return &sink{&ended} }))
 	peer := w.Dial()
 	var keyLog bytes.Buffer
-	c := looptest.NewTLSClient(peerClient{peer}, &tls.Config{RootCAs: authority.Pool(), ServerName: "localhost", KeyLogWriter: &keyLog}, w.Run)
+	c := looptest.NewTLSClient(peer.Client(), &tls.Config{RootCAs: authority.Pool(), ServerName: "localhost", KeyLogWriter: &keyLog}, w.Run)
 	c.Shake()
 	require.NoError(t, c.Err())
 	w.Run()

@@ -78,7 +78,7 @@ func TestTLSLongMessageBehindHandshake(t *testing.T) {
 		w := looptest.NewWorld(1, loop.Options{Logger: slog.New(slog.DiscardHandler)}, filter.Accept(func(c *loop.Conn) loop.Handler { return &sink{&ended} }))
 		peer := w.Dial()
 		var keyLog bytes.Buffer
-		c := looptest.NewTLSClient(peerClient{peer}, &tls.Config{RootCAs: authority.Pool(), ServerName: "localhost", KeyLogWriter: &keyLog}, w.Run)
+		c := looptest.NewTLSClient(peer.Client(), &tls.Config{RootCAs: authority.Pool(), ServerName: "localhost", KeyLogWriter: &keyLog}, w.Run)
 		c.Shake()
 		require.NoError(t, c.Err())
 		w.Run()

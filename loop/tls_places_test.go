@@ -10,6 +10,7 @@ import (
 	"turbine/internal/peers"
 	"turbine/loop"
 	"turbine/loop/looptest"
+	"turbine/loop/looptest/contract"
 
 	"github.com/stretchr/testify/require"
 )
@@ -22,8 +23,8 @@ type dialled struct {
 
 func startDialled(t *testing.T, change func(*loop.TLSOptions)) *dialled {
 	d := &dialled{next: "203.0.113.1"}
-	start := func(t *testing.T, n int, o loop.Options, accept func(*loop.Conn) loop.Handler) looptest.Machine {
-		return looptest.WorldMachine(t, n, o, func(c *loop.Conn) loop.Handler {
+	start := func(t *testing.T, n int, o loop.Options, accept func(*loop.Conn) loop.Handler) contract.Machine {
+		return contract.WorldMachine(t, n, o, func(c *loop.Conn) loop.Handler {
 			c.SetRemoteAddr(netip.AddrPortFrom(netip.MustParseAddr(d.next), 1))
 			return accept(c)
 		})

@@ -22,6 +22,7 @@ import (
 	"turbine/internal/invariants"
 	"turbine/loop"
 	"turbine/loop/looptest"
+	"turbine/loop/looptest/contract"
 	"turbine/pool"
 
 	"github.com/stretchr/testify/require"
@@ -29,13 +30,13 @@ import (
 
 // kernels are what tests of TLS run on: in memory the handshakes are part of the
 // loop's turns, on sockets they have goroutines beside it.
-var kernels = map[string]looptest.Start{"world": looptest.WorldMachine, "sockets": startReactor}
+var kernels = map[string]contract.Start{"world": contract.WorldMachine, "sockets": startReactor}
 
 var versions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
 
 // tlsBench is a machine whose connections speak TLS.
 type tlsBench struct {
-	looptest.Machine
+	contract.Machine
 	t         *testing.T
 	tls       *loop.TLS
 	authority *certs.Authority
@@ -66,7 +67,7 @@ func (l *logged) String() string {
 }
 
 // startTLS starts an echo over TLS. When the test ends nothing may be left of it.
-func startTLS(t *testing.T, start looptest.Start, change func(*tlsBench, *loop.TLSOptions)) *tlsBench {
+func startTLS(t *testing.T, start contract.Start, change func(*tlsBench, *loop.TLSOptions)) *tlsBench {
 	t.Helper()
 	goroutinesBefore := runtime.NumGoroutine()
 	t.Cleanup(func() {
@@ -325,7 +326,7 @@ func TestTLSHandshakeAbortedEverywhere(t *testing.T) {
 // handshakeSize is how much a client sends in a handshake that nothing disturbs.
 func handshakeSize(t *testing.T, version uint16) int {
 	t.Helper()
-	b := startTLS(t, looptest.WorldMachine, nil)
+	b := startTLS(t, contract.WorldMachine, nil)
 	config := b.client.Clone()
 	config.MinVersion, config.MaxVersion = version, version
 	counted := &cutAfter{Client: b.Dial(), left: math.MaxInt}
@@ -764,7 +765,7 @@ func TestConnTLS(t *testing.T) {
 	authority := certs.New(t)
 	server := loop.NewTLS(loop.TLSOptions{Config: &tls.Config{Certificates: []tls.Certificate{authority.Issue(t, "server", nil).TLS(t)}}})
 	var conn *loop.Conn
-	m := looptest.WorldMachine(t, 1, loop.Options{}, server.Accept(func(c *loop.Conn) loop.Handler {
+	m := contract.WorldMachine(t, 1, loop.Options{}, server.Accept(func(c *loop.Conn) loop.Handler {
 		conn = c
 		require.True(t, c.Secure())
 		states = append(states, c.TLS())
@@ -783,7 +784,7 @@ func TestConnTLS(t *testing.T) {
 	require.Nil(t, conn.TLS())
 	m.Stop()
 
-	plain := looptest.WorldMachine(t, 1, loop.Options{}, func(c *loop.Conn) loop.Handler { conn = c; return &echo{c} })
+	plain := contract.WorldMachine(t, 1, loop.Options{}, func(c *loop.Conn) loop.Handler { conn = c; return &echo{c} })
 	plain.Dial()
 	plain.Step()
 	require.False(t, conn.Secure())
@@ -796,7 +797,7 @@ func TestTLSEchoDoesNotAllocate(t *testing.T) {
 	if raceEnabled || invariants.Enabled {
 		t.Skip("there is more on the heap")
 	}
-	b := startTLS(t, looptest.WorldMachine, nil)
+	b := startTLS(t, contract.WorldMachine, nil)
 	c := b.shake(b.Dial(), nil)
 	require.NoError(t, c.Err())
 	message := []byte("4hello")
@@ -816,7 +817,7 @@ func TestTLSEchoDoesNotAllocate(t *testing.T) {
 func TestTLSBadRecordsAreSeenByTheirHeaders(t *testing.T) {
 	for _, header := range []string{"\x17\x03\x03\x48\x01", "\x17\x04\x03\x00\x20", "GET /"} {
 		for _, size := range []int{1, 100} {
-			b := startTLS(t, looptest.WorldMachine, nil)
+			b := startTLS(t, contract.WorldMachine, nil)
 			inner := b.Dial()
 			c := b.shake(inner, nil)
 			require.NoError(t, c.Err())

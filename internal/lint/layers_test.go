@@ -60,7 +60,7 @@ var layers = map[string]layer{
 	"httpparse":            {},
 	"wsframe":              {[]string{"pool", "internal/invariants"}, []string{gobwas, gobwasFlate, httphead, klauspostFlate}},
 	"loop":                 {[]string{"pool", "internal/invariants", "internal/peers", "internal/seldom"}, []string{gnetErrors, gnetNetpoll, sysUnix}},
-	"loop/looptest":        {[]string{"loop", "pool", "internal/certs"}, []string{testify}},
+	"loop/looptest":        {[]string{"loop"}, nil}, // for tests, of programs too: no testify
 	"pool":                 {[]string{"internal/invariants"}, []string{bytebufferpool}},
 	"internal/invariants":  {},
 	"internal/peers":       {},
@@ -82,6 +82,8 @@ var layers = map[string]layer{
 	"bench/report":         {nil, []string{plot, plotFont, plotter, vg, vgDraw, vgSVG}},
 	"bench/sim":            {[]string{"bench/report", "bench/usage", "engine", "loop", "wsframe"}, []string{gobwas, hdrHistogram}},
 	"bench/usage":          {nil, []string{procfs}},
+
+	"loop/looptest/contract": {[]string{"loop", "loop/looptest", "pool", "internal/certs"}, []string{testify}},
 }
 
 // testsOnTop are the packages whose tests may import engine: those that may do

@@ -10,6 +10,6 @@
 //	world.Advance(25 * time.Second) // rings every alarm on the way
 //
 // Only the system calls are simulated; the Loop and the Conn are the real
-// ones. TestReactor is the contract that both kernels pass. Faulty makes calls of
-// either kernel fail at random.
+// ones. Package looptest/contract tests what both kernels promise. Faulty makes
+// calls of either kernel fail at random.
 package looptest

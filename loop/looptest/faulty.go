@@ -4,7 +4,6 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"syscall"
-	"testing"
 
 	"turbine/loop"
 )
@@ -61,14 +60,6 @@ func (f *Faulty) Counts() map[string]int64 {
 		counts[name] = f.counts[i].Load()
 	}
 	return counts
-}
-
-// OnFaults is start with faults of those rates and a fixed seed.
-func OnFaults(start Start, rates Rates) Start {
-	return func(t *testing.T, n int, o loop.Options, accept func(*loop.Conn) loop.Handler) Machine {
-		o.Faults = NewFaulty(1, rates)
-		return start(t, n, o, accept)
-	}
 }
 
 // Kernel puts the faults in front of k.

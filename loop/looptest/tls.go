@@ -6,60 +6,8 @@ import (
 	"io"
 	"net"
 	"syscall"
-	"testing"
 	"time"
-
-	"turbine/internal/certs"
-	"turbine/loop"
 )
-
-// OverTLS is start with TLS of that version on every connection.
-func OverTLS(start Start, version uint16) Start {
-	return func(t *testing.T, n int, o loop.Options, accept func(*loop.Conn) loop.Handler) Machine {
-		authority := certs.New(t)
-		server := &tls.Config{Certificates: []tls.Certificate{authority.Issue(t, "server", nil).TLS(t)}, MinVersion: tls.VersionTLS12}
-		m := &tlsMachine{
-			tls:    loop.NewTLS(loop.TLSOptions{Config: server, Logger: o.Logger}),
-			config: &tls.Config{RootCAs: authority.Pool(), ServerName: "localhost", MinVersion: version, MaxVersion: version}, // #nosec G402 -- a version that the test names
-		}
-		m.Machine = start(t, n, o, m.tls.Accept(accept))
-		return m
-	}
-}
-
-type tlsMachine struct {
-	Machine
-	tls     *loop.TLS
-	config  *tls.Config
-	clients []*TLSClient
-}
-
-func (m *tlsMachine) Dial() Client { return m.shake(m.Machine.Dial()) }
-
-func (m *tlsMachine) Adopt(l *loop.Loop, accept func(*loop.Conn) loop.Handler) (Client, error) {
-	if accept != nil {
-		accept = m.tls.Accept(accept)
-	}
-	c, err := m.Machine.Adopt(l, accept)
-	if err != nil {
-		return c, err
-	}
-	return m.shake(c), nil
-}
-
-func (m *tlsMachine) Step() {
-	for _, c := range m.clients {
-		c.flush()
-	}
-	m.Machine.Step()
-}
-
-func (m *tlsMachine) shake(inner Client) Client {
-	c := NewTLSClient(inner, m.config, m.Step)
-	m.clients = append(m.clients, c)
-	c.Shake()
-	return c
-}
 
 // A TLSClient speaks TLS over another Client, and like that blocks nowhere but
 // in its handshake, where it lets the machine work instead.
@@ -86,9 +34,13 @@ func NewTLSClient(inner Client, config *tls.Config, step func()) *TLSClient {
 	return c
 }
 
+// handshakePatience is how long the machine under a TLSClient may take for a
+// handshake, on the wall clock.
+const handshakePatience = 30 * time.Second
+
 // Shake does the handshake. If it fails the client is Broken.
 func (c *TLSClient) Shake() {
-	c.limit = time.Now().Add(patience)
+	c.limit = time.Now().Add(handshakePatience)
 	c.err = c.conn.Handshake()
 	c.shaken = true
 }
@@ -107,17 +59,18 @@ const maxClientWrite = 64 << 10
 
 // Send borrows p.
 func (c *TLSClient) Send(p []byte) int {
-	c.flush()
+	c.Flush()
 	if len(p) == 0 || len(c.out) > 0 || c.Broken() {
 		return 0
 	}
 	n, err := c.conn.Write(p[:min(len(p), maxClientWrite)])
 	c.note(err)
-	c.flush()
+	c.Flush()
 	return n
 }
 
-func (c *TLSClient) flush() {
+// Flush sends what has been encrypted and was not taken before.
+func (c *TLSClient) Flush() {
 	if len(c.out) > 0 {
 		n := c.inner.Send(c.out)
 		c.out = c.out[:copy(c.out, c.out[n:])]
@@ -130,7 +83,7 @@ func (c *TLSClient) flush() {
 
 // Recv takes at most n bytes.
 func (c *TLSClient) Recv(n int) []byte {
-	c.flush()
+	c.Flush()
 	if n == 0 || c.eof || c.err != nil {
 		return nil
 	}
@@ -151,7 +104,7 @@ func (c *TLSClient) Recv(n int) []byte {
 	default:
 		c.note(err)
 	}
-	c.flush()
+	c.Flush()
 	return c.plain[:got]
 }
 
@@ -165,7 +118,7 @@ func (c *TLSClient) note(err error) {
 func (c *TLSClient) CloseWrite() {
 	c.note(c.conn.CloseWrite())
 	c.ending = true
-	c.flush()
+	c.Flush()
 }
 
 // Reset makes the client vanish with an error.
@@ -205,7 +158,7 @@ func (p *clientPipe) Read(b []byte) (int, error) {
 		case time.Now().After(c.limit):
 			return 0, errSlowHandshake
 		default:
-			c.flush()
+			c.Flush()
 			c.step()
 		}
 	}
@@ -217,7 +170,7 @@ func (p *clientPipe) Read(b []byte) (int, error) {
 func (p *clientPipe) Write(b []byte) (int, error) {
 	c := (*TLSClient)(p)
 	c.out = append(c.out, b...)
-	c.flush()
+	c.Flush()
 	return len(b), nil
 }
 

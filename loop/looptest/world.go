@@ -55,6 +55,9 @@ func (w *World) Loops() []*loop.Loop { return w.loops }
 // Now is the World's time, as loop.Loop.Now tells it.
 func (w *World) Now() time.Duration { return w.now }
 
+// Tick is the time between two ticks of its loops.
+func (w *World) Tick() time.Duration { return w.tick }
+
 // Pace has each look that a loop takes at the clock move it by d, for work that
 // takes as long as it looks often. Advance does not go well with it.
 func (w *World) Pace(d time.Duration) { w.pace = d }

@@ -1,10 +1,11 @@
-package looptest
+package contract
 
 import (
 	"testing"
 	"time"
 
 	"turbine/loop"
+	"turbine/loop/looptest"
 
 	"github.com/stretchr/testify/require"
 )
@@ -14,34 +15,14 @@ type Machine interface {
 	// Loops returns the machine's loops.
 	Loops() []*loop.Loop
 	// Dial connects to the loop that has least, as a Dealer chooses it.
-	Dial() Client
+	Dial() looptest.Client
 	// Adopt connects to a certain loop, past the acceptor; accept chooses the
 	// handler unless it is nil. The Client is valid also with an error.
-	Adopt(l *loop.Loop, accept func(*loop.Conn) loop.Handler) (Client, error)
+	Adopt(l *loop.Loop, accept func(*loop.Conn) loop.Handler) (looptest.Client, error)
 	// Step lets the machine work and time pass, a little.
 	Step()
 	// Stop stops the machine and returns when all is closed.
 	Stop()
-}
-
-// A Client is the far end of a connection. Nothing of it blocks.
-type Client interface {
-	// Send borrows p and sends what fits now, which may be nothing.
-	Send(p []byte) int
-	// Recv takes at most n bytes of what has arrived. The result is valid
-	// until the next call.
-	Recv(n int) []byte
-	// CloseWrite ends the sending direction.
-	CloseWrite()
-	// Reset makes the client vanish with an error.
-	Reset()
-	// EOF reports whether all was received and the other side ended in good
-	// order. It may take a Recv to find out.
-	EOF() bool
-	// Broken reports whether the connection ended with an error.
-	Broken() bool
-	// Addr is the address that the loop sees, as text.
-	Addr() string
 }
 
 // Start makes a Machine of n loops that accepts.
@@ -92,25 +73,22 @@ func settle(t *testing.T, m Machine) {
 
 // WorldMachine starts a World as a Machine.
 func WorldMachine(_ *testing.T, n int, o loop.Options, accept func(*loop.Conn) loop.Handler) Machine {
-	return &worldMachine{World: NewWorld(n, o, accept)}
+	return &worldMachine{World: looptest.NewWorld(n, o, accept)}
 }
 
 type worldMachine struct {
-	*World
+	*looptest.World
 	stopped bool
 }
 
-// socketBuffer is how much a worldClient sends before the loop reads.
-const socketBuffer = 1 << 20
+func (m *worldMachine) Dial() looptest.Client { return m.DialDealt().Client() }
 
-func (m *worldMachine) Dial() Client { return &worldClient{m.DialDealt()} }
-
-func (m *worldMachine) Adopt(l *loop.Loop, accept func(*loop.Conn) loop.Handler) (Client, error) {
+func (m *worldMachine) Adopt(l *loop.Loop, accept func(*loop.Conn) loop.Handler) (looptest.Client, error) {
 	p := m.DialTo(l.Index(), accept)
 	if p.Closed() {
-		return &worldClient{p}, loop.ErrStopped
+		return p.Client(), loop.ErrStopped
 	}
-	return &worldClient{p}, nil
+	return p.Client(), nil
 }
 
 func (m *worldMachine) Step() {
@@ -119,7 +97,7 @@ func (m *worldMachine) Step() {
 	}
 	for range 100 {
 		if !m.Turn() {
-			m.Advance(m.tick)
+			m.Advance(m.Tick())
 			return
 		}
 	}
@@ -134,23 +112,10 @@ func (m *worldMachine) Stop() {
 	}
 }
 
-type worldClient struct{ peer *Peer }
-
-func (c *worldClient) Send(p []byte) int {
-	if c.peer.Closed() || c.peer.socket.reset {
-		return 0
+// OnFaults is start with faults of those rates and a fixed seed.
+func OnFaults(start Start, rates looptest.Rates) Start {
+	return func(t *testing.T, n int, o loop.Options, accept func(*loop.Conn) loop.Handler) Machine {
+		o.Faults = looptest.NewFaulty(1, rates)
+		return start(t, n, o, accept)
 	}
-	n := min(len(p), socketBuffer-c.peer.Unread())
-	c.peer.Write(p[:n])
-	return n
-}
-
-func (c *worldClient) Recv(n int) []byte { return c.peer.ReadN(n) }
-func (c *worldClient) CloseWrite()       { c.peer.CloseWrite() }
-func (c *worldClient) Reset()            { c.peer.Reset() }
-func (c *worldClient) Broken() bool      { return c.peer.Broken() }
-func (c *worldClient) Addr() string      { return c.peer.Addr().String() }
-
-func (c *worldClient) EOF() bool {
-	return c.peer.Buffered() == 0 && c.peer.EOF() && !c.peer.Broken()
 }

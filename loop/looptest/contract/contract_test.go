@@ -1,18 +1,19 @@
-package looptest_test
+package contract_test
 
 import (
 	"crypto/tls"
 	"testing"
 
 	"turbine/loop/looptest"
+	"turbine/loop/looptest/contract"
 )
 
-func TestContractInTheWorld(t *testing.T) { looptest.TestReactor(t, looptest.WorldMachine) }
+func TestContractInTheWorld(t *testing.T) { contract.TestReactor(t, contract.WorldMachine) }
 
 // What the contract promises holds on a machine that takes and gives little at
 // a time, but for the one case that counts on a willing kernel.
 func TestContractInAFaultyWorld(t *testing.T) {
-	looptest.TestReactor(t, looptest.OnFaults(looptest.WorldMachine, looptest.Rates{
+	contract.TestReactor(t, contract.OnFaults(contract.WorldMachine, looptest.Rates{
 		Short: 1000, NotNow: 1000, Interrupted: 500,
 	}), "07 Drained comes after pressure")
 }
@@ -25,13 +26,13 @@ const closeSent = "CloseSent does not wait for the peer"
 func TestContractOverTLSInTheWorld(t *testing.T) {
 	for name, version := range map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13} {
 		t.Run(name, func(t *testing.T) {
-			looptest.TestReactor(t, looptest.OverTLS(looptest.WorldMachine, version), closeSent)
+			contract.TestReactor(t, contract.OverTLS(contract.WorldMachine, version), closeSent)
 		})
 	}
 }
 
 func TestContractOverTLSInAFaultyWorld(t *testing.T) {
-	looptest.TestReactor(t, looptest.OverTLS(looptest.OnFaults(looptest.WorldMachine, looptest.Rates{
+	contract.TestReactor(t, contract.OverTLS(contract.OnFaults(contract.WorldMachine, looptest.Rates{
 		Short: 1000, NotNow: 1000, Interrupted: 500,
 	}), tls.VersionTLS13), "07 Drained comes after pressure", closeSent)
 }

@@ -1,4 +1,4 @@
-package looptest
+package contract
 
 import (
 	"encoding/binary"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"turbine/loop"
+	"turbine/loop/looptest"
 	"turbine/pool"
 
 	"github.com/stretchr/testify/require"
@@ -176,7 +177,7 @@ func sharedBuffer(t *testing.T, start Start) {
 	b := set(t, start, 2, quiet(), nil)
 	want := text(8 << 20)
 	shared, head := buf(want), buf("head")
-	var clients []Client
+	var clients []looptest.Client
 	for range 4 {
 		c, p := b.dial()
 		clients = append(clients, c)
@@ -210,7 +211,7 @@ func smallBacklog(t *testing.T, start Start) {
 		b.on(p, func(c *loop.Conn) {
 			for n := i; n < i+1000; n++ {
 				message := pool.Frames.Get(8)
-				message.Append(binary.BigEndian.AppendUint64(nil, uint64(n)))
+				message.Append(binary.BigEndian.AppendUint64(nil, uint64(n))) // #nosec G115 -- counts up from 0
 				c.WriteBuf(message)
 				message.Release()
 			}
@@ -225,7 +226,7 @@ func smallBacklog(t *testing.T, start Start) {
 
 func failingWrite(t *testing.T, start Start) {
 	b := set(t, start, 1, quiet(), nil)
-	var victims []Client
+	var victims []looptest.Client
 	var all []*probe
 	for range 8 {
 		c, p := b.dial()

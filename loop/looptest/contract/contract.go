@@ -1,4 +1,4 @@
-package looptest
+package contract
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"turbine/loop"
+	"turbine/loop/looptest"
 	"turbine/pool"
 
 	"github.com/stretchr/testify/require"
@@ -215,7 +216,7 @@ func reusedDescriptor(t *testing.T, start Start) {
 		}
 	})
 	for range 30 {
-		var dying, living []Client
+		var dying, living []looptest.Client
 		for range 8 {
 			c, _ := b.dial()
 			dying = append(dying, c)

@@ -1,4 +1,4 @@
-package looptest
+package contract
 
 import (
 	"sync"
@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"turbine/loop"
+	"turbine/loop/looptest"
 
 	"github.com/stretchr/testify/require"
 )
@@ -145,7 +146,7 @@ func (b *bench) probe(i int) *probe {
 }
 
 // dial connects and waits for the connection's probe.
-func (b *bench) dial() (Client, *probe) {
+func (b *bench) dial() (looptest.Client, *probe) {
 	b.t.Helper()
 	before := b.count()
 	c := b.Dial()
@@ -165,7 +166,7 @@ func (b *bench) on(p *probe, f func(c *loop.Conn)) {
 }
 
 // send sends all of p.
-func (b *bench) send(c Client, p string) {
+func (b *bench) send(c looptest.Client, p string) {
 	b.t.Helper()
 	rest := []byte(p)
 	b.until("a send", func() bool {
@@ -175,13 +176,13 @@ func (b *bench) send(c Client, p string) {
 }
 
 // expect receives as many bytes as want has and compares.
-func (b *bench) expect(c Client, want string) {
+func (b *bench) expect(c looptest.Client, want string) {
 	b.t.Helper()
 	require.Equal(b.t, want, string(b.take(c, len(want))))
 }
 
 // take receives n bytes.
-func (b *bench) take(c Client, n int) (got []byte) {
+func (b *bench) take(c looptest.Client, n int) (got []byte) {
 	b.t.Helper()
 	b.until("bytes", func() bool {
 		got = append(got, c.Recv(n-len(got))...)
@@ -192,7 +193,7 @@ func (b *bench) take(c Client, n int) (got []byte) {
 
 // drain receives everything up to the end of the stream, in pieces of at most
 // step bytes, and requires a good end.
-func (b *bench) drain(c Client, step int) (got []byte) {
+func (b *bench) drain(c looptest.Client, step int) (got []byte) {
 	b.t.Helper()
 	b.until("the end of the stream", func() bool {
 		got = append(got, c.Recv(step)...)
@@ -203,7 +204,7 @@ func (b *bench) drain(c Client, step int) (got []byte) {
 }
 
 // echoes requires that c is served.
-func (b *bench) echoes(c Client, text string) {
+func (b *bench) echoes(c looptest.Client, text string) {
 	b.t.Helper()
 	b.send(c, text)
 	b.expect(c, text)
