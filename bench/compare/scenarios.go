@@ -62,13 +62,13 @@ func scenarios() []scenario {
 	}
 	flood := watched
 	flood.Sessions, flood.InFlight, flood.Size = 200, 2048, 1 // frames of 8 bytes
-	quick := []string{"turbine", "gnet", "gws", "bun", "node", "zishang", "engineioxide"}
+	quick := []string{"turbine", "gnet", "gws", "uws", "bun", "node", "zishang", "engineioxide"}
 	all := []scenario{
 		{id: "echo-128", plan: load.Plan{Kind: load.Echo, Sessions: 100, InFlight: 1, Size: small}},
 		{id: "echo-16k", plan: load.Plan{Kind: load.Echo, Sessions: 100, InFlight: 1, Size: large}},
 		{id: "echo-128x16", plan: load.Plan{Kind: load.Echo, Sessions: 100, InFlight: 16, Size: small}},
 		{id: "broadcast-1k", app: peer.Broadcast, plan: load.Plan{Kind: load.Broadcast, Sessions: 1_000, Size: small}},
-		{id: "broadcast-10k", app: peer.Broadcast, plan: load.Plan{Kind: load.Broadcast, Sessions: 10_000, Size: small, LocalHosts: loopback}, only: []string{"turbine", "gnet", "gws", "bun", "node"}},
+		{id: "broadcast-10k", app: peer.Broadcast, plan: load.Plan{Kind: load.Broadcast, Sessions: 10_000, Size: small, LocalHosts: loopback}, only: []string{"turbine", "gnet", "gws", "uws", "bun", "node"}},
 		{id: "poll-handshake", engine: true, fresh: true, plan: load.Plan{Kind: load.PollHandshake, InFlight: 64}},
 		{id: "poll-handshake-new", engine: true, fresh: true, plan: load.Plan{Kind: load.PollHandshakeNew, InFlight: 64, LocalHosts: loopback}},
 		{id: "ws-handshake", plan: load.Plan{Kind: load.WebSocketHandshake, InFlight: 64, LocalHosts: loopback}},

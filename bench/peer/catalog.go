@@ -21,6 +21,8 @@ func all(w workshop) []*Peer {
 			install: w.golang("gnet"), command: w.golangCommand("gnet")},
 		{Name: "gws", What: "raw WebSocket echo on lxzan/gws, a goroutine a connection", Dialect: load.Raw, Path: "/", Limit: true,
 			install: w.golang("gws"), command: w.golangCommand("gws")},
+		{Name: "uws", What: "raw WebSocket echo on uWebSockets, C++", Dialect: load.Raw, Path: "/", Limit: true,
+			install: w.uws, command: w.uwsCommand},
 		{Name: "bun", What: "@socket.io/bun-engine on Bun (uWebSockets inside)", Dialect: load.EngineIO, Path: "/engine.io/",
 			install: w.npm("bun", "node_modules/.bin/bun", "@socket.io/bun-engine"), command: w.npmCommand("bun", "node_modules/.bin/bun")},
 		{Name: "node", What: "engine.io on Node.js, the reference server", Dialect: load.EngineIO, Path: "/engine.io/",
@@ -51,8 +53,9 @@ func setting(port int, s Settings) []string {
 		"WORK=" + strconv.FormatInt(s.Work.Microseconds(), 10),
 		"NODE_ENV=production",
 	}
-	if s.Core >= 0 {
-		env = append(env, "GOMAXPROCS=1", "LOOPS=1", "TOKIO_WORKER_THREADS=1")
+	if n := s.workers(); n > 0 {
+		workers := strconv.Itoa(n)
+		env = append(env, "GOMAXPROCS="+workers, "TOKIO_WORKER_THREADS="+workers, "WORKERS="+workers)
 	}
 	return env
 }
@@ -88,8 +91,8 @@ func (w workshop) turbineCommand(port int, s Settings) (argv, env []string) {
 	if s.MaxQueue > 0 {
 		argv = append(argv, "--max-queue", strconv.Itoa(s.MaxQueue))
 	}
-	if s.Core >= 0 {
-		argv = append(argv, "--loops", "1")
+	if n := s.workers(); n > 0 {
+		argv = append(argv, "--loops", strconv.Itoa(n))
 	}
 	return argv, env
 }

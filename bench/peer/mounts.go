@@ -95,8 +95,8 @@ func (w workshop) mounted(secure bool) func(int, Settings) ([]string, []string) 
 		if s.PingTimeout > 0 {
 			argv = append(argv, "--ping-timeout", s.PingTimeout.String())
 		}
-		if s.Core >= 0 {
-			argv = append(argv, "--loops", "1")
+		if n := s.workers(); n > 0 {
+			argv = append(argv, "--loops", strconv.Itoa(n))
 		}
 		return argv, setting(port, s)
 	}

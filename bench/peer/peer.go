@@ -29,12 +29,24 @@ type Settings struct {
 	// Core is the CPU that the server is pinned to, with GOMAXPROCS=1 or its
 	// like; below 0 leaves it alone.
 	Core int
+	// Cores are how many CPUs, from Core on, the server is pinned to, with as many
+	// workers (loops, threads or processes); 0 means 1.
+	Cores int
 	// Work is CPU time that each message costs the application before it is sent
 	// back.
 	Work time.Duration
 	// MaxQueue bounds what is queued for a client that does not read, in
 	// bytes, where the server has such a limit; 0 leaves its default.
 	MaxQueue int
+}
+
+// workers is how many loops, threads or processes a server has; 0 leaves it to
+// the server.
+func (s Settings) workers() int {
+	if s.Core < 0 {
+		return 0
+	}
+	return max(1, s.Cores)
 }
 
 // A Peer is a server that can be measured.

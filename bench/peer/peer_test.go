@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -100,6 +101,36 @@ func TestStartTellsWhyAServerEnded(t *testing.T) {
 	_, err := fake("echo the reason >&2; exit 3").Start(t.Context(), Settings{Core: -1})
 	require.ErrorIs(t, err, ErrExited)
 	require.ErrorContains(t, err, "the reason")
+}
+
+func TestWorkers(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		s    Settings
+		want []string
+	}{
+		{"left alone", Settings{Core: -1, Cores: 2}, nil},
+		{"a core", Settings{}, []string{"GOMAXPROCS=1", "TOKIO_WORKER_THREADS=1", "WORKERS=1"}},
+		{"two cores", Settings{Cores: 2}, []string{"GOMAXPROCS=2", "TOKIO_WORKER_THREADS=2", "WORKERS=2"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			all, base := setting(1, c.s), setting(1, Settings{Core: -1})
+			require.Equal(t, base, all[:len(base)])
+			require.ElementsMatch(t, c.want, all[len(base):])
+			ours, _ := workshop{}.turbineCommand(1, c.s)
+			require.Equal(t, c.want != nil, slices.Contains(ours, "--loops"))
+		})
+	}
+}
+
+func TestWhereCargoHasPutTheSources(t *testing.T) {
+	dir, err := sourceOf(`{"packages": [{"name": "uws", "manifest_path": "/a/Cargo.toml"}, {"name": "libuwebsockets-sys", "manifest_path": "/b/c/Cargo.toml"}]}`)
+	require.NoError(t, err)
+	require.Equal(t, "/b/c", dir)
+	_, err = sourceOf(`{"packages": []}`)
+	require.ErrorContains(t, err, "no libuwebsockets-sys")
+	_, err = sourceOf("error: no such command")
+	require.ErrorContains(t, err, "cargo metadata")
 }
 
 func TestStartEndsWithItsContext(t *testing.T) {

@@ -54,12 +54,12 @@ func (p *Peer) start(ctx context.Context, s Settings) (*Process, error) {
 		return nil, err
 	}
 	argv, env := p.command(port, s)
-	if s.Core >= 0 {
+	if n := s.workers(); n > 0 {
 		pin, err := exec.LookPath("taskset")
 		if err != nil {
 			return nil, fmt.Errorf("a server is pinned to a core by taskset, of util-linux: %w", err)
 		}
-		argv = append([]string{pin, "-c", strconv.Itoa(s.Core)}, argv...)
+		argv = append([]string{pin, "-c", fmt.Sprintf("%d-%d", s.Core, s.Core+n-1)}, argv...)
 	}
 	process := &Process{Addr: "127.0.0.1:" + strconv.Itoa(port), server: server{errors: &tail{}, exited: make(chan struct{})}}
 	process.cmd = exec.Command(argv[0], argv[1:]...)
