@@ -18,9 +18,16 @@ export NGINX HAPROXY CADDY
 # What the event loop compiles for (package loop is the only one that cares).
 TARGETS := linux/amd64 linux/arm64 linux/386 darwin/arm64 darwin/amd64 freebsd/amd64
 
-.PHONY: check help chromium proxies build run setup test fmt vet cross unit race e2e conformance examples lint tidy vuln chaos fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo nightly cover clean
+.PHONY: test check help chromium proxies modules autobahn-suite build run setup fmt vet cross unit race e2e autobahn conformance examples examples-race lint tidy vuln chaos fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo nightly cover clean
 
-check: test
+# Whether the program works: installs what the tests need, runs unit, e2e and examples.
+# They run side by side: some compile while others install, or wait for a peer.
+test:
+	@$(MAKE) -j4 unit e2e examples
+
+# All other checks: races, linters, vulnerabilities, other systems, Autobahn, tidiness.
+check:
+	@$(MAKE) -j2 fmt race tidy vet cross lint vuln examples-race autobahn
 
 # This list.
 help:
@@ -34,8 +41,11 @@ build:
 run: build
 	./turbine $(ARGS)
 
-# Installs what the tests need: modules, clients, a browser, proxies, Autobahn.
-setup: $(CLIENTS)/node_modules/.package-lock.json $(BROWSER)/node_modules/.package-lock.json $(MIGRATION)/node_modules/.package-lock.json chromium proxies .tools/autobahn/requirements.txt
+# Installs what the tests need: modules, clients, a browser, proxies.
+setup: chromium proxies modules $(CLIENTS)/node_modules/.package-lock.json $(BROWSER)/node_modules/.package-lock.json $(MIGRATION)/node_modules/.package-lock.json
+
+# Downloads the modules of each go.mod that the tests need.
+modules:
 	go mod download
 	cd internal/e2e/mounts && go mod download
 	cd examples && go mod download
@@ -56,22 +66,22 @@ chromium:
 	} || echo "no browser: install chromium or set CHROMIUM"
 
 # Installs the proxies. Where they cannot be installed, TestProxy... say what to do.
-proxies:
+# After chromium: apt-get runs once at a time.
+proxies: | chromium
 	@{ PATH="$$PATH:/usr/sbin"; command -v "$(NGINX)" && command -v "$(HAPROXY)" && command -v "$(CADDY)"; } >/dev/null || { \
 		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 		apt-get update && apt-get install -y --no-install-recommends nginx-light haproxy caddy; \
 	} || echo "no proxies: install nginx, haproxy and caddy or set NGINX, HAPROXY and CADDY"
 
-# Where it cannot be installed, TestAutobahn says what to do.
+# Installs the Autobahn|Testsuite. Where it cannot be installed, TestAutobahn says what to do.
+autobahn-suite: .tools/autobahn/requirements.txt
+
 .tools/autobahn/requirements.txt: $(AUTOBAHN)/requirements.txt $(AUTOBAHN)/install.sh
 	@$(AUTOBAHN)/install.sh .tools/autobahn || echo "no Autobahn|Testsuite"
 
 $(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package-lock.json
 	cd $(CLIENTS) && npm ci --no-audit --no-fund
 	@touch $@
-
-# All checks and tests, with what they need installed.
-test: setup fmt tidy vet cross lint vuln unit race e2e examples
 
 # Is all code gofmt-ed?
 fmt:
@@ -81,6 +91,7 @@ fmt:
 vet:
 	go vet ./...
 	go vet -tags invariants ./...
+	cd examples && go vet ./...
 
 # go vet for each system in TARGETS.
 cross:
@@ -90,24 +101,32 @@ cross:
 	done
 
 # Tests of all packages but internal/e2e.
+# None of the tests vets what it compiles: vet does, for all files.
 unit:
-	go test -timeout 30m $$(go list ./... | grep -v /internal/e2e$$)
+	go test -vet=off -timeout 30m $$(go list ./... | grep -v /internal/e2e$$)
 
 # Those of unit with the race detector and the checks of the tag invariants.
 race:
-	go test -timeout 30m -race -tags invariants $$(go list ./... | grep -v /internal/e2e$$)
+	go test -vet=off -timeout 30m -race -tags invariants $$(go list ./... | grep -v /internal/e2e$$)
 
 # The binary against the official clients and against raw sockets.
 e2e: setup
-	go test -count=1 -timeout 30m ./internal/e2e
+	go test -vet=off -count=1 -timeout 30m -skip '^TestAutobahn$$' ./internal/e2e
+
+# The groups of the Autobahn|Testsuite that take seconds.
+autobahn: autobahn-suite
+	go test -vet=off -count=1 -timeout 30m -run '^TestAutobahn$$' ./internal/e2e
 
 # Tests of the programs in examples, a module of its own.
 examples: setup
-	cd examples && go vet ./... && go test -count=1 -race -tags invariants -timeout 15m ./...
+	cd examples && go test -vet=off -count=1 -timeout 15m ./...
+
+# Those of examples with the race detector and the checks of the tag invariants.
+examples-race: setup
+	cd examples && go test -vet=off -count=1 -timeout 15m -race -tags invariants ./...
 
 # All groups of the Autobahn|Testsuite, in about 15 minutes.
-# `make test` runs those that take seconds.
-conformance: setup
+conformance: autobahn-suite
 	TURBINE_AUTOBAHN=all go test -v -count=1 -timeout 3h -run 'TestAutobahn|TestJudge' ./internal/e2e
 
 # What takes too long for every change, in about 85 minutes.

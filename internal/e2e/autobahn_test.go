@@ -94,7 +94,7 @@ func autobahn(t *testing.T) string {
 	require.NoError(t, err)
 	got, err := os.ReadFile(filepath.Join(suite, "requirements.txt"))
 	require.True(t, err == nil && string(got) == string(want), "the Autobahn|Testsuite is not installed: "+
-		"run `make setup`. It needs Python 2.7: `pyenv install 2.7.18`, or PYTHON2=/path/to/python2.7")
+		"run `make autobahn-suite`. It needs Python 2.7: `pyenv install 2.7.18`, or PYTHON2=/path/to/python2.7")
 	return suite
 }
 
