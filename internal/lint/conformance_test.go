@@ -45,6 +45,7 @@ var (
 // Every statement has a test that bears its number, or a row that says why not
 // and what happens instead; and what the page claims is so.
 func TestConformance(t *testing.T) {
+	atRoot(t)
 	rows := readConformance(t)
 	tests := readNumberedTests(t)
 	borne := map[int]bool{}

@@ -16,6 +16,7 @@ var fuzzTarget = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
 // Each fuzz target has inputs of its own under testdata/fuzz, which go test
 // replays; and inputs whose target has gone are found.
 func TestFuzzCorpora(t *testing.T) {
+	atRoot(t)
 	targets, corpora := map[string]bool{}, map[string]int{} // by folder and name
 	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {

@@ -91,6 +91,7 @@ var layers = map[string]layer{
 var testsOnTop = []string{"internal/program", "engine", "internal/e2e/target", "bench/load", "bench/sim"}
 
 func TestLayers(t *testing.T) {
+	atRoot(t)
 	imports, tests := readImports(t)
 	for name, list := range imports {
 		row, known := layers[name]
@@ -170,6 +171,7 @@ func TestLayersHaveOneOwner(t *testing.T) {
 // TestProgramIsForMainsAlone looks at the files of all modules: what a package could
 // take from the program belongs into a room of its own.
 func TestProgramIsForMainsAlone(t *testing.T) {
+	atRoot(t)
 	require.NoError(t, layerInputs())
 	users := 0
 	require.NoError(t, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
@@ -202,6 +204,7 @@ func TestProgramIsForMainsAlone(t *testing.T) {
 // TestExamplesUseTheEngineAlone looks at the module of examples: what its programs
 // do must be possible for everybody.
 func TestExamplesUseTheEngineAlone(t *testing.T) {
+	atRoot(t)
 	require.NoError(t, layerInputs())
 	programs := 0
 	require.NoError(t, filepath.WalkDir("examples", func(path string, d fs.DirEntry, err error) error {

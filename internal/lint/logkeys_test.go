@@ -34,6 +34,7 @@ var attrs = "Group Any Bool Duration Float64 Int Int64 String Time Uint64"
 // Every key of a log record in the source is one word or snake_case, and what
 // counts the records that were left out is called the same in all.
 func TestLogKeys(t *testing.T) {
+	atRoot(t)
 	seen := map[string]int{}
 	files := token.NewFileSet()
 	require.NoError(t, filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {

@@ -19,6 +19,7 @@ func document(t *testing.T, name string) string {
 
 // The Makefile has every target that README.md and docs name, and make help lists them.
 func TestDocumentedTargets(t *testing.T) {
+	atRoot(t)
 	targets := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^([a-z0-9-]+):`).FindAllStringSubmatch(document(t, "Makefile"), -1) {
 		targets[m[1]] = true

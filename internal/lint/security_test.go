@@ -9,6 +9,7 @@ import (
 
 // The tests that docs/security.md names exist.
 func TestSecurityPage(t *testing.T) {
+	atRoot(t)
 	page, err := os.ReadFile("docs/security.md")
 	require.NoError(t, err)
 	tests := readNumberedTests(t)
