@@ -213,7 +213,7 @@ func TestTLSClientCertificates(t *testing.T) {
 	}
 }
 
-// What cannot be used is told at the start, with the exit code of bad usage.
+// What cannot be used is told at the start, with the exit code of a command line that makes no sense.
 func TestTLSStart(t *testing.T) {
 	_, dir, args := certificate(t)
 	certFile, keyFile := args[1], args[3]

@@ -13,8 +13,7 @@ import (
 // A variable that looks like ours and is no flag's is told, with the one that was
 // meant if that can be guessed, and never with its value.
 func TestUnknownVariables(t *testing.T) {
-	parser, err := kong.New(&flags{}, kong.DefaultEnvars("TURBINE"), kong.Vars{"version": ""})
-	require.NoError(t, err)
+	flags := programFlags()
 	for _, c := range []struct {
 		variable string
 		want     string // of the record; "" for none
@@ -34,24 +33,24 @@ func TestUnknownVariables(t *testing.T) {
 		{"TURBINE_=secret", "variable=TURBINE_\n"},
 		{"TURBINE_SERVICE_HOST=secret", "variable=TURBINE_SERVICE_HOST\n"},
 	} {
-		require.Equal(t, c.want, warned(parser, c.variable), c.variable)
+		require.Equal(t, c.want, warned(flags, c.variable), c.variable)
 	}
 	for _, link := range []string{
 		"TURBINE_SERVICE_HOST", "TURBINE_SERVICE_PORT", "TURBINE_SERVICE_PORT_HTTP", "TURBINE_PORT", "TURBINE_PORT_3000_TCP",
 		"TURBINE_PORT_3000_TCP_PROTO", "TURBINE_CANARY_PORT_3000_TCP_ADDR",
 	} {
-		require.Empty(t, warned(parser, "KUBERNETES_SERVICE_HOST=10.0.0.1", link+"=x"), link)
+		require.Empty(t, warned(flags, "KUBERNETES_SERVICE_HOST=10.0.0.1", link+"=x"), link)
 	}
-	require.NotEmpty(t, warned(parser, "KUBERNETES_SERVICE_HOST=10.0.0.1", "TURBINE_ADRR=x"))
+	require.NotEmpty(t, warned(flags, "KUBERNETES_SERVICE_HOST=10.0.0.1", "TURBINE_ADRR=x"))
 }
 
 // warned are the attributes of what is logged of an environment.
-func warned(parser *kong.Kong, environment ...string) string {
+func warned(flags []*kong.Flag, environment ...string) string {
 	var log bytes.Buffer
 	before := slog.Default()
 	defer slog.SetDefault(before)
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
-	warnOfVariables(environment, parser.Model.Flags)
+	warnOfVariables(environment, flags)
 	_, attrs, _ := strings.Cut(log.String(), "it is ignored\" ")
 	return attrs
 }

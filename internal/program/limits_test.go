@@ -10,16 +10,13 @@ import (
 
 	"turbine/engine"
 
-	"github.com/alecthomas/kong"
 	"github.com/stretchr/testify/require"
 )
 
 // parsed are the flags of a command line.
 func parsed(t *testing.T, args ...string) (f flags) {
 	t.Helper()
-	parser, err := kong.New(&f, kong.Name("turbine"), kong.Vars{"version": ""}, kong.Writers(io.Discard, io.Discard))
-	require.NoError(t, err)
-	_, err = parser.Parse(args)
+	_, err := newParser(&f, "", io.Discard, io.Discard).Parse(args)
 	require.NoError(t, err)
 	return f
 }
@@ -32,11 +29,8 @@ func TestLimitsTable(t *testing.T) {
 	_, section, found := strings.Cut(string(text), "\n## Limits\n")
 	require.True(t, found)
 	section, _, _ = strings.Cut(section, "\n## ")
-	f := parsed(t)
-	parser, err := kong.New(&f, kong.Vars{"version": ""})
-	require.NoError(t, err)
 	defaults := map[string]string{}
-	for _, flag := range parser.Model.Flags {
+	for _, flag := range programFlags() {
 		defaults["--"+flag.Name] = flag.Default
 	}
 
@@ -69,25 +63,27 @@ func TestLimitsTable(t *testing.T) {
 	require.Len(t, rows, engine.NumLimits)
 }
 
-// Each flag reaches the option of its name, and its default is the option's.
-func TestLimitFlagsReachOptions(t *testing.T) {
-	kind := reflect.TypeFor[limitFlags]()
-	for i := range kind.NumField() {
-		field := kind.Field(i)
-		if field.Name == "Exempt" {
-			continue
+// Each flag of these groups reaches the option of its name, and no other.
+func TestFlagsReachOptions(t *testing.T) {
+	for _, group := range []interface{ apply(*engine.Options) error }{&queueFlags{}, &limitFlags{}, &timeoutFlags{}} {
+		kind := reflect.TypeOf(group).Elem()
+		for i := range kind.NumField() {
+			field := kind.Field(i)
+			if field.Name == "Exempt" {
+				continue
+			}
+			value := reflect.ValueOf(group).Elem().Field(i)
+			value.SetInt(7_000_000)
+			var o engine.Options
+			require.NoError(t, group.apply(&o))
+			for j := range reflect.TypeFor[engine.Options]().NumField() {
+				name := reflect.TypeFor[engine.Options]().Field(j).Name
+				got := reflect.ValueOf(o).Field(j)
+				require.Equal(t, name == field.Name, !got.IsZero(), "flag %s, option %s", field.Name, name)
+			}
+			require.Equal(t, value.Interface(), reflect.ValueOf(o).FieldByName(field.Name).Interface())
+			value.SetInt(0)
 		}
-		var f limitFlags
-		value := reflect.ValueOf(&f).Elem().Field(i)
-		value.SetInt(7_000_000)
-		var o engine.Options
-		require.NoError(t, f.apply(&o))
-		for j := range reflect.TypeFor[engine.Options]().NumField() {
-			name := reflect.TypeFor[engine.Options]().Field(j).Name
-			got := reflect.ValueOf(o).Field(j)
-			require.Equal(t, name == field.Name, !got.IsZero(), "flag %s, option %s", field.Name, name)
-		}
-		require.Equal(t, value.Interface(), reflect.ValueOf(o).FieldByName(field.Name).Interface())
 	}
 }
 
@@ -103,11 +99,11 @@ func TestExemptFlag(t *testing.T) {
 	} {
 		var o engine.Options
 		f := parsed(t, c.args...)
-		require.NoError(t, f.apply(&o))
+		require.NoError(t, f.limitFlags.apply(&o))
 		require.Equal(t, c.want, o.Exempt, "%q", c.args)
 	}
 	for _, bad := range []string{"here", "10.0.0.0/33", "none,10.0.0.0/8", "fe80::1%eth0"} {
 		f := parsed(t, "--exempt", bad)
-		require.ErrorContains(t, f.apply(new(engine.Options)), "--exempt", bad)
+		require.ErrorContains(t, f.limitFlags.apply(new(engine.Options)), "--exempt", bad)
 	}
 }

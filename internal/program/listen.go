@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/netip"
 	"strconv"
 	"strings"
 
@@ -66,7 +65,7 @@ func closeAll(places []*place) {
 
 // listen listens on all addresses, or inherits the listeners of the process
 // before, or takes those of systemd.
-func (p *process) listen(f *listenFlags, addresses []string) (places []*place, err error) {
+func (p *process) listen(f *flags, addresses []string) (places []*place, err error) {
 	defer func() {
 		if err != nil {
 			closeAll(places)
@@ -183,41 +182,15 @@ func (p *process) activated() (places []*place, err error) {
 	return places, nil
 }
 
-// allPlaces stands for every address in --proxy-protocol.
-const allPlaces = "all"
-
-// unixPeers stands for who comes over a Unix socket in --trusted-proxy.
-const unixPeers = "unix"
-
-// listenFlags say how the server listens, and what is in front of it.
+// listenFlags say where the server listens.
 type listenFlags struct {
-	SocketMode    string   `default:"660" placeholder:"OCTAL" help:"Permissions of Unix sockets: who may write may connect."`
-	TrustedProxy  []string `placeholder:"NETWORK" help:"Networks, or single addresses, of proxies in front, which are believed what they say of their clients' addresses; unix for all who come over Unix sockets. None by default."`
-	ClientHeader  string   `enum:",X-Forwarded-For,Forwarded,X-Real-IP" default:"" placeholder:"FIELD" help:"Header field in which they say so: X-Forwarded-For, Forwarded or X-Real-IP. The first of these that a request has by default."`
-	ProxyProtocol []string `placeholder:"ADDRESS" help:"Addresses out of those listened on where proxies say so by PROXY protocol, version 1 or 2; all for all. Connections without its header, or from elsewhere than a trusted proxy, are closed there."`
+	Addr       []string `default:":3000" placeholder:"ADDRESS" help:"Addresses to listen on: host:port, or unix:PATH for a Unix socket."`
+	SocketMode string   `default:"660" placeholder:"OCTAL" help:"Permissions of Unix sockets, in octal: whoever may write to the file may connect."`
 }
 
-// applyListening sets the options.
-func (f *listenFlags) applyListening(o *engine.Options) (err error) {
-	var networks []string
-	for _, text := range f.TrustedProxy {
-		if text == unixPeers {
-			o.TrustUnixSockets = true
-			continue
-		}
-		networks = append(networks, text)
-	}
-	if o.TrustedProxies, err = networksOf("--trusted-proxy", networks); err != nil {
-		return err
-	}
-	o.ClientHeader = f.ClientHeader
-	if len(f.ProxyProtocol) > 0 && len(f.TrustedProxy) == 0 {
-		return errors.New("--proxy-protocol: without --trusted-proxy nobody could connect")
-	}
-	if f.ClientHeader != "" && len(f.TrustedProxy) == 0 {
-		return errors.New("--client-header: without --trusted-proxy nobody is believed")
-	}
-	_, err = f.mode()
+// apply sets no option: it checks what listen needs.
+func (f *listenFlags) apply(*engine.Options) error {
+	_, err := f.mode()
 	return err
 }
 
@@ -227,20 +200,4 @@ func (f *listenFlags) mode() (fs.FileMode, error) {
 		return 0, fmt.Errorf("--socket-mode: %q are no permissions; 660 are some", f.SocketMode)
 	}
 	return fs.FileMode(mode), nil
-}
-
-// networksOf reads networks and single addresses.
-func networksOf(flag string, texts []string) (networks []netip.Prefix, err error) {
-	for _, text := range texts {
-		if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {
-			networks = append(networks, netip.PrefixFrom(a, a.BitLen()))
-			continue
-		}
-		p, err := netip.ParsePrefix(text)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %q is no network; 203.0.113.0/24 is one", flag, text)
-		}
-		networks = append(networks, p)
-	}
-	return networks, nil
 }

@@ -11,16 +11,15 @@ import (
 
 // tlsFlags say how to speak TLS, and where.
 type tlsFlags struct {
-	Cert       string   `name:"tls-cert" placeholder:"FILE" help:"Certificate in PEM, those of the authorities in between behind it. With it the server speaks TLS. Read again on SIGHUP and when it changes."`
-	Key        string   `name:"tls-key" placeholder:"FILE" help:"Its key in PEM."`
-	TLSAddr    []string `name:"tls-addr" placeholder:"ADDRESS" help:"Addresses that speak TLS, listened on beside those of --addr, which then speak none. All of --addr but Unix sockets by default."`
-	ClientCA   string   `name:"tls-client-ca" placeholder:"FILE" help:"Certificates in PEM of authorities: clients have to show one of theirs. None by default."`
-	ClientAuth string   `name:"tls-client-auth" default:"require" enum:"require,optional" help:"What becomes of clients without a certificate, with --tls-client-ca: require closes their connections, optional lets them in. A bad one is always refused."`
+	Cert       string   `name:"tls-cert" placeholder:"FILE" help:"Certificate of the server in PEM, followed by those of the authorities in between. With it the server speaks TLS on every address of --addr except Unix sockets. The file is read again on SIGHUP and when it changes."`
+	Key        string   `name:"tls-key" placeholder:"FILE" help:"Key of the certificate in PEM."`
+	TLSAddr    []string `name:"tls-addr" placeholder:"ADDRESS" help:"Addresses that speak TLS, in addition to those of --addr, which then speak plain HTTP. None by default."`
+	ClientCA   string   `name:"tls-client-ca" placeholder:"FILE" help:"Certificates of authorities in PEM: a client has to show a certificate of one of them. None by default."`
+	ClientAuth string   `name:"tls-client-auth" default:"require" enum:"require,optional" help:"What happens to a client without a certificate, with --tls-client-ca: require closes its connection, optional lets it in. A bad certificate is always refused."`
 	MinVersion string   `name:"tls-min-version" default:"1.2" enum:"1.2,1.3" help:"Oldest version of TLS that is spoken: 1.2, 1.3."`
 }
 
-// applyTLS sets the options.
-func (f *tlsFlags) applyTLS(o *engine.Options) error {
+func (f *tlsFlags) apply(o *engine.Options) error {
 	switch {
 	case f.Cert == "" && f.Key == "":
 		if len(f.TLSAddr) > 0 || f.ClientCA != "" {

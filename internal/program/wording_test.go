@@ -2,6 +2,7 @@ package program
 
 import (
 	"bytes"
+	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -13,16 +14,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func programFlags(t *testing.T) []*kong.Flag {
-	t.Helper()
-	parser, err := kong.New(&flags{}, kong.Vars{"version": ""})
-	require.NoError(t, err)
-	return parser.Model.Flags
+func programFlags() []*kong.Flag {
+	return newParser(&flags{}, "", io.Discard, io.Discard).Model.Flags
 }
 
 // An operator is told of flags: those of the engine's errors and of its records.
 func TestWording(t *testing.T) {
-	w := newWording(programFlags(t))
+	w := newWording(programFlags())
 	for _, c := range []struct {
 		args []string
 		want string
@@ -50,7 +48,7 @@ func TestWording(t *testing.T) {
 // The options of docs/security.md are called as their flags, so that what the log
 // names of them is a flag wherever there is one.
 func TestWordingOfLimits(t *testing.T) {
-	w := newWording(programFlags(t))
+	w := newWording(programFlags())
 	text, err := os.ReadFile("../../docs/security.md")
 	require.NoError(t, err)
 	rows := 0

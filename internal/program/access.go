@@ -1,0 +1,24 @@
+package program
+
+import "turbine/engine"
+
+// accessFlags say whose pages may connect, and what a session is bound to.
+type accessFlags struct {
+	Origin          []string `placeholder:"ORIGIN" help:"Origins whose pages may connect in addition to the server's own, such as https://example.com. A page of another origin is refused with 403. None by default."`
+	AnyOrigin       bool     `help:"Let pages of every origin connect, with the cookies of whoever looks at them."`
+	CORSOrigin      []string `name:"cors-origin" placeholder:"ORIGIN" help:"Origins whose pages may connect and also poll from elsewhere; * means every origin and includes --any-origin. None by default."`
+	CORSCredentials bool     `name:"cors-credentials" help:"Let the pages of --cors-origin send cookies."`
+	BindIP          bool     `name:"bind-ip" help:"Take each request of a session only from the IPv4 address, or the IPv6 network of 64 bits, that the session began on. Any other is refused with 403."`
+}
+
+func (f *accessFlags) apply(o *engine.Options) error {
+	o.Origins = f.Origin
+	o.AnyOrigin = f.AnyOrigin
+	if f.BindIP {
+		o.Bind = engine.BindIP
+	}
+	if len(f.CORSOrigin) > 0 {
+		o.CORS = &engine.CORS{Origins: f.CORSOrigin, Credentials: f.CORSCredentials}
+	}
+	return nil
+}

@@ -1,0 +1,36 @@
+package program
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The command lines in the documents are some that the program takes.
+func TestDocumentedCommandLines(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/*.md")
+	require.NoError(t, err)
+	found := 0
+	for _, page := range append(pages, "../../README.md") {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		for _, m := range commandLine.FindAllStringSubmatch(string(text), -1) {
+			found++
+			var f flags
+			parser := newParser(&f, "", io.Discard, io.Discard)
+			parser.Exit = func(int) {} // --help and --version
+			_, err = parser.Parse(strings.Fields(m[1]))
+			require.NoError(t, err, "%s: turbine %s", page, m[1])
+		}
+	}
+	require.Greater(t, found, 3)
+}
+
+// A commandLine calls the program at the beginning of a line, of a code span, or of
+// a systemd unit's ExecStart.
+var commandLine = regexp.MustCompile("(?m)(?:^|`|=/usr/local/bin/)turbine (--[^`\\n]*)")

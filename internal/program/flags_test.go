@@ -1,0 +1,126 @@
+package program
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+	"github.com/stretchr/testify/require"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write docs/flags.md anew")
+
+// flagsPage is the page above its tables.
+const flagsPage = `# Flags
+
+For whoever runs the program: what each flag does, its default, and its environment variable.
+This page is made from the help texts of the program; ` + "`turbine --help`" + ` shows the same.
+
+` + "```" + `
+turbine --addr :3000 --ping-interval 25s --ping-timeout 20s --max-payload 1000000
+` + "```" + `
+
+- Every flag can also be set by its environment variable. A flag on the command line wins.
+- A flag that takes several values takes them comma-separated, or is given once for each.
+- Times are numbers with a unit: ` + "`300ms`, `25s`, `1m30s`" + `.
+- Where the text of a flag does not say what 0 means, 0 means the default.
+- A negative value is given behind an equals sign: ` + "`--slow-callback=-1s`" + `.
+- A ` + "`TURBINE_`" + ` variable that no flag has is ignored. The log names it, with the nearest name of a flag's variable.
+- Each limit is also a field of ` + "`engine.Options`" + `. [Security](security.md#limits) has the table with what a client sees of it.
+
+| exit code | it means |
+|---|---|
+| 0 | A signal ended the program, in good order or at the deadline. |
+| 1 | The program cannot serve: an address is taken, the descriptor limit leaves no room, the pid file cannot be written. |
+| 2 | The command line makes no sense, or a TLS file that it names is missing, unreadable or does not match the other. |
+
+| in the environment | does |
+|---|---|
+| ` + "`DEBUG=engine*`" + ` | Logs what clients do, as users of the server for Node.js know it. The scopes are ` + "`engine`, `engine:socket`, `engine:transport`, `engine:polling` and `engine:ws`" + `. |
+| ` + "`GOGC`, `GOMEMLIMIT`" + ` | Limits of Go's collector. [Tuning](tuning.md#garbage-collection) has what the program sets without them. |
+`
+
+// The page of flags is what the program's structs of flags make of it. With
+// -rewrite the test writes the page.
+func TestFlagsPage(t *testing.T) {
+	const path = "../../docs/flags.md"
+	want := makeFlagsPage(programFlags())
+	if *rewrite {
+		require.NoError(t, os.WriteFile(path, []byte(want), 0o644))
+	}
+	page, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, want, string(page), "run go test ./internal/program -run FlagsPage -rewrite")
+}
+
+func makeFlagsPage(flags []*kong.Flag) string {
+	var page strings.Builder
+	page.WriteString(flagsPage)
+	group := ""
+	for _, f := range flags {
+		if f.Group == nil {
+			continue // --help
+		}
+		if f.Group.Title != group {
+			group = f.Group.Title
+			fmt.Fprintf(&page, "\n## %s\n\n| flag | default | environment variable | meaning |\n|---|---|---|---|\n", group)
+		}
+		meaning := strings.TrimSuffix(f.Help, " None by default.")
+		fmt.Fprintf(&page, "| %s | %s | %s | %s |\n", flagNames(f), flagDefault(f), codes(f.Envs...), literal.ReplaceAllString(meaning, "`$0`"))
+	}
+	return page.String()
+}
+
+// literal is what stands in a help text as it is typed.
+var literal = regexp.MustCompile(`--[a-z-]+(=-1s)?|(unix:)?PATH(/live)?|https://example\.com|\*|GOMEMLIMIT`)
+
+// flagNames are the forms of a flag.
+func flagNames(f *kong.Flag) string {
+	if f.Tag.Negatable != "" {
+		return codes("--"+f.Name, "--no-"+f.Name)
+	}
+	return codes("--" + f.Name)
+}
+
+func flagDefault(f *kong.Flag) string {
+	switch {
+	case f.Name == "version":
+		return ""
+	case f.IsBool() && f.Tag.Negatable != "":
+		return "on"
+	case f.IsBool():
+		return "off"
+	case f.Default != "":
+		return codes(f.Default)
+	case strings.Contains(f.Help, "By default"):
+		return "see there"
+	}
+	return "none"
+}
+
+func codes(texts ...string) string {
+	if len(texts) == 0 {
+		return ""
+	}
+	return "`" + strings.Join(texts, "`, `") + "`"
+}
+
+// Each flag is in a group, has a variable, and is described in whole sentences that
+// do not point back at another flag.
+func TestHelpTexts(t *testing.T) {
+	back := regexp.MustCompile(`^(Its|Their|The same)\b|\b(say so|those pages)\b`)
+	for _, f := range programFlags() {
+		if f.Name == "help" {
+			continue
+		}
+		require.NotNil(t, f.Group, "--%s", f.Name)
+		require.Equal(t, f.Name == "version", len(f.Envs) == 0, "--%s", f.Name)
+		require.Regexp(t, `^[A-Z].*\.$`, f.Help, "--%s", f.Name)
+		require.NotContains(t, f.Help, "|", "it is a cell of a table: --%s", f.Name)
+		require.NotRegexp(t, back, f.Help, "--%s", f.Name)
+	}
+}
