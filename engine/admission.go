@@ -166,8 +166,8 @@ func (t *verdictTask) Abandon() { t.http.abandon() }
 // not say that the session may begin now, r was refused or waits.
 func (h *httpConn) admit(r *httpparse.Request, head []byte, upgrade bool) (a *admission, ok bool) {
 	a = &admission{http: h, head: head, upgrade: upgrade}
-	if h.passed != nil {
-		a.context = h.passed.context
+	if h.handed != nil {
+		a.context = h.handed.context
 	}
 	if h.server.events.Admit == nil {
 		return a, true
@@ -270,17 +270,17 @@ func (v *Verdict) waitedFor() bool {
 func (h *httpConn) unavailable(upgrade bool) {
 	h.appendRetryAfter()
 	if h.server.phase.draining() {
-		h.x.keepAlive = false
+		h.exchange.keepAlive = false
 	}
 	if upgrade {
-		h.refuseUpgrade(503, "Service Unavailable", false)
+		h.refuseWebSocket(503, "Service Unavailable", false)
 		return
 	}
-	h.x.answer(h.conn.Loop(), 503, typeText, "Service Unavailable")
+	h.exchange.answer(h.conn.Loop(), 503, typeText, "Service Unavailable")
 }
 
 // appendRetryAfter adds when to come again to the response.
 func (h *httpConn) appendRetryAfter() {
 	wait := h.server.shard(h.conn.Loop()).retryAfter()
-	h.x.headers = httpparse.AppendHeaderInt(h.x.headers, "Retry-After", int64(wait/time.Second))
+	h.exchange.headers = httpparse.AppendHeaderInt(h.exchange.headers, "Retry-After", int64(wait/time.Second))
 }

@@ -32,7 +32,7 @@ func newEchoWith(tb testing.TB, loops int, o Options) *echo {
 	}
 	e := &echo{tb: tb, server: server}
 	e.world = looptest.NewWorld(loops, server.options.loop(), server.Accept)
-	server.Bind(e.world.Loops())
+	server.UseLoops(e.world.Loops())
 	return e
 }
 

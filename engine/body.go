@@ -67,7 +67,7 @@ func (h *httpConn) keep(p []byte) bool {
 // affords reports whether Options.BodyBudget has room for n bytes of a body more, be
 // they kept here or on their way to the session's loop.
 func (h *httpConn) affords(n int) bool {
-	here, home := h.server.shard(h.conn.Loop()), h.server.shard(h.x.home)
+	here, home := h.server.shard(h.conn.Loop()), h.server.shard(h.exchange.home)
 	return here.bodies+home.carried.Load()+int64(n) <= h.server.bodyShare
 }
 
@@ -84,7 +84,7 @@ func (h *httpConn) failBody(err *httpparse.Error) {
 	}
 	h.dropBody()
 	h.state = exchangeWaiting
-	h.x.cancel(err)
+	h.exchange.cancel(err)
 }
 
 // received hands the complete body on.
@@ -92,7 +92,7 @@ func (h *httpConn) received() {
 	h.state = exchangeWaiting
 	h.conn.Loop().Disarm(h.slot)
 	body := h.takeBody()
-	h.x.complete(body)
+	h.exchange.complete(body)
 	body.Release()
 }
 

@@ -25,7 +25,7 @@ func (s *Server) BroadcastTo(p *Prepared, keep func(*Session) bool) {
 		return // not made by Prepare
 	}
 	s.each(func(owner loop.Alarm) {
-		if a, ok := owner.(*alarm); ok {
+		if a, ok := owner.(*sessionAlarm); ok {
 			(*Session)(a).give(p, keep)
 		}
 	})

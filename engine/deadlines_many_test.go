@@ -53,7 +53,7 @@ func TestPingsOfManyAreInTimeUnderAFlood(t *testing.T) {
 			})
 			require.NoError(t, err)
 			world = looptest.NewWorld(1, server.LoopOptions(), server.Accept)
-			server.Bind(world.Loops())
+			server.UseLoops(world.Loops())
 			mask := func(text string) []byte {
 				return wsframe.AppendMaskedFrame(nil, ws.OpText, true, [4]byte{1, 2, 3, 4}, []byte(text))
 			}

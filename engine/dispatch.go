@@ -433,7 +433,7 @@ func (d *dispatcher) done(in *inbox, o outcome) {
 	}
 	d.mu.Unlock()
 	if resume {
-		_ = s.loop.Post((*resumeReading)(s)) // a stopped loop has closed it
+		_ = s.loop.Post((*resumeReadingTask)(s)) // a stopped loop has closed it
 	}
 	if crowded {
 		d.submit()

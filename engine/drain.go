@@ -79,7 +79,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	reactor, done := s.reactor, s.done
 	s.mu.Unlock()
 	if reactor == nil {
-		s.closeOutsides() // loops of Bind may have lent connections
+		s.closeOutsides() // loops of UseLoops may have lent connections
 		return nil
 	}
 	delay, over := s.pace(ctx)
@@ -171,7 +171,7 @@ func (s *Server) StopAccepting() {
 func (s *Server) CloseSessions() {
 	s.phase.reach(phaseEnding)
 	s.each(func(owner loop.Alarm) {
-		if a, ok := owner.(*alarm); ok {
+		if a, ok := owner.(*sessionAlarm); ok {
 			(*Session)(a).end(true)
 			return
 		}
@@ -183,7 +183,7 @@ func (s *Server) CloseSessions() {
 // its turn to be closed. A second call changes nothing.
 func (s *Server) beginDrain(delay, over time.Duration) {
 	s.phase.reach(phaseDraining)
-	for _, sh := range s.bound() {
+	for _, sh := range s.allShards() {
 		sh.enqueue(&drainEntry{shard: sh, delay: delay, over: over}, true)
 	}
 }
@@ -208,7 +208,7 @@ func (e *drainEntry) step() (more bool) {
 
 func drainOwner(owner loop.Alarm) {
 	switch o := owner.(type) {
-	case *alarm:
+	case *sessionAlarm:
 		(*Session)(o).drain()
 	case *httpAlarm:
 		(*httpConn)(o).refuseWaiting()
@@ -240,9 +240,9 @@ func endIdle(owner loop.Alarm) {
 // task: nobody has to be served in between, and a loop that stops does not wait
 // for one that posts itself again and again.
 func (s *Server) cutSessions(err error) {
-	for _, shard := range s.bound() {
+	for _, shard := range s.allShards() {
 		_ = shard.loop.Post(&cutTask{walk{loop: shard.loop, visit: func(owner loop.Alarm) {
-			if a, ok := owner.(*alarm); ok {
+			if a, ok := owner.(*sessionAlarm); ok {
 				(*Session)(a).close(ReasonShutdown, err)
 			}
 		}}}) // a stopped loop has had its chance

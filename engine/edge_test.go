@@ -557,7 +557,7 @@ func TestServeAfterBind(t *testing.T) {
 	b := newBench(t, 1, Options{})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	require.ErrorContains(t, b.server.Serve(listener), "Bind")
+	require.ErrorContains(t, b.server.Serve(listener), "UseLoops")
 	_, err = net.Dial("tcp", listener.Addr().String())
 	require.Error(t, err, "the listener is closed")
 	b.finish()

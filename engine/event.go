@@ -130,10 +130,10 @@ func (s *Session) stopReading() {
 	} // on polling, the post that brought the events is answered later
 }
 
-// resumeReading is a Session as the Task that reads from its client again.
-type resumeReading Session
+// resumeReadingTask is a Session as the Task that reads from its client again.
+type resumeReadingTask Session
 
-func (t *resumeReading) Run() {
+func (t *resumeReadingTask) Run() {
 	s := (*Session)(t)
 	if s.state == sessionClosed || !s.has(publicPaused) || s.server.dispatch.paused(s) {
 		return

@@ -127,7 +127,7 @@ func ExampleExecutor() {
 		return
 	}
 	world := looptest.NewWorld(1, loop.Options{}, server.Accept)
-	server.Bind(world.Loops())
+	server.UseLoops(world.Loops())
 	defer world.Close()
 
 	world.Dial().Write([]byte("GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: example\r\n\r\n"))

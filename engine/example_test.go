@@ -83,7 +83,7 @@ func ExampleServer_Broadcast() {
 		return
 	}
 	world := looptest.NewWorld(2, loop.Options{}, server.Accept)
-	server.Bind(world.Loops())
+	server.UseLoops(world.Loops())
 	defer world.Close()
 
 	peers := []*looptest.Peer{world.Dial(), world.Dial()}
@@ -134,7 +134,7 @@ func ExampleServer_Publish() {
 		return
 	}
 	world := looptest.NewWorld(2, loop.Options{}, server.Accept)
-	server.Bind(world.Loops())
+	server.UseLoops(world.Loops())
 	defer world.Close()
 
 	peer := world.Dial()

@@ -19,17 +19,17 @@ type exchange struct {
 	http *httpConn
 	home *loop.Loop // where the session lives
 
-	query     query
-	binding   binding // with Options.Bind
-	method    method
-	minor     int
-	keepAlive bool
-	secure    bool // came over TLS
-	octets    bool // the body is application/octet-stream
-	oldIE     bool // wants X-XSS-Protection: 0
-	foreign   bool // the answer is a middleware's own
-	cut       bool // the connection was lost to keep the budget
-	partial   bool // the body has not come to home yet: an answer closes the connection
+	query        query
+	binding      binding // with Options.Bind
+	method       method
+	minor        int
+	keepAlive    bool
+	secure       bool // came over TLS
+	octets       bool // the body is application/octet-stream
+	oldIE        bool // wants X-XSS-Protection: 0
+	byMiddleware bool // the answer is a middleware's own
+	cut          bool // the connection was lost to keep the budget
+	partial      bool // the body has not come to home yet: an answer closes the connection
 
 	encoding contentEncoding // that the client accepts for a poll's response
 	headers  []byte          // header lines for any response, from CORS and middleware
@@ -84,7 +84,7 @@ func (x *exchange) head(on *loop.Loop, status int, contentType string, length in
 		dst = httpparse.AppendHeader(dst, "Content-Type", contentType)
 	}
 	dst = httpparse.AppendHeaderInt(dst, "Content-Length", int64(length))
-	if status == 200 && !x.foreign {
+	if status == 200 && !x.byMiddleware {
 		dst = append(dst, "cache-control: no-store\r\n"...)
 		if x.oldIE {
 			dst = append(dst, "X-XSS-Protection: 0\r\n"...)
@@ -246,7 +246,7 @@ func (t *arriveTask) count(sign int64) {
 
 func (t *arriveTask) Run() {
 	defer t.release()
-	s, x := t.http.server, &t.http.x
+	s, x := t.http.server, &t.http.exchange
 	if !t.here && !s.arrived(x) {
 		return // answered: x is its connection's again, or waits as a poll
 	}

@@ -7,7 +7,7 @@ var BeginDrain = (*Server).beginDrain
 
 // Waiting is the number of polls that wait.
 func Waiting(s *Server) (n int) {
-	for _, sh := range s.bound() {
+	for _, sh := range s.allShards() {
 		done := make(chan int)
 		if sh.loop.Post(loop.Func(func() { done <- sh.polls })) == nil {
 			n += <-done
@@ -36,7 +36,7 @@ func Surroundings(s *Server) int {
 // Outside is what requests outside the engine hold at present: goroutines, places
 // to wait at, connections that were hijacked, and bytes of bodies.
 func Outside(s *Server) [4]int {
-	s.workers.mu.Lock()
-	defer s.workers.mu.Unlock()
-	return [4]int{s.workers.running, s.workers.waiting.Len(), s.tunnels(), int(s.outsideBodies.Load())}
+	s.seats.mu.Lock()
+	defer s.seats.mu.Unlock()
+	return [4]int{s.seats.running, s.seats.waiting.Len(), s.tunnels(), int(s.outsideBodies.Load())}
 }

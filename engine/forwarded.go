@@ -293,7 +293,7 @@ func (h *httpConn) becomeClients(r *httpparse.Request) bool {
 		return true
 	}
 	h.met(limitRefused(refusal))
-	h.refuseUpgrade(429, "Too Many Requests", false)
+	h.refuseWebSocket(429, "Too Many Requests", false)
 	return false
 }
 

@@ -208,7 +208,7 @@ func (s *Server) PublishTo(group string, p *Prepared, keep func(*Session) bool) 
 	if p == nil {
 		return // not made by Prepare
 	}
-	for _, shard := range s.bound() {
+	for _, shard := range s.allShards() {
 		shard.enqueue(&publish{shard: shard, name: group, prepared: p, keep: keep}, true)
 	}
 }

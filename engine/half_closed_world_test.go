@@ -153,7 +153,7 @@ func TestResponseLostOnItsWayEndsTheSession(t *testing.T) {
 				}
 			}
 			require.Equal(t, exchangeWaiting, h.state)
-			require.Nil(t, h.x.session, "answered")
+			require.Nil(t, h.exchange.session, "answered")
 			h.flooded(LimitPipelined)
 			b.collect()
 			require.Equal(t, c.events, strings.ReplaceAll(b.events(), "close "+name, "close A"))

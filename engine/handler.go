@@ -80,15 +80,15 @@ import (
 // ConnRate; beyond them the answer is 503.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	lent, _ := r.Context().Value(lentKey{}).(*lentConn)
-	foreign := lent != nil && lent.outside.server != s
-	if foreign {
+	otherServers := lent != nil && lent.outside.server != s
+	if otherServers {
 		lent = nil // another server's, which goes on with it
 	}
 	if !s.owns(r.URL.EscapedPath()) {
 		s.serveForeign(w, r, lent)
 		return
 	}
-	m := &mounting{server: s, w: w, r: r, lent: lent, foreign: foreign}
+	m := &mounting{server: s, w: w, r: r, lent: lent, otherServers: otherServers}
 	if r.TLS != nil { // for a pair of sockets; a connection of its own knows
 		m.tls = &carriage{all: &s.carried, state: r.TLS}
 	}
@@ -132,15 +132,15 @@ func (s *Server) serveForeign(w http.ResponseWriter, r *http.Request, lent *lent
 // A mounting is one request on its way from net/http to a loop, on a goroutine
 // of net/http.
 type mounting struct {
-	server  *Server
-	w       http.ResponseWriter
-	r       *http.Request
-	lent    *lentConn // the loop's connection that it came by; nil for one of net/http
-	foreign bool      // it came by one of another server's
-	place   *loop.Place
-	tls     *carriage // what is taken of the connection's TLS; nil without
-	body    []byte
-	read    int64 // what counts for the budget of bodies
+	server       *Server
+	w            http.ResponseWriter
+	r            *http.Request
+	lent         *lentConn // the loop's connection that it came by; nil for one of net/http
+	otherServers bool      // it came by one of another server's
+	place        *loop.Place
+	tls          *carriage // what is taken of the connection's TLS; nil without
+	body         []byte
+	read         int64 // what counts for the budget of bodies
 }
 
 var errNotRunning = errors.New("engine: the event loops do not run")
@@ -237,7 +237,7 @@ func (m *mounting) accept(kept bool) func(*loop.Conn) loop.Handler {
 		if kept {
 			h.around = s.around(root)
 		}
-		h.passed = &passed
+		h.handed = &passed
 		tls.begin(c)
 		return h
 	}

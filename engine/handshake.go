@@ -24,7 +24,7 @@ func (h *httpConn) handshakeRequest(r *httpparse.Request, head []byte, upgrade b
 
 // admitted goes on where the application has nothing against the session.
 func (h *httpConn) admitted(r *httpparse.Request, a *admission) {
-	s, x := h.server, &h.x
+	s, x := h.server, &h.exchange
 	refuse := func(refused *refusal, e *HandshakeError) {
 		x.headers = appendHeaderLines(x.headers, a.headers)
 		if a.upgrade {
@@ -72,7 +72,7 @@ func (h *httpConn) admitted(r *httpparse.Request, a *admission) {
 	}
 	x.okay = appendHeaderLines(x.okay, a.headers)
 	rest := s.shard(h.conn.Loop()).rest
-	h.acceptUpgrade(r, func(conn *loop.Conn) { s.openWebSocket(conn, x.query, r, a, rest) })
+	h.answerWebSocket(r, func(conn *loop.Conn) { s.openWebSocket(conn, x.query, r, a, rest) })
 }
 
 func (h *httpConn) generateID(r *httpparse.Request) (id string, err error) {
@@ -94,7 +94,7 @@ const maxJSONPIndex = 32
 
 // openPolling begins a polling session, with the open packet as the answer.
 func (h *httpConn) openPolling(r *httpparse.Request, a *admission) {
-	s, x, on := h.server, &h.x, h.conn.Loop()
+	s, x, on := h.server, &h.exchange, h.conn.Loop()
 	var jsonp []byte
 	if x.query.jsonp {
 		jsonp = packet.JSONPIndex(make([]byte, 0, 8), []byte(queryValue(r, "j")))

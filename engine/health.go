@@ -15,7 +15,7 @@ const (
 // healthCheck answers r if it is a health check, see Options.HealthPath, and
 // reports whether it is.
 func (h *httpConn) healthCheck(r *httpparse.Request) bool {
-	x, s := &h.x, h.server
+	x, s := &h.exchange, h.server
 	if len(s.health) == 0 || (x.method != methodGET && x.method != methodHEAD) {
 		return false
 	}

@@ -86,10 +86,10 @@ func (s *Session) late(deadline time.Duration) bool {
 	return s.Transport() == WebSocket || s.server.heardEverywhere(s, deadline)
 }
 
-// alarm is a Session as the owner of its slot.
-type alarm Session
+// sessionAlarm is a Session as the owner of its slot.
+type sessionAlarm Session
 
-func (a *alarm) Alarm() { (*Session)(a).rang() }
+func (a *sessionAlarm) Alarm() { (*Session)(a).rang() }
 
 // rang looks at all deadlines of the session.
 func (s *Session) rang() {

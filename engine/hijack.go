@@ -23,7 +23,7 @@ func (m *mounting) mayTake() bool {
 		return false
 	case m.lent != nil:
 		return true // what is left of its body is known
-	case m.r.TLS != nil, m.foreign:
+	case m.r.TLS != nil, m.otherServers:
 		return m.upgrades() && m.wasRead()
 	}
 	return m.wasRead()

@@ -47,7 +47,7 @@ const (
 type httpConn struct {
 	server   *Server
 	conn     *loop.Conn
-	x        exchange
+	exchange exchange
 	spill    *pool.Buf // bytes that wait: an unfinished head, or pipelined
 	body     *pool.Buf // what has come of the body
 	left     int64     // bytes of a counted body to come
@@ -67,12 +67,12 @@ type httpConn struct {
 	host     string   // of a mounted connection's last request that came through handlers
 	around   *outside // what a mounted connection's other requests go to; nil without
 	lent     *lentConn
-	passed   *handed // the request comes from a handler of net/http; nil else
+	handed   *handed // the request comes from a handler of net/http; nil else
 }
 
 func newHTTPConn(s *Server, c *loop.Conn) *httpConn {
 	h := &httpConn{server: s, conn: c}
-	h.x.http = h
+	h.exchange.http = h
 	h.slot = c.Loop().Claim((*httpAlarm)(h))
 	timeout := s.options.IdleTimeout
 	if s.phase.ending() { // accepted just before the end
@@ -195,13 +195,13 @@ func (h *httpConn) head(p []byte) int {
 // malformed answers what is no request, and closes: nothing behind it can be
 // understood.
 func (h *httpConn) malformed(err error) {
-	h.x = exchange{http: h, minor: 1}
+	h.exchange = exchange{http: h, minor: 1}
 	h.state = exchangeWaiting
 	e := asHTTPError(err)
 	if limit, ok := limitOf(e); ok {
 		h.met(limit)
 	}
-	h.x.answer(h.conn.Loop(), e.Status, "", "")
+	h.exchange.answer(h.conn.Loop(), e.Status, "", "")
 }
 
 func asHTTPError(err error) *httpparse.Error {
@@ -220,11 +220,11 @@ func (h *httpConn) answered(response *pool.Buf) {
 	h.conn.WriteBuf(response)
 	// The rest of the body would be taken for a request, and home may not have
 	// let go of the exchange while it waits for the body.
-	h.x.headers, h.x.okay, h.x.request, h.passed = nil, nil, nil, nil
-	early := h.state == exchangeBody || h.x.partial
+	h.exchange.headers, h.exchange.okay, h.exchange.request, h.handed = nil, nil, nil, nil
+	early := h.state == exchangeBody || h.exchange.partial
 	h.dropBody()
-	h.x.home = nil
-	if early || !h.x.keepAlive || h.eof && h.spill == nil && !h.parsing {
+	h.exchange.home = nil
+	if early || !h.exchange.keepAlive || h.eof && h.spill == nil && !h.parsing {
 		h.finish()
 		h.conn.Close()
 		return
@@ -264,7 +264,7 @@ func (h *httpConn) lose() {
 		return
 	}
 	if h.state == exchangeWaiting || h.state == exchangeBody {
-		h.x.lost()
+		h.exchange.lost()
 	}
 	h.finish()
 }
@@ -287,7 +287,7 @@ func (h *httpConn) Drained() {
 // another client can use.
 func (h *httpConn) EOF() {
 	h.eof = true
-	if h.lent != nil && h.server.workers.leave(h.lent) {
+	if h.lent != nil && h.server.seats.leave(h.lent) {
 		h.hangUp()
 		return
 	}
@@ -305,9 +305,9 @@ func (h *httpConn) inputEnded() {
 	case h.state == exchangeClosed || h.telling:
 	case h.state == exchangeLent: // the handler may answer still, as in net/http
 		h.lent.end(io.EOF)
-	case h.state == exchangeWaiting && h.x.home != nil:
+	case h.state == exchangeWaiting && h.exchange.home != nil:
 		h.telling = true
-		h.x.ended()
+		h.exchange.ended()
 	case h.verdict != nil && !h.verdict.admission.upgrade:
 	case h.state != exchangeWaiting && h.spill != nil && !h.conn.Ready(): // until Drained
 	default:
@@ -389,7 +389,7 @@ func (h *httpConn) closeIdle() {
 	switch {
 	case h.verdict != nil:
 		h.refuseWaiting()
-	case h.state == exchangeHead && !h.begun && !h.x.keepAlive:
+	case h.state == exchangeHead && !h.begun && !h.exchange.keepAlive:
 		h.expect(firstRequest)
 	case h.unserved, h.state == exchangeHead && !h.begun:
 		h.finish()

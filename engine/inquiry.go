@@ -25,7 +25,7 @@ type inquiry struct {
 // have been read.
 func (s *Server) heardEverywhere(session *Session, deadline time.Duration) bool {
 	home := s.shard(session.loop)
-	if len(s.bound()) == 1 || home.heard >= deadline {
+	if len(s.allShards()) == 1 || home.heard >= deadline {
 		return true
 	}
 	home.doubts = append(home.doubts, session.slot)
@@ -45,8 +45,8 @@ func (sh *shard) inquire(s *Server) {
 
 // next sends the inquiry to the next loop, and home in the end.
 func (q *inquiry) next() {
-	for q.at++; q.at < len(q.server.bound()); q.at++ {
-		if sh := q.server.bound()[q.at]; sh != q.home && sh.loop.Post(q) == nil {
+	for q.at++; q.at < len(q.server.allShards()); q.at++ {
+		if sh := q.server.allShards()[q.at]; sh != q.home && sh.loop.Post(q) == nil {
 			return
 		}
 	}
@@ -54,18 +54,18 @@ func (q *inquiry) next() {
 }
 
 func (q *inquiry) Run() {
-	if q.at == len(q.server.bound()) {
+	if q.at == len(q.server.allShards()) {
 		q.answer()
 		return
 	}
-	l := q.server.bound()[q.at].loop
+	l := q.server.allShards()[q.at].loop
 	q.slot, q.since = l.Claim(q), l.Now()
 	q.Alarm()
 }
 
 // Alarm comes until the loop has read what had come when the inquiry did.
 func (q *inquiry) Alarm() {
-	l := q.server.bound()[q.at].loop
+	l := q.server.allShards()[q.at].loop
 	if l.Late(q.slot, q.since) {
 		l.Release(q.slot)
 		q.next()
@@ -79,7 +79,7 @@ func (q *inquiry) answer() {
 	for p, enough := newPortion(sh.loop), false; len(q.sessions) > 0 && !enough; enough = p.visited() {
 		slot := q.sessions[0]
 		q.sessions = q.sessions[1:] // first: a callback may end the goroutine
-		if a, ok := sh.loop.Owner(slot).(*alarm); ok {
+		if a, ok := sh.loop.Owner(slot).(*sessionAlarm); ok {
 			a.Alarm()
 		}
 	}

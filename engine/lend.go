@@ -23,11 +23,11 @@ func (h *httpConn) lend(o *outside, r *httpparse.Request, p []byte, n int) int {
 	c := newLentConn(h, o)
 	h.lent, h.state = c, exchangeLent
 	h.chunked, h.chunks, h.left = r.Chunked, httpparse.Chunked{}, max(r.ContentLength, 0)
-	h.x.keepAlive = h.x.keepAlive && string(r.Method) != "CONNECT" // see foreign
-	c.push(bytes.TrimPrefix(p[:n], crlf))                          // RFC 9112, 2.2; net/http would not have it
+	h.exchange.keepAlive = h.exchange.keepAlive && string(r.Method) != "CONNECT" // see elsewhere
+	c.push(bytes.TrimPrefix(p[:n], crlf))                                        // RFC 9112, 2.2; net/http would not have it
 	used := len(p) - len(h.feed(p[n:]))
 	h.flow()
-	switch ok, waits := h.server.workers.enter(c); {
+	switch ok, waits := h.server.seats.enter(c); {
 	case !ok:
 		h.busy()
 	case waits:
@@ -47,7 +47,7 @@ func (h *httpConn) busy() {
 	h.met(LimitFallbackWaiting)
 	c := h.dropLent()
 	h.state = exchangeWaiting
-	h.x.keepAlive = h.x.keepAlive && c.complete
+	h.exchange.keepAlive = h.exchange.keepAlive && c.complete
 	c.lose()
 	h.conn.Resume()
 	h.unavailable(false)
@@ -70,7 +70,7 @@ func (h *httpConn) feed(p []byte) (rest []byte) {
 				// what is behind the body for requests of its own.
 				c.push(good)
 				c.end(errChunks)
-				h.x.keepAlive = false
+				h.exchange.keepAlive = false
 				return nil
 			}
 			if len(rest) == 0 && !done {
@@ -125,13 +125,13 @@ func (h *httpConn) dropLent() *lentConn {
 // that the client may send the next request, or has.
 func (h *httpConn) unlend(keep bool) {
 	h.dropLent()
-	if !keep || !h.x.keepAlive || h.server.phase.ending() {
+	if !keep || !h.exchange.keepAlive || h.server.phase.ending() {
 		h.finish()
 		h.conn.Close()
 		return
 	}
 	h.state = exchangeHead
-	h.x.keepAlive = true
+	h.exchange.keepAlive = true
 	h.expect(h.server.options.IdleTimeout)
 	h.conn.Resume()
 	h.resume()
@@ -141,7 +141,7 @@ func (h *httpConn) unlend(keep bool) {
 // looked at by handlers of net/http any more.
 func (h *httpConn) receiveHanded(r *handed) {
 	h.dropLent()
-	h.passed, h.state, h.host = r, exchangeHead, r.host
+	h.handed, h.state, h.host = r, exchangeHead, r.host
 	h.conn.Resume()
 	p := r.first
 	r.first = nil
@@ -160,7 +160,7 @@ func (h *httpConn) receiveHanded(r *handed) {
 
 // refuseLent answers 503 if the lent connection still waits for a goroutine.
 func (h *httpConn) refuseLent() {
-	if h.server.workers.leave(h.lent) {
+	if h.server.seats.leave(h.lent) {
 		h.busy()
 	}
 }
@@ -205,7 +205,7 @@ func (c *lentConn) end(why error) {
 
 // lose says that the connection is no more.
 func (c *lentConn) lose() {
-	c.http.server.workers.leave(c)
+	c.http.server.seats.leave(c)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.gone, c.inErr = true, errLost

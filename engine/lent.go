@@ -35,7 +35,7 @@ type lentConn struct {
 	outside       *outside
 	local, remote net.Addr
 	tls           *tls.ConnectionState // nil without
-	place         *list.Element        // while it waits for a goroutine; guarded by the mu of workers
+	place         *list.Element        // while it waits for a goroutine; guarded by the mu of seats
 
 	unacked int  // the loop's: bytes written to the connection that count for the window
 	tunnel  bool // the loop's: all bytes are for the hijacker

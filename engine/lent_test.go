@@ -36,16 +36,16 @@ func TestLentStates(t *testing.T) {
 		{piece, "reset c", "closed", ""},
 	} {
 		for _, loops := range []int{1, 2} {
-			b := newSpec(t, loops, Options{Fallback: http.NotFoundHandler()}, func(b *bench, _ *Events) { b.server.workers.limit = 0 })
+			b := newSpec(t, loops, Options{Fallback: http.NotFoundHandler()}, func(b *bench, _ *Events) { b.server.seats.limit = 0 })
 			for command := range strings.SplitSeq(c.request, "\n") {
 				require.Empty(t, b.play(command), command)
 			}
 			require.Equal(t, exchangeLent, b.accepted[0].state)
 			require.Equal(t, c.does, strings.Join(b.play(c.event), "|"), "%s, %s", c.request, c.event)
 			require.Equal(t, c.next, b.accepted[0].state.text(), "%s, %s", c.request, c.event)
-			require.LessOrEqual(t, b.server.workers.waiting.Len(), 1)
+			require.LessOrEqual(t, b.server.seats.waiting.Len(), 1)
 			if c.next != "lent" {
-				require.Zero(t, b.server.workers.waiting.Len(), "%s, %s", c.request, c.event)
+				require.Zero(t, b.server.seats.waiting.Len(), "%s, %s", c.request, c.event)
 			}
 			b.finish()
 		}
@@ -55,7 +55,7 @@ func TestLentStates(t *testing.T) {
 // A lentConn keeps a window's worth in each direction, and its deadlines end
 // calls that are under way.
 func TestLentConnIsAConn(t *testing.T) {
-	b := newSpec(t, 1, Options{Fallback: http.NotFoundHandler(), BodyTimeout: time.Hour}, func(b *bench, _ *Events) { b.server.workers.limit = 0 })
+	b := newSpec(t, 1, Options{Fallback: http.NotFoundHandler(), BodyTimeout: time.Hour}, func(b *bench, _ *Events) { b.server.seats.limit = 0 })
 	b.play(`raw c "POST /page HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"`)
 	h := b.accepted[0]
 	c := h.lent

@@ -246,11 +246,11 @@ func (h *httpConn) mayShake(r *httpparse.Request, upgrade bool) bool {
 		return true
 	}
 	s.metBy(LimitHandshakeRate, on, address)
-	x := &h.x
+	x := &h.exchange
 	x.keepAlive = x.keepAlive && !r.HasBody()
 	x.headers = httpparse.AppendHeaderInt(x.headers, "Retry-After", int64(math.Ceil(wait.Seconds())))
 	if upgrade {
-		h.refuseUpgrade(429, "Too Many Requests", false)
+		h.refuseWebSocket(429, "Too Many Requests", false)
 	} else {
 		x.answer(on, 429, typeText, "Too Many Requests")
 	}

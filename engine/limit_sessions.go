@@ -123,17 +123,17 @@ func (s *Server) freePlace(a *admission) {
 // there is none for anybody, 429 if its address has too many.
 func (h *httpConn) refuseSession(r *httpparse.Request, limit Limit, upgrade bool) {
 	h.met(limit)
-	h.x.keepAlive = h.x.keepAlive && !r.HasBody()
+	h.exchange.keepAlive = h.exchange.keepAlive && !r.HasBody()
 	if limit == LimitSessions {
 		h.unavailable(upgrade)
 		return
 	}
 	h.appendRetryAfter()
 	if upgrade {
-		h.refuseUpgrade(429, "Too Many Requests", false)
+		h.refuseWebSocket(429, "Too Many Requests", false)
 		return
 	}
-	h.x.answer(h.conn.Loop(), 429, typeText, "Too Many Requests")
+	h.exchange.answer(h.conn.Loop(), 429, typeText, "Too Many Requests")
 }
 
 // sessionHolders are the addresses that the sessions of one loop count for, by

@@ -25,7 +25,7 @@ func (h *httpConn) runMiddleware(r *httpparse.Request) (goOn bool) {
 		return false
 	}
 	if w.passed {
-		h.x.headers = appendHeaderLines(h.x.headers, w.header)
+		h.exchange.headers = appendHeaderLines(h.exchange.headers, w.header)
 		return true
 	}
 	h.answerMiddleware(r, w)
@@ -46,20 +46,20 @@ func (h *httpConn) refuseMiddleware(r *httpparse.Request, err error) {
 		h.refuseHandshake(r, refusedRequest, e)
 		return
 	}
-	h.x.keepAlive = h.x.keepAlive && !r.HasBody()
+	h.exchange.keepAlive = h.exchange.keepAlive && !r.HasBody()
 	h.server.report(r, h.conn, e)
-	h.x.refuse(h.conn.Loop(), refusedRequest)
+	h.exchange.refuse(h.conn.Loop(), refusedRequest)
 }
 
 // answerMiddleware sends what a middleware answered.
 func (h *httpConn) answerMiddleware(r *httpparse.Request, w *middlewareWriter) {
-	h.x.keepAlive = h.x.keepAlive && !r.HasBody() && !r.WebSocket
-	h.x.headers = appendFields(h.x.headers, w.header, framing)
-	h.x.foreign = true
+	h.exchange.keepAlive = h.exchange.keepAlive && !r.HasBody() && !r.WebSocket
+	h.exchange.headers = appendFields(h.exchange.headers, w.header, framing)
+	h.exchange.byMiddleware = true
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	h.x.answer(h.conn.Loop(), w.status, "", w.body.String())
+	h.exchange.answer(h.conn.Loop(), w.status, "", w.body.String())
 }
 
 // middlewareEnd is the handler at the end of the chain: the request is ours.
@@ -163,10 +163,10 @@ func (h *httpConn) tellHeaders(r *httpparse.Request) {
 		if !returned {
 			h.server.logPanic(h.conn.Loop(), "panic in Headers", recover())
 		}
-		h.x.okay = appendHeaderLines(h.x.okay, header)
+		h.exchange.okay = appendHeaderLines(h.exchange.okay, header)
 	}()
 	request := h.server.newRequest(r, h.conn)
-	if e.InitialHeaders != nil && !h.x.query.hasSID {
+	if e.InitialHeaders != nil && !h.exchange.query.hasSID {
 		mark.enter(callInitialHeaders, nil)
 		e.InitialHeaders(request, header)
 	}

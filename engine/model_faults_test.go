@@ -93,7 +93,7 @@ func serveModelOnSockets(t *testing.T, r *modelRun, steps int, secure bool) {
 	}
 	reactor, err := loop.Open(o, accept)
 	require.NoError(t, err)
-	r.server.Bind(reactor.Loops())
+	r.server.UseLoops(reactor.Loops())
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address := listener.Addr().String()

@@ -132,7 +132,7 @@ func runModelWith(t *testing.T, r *modelRun, faults *looptest.Faulty, executor *
 		loops = 1 // while one is busy, the time of others would stand still
 	}
 	world := looptest.NewWorld(loops, o, r.server.Accept)
-	r.server.Bind(world.Loops())
+	r.server.UseLoops(world.Loops())
 	net := &worldNet{World: world, random: random, faulty: r.faulty, executor: executor}
 	d := &modelDriver{run: r, net: net, random: random, steps: 1500}
 	r.busy.begin(world, d)

@@ -8,10 +8,10 @@ import (
 	"turbine/wsframe"
 )
 
-// upgradeRequest handles a WebSocket handshake, and returns how many bytes of p
+// webSocketRequest handles a WebSocket handshake, and returns how many bytes of p
 // it used. If all goes well the connection leaves HTTP.
-func (h *httpConn) upgradeRequest(r *httpparse.Request, p []byte, n int) int {
-	s, on, x := h.server, h.conn.Loop(), &h.x
+func (h *httpConn) webSocketRequest(r *httpparse.Request, p []byte, n int) int {
+	s, on, x := h.server, h.conn.Loop(), &h.exchange
 	x.keepAlive = false
 	if refused, e := s.verify(x, r, true); refused != nil {
 		h.refuseHandshake(r, refused, e)
@@ -25,14 +25,14 @@ func (h *httpConn) upgradeRequest(r *httpparse.Request, p []byte, n int) int {
 	}
 	if !x.query.hasSID {
 		if x.query.transport != WebSocket {
-			h.acceptUpgrade(r, rejectWebSocket)
+			h.answerWebSocket(r, rejectWebSocket)
 			return len(p)
 		}
 		sh := s.shard(on)
 		sh.rest = p[n:]
 		h.handshakeRequest(r, p[:n], true)
 		sh.rest = nil
-		return h.ended(p, n)
+		return h.used(p, n)
 	}
 	session := s.lookup(on, x.query.sid)
 	switch {
@@ -43,21 +43,21 @@ func (h *httpConn) upgradeRequest(r *httpparse.Request, p []byte, n int) int {
 	case x.query.revision != session.revision:
 		h.refuseHandshake(r, refusedRequest, refusedRequest.because("PROTOCOL_MISMATCH", revisionText(x.query.revision), revisionText(session.revision)))
 	case x.query.transport != WebSocket:
-		h.acceptUpgrade(r, rejectWebSocket)
+		h.answerWebSocket(r, rejectWebSocket)
 	case s.shard(on).upgrades >= s.upgradeShare:
 		h.met(LimitUpgrades)
 		h.unavailable(true)
 	default:
-		h.acceptUpgrade(r, func(conn *loop.Conn) {
+		h.answerWebSocket(r, func(conn *loop.Conn) {
 			session.offer(conn, x.query, s.negotiated(r), p[n:])
 		})
 	}
 	return len(p)
 }
 
-// acceptUpgrade answers the WebSocket handshake and gives the connection to
+// answerWebSocket answers the WebSocket handshake and gives the connection to
 // open. It borrows r.
-func (h *httpConn) acceptUpgrade(r *httpparse.Request, open func(*loop.Conn)) {
+func (h *httpConn) answerWebSocket(r *httpparse.Request, open func(*loop.Conn)) {
 	handshake := wsframe.Handshake{
 		Method: r.Method, Key: onlyHeader(r, "Sec-WebSocket-Key"),
 		Version: onlyHeader(r, "Sec-WebSocket-Version"), Protocol: r.Header("Sec-WebSocket-Protocol"),
@@ -67,7 +67,7 @@ func (h *httpConn) acceptUpgrade(r *httpparse.Request, open func(*loop.Conn)) {
 	}
 	if err := handshake.Check(); err != nil {
 		e := err.(*wsframe.HandshakeError)
-		h.refuseUpgrade(e.Status, e.Text, e.Version)
+		h.refuseWebSocket(e.Status, e.Text, e.Version)
 		return
 	}
 	if !h.becomeClients(r) {
@@ -77,7 +77,7 @@ func (h *httpConn) acceptUpgrade(r *httpparse.Request, open func(*loop.Conn)) {
 	scratch := &h.server.shard(h.conn.Loop()).scratch
 	dst := handshake.AppendResponse((*scratch)[:0])
 	dst = h.server.negotiated(r).AppendHeader(dst)
-	dst = append(append(dst, h.x.okay...), h.x.headers...)
+	dst = append(append(dst, h.exchange.okay...), h.exchange.headers...)
 	*scratch = httpparse.AppendEnd(dst)
 	h.conn.Write(*scratch)
 	conn := h.conn
@@ -104,7 +104,7 @@ func onlyHeader(r *httpparse.Request, name string) (value []byte) {
 // numbered errors.
 func (h *httpConn) refuseHandshake(r *httpparse.Request, refused *refusal, e *HandshakeError) {
 	h.server.report(r, h.conn, e)
-	h.refuseUpgrade(400, refused.message, false)
+	h.refuseWebSocket(400, refused.message, false)
 }
 
 // rejectWebSocket closes a WebSocket that was opened in vain, with a close
@@ -115,14 +115,14 @@ func rejectWebSocket(c *loop.Conn) {
 	c.Close()
 }
 
-// refuseUpgrade answers a WebSocket handshake with an HTTP error in the
+// refuseWebSocket answers a WebSocket handshake with an HTTP error in the
 // reference server's form, and closes.
-func (h *httpConn) refuseUpgrade(status int, message string, version bool) {
+func (h *httpConn) refuseWebSocket(status int, message string, version bool) {
 	dst := httpparse.AppendResponse(nil, status)
 	dst = httpparse.AppendHeader(dst, "Connection", "close")
 	dst = httpparse.AppendHeader(dst, "Content-type", typeHTML)
 	dst = httpparse.AppendHeaderInt(dst, "Content-Length", int64(len(message)))
-	dst = append(dst, h.x.headers...)
+	dst = append(dst, h.exchange.headers...)
 	if version {
 		dst = httpparse.AppendHeader(dst, "Sec-WebSocket-Version", "13, 8")
 	}

@@ -92,9 +92,9 @@ func (h *httpConn) forbid(r *httpparse.Request, upgrade bool, name, detail strin
 	s.logForbidden(r, h.conn, name)
 	s.report(r, h.conn, refusedForbidden.because(name, detail, ""))
 	if upgrade {
-		h.refuseUpgrade(403, refusedForbidden.message, false)
+		h.refuseWebSocket(403, refusedForbidden.message, false)
 		return
 	}
-	h.x.keepAlive = h.x.keepAlive && !r.HasBody()
-	h.x.refuse(on, refusedForbidden)
+	h.exchange.keepAlive = h.exchange.keepAlive && !r.HasBody()
+	h.exchange.refuse(on, refusedForbidden)
 }

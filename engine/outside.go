@@ -58,11 +58,11 @@ func (o *outside) prepare() *outside {
 	return o
 }
 
-// serve takes c, which workers has let in. The first one starts the goroutine
+// serve takes c, which seats has let in. The first one starts the goroutine
 // that waits for others, which Close ends.
 func (o *outside) serve(c *lentConn) {
 	o.begin.Do(func() {
-		o.ready = make(chan *lentConn, o.server.workers.limit)
+		o.ready = make(chan *lentConn, o.server.seats.limit)
 		go func() { _ = o.http.Serve(o) }()
 	})
 	o.ready <- c // it has room for as many as there are let in
@@ -72,7 +72,7 @@ func (o *outside) serve(c *lentConn) {
 func (o *outside) close() { _ = o.http.Close() }
 
 // Accept returns the next connection that the loops lend. What was lent before the
-// end is served behind it, although its client is gone: its place among workers is
+// end is served behind it, although its client is gone: its seat is
 // given back by net/http.
 func (o *outside) Accept() (net.Conn, error) {
 	select {
@@ -105,9 +105,9 @@ func (o *outside) connState(c net.Conn, state http.ConnState) {
 		lent.whenAnswered()
 	case http.StateHijacked:
 		lent.whenHijacked()
-		o.server.workers.done()
+		o.server.seats.done()
 	case http.StateClosed:
-		o.server.workers.done()
+		o.server.seats.done()
 	case http.StateNew, http.StateActive:
 	}
 }
@@ -238,7 +238,7 @@ func (s *Server) closeOutsides() {
 
 // tunnels is the number of connections that handlers of net/http have hijacked.
 func (s *Server) tunnels() (n int) {
-	for _, sh := range s.bound() {
+	for _, sh := range s.allShards() {
 		n += int(sh.tunnels.Load())
 	}
 	return n

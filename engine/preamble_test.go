@@ -451,7 +451,7 @@ func FuzzProxyHeader(f *testing.F) {
 			return &keeper{into: &behind}
 		}
 		world := looptest.NewWorld(1, server.LoopOptions(), server.Accept)
-		server.Bind(world.Loops())
+		server.UseLoops(world.Loops())
 		peer := world.DialTo(0, server.afterPreamble(next))
 		for rest := p; len(rest) > 0; {
 			n := min(int(step)+1, len(rest))

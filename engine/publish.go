@@ -203,7 +203,7 @@ func (s *Session) hold(o outgoing) {
 // each visits the owners of all slots, on their loops, in the order of calls. It
 // returns at once.
 func (s *Server) each(visit func(owner loop.Alarm)) {
-	for _, shard := range s.bound() {
+	for _, shard := range s.allShards() {
 		shard.enqueue(&walk{loop: shard.loop, visit: visit}, true)
 	}
 }

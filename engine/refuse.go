@@ -86,7 +86,7 @@ func denied(err error) denial {
 
 // refuseAdmission tells the client that the application does not want it.
 func (h *httpConn) refuseAdmission(r *httpparse.Request, a *admission, d denial) {
-	on, x := h.conn.Loop(), &h.x
+	on, x := h.conn.Loop(), &h.exchange
 	if d.fault {
 		h.server.logFault("an error of Admit refuses a client; engine.Refuse makes one that the client is told", d.detail, r, h.conn)
 	}
@@ -100,7 +100,7 @@ func (h *httpConn) refuseAdmission(r *httpparse.Request, a *admission, d denial)
 		h.server.logDenial(r, h.conn, message)
 	}
 	if a.upgrade {
-		h.refuseUpgrade(d.refusal.status(true), message, false)
+		h.refuseWebSocket(d.refusal.status(true), message, false)
 		return
 	}
 	x.refuseAs(on, d.refusal.status(false), refusedForbidden.code, message)

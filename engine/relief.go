@@ -118,7 +118,7 @@ func (r *relief) Alarm() {
 // visit measures or cuts the owner of a slot.
 func (r *relief) visit(owner loop.Alarm) {
 	switch o := owner.(type) {
-	case *alarm:
+	case *sessionAlarm:
 		s := (*Session)(o)
 		if u := s.upgrade; u != nil && r.picks(u.conn.Holds()) { // the session is not to blame for its candidate
 			u.conn.Abort()
@@ -128,7 +128,7 @@ func (r *relief) visit(owner loop.Alarm) {
 		}
 	case *httpAlarm:
 		if c := o.conn; r.picks(c.Holds()) {
-			o.x.cut = true
+			o.exchange.cut = true
 			c.Abort()
 			(*httpConn)(o).lose() // last: Close may end the goroutine
 		}

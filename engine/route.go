@@ -92,7 +92,7 @@ func parseTransport(p []byte) Transport {
 func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 	s, on := h.server, h.conn.Loop()
 	h.state = exchangeWaiting
-	h.x = exchange{
+	h.exchange = exchange{
 		http:      h,
 		method:    parseMethod(r.Method),
 		minor:     r.Minor,
@@ -100,14 +100,14 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 		secure:    s.options.Cookie != nil && s.clientSecure(r, h.conn),
 		octets:    string(r.Header("Content-Type")) == typeOctets,
 	}
-	x := &h.x
+	x := &h.exchange
 	// The path, not the target: RFC 9112, 3.2.2 has us take absolute-form, too,
 	// which some proxies pass on.
 	if !bytes.HasPrefix(r.Path, s.path) {
-		return h.foreign(r, p, n)
+		return h.elsewhere(r, p, n)
 	}
 	x.query = s.parseQuery(r.Query)
-	if h.around != nil && h.passed == nil && !h.direct(r) {
+	if h.around != nil && h.handed == nil && !h.direct(r) {
 		return h.lend(h.around, r, p, n)
 	}
 	upgrade := r.WebSocket && s.options.allows(WebSocket)
@@ -118,26 +118,26 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 	if upgrade && h.goHome(p) || h.begins() && h.goWhereRoomIs(p) {
 		return len(p)
 	}
-	if h.passed != nil {
-		x.headers = append(x.headers, h.passed.headers...)
-		x.keepAlive = x.keepAlive && !h.passed.last
+	if h.handed != nil {
+		x.headers = append(x.headers, h.handed.headers...)
+		x.keepAlive = x.keepAlive && !h.handed.last
 	}
 	allowed := h.allowsPage(r)
 	if h.preflight(r, allowed) {
 		return n
 	}
 	if h.begins() && (!h.mayShake(r, upgrade) || !h.mayOpen(r, upgrade)) {
-		return h.ended(p, n)
+		return h.used(p, n)
 	}
 	if s.middleware != nil && !h.runMiddleware(r) {
-		return h.ended(p, n)
+		return h.used(p, n)
 	}
 	if !s.originAllowed(r, h.conn, allowed) {
 		h.forbid(r, upgrade, "FOREIGN_ORIGIN", string(r.Header("Origin")))
-		return h.ended(p, n)
+		return h.used(p, n)
 	}
 	if upgrade {
-		return h.upgradeRequest(r, p, n)
+		return h.webSocketRequest(r, p, n)
 	}
 	if refused, e := s.verify(x, r, false); refused != nil {
 		x.keepAlive = x.keepAlive && !r.HasBody()
@@ -153,7 +153,7 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 	if !x.query.hasSID {
 		x.keepAlive = x.keepAlive && !r.HasBody()
 		h.handshakeRequest(r, p[:n], false)
-		return h.ended(p, n)
+		return h.used(p, n)
 	}
 	if s.options.Bind != nil {
 		var ok bool
@@ -170,7 +170,7 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 // session's loop, before anything else: the request is parsed again there, and
 // from then on all is local. It reports whether it did, and borrows p.
 func (h *httpConn) goHome(p []byte) bool {
-	q, on := &h.x.query, h.conn.Loop()
+	q, on := &h.exchange.query, h.conn.Loop()
 	if !q.hasSID || !q.known || q.sid.home() >= len(h.server.shards) || q.sid.home() == on.Index() {
 		return false
 	}
@@ -179,7 +179,7 @@ func (h *httpConn) goHome(p []byte) bool {
 }
 
 // begins reports whether the request would begin a session.
-func (h *httpConn) begins() bool { return h.x.method == methodGET && !h.x.query.hasSID }
+func (h *httpConn) begins() bool { return h.exchange.method == methodGET && !h.exchange.query.hasSID }
 
 // goWhereRoomIs moves a connection that is about to begin another session, if its
 // own loop has a good deal more than another loop: a session stays where it begins.
@@ -188,7 +188,7 @@ func (h *httpConn) begins() bool { return h.x.method == methodGET && !h.x.query.
 // net/http has been asked about the request already, and a half-closed one, because
 // its end is told once.
 func (h *httpConn) goWhereRoomIs(p []byte) bool {
-	if !h.settled || h.around != nil || h.passed != nil || h.eof {
+	if !h.settled || h.around != nil || h.handed != nil || h.eof {
 		return false
 	}
 	to := h.server.dealer.Lighter(h.conn.Loop())
@@ -207,9 +207,9 @@ func (h *httpConn) move(to *loop.Loop, p []byte) {
 	h.conn.MoveTo(to, p)
 }
 
-// ended is how many bytes of p a request with a head of n bytes has used: all,
+// used is how many bytes of p a request with a head of n bytes has used: all,
 // if the connection speaks HTTP no more.
-func (h *httpConn) ended(p []byte, n int) int {
+func (h *httpConn) used(p []byte, n int) int {
 	if h.state == exchangeClosed {
 		return len(p)
 	}
@@ -222,25 +222,25 @@ func (h *httpConn) ended(p []byte, n int) int {
 // another host may be another server's, where a proxy has requests for both on one
 // connection.
 func (h *httpConn) direct(r *httpparse.Request) bool {
-	q := &h.x.query
-	if !q.hasSID || !q.known || h.x.method != methodGET && h.x.method != methodPOST || string(r.Header("Host")) != h.host {
+	q := &h.exchange.query
+	if !q.hasSID || !q.known || h.exchange.method != methodGET && h.exchange.method != methodPOST || string(r.Header("Host")) != h.host {
 		return false
 	}
 	origin := r.Header("Origin")
 	return origin == nil || h.server.options.CORS != nil || sameOrigin(origin, r.Header("Host"), h.server.schemeOf(r, h.conn))
 }
 
-// foreign handles a request for a path that is not ours, whose head is the first
+// elsewhere handles a request for a path that is not ours, whose head is the first
 // n bytes of p, and returns how many bytes of p it used.
-func (h *httpConn) foreign(r *httpparse.Request, p []byte, n int) int {
+func (h *httpConn) elsewhere(r *httpparse.Request, p []byte, n int) int {
 	outside := h.server.fallback
 	if h.mounted {
 		outside = h.around
 	}
-	if (h.passed != nil || !h.mounted) && h.healthCheck(r) {
+	if (h.handed != nil || !h.mounted) && h.healthCheck(r) {
 		return n
 	}
-	if outside != nil && h.passed == nil {
+	if outside != nil && h.handed == nil {
 		return h.lend(outside, r, p, n)
 	}
 	h.unserve(r)
@@ -249,7 +249,7 @@ func (h *httpConn) foreign(r *httpparse.Request, p []byte, n int) int {
 
 // unserve answers a request that nobody is there for.
 func (h *httpConn) unserve(r *httpparse.Request) {
-	x, o := &h.x, &h.server.options
+	x, o := &h.exchange, &h.server.options
 	if !r.WebSocket {
 		// Who asks for a tunnel may send what is meant for its far end before the
 		// answer has come; we would take that for requests.
@@ -280,7 +280,7 @@ func (h *httpConn) unserve(r *httpparse.Request) {
 // whether r was an OPTIONS request, which is answered (Fetch standard, CORS
 // protocol): whoever asks, since without Allow-Origin a browser goes no further.
 func (h *httpConn) preflight(r *httpparse.Request, allowed bool) (answered bool) {
-	x, cors := &h.x, h.server.options.CORS
+	x, cors := &h.exchange, h.server.options.CORS
 	switch {
 	case cors == nil:
 		return false
@@ -328,7 +328,7 @@ func (s *Server) verify(x *exchange, r *httpparse.Request, upgrade bool) (*refus
 
 // sessionRequest hands a poll or post to the loop where its session lives.
 func (h *httpConn) sessionRequest(r *httpparse.Request, p []byte, n int) int {
-	x := &h.x
+	x := &h.exchange
 	x.home = h.server.shards[x.query.sid.home()].loop
 	switch {
 	case x.method != methodPOST:

@@ -101,7 +101,7 @@ func newBench(t testing.TB, loops int, o Options) *bench {
 		b.accepted = append(b.accepted, h)
 		return h
 	})
-	server.Bind(b.world.Loops())
+	server.UseLoops(b.world.Loops())
 	return b
 }
 

@@ -52,7 +52,7 @@ type Server struct {
 	deflateThreshold  int          // of WebSocket messages, bytes
 
 	fallback      *outside     // of Options.Fallback; nil without
-	workers       workers      // of all outsides
+	seats         seats        // of all outsides
 	outsideBodies atomic.Int64 // bytes of bodies that ServeHTTP holds
 	carried       carriedTLS
 	quiet         *slog.Logger // for trouble that clients may cause at will
@@ -99,7 +99,7 @@ func New(o Options, e Events) (*Server, error) {
 	s.debug = newDebug(filled.Debug)
 	s.dispatch = newDispatcher(s)
 	s.quiet = slog.New(seldom.Handler(filled.Logger.Handler()))
-	s.workers.limit, s.workers.waitLimit = filled.MaxFallback, filled.MaxFallbackWaiting
+	s.seats.limit, s.seats.waitLimit = filled.MaxFallback, filled.MaxFallbackWaiting
 	if filled.Fallback != nil {
 		s.fallback = newFallback(s)
 	}
@@ -132,7 +132,7 @@ func New(o Options, e Events) (*Server, error) {
 }
 
 // LoopOptions are those that the server's loops have under Serve, for who makes
-// loops for Bind.
+// loops for UseLoops.
 func (s *Server) LoopOptions() loop.Options {
 	o := s.options.loop()
 	o.Exempt = append([]netip.Prefix{}, s.exempt...) // an empty list stays one
@@ -141,17 +141,17 @@ func (s *Server) LoopOptions() loop.Options {
 	return o
 }
 
-// Bind makes loops the server's own, for who drives them without Serve, such
+// UseLoops makes loops the server's own, for a program that drives them without Serve, such
 // as looptest's World. It is called once, before the first connection.
-func (s *Server) Bind(loops []*loop.Loop) {
+func (s *Server) UseLoops(loops []*loop.Loop) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.bind(loops, 0)
+	s.useLoops(loops, 0)
 }
 
-// bind is Bind for loops that may have that many connections, 0 if the system does
+// useLoops is UseLoops for loops that may have that many connections, 0 if the system does
 // not say.
-func (s *Server) bind(loops []*loop.Loop, conns int) {
+func (s *Server) useLoops(loops []*loop.Loop, conns int) {
 	s.places.limit = s.options.maxSessions(conns)
 	s.queueShare = max(s.options.QueueBudget/int64(len(loops)), 1)
 	s.bodyShare = max(s.options.BodyBudget/int64(len(loops)), int64(s.options.MaxPayload))
@@ -165,15 +165,15 @@ func (s *Server) bind(loops []*loop.Loop, conns int) {
 	}
 }
 
-// bound returns the shards for who is not on a loop.
-func (s *Server) bound() []*shard {
+// allShards returns the shards for who is not on a loop.
+func (s *Server) allShards() []*shard {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.shards
 }
 
 // Accept takes a connection: it returns the handler that serves HTTP on it. It
-// is called on the connection's loop, one of those given to Bind.
+// is called on the connection's loop, one of those given to UseLoops.
 func (s *Server) Accept(c *loop.Conn) loop.Handler { return newHTTPConn(s, c) }
 
 // ListenAndServe is Listen and Serve. An error of the listening itself is a
@@ -227,12 +227,12 @@ func (s *Server) start(first func(*loop.Reactor) error) (done <-chan struct{}, e
 	reactor, running := s.reactor, s.reactor != nil
 	if !running {
 		if s.shards != nil {
-			return nil, errors.New("engine: Bind has given this server loops that others drive")
+			return nil, errors.New("engine: UseLoops has given this server loops that others drive")
 		}
 		if reactor, err = loop.Open(s.LoopOptions(), s.Accept); err != nil {
 			return nil, fmt.Errorf("engine: open event loops: %w", err)
 		}
-		s.bind(reactor.Loops(), reactor.MaxConns()) // before the first connection
+		s.useLoops(reactor.Loops(), reactor.MaxConns()) // before the first connection
 	}
 	if err := first(reactor); err != nil {
 		if !running {
@@ -282,7 +282,7 @@ type Stats struct {
 
 // Stats counts what is open.
 func (s *Server) Stats() (total Stats) {
-	for _, shard := range s.bound() {
+	for _, shard := range s.allShards() {
 		total.Sessions += shard.loop.Residents()
 		total.Conns += shard.loop.Conns()
 		total.Queued += shard.queued.Load() + shard.loop.Unsent()

@@ -23,7 +23,7 @@ const sessionsChunk = 128
 func (s *Server) Sessions() iter.Seq[*Session] {
 	return func(yield func(*Session) bool) {
 		var owners [sessionsChunk]loop.Alarm
-		for _, shard := range s.bound() {
+		for _, shard := range s.allShards() {
 			for from := loop.Slot(0); ; {
 				n := shard.loop.Owners(from, owners[:])
 				for _, owner := range owners[:n] {
@@ -44,7 +44,7 @@ func (s *Server) Sessions() iter.Seq[*Session] {
 // visible is the session that owns a slot, once it has been opened and until it
 // is closed; else nil. Safe from any goroutine.
 func visible(owner loop.Alarm) *Session {
-	a, ok := owner.(*alarm)
+	a, ok := owner.(*sessionAlarm)
 	if !ok {
 		return nil
 	}
@@ -58,7 +58,7 @@ func visible(owner loop.Alarm) *Session {
 // Find returns the session with that id, from Events.Open on until it has ended,
 // or nil. One whose State is StateClosing is found, too, and yielded by Sessions.
 func (s *Server) Find(id string) *Session {
-	shards := s.bound()
+	shards := s.allShards()
 	where, ok := s.findSID([]byte(url.QueryEscape(id)))
 	if !ok || where.home() >= len(shards) {
 		return nil

@@ -74,7 +74,7 @@ func (s *Server) shard(l *loop.Loop) *shard { return s.shards[l.Index()] }
 // is late with what it brings, the session's alarm finds out: a loop that was
 // busy is late itself.
 func (s *Server) lookup(home *loop.Loop, id sid) *Session {
-	a, _ := home.Owner(id.slot).(*alarm)
+	a, _ := home.Owner(id.slot).(*sessionAlarm)
 	if a == nil {
 		return nil
 	}
@@ -90,7 +90,7 @@ func (s *Server) lookup(home *loop.Loop, id sid) *Session {
 func (s *Server) register(l *loop.Loop, q query, a *admission) (*Session, bool) {
 	session := &Session{server: s, loop: l, revision: q.revision, base64: q.base64, state: sessionOpen, value: a.value}
 	session.websocket.session = session
-	session.slot = l.Claim((*alarm)(session))
+	session.slot = l.Claim((*sessionAlarm)(session))
 	if session.slot > maxSlot {
 		l.Release(session.slot)
 		return nil, false

@@ -78,10 +78,10 @@ func TestWaitingRequestsKeepNoCopy(t *testing.T) {
 		b.world.Run()
 		held := 0
 		for _, h := range b.accepted {
-			if h.x.session != nil {
+			if h.exchange.session != nil {
 				held++
 			}
-			require.Nil(t, h.x.request)
+			require.Nil(t, h.exchange.request)
 		}
 		require.Equal(t, 2, held)
 		b.play("get ?EIO=4&transport=polling&sid=nobody")

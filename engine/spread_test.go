@@ -309,7 +309,7 @@ func TestSpreadOverSockets(t *testing.T) {
 					come(t, spreadClients, c.steps, together, dialer(t, address), func() {})
 					require.Equal(t, spreadClients, server.Stats().Sessions)
 					var loops []*loop.Loop
-					for _, shard := range server.bound() {
+					for _, shard := range server.allShards() {
 						loops = append(loops, shard.loop)
 					}
 					sessions, connections := 0.1, 0.25

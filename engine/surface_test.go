@@ -29,7 +29,7 @@ type surface struct {
 // notInCallbacks are methods of Server that wait, or are for who makes loops: as
 // their comments say. They are called after the end only.
 var notInCallbacks = map[string]bool{
-	"Accept": true, "AcceptTLS": true, "Bind": true, "ListenAndServe": true, "ListenAndServeTLS": true,
+	"Accept": true, "AcceptTLS": true, "UseLoops": true, "ListenAndServe": true, "ListenAndServeTLS": true,
 	"Serve": true, "ServeHTTP": true, "ServeTLS": true, "Shutdown": true,
 }
 
@@ -62,7 +62,7 @@ func newSurface() surface {
 		server: map[string]func(*Server){
 			"Accept":            func(*Server) {}, // the loop's
 			"AcceptTLS":         func(*Server) {}, // likewise
-			"Bind":              func(*Server) {}, // once, before the first connection
+			"UseLoops":          func(*Server) {}, // once, before the first connection
 			"Broadcast":         func(s *Server) { s.Broadcast(prepared(message)) },
 			"BroadcastTo":       func(s *Server) { s.BroadcastTo(prepared(message), func(s *Session) bool { return s.Upgraded() }) },
 			"CloseSessions":     (*Server).CloseSessions,

@@ -27,7 +27,7 @@ func BenchmarkEchoDuringWalk(b *testing.B) {
 	require.NoError(b, err)
 	reactor, err := loop.Open(server.LoopOptions(), server.Accept)
 	require.NoError(b, err)
-	server.Bind(reactor.Loops())
+	server.UseLoops(reactor.Loops())
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(b, err)
 	address := listener.Addr().String()

@@ -5,10 +5,10 @@ import (
 	"sync"
 )
 
-// workers bounds the requests that net/http serves for the loops, each on a
+// seats bounds the requests that net/http serves for the loops, each on a
 // goroutine while it lasts: so many at the same time, and so many that wait.
 // Its methods are safe from any goroutine.
-type workers struct {
+type seats struct {
 	limit     int
 	waitLimit int
 
@@ -18,46 +18,46 @@ type workers struct {
 }
 
 // enter lets c be served, now or when it is its turn, unless too many wait.
-func (w *workers) enter(c *lentConn) (ok, waits bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (s *seats) enter(c *lentConn) (ok, waits bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
-	case w.running < w.limit:
-		w.start(c)
+	case s.running < s.limit:
+		s.start(c)
 		return true, false
-	case w.waiting.Len() < w.waitLimit:
-		c.place = w.waiting.PushBack(c)
+	case s.waiting.Len() < s.waitLimit:
+		c.place = s.waiting.PushBack(c)
 		return true, true
 	}
 	return false, false
 }
 
 // start is called with mu held.
-func (w *workers) start(c *lentConn) {
-	w.running++
+func (s *seats) start(c *lentConn) {
+	s.running++
 	c.outside.serve(c)
 }
 
 // leave takes c from those that wait, and reports whether it was one.
-func (w *workers) leave(c *lentConn) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (s *seats) leave(c *lentConn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if c.place == nil {
 		return false
 	}
-	w.waiting.Remove(c.place)
+	s.waiting.Remove(c.place)
 	c.place = nil
 	return true
 }
 
 // done makes room for the next one.
-func (w *workers) done() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.running--
-	if first := w.waiting.Front(); first != nil {
-		next := w.waiting.Remove(first).(*lentConn)
+func (s *seats) done() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running--
+	if first := s.waiting.Front(); first != nil {
+		next := s.waiting.Remove(first).(*lentConn)
 		next.place = nil
-		w.start(next)
+		s.start(next)
 	}
 }

@@ -138,7 +138,7 @@ func newWorld(o Options) (*world, error) {
 		loops[i] = d.loop
 		w.drivers = append(w.drivers, d)
 	}
-	server.Bind(loops)
+	server.UseLoops(loops)
 	return w, nil
 }
 
