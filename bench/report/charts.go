@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"image/color"
 	"math"
+	"slices"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
@@ -31,12 +33,12 @@ type bars struct {
 	low    []float64 // least and most, for whiskers; may be equal
 	high   []float64
 	limits []bool // raw servers
-	show   func(float64) string
+	figure Figure
 }
 
 // panel reads the bars of a figure off the report. The peers keep their order.
 func (r *Report) panel(scenario string, f Figure, title string) (b bars, ok bool) {
-	b = bars{title: title, show: f.show}
+	b = bars{title: title, figure: f}
 	for i := len(r.Peers) - 1; i >= 0; i-- { // the axis counts from below
 		p := r.Peers[i]
 		c := r.Cell(scenario, p.Name)
@@ -54,11 +56,12 @@ func (r *Report) panel(scenario string, f Figure, title string) (b bars, ok bool
 
 func (b bars) plot() (*plot.Plot, error) {
 	p := newPlot(b.title)
-	p.HideX()
+	p.X.Label.Text, p.X.Tick.Marker = b.figure.Unit(), ticks(b.figure)
 	p.Y.Width, p.Y.Tick.Length = 0, 0
 	p.NominalY(b.names...)
-	most := 0.0
+	most, room := 0.0, b.room()
 	for i, value := range b.values {
+		value, high := min(value, room), min(b.high[i], room)
 		bar, err := plotter.NewBarChart(plotter.Values{value}, vg.Points(13))
 		if err != nil {
 			return nil, err
@@ -73,15 +76,15 @@ func (b bars) plot() (*plot.Plot, error) {
 			bar.Color = colorPeer
 		}
 		p.Add(bar)
-		if b.high[i] > b.low[i] {
-			whisker, err := plotter.NewLine(plotter.XYs{{X: b.low[i], Y: float64(i)}, {X: b.high[i], Y: float64(i)}})
+		if high > b.low[i] {
+			whisker, err := plotter.NewLine(plotter.XYs{{X: b.low[i], Y: float64(i)}, {X: high, Y: float64(i)}})
 			if err != nil {
 				return nil, err
 			}
 			whisker.Color, whisker.Width = colorText, vg.Points(0.8)
 			p.Add(whisker)
 		}
-		most = math.Max(most, b.high[i])
+		most = max(most, high)
 	}
 	if err := b.label(p, most); err != nil {
 		return nil, err
@@ -91,12 +94,22 @@ func (b bars) plot() (*plot.Plot, error) {
 	return p, nil
 }
 
+// room is where bars end. A server that cannot keep up has a latency a thousand
+// times that of others, whose bars would not be seen.
+func (b bars) room() float64 {
+	if b.figure != Median && b.figure != Tail {
+		return math.Inf(1)
+	}
+	values := slices.Sorted(slices.Values(b.values))
+	return 6 * values[len(values)/2]
+}
+
 // label writes the value behind each bar.
 func (b bars) label(p *plot.Plot, most float64) error {
 	labels := plotter.XYLabels{XYs: make(plotter.XYs, len(b.values)), Labels: make([]string, len(b.values))}
 	for i, value := range b.values {
-		labels.XYs[i] = plotter.XY{X: math.Max(value, b.high[i]) + most*0.015, Y: float64(i)}
-		labels.Labels[i] = b.show(value)
+		labels.XYs[i] = plotter.XY{X: min(max(value, b.high[i]), most) + most*0.015, Y: float64(i)}
+		labels.Labels[i] = b.figure.show(value)
 	}
 	l, err := plotter.NewLabels(labels)
 	if err != nil {
@@ -109,6 +122,23 @@ func (b bars) label(p *plot.Plot, most float64) error {
 	}
 	p.Add(l)
 	return nil
+}
+
+// ticks labels an axis by a figure's own unit.
+func ticks(f Figure) plot.TickerFunc {
+	return func(low, high float64) (kept []plot.Tick) {
+		for _, t := range (plot.DefaultTicks{}).Ticks(low, high) {
+			if t.IsMinor() {
+				continue
+			}
+			t.Label = f.show(t.Value)
+			if strings.Contains(t.Label, ".") {
+				t.Label = strings.TrimRight(strings.TrimRight(t.Label, "0"), ".")
+			}
+			kept = append(kept, t)
+		}
+		return kept
+	}
 }
 
 func sans(size float64) font.Font {
@@ -129,8 +159,15 @@ func newPlot(title string) *plot.Plot {
 	return p
 }
 
-// tiles draws plots side by side, in rows of so many.
-func tiles(plots []*plot.Plot, columns int, width, height vg.Length) ([]byte, error) {
+// chart is plots side by side, in rows of so many.
+type chart struct {
+	plots         []*plot.Plot
+	columns       int
+	width, height vg.Length // of each
+}
+
+func (c chart) svg() ([]byte, error) {
+	plots, columns, width, height := c.plots, c.columns, c.width, c.height
 	rows := (len(plots) + columns - 1) / columns
 	canvas := vgsvg.New(width*vg.Length(columns), height*vg.Length(rows))
 	whole := draw.New(canvas)
@@ -158,9 +195,9 @@ func tiles(plots []*plot.Plot, columns int, width, height vg.Length) ([]byte, er
 	return b.Bytes(), nil
 }
 
-// panels draws the panels that there are figures for; nil when there are none.
-func (r *Report) panels(wanted []panelOf, columns int) ([]byte, error) {
-	var plots []*plot.Plot
+// panels are those that there are figures for.
+func (r *Report) panels(wanted ...panelOf) (c chart, err error) {
+	most := 0
 	for _, w := range wanted {
 		b, ok := r.panel(w.scenario, w.figure, w.title)
 		if !ok {
@@ -168,14 +205,13 @@ func (r *Report) panels(wanted []panelOf, columns int) ([]byte, error) {
 		}
 		p, err := b.plot()
 		if err != nil {
-			return nil, fmt.Errorf("chart of %s: %w", w.scenario, err)
+			return chart{}, fmt.Errorf("chart of %s: %w", w.scenario, err)
 		}
-		plots = append(plots, p)
+		c.plots = append(c.plots, p)
+		most = max(most, len(b.names))
 	}
-	if len(plots) == 0 {
-		return nil, nil
-	}
-	return tiles(plots, min(columns, len(plots)), vg.Points(300), vg.Points(190))
+	c.columns, c.width, c.height = min(3, len(c.plots)), vg.Points(300), vg.Points(80+17*float64(most))
+	return c, nil
 }
 
 type panelOf struct {
@@ -184,43 +220,53 @@ type panelOf struct {
 	title    string
 }
 
-// charts are the SVG files by name, without those that would be empty.
-func (r *Report) charts() (map[string][]byte, error) {
-	perCPU := "\nthousand a second of server CPU"
-	makers := map[string]func() ([]byte, error){
-		"overview": func() ([]byte, error) {
-			return r.panels([]panelOf{
-				{"echo-128", PerCPU, "echo 128 B" + perCPU}, {"echo-128x16", PerCPU, "echo 128 B, 16 in flight" + perCPU},
-				{"broadcast-1k", PerCPU, "broadcast to 1,000, deliveries" + perCPU}, {"upgrade", PerCPU, "upgrades to WebSocket" + perCPU},
-				{"poll-cycle", PerCPU, "polling, POST and GET" + perCPU}, {"idle-ws", Bytes, "memory of an idle session\nresident bytes (less is better)"},
-			}, 3)
+// drawn are the charts by name; those without figures have no plots.
+func (r *Report) drawn() (map[string]chart, error) {
+	var throughput []panelOf
+	for _, s := range Scenarios {
+		if s.rated() {
+			throughput = append(throughput, panelOf{s.ID, PerCPU, s.Title})
+		}
+	}
+	all := map[string]chart{}
+	for name, make := range map[string]func() (chart, error){
+		"overview": func() (chart, error) {
+			return r.panels(panelOf{"echo-128", PerCPU, "echo 128 B"}, panelOf{"echo-128x16", PerCPU, "echo 128 B, 16 in flight"},
+				panelOf{"broadcast-1k", PerCPU, "broadcast to 1,000, deliveries"}, panelOf{"upgrade", PerCPU, "upgrades to WebSocket"},
+				panelOf{"poll-cycle", PerCPU, "polling, POST and GET"}, panelOf{"idle-ws", Bytes, "memory of idle sessions (less is better)"})
 		},
-		"throughput": func() ([]byte, error) {
-			var all []panelOf
-			for _, s := range Scenarios {
-				if s.Figure == PerCPU && s.ID != "slow-none" && s.ID != "slow-readers" {
-					all = append(all, panelOf{s.ID, PerCPU, s.Title})
-				}
-			}
-			return r.panels(all, 3)
+		"throughput": func() (chart, error) { return r.panels(throughput...) },
+		"latency": func() (chart, error) {
+			return r.panels(panelOf{"rate-20k", Median, "median, 20,000 messages a second"}, panelOf{"rate-20k", Tail, "99th percentile"}, panelOf{"rate-20k", Cores, "server CPU"})
 		},
-		"latency": func() ([]byte, error) {
-			return r.panels([]panelOf{{"rate-20k", Median, "p50, µs, at 20,000 messages a second"}, {"rate-20k", Tail, "p99, µs"}, {"rate-20k", Cores, "server CPU, cores"}}, 3)
-		},
-		"memory": func() ([]byte, error) {
-			return r.panels([]panelOf{{"idle-ws", Bytes, "opened directly, bytes a session"}, {"idle-upgraded", Bytes, "upgraded, bytes a session"}, {"heartbeat", CPUTime, "µs of CPU a heartbeat"}}, 3)
+		"memory": func() (chart, error) {
+			return r.panels(panelOf{"idle-ws", Bytes, "opened directly"}, panelOf{"idle-upgraded", Bytes, "upgraded"}, panelOf{"heartbeat", CPUTime, "a heartbeat"})
 		},
 		"scale":     r.scaleChart,
 		"simulated": r.simulatedChart,
-	}
-	charts := map[string][]byte{}
-	for name, make := range makers {
-		svg, err := make()
+	} {
+		c, err := make()
 		if err != nil {
 			return nil, err
 		}
-		if svg != nil {
-			charts[name] = svg
+		all[name] = c
+	}
+	return all, nil
+}
+
+// charts are the SVG files by name, without those that would be empty.
+func (r *Report) charts() (map[string][]byte, error) {
+	drawn, err := r.drawn()
+	if err != nil {
+		return nil, err
+	}
+	charts := map[string][]byte{}
+	for name, c := range drawn {
+		if len(c.plots) == 0 {
+			continue
+		}
+		if charts[name], err = c.svg(); err != nil {
+			return nil, err
 		}
 	}
 	return charts, nil

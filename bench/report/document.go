@@ -2,7 +2,6 @@ package report
 
 import (
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -84,7 +83,7 @@ func (r *Report) goals() section {
 func (r *Report) throughput() []section {
 	var ids []string
 	for _, sc := range Scenarios {
-		if sc.Figure == PerCPU && !strings.HasPrefix(sc.ID, "slow") && !strings.HasPrefix(sc.ID, "mount") {
+		if sc.rated() {
 			ids = append(ids, sc.ID)
 		}
 	}

@@ -44,11 +44,11 @@ func widen(a *plot.Axis) {
 }
 
 // scaleChart is memory and CPU against the number of real sessions.
-func (r *Report) scaleChart() ([]byte, error) {
+func (r *Report) scaleChart() (chart, error) {
 	memory := r.scales(func(c *Cell) float64 { return float64(c.Samples[0].RSS) / (1 << 20) })
 	cpu := r.scales(func(c *Cell) float64 { return c.Median(SessionCPU) })
 	if len(memory) == 0 || len(cpu) == 0 {
-		return nil, nil
+		return chart{}, nil
 	}
 	return pair("memory of the sessions", "MiB resident", memory, "server CPU, heartbeats every 5 s", "cores", cpu)
 }
@@ -70,21 +70,21 @@ func (r *Report) scales(value func(*Cell) float64) (all []series) {
 	return all
 }
 
-// pair draws two charts of lines side by side.
-func pair(leftTitle, leftUnit string, left []series, rightTitle, rightUnit string, right []series) ([]byte, error) {
+// pair is two charts of lines side by side.
+func pair(leftTitle, leftUnit string, left []series, rightTitle, rightUnit string, right []series) (chart, error) {
 	a, err := lines(leftTitle, leftUnit, left)
 	if err != nil {
-		return nil, err
+		return chart{}, err
 	}
 	b, err := lines(rightTitle, rightUnit, right)
 	if err != nil {
-		return nil, err
+		return chart{}, err
 	}
-	return tiles([]*plot.Plot{a, b}, 2, vg.Points(400), vg.Points(260))
+	return chart{[]*plot.Plot{a, b}, 2, vg.Points(400), vg.Points(260)}, nil
 }
 
 // simulatedChart is the same of simulated sessions.
-func (r *Report) simulatedChart() ([]byte, error) {
+func (r *Report) simulatedChart() (chart, error) {
 	memory, cpu := series{name: Ours}, series{name: Ours}
 	for _, m := range r.Sim {
 		n := float64(m.Sessions)
@@ -92,7 +92,7 @@ func (r *Report) simulatedChart() ([]byte, error) {
 		cpu.points = append(cpu.points, plotter.XY{X: n, Y: m.CPU})
 	}
 	if len(memory.points) < 2 {
-		return nil, nil
+		return chart{}, nil
 	}
 	return pair("heap of simulated sessions", "MiB", []series{memory}, "CPU of the process, clients included", "cores", []series{cpu})
 }

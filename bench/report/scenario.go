@@ -2,6 +2,7 @@ package report
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -89,6 +90,11 @@ type Scenario struct {
 	ID     string
 	Title  string
 	Figure Figure // the main one
+}
+
+// rated reports whether the scenario is a row of the tables of throughput.
+func (s Scenario) rated() bool {
+	return s.Figure == PerCPU && !strings.HasPrefix(s.ID, "slow") && !strings.HasPrefix(s.ID, "mount")
 }
 
 // Scenarios are all there are, in the order of the report.
