@@ -2,7 +2,6 @@ package program
 
 import (
 	"fmt"
-	"log/slog"
 	"os"
 	"runtime/debug"
 
@@ -31,10 +30,9 @@ func limitMemory() error {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return nil
 	}
-	_, err := memlimit.SetGoMemLimitWithOpts(
+	_, err := memlimit.Set(
 		memlimit.WithRatio(memoryShare),
 		memlimit.WithProvider(memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)),
-		memlimit.WithLogger(slog.New(slog.DiscardHandler)),
 	)
 	if err != nil {
 		return fmt.Errorf("the memory of this machine is not known (set GOMEMLIMIT): %w", err)
