@@ -199,19 +199,6 @@ func (h *httpConn) admit(r *httpparse.Request, head []byte, upgrade bool) (a *ad
 	return nil, false
 }
 
-// tellAdmit reports whether the application has nothing against r. After a panic
-// it has.
-func (h *httpConn) tellAdmit(r *Request) (admitted bool, d denial) {
-	d = panicked()
-	h.call(callAdmit, func() {
-		err := h.server.events.Admit(r)
-		if admitted = err == nil; !admitted {
-			d = denied(err)
-		}
-	})
-	return admitted, d
-}
-
 // park lets the exchange wait for v, bounded in number and time, or refuses it.
 func (h *httpConn) park(v *Verdict) (waits bool) {
 	o, sh := &h.server.options, h.server.shard(v.loop)

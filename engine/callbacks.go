@@ -1,17 +1,23 @@
 package engine
 
-import "turbine/engine/packet"
+import (
+	"net/http"
+	"turbine/engine/packet"
+	"turbine/httpparse"
+	"turbine/loop"
+)
 
-// The callbacks of sessions. Each is called from exactly one place, where a panic
-// is caught: it costs the session and one line in the log. With an Executor those
-// that tell what has happened are called by a worker, in event.call.
+// The callbacks of the application. Each is called from exactly one place, where
+// a panic is caught: it costs the session, or the client that was asked about,
+// and one line in the log. With an Executor the callbacks that tell what has
+// happened are called by a worker, in event.call.
 
 func (s *Session) tellOpen(r *Request) {
 	if s.server.events.Open == nil {
 		return
 	}
 	if s.server.dispatch != nil {
-		s.defers(event{kind: eventOpen, with: r.Clone()}, nil)
+		s.defers(event{kind: callOpen, with: r.Clone()}, nil)
 		return
 	}
 	returned := false
@@ -27,7 +33,7 @@ func (s *Session) tellMessage(m Message) {
 		return
 	}
 	if s.server.dispatch != nil {
-		s.defers(event{kind: eventMessage, binary: m.Binary}, m.Data)
+		s.defers(event{kind: callMessage, binary: m.Binary}, m.Data)
 		return
 	}
 	returned := false
@@ -66,27 +72,27 @@ func (s *Session) tellOwnPacket(p Packet) {
 }
 
 func (s *Session) tellHeartbeat() {
-	s.tell(s.server.events.Heartbeat, callHeartbeat, eventHeartbeat)
+	s.tell(s.server.events.Heartbeat, callHeartbeat)
 }
 
 func (s *Session) tellUpgrading() {
-	s.tell(s.server.events.Upgrading, callUpgrading, eventUpgrading)
+	s.tell(s.server.events.Upgrading, callUpgrading)
 }
 
-func (s *Session) tellUpgrade() { s.tell(s.server.events.Upgrade, callUpgrade, eventUpgrade) }
+func (s *Session) tellUpgrade() { s.tell(s.server.events.Upgrade, callUpgrade) }
 
-func (s *Session) tellLowWater() { s.tell(s.server.events.LowWater, callLowWater, eventLowWater) }
+func (s *Session) tellLowWater() { s.tell(s.server.events.LowWater, callLowWater) }
 
-func (s *Session) tellDrain() { s.tell(s.server.events.Drain, callDrain, eventDrain) }
+func (s *Session) tellDrain() { s.tell(s.server.events.Drain, callDrain) }
 
 // tell is for callbacks that are told the session alone.
-func (s *Session) tell(callback func(*Session), call callKind, kind eventKind) {
+func (s *Session) tell(callback func(*Session), kind callKind) {
 	if callback == nil || s.defers(event{kind: kind}, nil) {
 		return
 	}
 	returned := false
 	defer s.rescue(&returned)
-	s.enter(call)
+	s.enter(kind)
 	callback(s)
 	returned = true
 }
@@ -113,7 +119,7 @@ func (s *Session) tellFlushed() {
 
 // tellSent calls back for a message that was sent.
 func (s *Session) tellSent(f func()) {
-	if s.defers(event{kind: eventSent, with: f}, nil) {
+	if s.defers(event{kind: callSent, with: f}, nil) {
 		return
 	}
 	returned := false
@@ -124,7 +130,7 @@ func (s *Session) tellSent(f func()) {
 }
 
 func (s *Session) tellHighWater(buffered int) {
-	if s.server.events.HighWater == nil || s.defers(event{kind: eventHighWater, number: buffered}, nil) {
+	if s.server.events.HighWater == nil || s.defers(event{kind: callHighWater, number: buffered}, nil) {
 		return
 	}
 	returned := false
@@ -141,7 +147,7 @@ func (s *Session) tellClose(reason Reason, err error) {
 	if err == ErrPendingBudget && !s.has(publicOpened) {
 		return // there was no room for Open
 	}
-	if s.defers(event{kind: eventClose, reason: reason, with: err}, nil) || s.server.events.Close == nil {
+	if s.defers(event{kind: callClose, reason: reason, with: err}, nil) || s.server.events.Close == nil {
 		return
 	}
 	returned := false
@@ -186,4 +192,84 @@ func (s *Session) panicked(p any) {
 	}
 	s.server.logPanic(s.loop, "panic in a callback; its session is closed", p)
 	s.close(ReasonTransportError, ErrCallbackPanic)
+}
+
+// tellAdmit reports whether the application has nothing against r. After a panic
+// it has.
+func (h *httpConn) tellAdmit(r *Request) (admitted bool, d denial) {
+	d = panicked()
+	h.call(callAdmit, func() {
+		err := h.server.events.Admit(r)
+		if admitted = err == nil; !admitted {
+			d = denied(err)
+		}
+	})
+	return admitted, d
+}
+
+// tellHeaders asks the application for header fields of a response with status
+// 200 or 101.
+func (h *httpConn) tellHeaders(r *httpparse.Request) {
+	e := &h.server.events
+	if e.Headers == nil && e.InitialHeaders == nil {
+		return
+	}
+	header, mark, returned := http.Header{}, h.mark(), false
+	defer func() {
+		mark.leave()
+		if !returned {
+			h.server.logPanic(h.conn.Loop(), "panic in Headers", recover())
+		}
+		h.exchange.okay = appendHeaderLines(h.exchange.okay, header)
+	}()
+	request := h.server.newRequest(r, h.conn)
+	if e.InitialHeaders != nil && !h.exchange.query.hasSID {
+		mark.enter(callInitialHeaders, nil)
+		e.InitialHeaders(request, header)
+	}
+	if e.Headers != nil {
+		mark.enter(callHeaders, nil)
+		e.Headers(request, header)
+	}
+	returned = true
+}
+
+func (s *Server) tellConnectionError(on *loop.Loop, r *Request, e *HandshakeError) {
+	mark := &s.shard(on).mark
+	mark.enter(callConnectionError, nil)
+	returned := false
+	defer func() {
+		mark.leave()
+		if !returned {
+			s.logPanic(on, "panic in ConnectionError", recover())
+		}
+	}()
+	s.events.ConnectionError(r, e)
+	returned = true
+}
+
+// mark is that of the connection's loop.
+func (h *httpConn) mark() *mark { return &h.server.shard(h.conn.Loop()).mark }
+
+// enter notes that a callback without a session begins. The result's leave is to
+// be deferred.
+func (h *httpConn) enter(k callKind) *mark {
+	m := h.mark()
+	m.enter(k, nil)
+	return m
+}
+
+// call is around f, which asks the application about a client without a session.
+// It reports false after a panic in f, for which the caller refuses the client.
+func (h *httpConn) call(k callKind, f func()) (ok bool) {
+	mark := h.enter(k)
+	defer func() {
+		mark.leave()
+		if !ok {
+			h.server.logPanic(h.conn.Loop(), "panic in "+k.String()+"; the client is refused", recover())
+		}
+	}()
+	f()
+	ok = true
+	return ok
 }

@@ -111,7 +111,7 @@ func (d *dispatcher) put(s *Session, e event) (pause bool, err error) {
 	d.mu.Lock()
 	in := d.inboxes[s]
 	switch {
-	case in != nil && (in.broken || in.evicted) && e.kind != eventClose:
+	case in != nil && (in.broken || in.evicted) && e.kind != callClose:
 		d.mu.Unlock()
 		e.release() // its session is about to be closed
 		return false, nil
@@ -121,11 +121,11 @@ func (d *dispatcher) put(s *Session, e event) (pause bool, err error) {
 		}
 		d.mu.Unlock()
 		return false, nil
-	case e.kind != eventClose && !d.makeRoom(in):
+	case e.kind != callClose && !d.makeRoom(in):
 		d.mu.Unlock()
 		e.release()
 		return false, ErrPendingBudget
-	case in == nil && e.kind == eventClose && d.server.events.Close == nil:
+	case in == nil && e.kind == callClose && d.server.events.Close == nil:
 		d.mu.Unlock()
 		return false, nil
 	case in == nil:
@@ -138,7 +138,7 @@ func (d *dispatcher) put(s *Session, e event) (pause bool, err error) {
 	d.bytes += int64(e.size())
 	d.weigh(in)
 	o := &d.server.options
-	if !in.paused && e.kind != eventClose {
+	if !in.paused && e.kind != callClose {
 		in.paused = in.bytes >= o.MaxPending || d.bytes > o.PendingBudget/2
 		pause = in.paused
 	}
@@ -158,7 +158,7 @@ func (d *dispatcher) admits() bool {
 // putAdmit lets a worker ask the application about v's request, a clone.
 func (d *dispatcher) putAdmit(v *Verdict, r *Request) {
 	in := inboxes.Get().(*inbox)
-	in.push(event{kind: eventAdmit, with: &admitCall{verdict: v, request: r}})
+	in.push(event{kind: callAdmit, with: &admitCall{verdict: v, request: r}})
 	d.mu.Lock()
 	d.admitting++
 	d.bytes += int64(in.bytes)
@@ -367,7 +367,7 @@ func (d *dispatcher) run(s *Session, batch []event, o *outcome) {
 func (d *dispatcher) runOne(s *Session, e *event, o *outcome) {
 	o.events++
 	o.bytes += e.size()
-	if e.kind == eventClose {
+	if e.kind == callClose {
 		o.closed = true
 	}
 	returned := false

@@ -150,20 +150,6 @@ func (s *Server) report(r *httpparse.Request, c *loop.Conn, e *HandshakeError) {
 	}
 }
 
-func (s *Server) tellConnectionError(on *loop.Loop, r *Request, e *HandshakeError) {
-	mark := &s.shard(on).mark
-	mark.enter(callConnectionError, nil)
-	returned := false
-	defer func() {
-		mark.leave()
-		if !returned {
-			s.logPanic(on, "panic in ConnectionError", recover())
-		}
-	}()
-	s.events.ConnectionError(r, e)
-	returned = true
-}
-
 // status of the answer over plain HTTP; over WebSocket it is 400, unless the
 // request was forbidden for where it comes from.
 func (r *refusal) status() int {

@@ -4,29 +4,13 @@ import "turbine/pool"
 
 // An event is a call of the application that waits for a worker.
 type event struct {
-	kind   eventKind
+	kind   callKind
 	binary bool
 	reason Reason
 	number int       // of bytes, for HighWater
 	data   *pool.Buf // of a message, held; nil when empty
-	with   any       // what else the call needs
+	with   any       // see call: a clone of the Request, a func(), an error, an *admitCall
 }
-
-type eventKind uint8
-
-const (
-	eventOpen eventKind = iota // with a *Request, a clone
-	eventMessage
-	eventHeartbeat
-	eventUpgrading
-	eventUpgrade
-	eventHighWater
-	eventLowWater
-	eventDrain
-	eventSent  // with a func()
-	eventClose // with an error
-	eventAdmit // with an *admitCall
-)
 
 // eventSize is what an event takes beside the data of a large message, in bytes,
 // about: itself, and the least that a Buf has.
@@ -48,36 +32,36 @@ func (e *event) release() {
 
 // call runs the application's callback on a worker.
 func (e *event) call(s *Session) {
-	if e.kind == eventAdmit {
+	if e.kind == callAdmit {
 		e.with.(*admitCall).run()
 		return
 	}
 	events := &s.server.events
 	switch e.kind {
-	case eventOpen:
+	case callOpen:
 		events.Open(s, e.with.(*Request))
-	case eventMessage:
+	case callMessage:
 		e.message(s)
-	case eventHeartbeat:
+	case callHeartbeat:
 		events.Heartbeat(s)
-	case eventUpgrading:
+	case callUpgrading:
 		events.Upgrading(s)
-	case eventUpgrade:
+	case callUpgrade:
 		events.Upgrade(s)
-	case eventHighWater:
+	case callHighWater:
 		events.HighWater(s, e.number)
-	case eventLowWater:
+	case callLowWater:
 		events.LowWater(s)
-	case eventDrain:
+	case callDrain:
 		events.Drain(s)
-	case eventSent:
+	case callSent:
 		e.with.(func())()
-	case eventClose:
+	case callClose:
 		if events.Close != nil {
 			err, _ := e.with.(error)
 			events.Close(s, e.reason, err)
 		}
-	case eventAdmit: // see above
+	default: // the other callbacks are never put off
 	}
 }
 
@@ -109,7 +93,7 @@ func (s *Session) defers(e event, data []byte) bool {
 	pause, err := d.put(s, e)
 	if err != nil {
 		s.server.met(LimitPendingBudget, s.loop)
-		if e.kind == eventOpen {
+		if e.kind == callOpen {
 			s.clear(publicOpened) // nobody is told of the end of what never began
 		}
 		s.close(ReasonOverflow, err)

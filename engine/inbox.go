@@ -42,7 +42,7 @@ func (in *inbox) push(e event) {
 	}
 	in.events = append(in.events, e)
 	in.bytes += e.size()
-	in.closing = e.kind == eventClose
+	in.closing = e.kind == callClose
 }
 
 // drop forgets the first n events.

@@ -106,32 +106,6 @@ func (m *mark) enter(k callKind, s *Session) {
 	}
 }
 
-// mark is that of the connection's loop.
-func (h *httpConn) mark() *mark { return &h.server.shard(h.conn.Loop()).mark }
-
-// enter notes that a callback without a session begins. The result's leave is to
-// be deferred.
-func (h *httpConn) enter(k callKind) *mark {
-	m := h.mark()
-	m.enter(k, nil)
-	return m
-}
-
-// call is around f, which asks the application about a client without a session.
-// It reports false after a panic in f, for which the caller refuses the client.
-func (h *httpConn) call(k callKind, f func()) (ok bool) {
-	mark := h.enter(k)
-	defer func() {
-		mark.leave()
-		if !ok {
-			h.server.logPanic(h.conn.Loop(), "panic in "+k.String()+"; the client is refused", recover())
-		}
-	}()
-	f()
-	ok = true
-	return ok
-}
-
 func (m *mark) leave() {
 	switch {
 	case !m.inside:

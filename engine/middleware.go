@@ -149,30 +149,3 @@ func appendFields(dst []byte, h http.Header, without []string) []byte {
 	}
 	return dst
 }
-
-// tellHeaders asks the application for header fields of a response with status
-// 200 or 101.
-func (h *httpConn) tellHeaders(r *httpparse.Request) {
-	e := &h.server.events
-	if e.Headers == nil && e.InitialHeaders == nil {
-		return
-	}
-	header, mark, returned := http.Header{}, h.mark(), false
-	defer func() {
-		mark.leave()
-		if !returned {
-			h.server.logPanic(h.conn.Loop(), "panic in Headers", recover())
-		}
-		h.exchange.okay = appendHeaderLines(h.exchange.okay, header)
-	}()
-	request := h.server.newRequest(r, h.conn)
-	if e.InitialHeaders != nil && !h.exchange.query.hasSID {
-		mark.enter(callInitialHeaders, nil)
-		e.InitialHeaders(request, header)
-	}
-	if e.Headers != nil {
-		mark.enter(callHeaders, nil)
-		e.Headers(request, header)
-	}
-	returned = true
-}

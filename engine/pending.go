@@ -98,14 +98,14 @@ func (d *dispatcher) makeRoom(in *inbox) bool {
 // Open is among it there will be no Close. d.mu is held.
 func (d *dispatcher) evict(in *inbox) {
 	waiting := in.events[in.head+in.hands:]
-	in.unopened = waiting[0].kind == eventOpen
+	in.unopened = waiting[0].kind == callOpen
 	kept, freed := waiting[:0], 0
 	for _, e := range waiting {
-		if e.kind == eventClose && !in.unopened {
+		if e.kind == callClose && !in.unopened {
 			kept = append(kept, e)
 			continue
 		}
-		in.over = e.kind == eventClose
+		in.over = e.kind == callClose
 		freed += e.size()
 		e.release()
 	}
