@@ -213,7 +213,7 @@ var executors = map[string]func(*testing.T) Executor{
 func newPool(t *testing.T) Executor { return newPoolOf(t, 1) }
 
 func newPoolOf(t *testing.T, workers int) Executor {
-	pool, err := ants.NewPool(workers, ants.WithNonblocking(true))
+	pool, err := ants.NewPool(workers, ants.WithNonblocking(true), ants.WithExpiryDuration(10*time.Millisecond)) // of a worker that has nothing to do
 	require.NoError(t, err)
 	t.Cleanup(pool.Release)
 	return pool

@@ -8,8 +8,6 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/stretchr/testify/require"
-
-	"turbine/internal/invariants"
 )
 
 // texts are the messages that each WebSocket client was sent, by client.
@@ -139,17 +137,17 @@ func TestOneCallersOrder(t *testing.T) {
 
 // The same with many in front; the other sessions are spared the wait for them.
 func TestOrderBehindTenThousand(t *testing.T) {
-	sessions := 10_000
-	if invariants.Enabled { // so is the race detector, and the script looks at all sessions for each new one
-		sessions = 2000
-	}
+	const sessions = 10_000
 	b := newSpec(t, 1, Options{MaxConns: 2 * sessions}, nil)
-	var last *Session
-	for i := range sessions {
-		b.play(fmt.Sprint("ws EIO=4&transport=websocket conn=w", i))
-		last = b.sessions[i]
-		last.Join("g")
+	names := make([]string, sessions)
+	for i := range names {
+		names[i] = fmt.Sprint("w", i)
 	}
+	openMany(b, names...)
+	for _, s := range b.sessions {
+		s.Join("g")
+	}
+	last := b.sessions[sessions-1]
 	b.world.Run()
 	b.server.Broadcast(say("A"))
 	b.server.Publish("g", say("B"))

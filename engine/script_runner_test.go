@@ -47,7 +47,7 @@ type bench struct {
 	closes   map[*Session]int
 	ends     [reasons]int64 // Close events by reason
 	log      []string
-	conceal  *strings.Replacer // session ids -> names
+	conceal  *strings.Replacer // session ids -> names; nil when a session has come since
 }
 
 // Where connections land.
@@ -127,11 +127,7 @@ func (b *bench) opened(s *Session, _ *Request) {
 	b.sessions = append(b.sessions, s)
 	name := letters(len(b.sessions) - 1)
 	b.names[s] = name
-	var pairs []string
-	for _, s := range b.sessions {
-		pairs = append(pairs, s.ID(), b.names[s])
-	}
-	b.conceal = strings.NewReplacer(pairs...)
+	b.conceal = nil
 	b.heard("open", s, "")
 }
 
@@ -157,6 +153,18 @@ func (b *bench) closed(s *Session, r Reason, err error) {
 		detail += " " + err.Error()
 	}
 	b.heard("close", s, detail)
+}
+
+// concealed has the names of sessions in the place of their ids.
+func (b *bench) concealed(line string) string {
+	if b.conceal == nil {
+		var pairs []string
+		for _, s := range b.sessions {
+			pairs = append(pairs, s.ID(), b.names[s])
+		}
+		b.conceal = strings.NewReplacer(pairs...)
+	}
+	return b.conceal.Replace(line)
 }
 
 // letters names the sessions A to Z, then AA.
@@ -305,10 +313,7 @@ func (b *bench) collectFrom(c *client) (lines []string) {
 		if c.name != "" {
 			line = c.name + ": " + line
 		}
-		if b.conceal != nil {
-			line = b.conceal.Replace(line)
-		}
-		lines = append(lines, strings.TrimRight(line, " "))
+		lines = append(lines, strings.TrimRight(b.concealed(line), " "))
 	}
 	if b.work(); c.peer.Buffered() > 0 {
 		c.in = append(c.in, c.peer.Read()...)
