@@ -57,7 +57,6 @@ func patient(t *testing.T, addr string, args ...string) {
 // server sends behind its response's head.
 type swallower struct {
 	addr string
-	to   string
 	end  func()
 
 	mu   sync.Mutex
@@ -65,35 +64,12 @@ type swallower struct {
 }
 
 func newSwallower(t *testing.T, to string) *swallower {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	s := &swallower{addr: l.Addr().String(), to: to}
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			running.Go(func() { s.pass(conn) })
-		}
-	})
-	s.end = sync.OnceFunc(func() {
-		_ = l.Close()
-		running.Wait()
-	})
-	t.Cleanup(s.end)
+	s := new(swallower)
+	s.addr, s.end = relay(t, to, s.pass)
 	return s
 }
 
-func (s *swallower) pass(client net.Conn) {
-	defer client.Close()
-	server, err := net.Dial("tcp", s.to)
-	if err != nil {
-		return
-	}
-	defer server.Close()
+func (s *swallower) pass(client, server net.Conn) {
 	first := make([]byte, 4096)
 	n, err := client.Read(first)
 	if err != nil {

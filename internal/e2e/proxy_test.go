@@ -218,7 +218,6 @@ func freeAddr(t *testing.T) string {
 // A tap stands in front of an instance, passes all bytes on and counts.
 type tap struct {
 	addr    string
-	to      string
 	conns   atomic.Int64
 	answers atomic.Int64 // status lines, without those of interim responses
 	end     func()       // listens no more, and waits for the connections to end
@@ -227,52 +226,20 @@ type tap struct {
 	last []byte // of what the proxy has sent, for the message of a failure
 }
 
+// newTap is called before the proxy starts, which then ends first.
 func newTap(t *testing.T, to string) *tap {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	tp := &tap{addr: l.Addr().String(), to: to}
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			tp.conns.Add(1)
-			running.Go(func() { tp.pass(conn) })
-		}
-	})
-	tp.end = sync.OnceFunc(func() {
-		l.Close()
-		running.Wait()
-	})
-	t.Cleanup(tp.end) // the proxy, started later, has ended by now
+	tp := new(tap)
+	tp.addr, tp.end = relay(t, to, tp.pass)
 	return tp
 }
 
 // pass passes on in both directions until both have ended.
-func (tp *tap) pass(from net.Conn) {
-	defer from.Close()
-	to, err := net.Dial("tcp", tp.to)
-	if err != nil {
-		return
-	}
-	defer to.Close()
+func (tp *tap) pass(proxy, instance net.Conn) {
+	tp.conns.Add(1)
 	var requests sync.WaitGroup
-	requests.Go(func() { stream(to, io.TeeReader(from, (*heard)(tp))) })
-	stream(from, io.TeeReader(to, &counter{n: &tp.answers}))
+	requests.Go(func() { stream(instance, io.TeeReader(proxy, (*heard)(tp))) })
+	stream(proxy, io.TeeReader(instance, &counter{n: &tp.answers}))
 	requests.Wait()
-}
-
-// stream copies to the end and hands that on, too. A connection that cannot
-// take more is reset, so that the other direction ends as well.
-func stream(to net.Conn, from io.Reader) {
-	if _, err := io.Copy(to, from); err != nil {
-		to.Close()
-		return
-	}
-	_ = to.(*net.TCPConn).CloseWrite()
 }
 
 const heardSize = 4096
