@@ -15,6 +15,9 @@ NGINX ?= nginx
 HAPROXY ?= haproxy
 CADDY ?= caddy
 export NGINX HAPROXY CADDY
+# The profile of the program says what is inlined. With it, all packages are compiled
+# twice, for the program and for the rest, which the tests and checks need not.
+vet cross unit race autobahn lint vuln: export GOFLAGS := $(shell go env GOFLAGS) -pgo=off
 # What the event loop compiles for (package loop is the only one that cares).
 TARGETS := linux/amd64 linux/arm64 linux/386 darwin/arm64 darwin/amd64 freebsd/amd64
 
