@@ -9,33 +9,9 @@ import (
 	"time"
 
 	"turbine/loop"
-	"turbine/wsframe"
 
-	"github.com/gobwas/ws"
 	"github.com/stretchr/testify/require"
 )
-
-// websocket opens a session on the wire.
-func (w *wire) websocket() {
-	w.t.Helper()
-	require.Equal(w.t, 101, w.request("EIO=4&transport=websocket", upgradeHeaders...).StatusCode)
-	require.Equal(w.t, "0", w.text()[:1])
-}
-
-// write sends a text message over the WebSocket.
-func (w *wire) write(text string) error {
-	_, err := w.conn.Write(wsframe.AppendMaskedFrame(nil, ws.OpText, true, [4]byte{1, 2, 3, 4}, []byte(text)))
-	return err
-}
-
-// text is the next message of the WebSocket, "" at its end.
-func (w *wire) text() string {
-	f, err := ws.ReadFrame(w.in)
-	if err != nil || f.Header.OpCode == ws.OpClose {
-		return ""
-	}
-	return string(f.Payload)
-}
 
 // Clients in closed loop whose messages take a millisecond each do not keep the
 // pings of idle clients back. Time is counted in such messages: before, 16 pings

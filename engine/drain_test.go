@@ -1,10 +1,10 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -198,7 +198,7 @@ func TestShutdownServesNewConnections(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address := listener.Addr().String()
-	server, ended := served(t, Options{Loops: 2, HealthPath: "/healthz"}, listener)
+	server, ended := serveOn(t, Options{Loops: 2, HealthPath: "/healthz", Logger: slog.New(slog.DiscardHandler)}, Events{}, listener)
 	once := func(target string) *http.Response { // on a connection of its own
 		w := dialWire(t, address)
 		defer w.conn.Close()
@@ -234,7 +234,7 @@ func TestShutdownDelayWithoutSessions(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address := listener.Addr().String()
-	server, ended := served(t, Options{Loops: 1, DrainDelay: time.Hour}, listener)
+	server, ended := serveOn(t, Options{Loops: 1, DrainDelay: time.Hour, Logger: slog.New(slog.DiscardHandler)}, Events{}, listener)
 	require.NotEmpty(t, dialWire(t, address).open())
 	for s := range server.Sessions() {
 		s.CloseNow()
@@ -257,7 +257,7 @@ func TestStopAccepting(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address := listener.Addr().String()
-	server, ended := served(t, Options{Loops: 2}, listener)
+	server, ended := serveOn(t, Options{Loops: 2, Logger: slog.New(slog.DiscardHandler)}, Events{}, listener)
 	kept := dialWire(t, address)
 	first := kept.open()
 	server.StopAccepting()
@@ -292,25 +292,13 @@ func TestStopAcceptingBeforeServe(t *testing.T) {
 func TestShutdownAfterTheLoops(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	server, ended := served(t, Options{Loops: 1}, listener)
+	server, ended := serveOn(t, Options{Loops: 1, Logger: slog.New(slog.DiscardHandler)}, Events{}, listener)
 	require.NotEmpty(t, dialWire(t, listener.Addr().String()).open())
 	server.mu.Lock()
 	server.reactor.Stop()
 	server.mu.Unlock()
 	require.ErrorIs(t, <-ended, ErrServerClosed)
 	require.NoError(t, server.Shutdown(t.Context()))
-}
-
-func (w *wire) get(target string) *http.Response {
-	w.t.Helper()
-	_, err := w.conn.Write(request{method: "GET", target: target}.bytes())
-	require.NoError(w.t, err)
-	r, err := http.ReadResponse(w.in, nil)
-	require.NoError(w.t, err)
-	body, err := io.ReadAll(r.Body)
-	require.NoError(w.t, err)
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	return r
 }
 
 // The phase of a server only goes up.

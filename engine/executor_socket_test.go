@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,35 +33,6 @@ func (g *gate) pass() {
 	<-g.open
 	g.past.Add(1)
 }
-
-// serveWith serves on a socket.
-func serveWith(t *testing.T, o Options, e Events) (server *Server, address string, ended chan error) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	server, err = New(o, e)
-	require.NoError(t, err)
-	ended = make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
-	return server, listener.Addr().String(), ended
-}
-
-// post sends one payload, and waits for the answer.
-func (w *wire) post(sid, body string) string {
-	w.t.Helper()
-	_, err := w.conn.Write(request{
-		method: "POST", target: "/engine.io/?EIO=4&transport=polling&sid=" + sid, body: body, length: true,
-	}.bytes())
-	require.NoError(w.t, err)
-	r, err := http.ReadResponse(w.in, nil)
-	require.NoError(w.t, err)
-	answer, err := io.ReadAll(r.Body)
-	require.NoError(w.t, err)
-	return string(answer)
-}
-
-// hangUp ends the connection, so that nobody waits for its end.
-func (w *wire) hangUp() { _ = w.conn.Close() }
 
 // While callbacks of some sessions block, others are served, as is the loop; and
 // Shutdown waits for all.

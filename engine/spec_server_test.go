@@ -150,51 +150,6 @@ func TestSpecGoneInClose(t *testing.T) {
 	})
 }
 
-// served starts a server on a real socket.
-func served(t *testing.T, o Options, listener net.Listener) (*Server, chan error) {
-	t.Helper()
-	o.Logger = slog.New(slog.DiscardHandler)
-	server, err := New(o, Events{})
-	require.NoError(t, err)
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
-	return server, ended
-}
-
-// wire is a client's connection on a real socket.
-type wire struct {
-	t    *testing.T
-	conn net.Conn
-	in   *bufio.Reader
-}
-
-func dialWire(t *testing.T, address string) *wire {
-	t.Helper()
-	conn, err := net.Dial("tcp", address)
-	require.NoError(t, err)
-	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
-	t.Cleanup(func() { _ = conn.Close() })
-	return &wire{t, conn, bufio.NewReader(conn)}
-}
-
-func (w *wire) request(query string, headers ...string) *http.Response {
-	w.t.Helper()
-	_, err := w.conn.Write(request{method: "GET", target: "/engine.io/?" + query, headers: headers}.bytes())
-	require.NoError(w.t, err)
-	r, err := http.ReadResponse(w.in, nil)
-	require.NoError(w.t, err)
-	return r
-}
-
-func (w *wire) open() (sid string) {
-	w.t.Helper()
-	r := w.request("EIO=4&transport=polling")
-	text, err := io.ReadAll(r.Body)
-	require.NoError(w.t, err)
-	_, sid, _ = strings.Cut(string(text), `"sid":"`)
-	return sid[:sidLength]
-}
-
 // T004: a listener is all that a server needs. T087: when it was shut down,
 // another one listens on its port, and WebSockets connect again.
 func TestSpecListenAgain(t *testing.T) {
@@ -202,7 +157,7 @@ func TestSpecListenAgain(t *testing.T) {
 	require.NoError(t, err)
 	address := listener.Addr().String()
 	for range 2 {
-		server, ended := served(t, Options{Loops: 2}, listener)
+		server, ended := serveOn(t, Options{Loops: 2, Logger: slog.New(slog.DiscardHandler)}, Events{}, listener)
 		w := dialWire(t, address)
 		require.Equal(t, 101, w.request("EIO=4&transport=websocket", upgradeHeaders...).StatusCode)
 		require.NoError(t, w.conn.Close())
@@ -226,7 +181,7 @@ func TestSpecShutdown(t *testing.T) {
 			before := runtime.NumGoroutine()
 			listener, err := net.Listen("tcp", "127.0.0.1:0")
 			require.NoError(t, err)
-			server, ended := served(t, Options{Loops: 2}, listener)
+			server, ended := serveOn(t, Options{Loops: 2, Logger: slog.New(slog.DiscardHandler)}, Events{}, listener)
 			sid := dialWire(t, listener.Addr().String()).open()
 			if c.frames != nil {
 				w := dialWire(t, listener.Addr().String())
