@@ -245,6 +245,6 @@ func (r *Report) method() section {
 		"The raw servers know no sessions, transports, heartbeats or limits. No compression anywhere; pingInterval 25 s, pingTimeout 20 s unless said otherwise. Where callbacks take time, ours is a program of a few lines around the package (internal/busy): the program has no such application.",
 		"uws is built here from the sources of uWebSockets that the Rust package libuwebsockets-sys carries, with C++'s -O3 and link-time optimization: neither Debian nor npm has uWebSockets. It may be older than the newest release.",
 		"Broadcast compares APIs, too: where a server has none, its application sends in a loop.",
-		"The machine is shared: differences under some 15 % mean nothing.",
+		"The machine is shared: differences under about 15 % mean nothing.",
 	}}
 }

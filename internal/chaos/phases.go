@@ -99,7 +99,7 @@ var phases = []phase{
 	{name: "reserve", what: "Sessions of revision 3 that are sent echoes of 15 and 60 KB, at 100 Mbit/s each kind, and read nothing: they fill the budget to its last byte.",
 		crowds: []crowd{{"hoards", 30}, {"nibbles", 30}}, rate: 100 * megabits,
 		goals: goals{resident: 160 * inRAM}},
-	{name: "shared", what: "1,400 polling sessions that never poll, to whom every broadcast goes as well.",
+	{name: "shared", what: "1,400 polling sessions that never poll. Every broadcast goes to them as well.",
 		crowds: []crowd{{"mutes", 20}}, flags: slices.Concat(wideQueue, []string{"--app", "broadcast"}), good: goodPolls,
 		goals: goals{resident: 128 * inRAM}},
 	{name: "plain", what: "100 Mbit/s of ordinary messages: a third in frames of 8 bytes, a third in frames as large as the messages of the next phase that consist of empty blocks, a third in frames of its bombs' size.",

@@ -18,19 +18,23 @@ func (r *runner) report() string {
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("# Slow and dead peers")
 	line("")
-	line("What clients that are slow, deaf, vanished, broken or hostile cost the others. `make chaos` starts the program, has %d well-behaved", goodSessions)
-	line("WebSocket sessions echo %d messages of %d bytes a second, each at its own time, and measures them alone and then beside each", goodRate, goodSize)
-	line("attack, from its first connection to the end of its last. Latency counts from when a message was due. The attackers, who come at up")
-	line("to %d a second, are processes on the same machine that get what nobody else wants of the CPU (`SCHED_IDLE`)%s.", rampRate, r.preference())
+	line("For whoever asks what clients that are slow, deaf, vanished, broken or hostile cost the others.")
+	line("`make chaos` writes this page.")
 	line("")
-	line("No well-behaved session may be lost, and no reply be wrong or missing; connections, descriptors and memory have to come back to the")
-	line("start. Sessions of slow, deaf, vanished and broken clients have to end for the right reason, each of them. Hostile clients may end as")
-	line("they like, but what they make the server hold has a bound. If one of these facts is wrong, `make chaos` fails. Times are shown; they")
-	line("are judged where a goal is set, unless the machine was disturbed: a sleeper's 99th percentile is later than %v then, or that of", disturbed)
-	line("the well-behaved alone.")
+	line("It starts the program, has %d well-behaved WebSocket sessions echo %d messages of %d bytes a second, each at its own time, and measures them alone and then beside each attack, from its first connection to the end of its last.", goodSessions, goodRate, goodSize)
+	line("Latency counts from when a message was due.")
+	line("The attackers connect at up to %d a second.", rampRate)
+	line("They are processes on the same machine that get what nobody else wants of the CPU (`SCHED_IDLE`).%s", r.preference())
 	line("")
-	line("This page is written by it. Machine: %s. The server, with short timeouts so that a phase need not take minutes; flags that a", machine())
-	line("phase has in their place, or beside them, are in its row:")
+	line("No well-behaved session may be lost, and no reply be wrong or missing.")
+	line("Connections, descriptors and memory have to come back to the start.")
+	line("Sessions of slow, deaf, vanished and broken clients have to end for the right reason, each of them.")
+	line("Hostile clients may end as they like, but what they make the server hold has a bound.")
+	line("If one of these facts is wrong, `make chaos` fails.")
+	line("Times are shown, and judged where a goal is set, unless the machine was disturbed: a sleeper's 99th percentile is then later than %v, or the 99th percentile of the well-behaved alone is.", disturbed)
+	line("")
+	line("Machine: %s.", machine())
+	line("The server has short timeouts, so that a phase need not take minutes; flags that a phase has in their place, or in addition, are in its row:")
 	line("")
 	line("```")
 	for flags := range slices.Chunk(flags, 8) {
@@ -67,7 +71,7 @@ func (r *runner) report() string {
 // preference says who else is kept from distorting the figures.
 func (r *runner) preference() string {
 	if r.separate {
-		return ";\nthe well-behaved have real-time priority, as if they had a machine of their own, which leaves the time that the server and\nthe network take; the kernel keeps at most 256 KiB for a connection (`tcp_wmem`)"
+		return "\nThe well-behaved have real-time priority, as if they had a machine of their own, which leaves the time that the server and the network take.\nThe kernel keeps at most 256 KiB for a connection (`tcp_wmem`)."
 	}
 	return ""
 }
@@ -76,8 +80,8 @@ func (r *runner) preference() string {
 func (r *runner) latencies(line func(string, ...any)) {
 	line("## What the well-behaved notice")
 	line("")
-	line("The sleeper is a thread that does nothing but wake up every %v. How late it is is the machine's doing, not the server's, and the", nap)
-	line("well-behaved cannot be earlier.")
+	line("The sleeper is a thread that does nothing but wake up every %v.", nap)
+	line("How late it is is the machine's doing, not the server's, and the well-behaved cannot be earlier.")
 	line("")
 	line("| phase | at a time | in all | p50 alone, µs | beside | ratio | p99 alone, µs | beside | ratio | sleeper's p99 alone, µs | beside | lost | server CPU alone | beside |")
 	line("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
@@ -101,7 +105,8 @@ func (w *row) watched() bool { return w.phase.good.name == goodIdle.name }
 func (r *runner) heartbeats(line func(string, ...any)) {
 	line("## When pings come")
 	line("")
-	line("%d idle WebSockets expect a ping every %v, and leave when none has come for %v. Times are those between two pings.", watchedSessions, watchedInterval, watchedInterval+watchedTimeout)
+	line("%d idle WebSockets expect a ping every %v, and leave when none has come for %v.", watchedSessions, watchedInterval, watchedInterval+watchedTimeout)
+	line("Times are between two pings.")
 	line("Goal beside callbacks of 1 ms: the 99th percentile at most %v late.", lateGoal)
 	line("")
 	line("| phase | p50 alone, ms | p99 | largest | p50 beside, ms | p99 | largest | without a ping for too long | lost | sleeper's p99 beside, µs | server CPU beside |")
@@ -122,8 +127,8 @@ func gaps(o *load.Outcome) string {
 func (r *runner) held(line func(string, ...any)) {
 	line("## What the hostile make it hold")
 	line("")
-	line("Bytes that were sent are those that the server's kernel took. What is held is resident memory beyond that before the attack, at its")
-	line("most, and so has in it what the server keeps for the next time.")
+	line("Bytes that were sent are those that the server's kernel took.")
+	line("What is held is resident memory above that before the attack, at its most, and includes what the server keeps for the next time.")
 	line("")
 	line("| phase | clients at a time | sent | sessions begun | at a time | queued at most | held at most | goal | bytes held for each hostile byte | and for each hostile session |")
 	line("|---|---|---|---|---|---|---|---|---|---|")
@@ -158,8 +163,9 @@ func share(o *load.Outcome) string {
 func (r *runner) remains(line func(string, ...any)) {
 	line("## What remains")
 	line("")
-	line("With no session and no connection left and garbage collected, memory may be %s above that at the start: tables and pools keep", mib(tolerance))
-	line("what they grew to. Phases without flags of their own share one server. Each phase with hostile clients has a new one.")
+	line("With no session and no connection left and garbage collected, memory may be %s above that at the start: tables and pools keep what they grew to.", mib(tolerance))
+	line("Phases without flags of their own share one server.")
+	line("Each phase with hostile clients has a new one.")
 	line("")
 	line("| phase | resident at the start | at most | afterwards | live heap | descriptors at the start | afterwards | until nothing was left | verdict |")
 	line("|---|---|---|---|---|---|---|---|---|")
@@ -198,8 +204,8 @@ func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds())
 func (r *runner) reasons(line func(string, ...any)) {
 	line("## How they ended")
 	line("")
-	line("Sessions by the reason that the server gives; the well-behaved, alone and beside the attack, end by themselves. Then clients by what")
-	line("they saw.")
+	line("Sessions by the reason that the server gives; the well-behaved, alone and beside the attack, end by themselves.")
+	line("Then clients by what they saw.")
 	for _, w := range r.rows {
 		if w.skipped != "" {
 			continue

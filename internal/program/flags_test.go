@@ -20,6 +20,10 @@ const flagsPage = `# Flags
 For whoever runs the program: what each flag does, its default, and its environment variable.
 This page is made from the help texts of the program; ` + "`turbine --help`" + ` shows the same.
 
+**Contents**
+
+@contents
+
 ` + "```" + `
 turbine --addr :3000 --ping-interval 25s --ping-timeout 20s --max-payload 1000000
 ` + "```" + `
@@ -59,8 +63,16 @@ func TestFlagsPage(t *testing.T) {
 
 func makeFlagsPage(flags []*kong.Flag) string {
 	var page strings.Builder
-	page.WriteString(flagsPage)
+	before, after, _ := strings.Cut(flagsPage, "@contents\n")
+	page.WriteString(before)
 	group := ""
+	for _, f := range flags {
+		if f.Group != nil && f.Group.Title != group {
+			group = f.Group.Title
+			fmt.Fprintf(&page, "- [%s](#%s)\n", group, strings.ToLower(group))
+		}
+	}
+	page.WriteString(after)
 	for _, f := range flags {
 		if f.Group == nil {
 			continue // --help
