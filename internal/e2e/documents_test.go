@@ -12,13 +12,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// readme is the part of README.md from a heading or sentence on.
-func readme(t *testing.T, from string) string {
+// section is the part of a document from a heading on.
+func section(t *testing.T, page, heading string) string {
 	t.Helper()
-	text, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile("../../" + page)
 	require.NoError(t, err)
-	_, rest, ok := strings.Cut(string(text), from)
-	require.True(t, ok, "README.md has no %q", from)
+	_, rest, ok := strings.Cut(string(text), "\n"+heading+"\n")
+	require.True(t, ok, "%s has no %q", page, heading)
 	return rest
 }
 
@@ -32,10 +32,23 @@ func block(t *testing.T, text, language string) string {
 	return code
 }
 
-// The session by hand in README.md is what a shell prints, except for the id.
-func TestReadmeConversation(t *testing.T) {
+// What the documents say with curl is what a shell prints, except for the id.
+func TestDocumentedConversation(t *testing.T) {
 	s := serve(t)
-	text := block(t, readme(t, "## A first conversation"), "")
+	converse(t, s, block(t, curlBlock(t, section(t, "README.md", "## Run it")), ""))
+	converse(t, s, block(t, section(t, "docs/troubleshooting.md", "## A session by hand"), ""))
+}
+
+// curlBlock is the text from the last line before its first block with a prompt on.
+func curlBlock(t *testing.T, text string) string {
+	t.Helper()
+	at := strings.Index(text, "\n```\n$ curl")
+	require.Positive(t, at)
+	return text[at:]
+}
+
+func converse(t *testing.T, s *server, text string) {
+	t.Helper()
 	id := regexp.MustCompile(`"sid":"([^"]+)"`)
 	documented := id.FindStringSubmatch(text)
 	require.NotNil(t, documented)
@@ -62,7 +75,7 @@ func TestReadmeConversation(t *testing.T) {
 func TestReadmeClient(t *testing.T) {
 	require.DirExists(t, "clients/node_modules", "the clients are not installed: run make setup")
 	s := serve(t)
-	program := strings.NewReplacer("localhost:3000", s.addr, `"engine.io-client"`, `"engine.io-client-6"`).Replace(block(t, readme(t, "With the official client"), "js"))
+	program := strings.NewReplacer("localhost:3000", s.addr, `"engine.io-client"`, `"engine.io-client-6"`).Replace(block(t, section(t, "README.md", "## In the browser"), "js"))
 	program += `
 let left = 2; // what is said
 const said = () => --left || process.exit(0);
@@ -83,18 +96,24 @@ socket.once("upgrade", said);
 	require.Contains(t, string(out), "now on websocket\n")
 }
 
-// The commands and the program of README.md make a module that builds.
-func TestReadmeModule(t *testing.T) {
+// The commands and the programs of the documents make a module that builds.
+func TestDocumentedModules(t *testing.T) {
 	if testing.Short() {
-		t.Skip("builds a module")
+		t.Skip("builds modules")
 	}
+	inReadme := section(t, "README.md", "## In Go")
+	makeModule(t, block(t, inReadme, ""), "package main\n\nimport (\n\"log\"\n\n\"turbine/engine\"\n)\n\nfunc main() {\n"+block(t, inReadme, "go")+"}\n")
+	first := section(t, "docs/embedding.md", "## The first program")
+	makeModule(t, block(t, first, ""), block(t, first, "go"))
+}
+
+func makeModule(t *testing.T, commands, program string) {
+	t.Helper()
 	root, err := filepath.Abs("../..")
 	require.NoError(t, err)
-	section := readme(t, "## In your own program")
 	dir := t.TempDir()
-	program := "package main\n\nimport (\n\"log\"\n\n\"turbine/engine\"\n)\n\nfunc main() {\n" + block(t, section, "go") + "}\n"
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o600))
-	commands := "set -e\ngo mod init example.com/yours\n" + strings.ReplaceAll(block(t, section, ""), "/path/to/turbine", root) + "go vet -unusedresult=false .\n"
+	commands = "set -e\ngo mod init example.com/yours\n" + strings.ReplaceAll(commands, "/path/to/turbine", root) + "go vet -unusedresult=false .\n"
 	cmd := exec.Command("sh", "-c", commands)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off")

@@ -282,3 +282,20 @@ func standard(path string) bool {
 	first, _, _ := strings.Cut(path, "/")
 	return !strings.Contains(first, ".")
 }
+
+// Each room of the house is on the map in CONTRIBUTING.md: the folders at the top
+// and those in internal.
+func TestLayersAreOnTheMap(t *testing.T) {
+	atRoot(t)
+	house := document(t, "CONTRIBUTING.md")
+	for name := range layers {
+		room, below, _ := strings.Cut(name, "/")
+		if room == "internal" {
+			below, _, _ = strings.Cut(below, "/")
+			room += "/" + below
+		}
+		if room != "." && !strings.Contains(house, "`"+room+"/`") {
+			t.Errorf("CONTRIBUTING.md does not say what is in %s", room)
+		}
+	}
+}

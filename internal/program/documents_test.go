@@ -31,6 +31,35 @@ func TestDocumentedCommandLines(t *testing.T) {
 	require.Greater(t, found, 3)
 }
 
+// The flags that the documents name are some of the program's.
+func TestDocumentedFlags(t *testing.T) {
+	known := map[string]bool{"help": true}
+	for _, f := range programFlags() {
+		known[f.Name], known["no-"+f.Name] = true, true
+	}
+	pages, err := filepath.Glob("../../docs/*.md")
+	require.NoError(t, err)
+	for _, page := range append(pages, "../../README.md") {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		found := 0
+		for _, span := range codeSpan.FindAllString(string(text), -1) {
+			for _, m := range longFlag.FindAllStringSubmatch(span, -1) {
+				found++
+				require.True(t, known[m[1]], "%s: --%s is no flag", page, m[1])
+			}
+		}
+		if filepath.Base(page) == "troubleshooting.md" {
+			require.Greater(t, found, 20)
+		}
+	}
+}
+
+var (
+	codeSpan = regexp.MustCompile("`[^`\\n]+`")
+	longFlag = regexp.MustCompile(`(?:^.|\s)--([a-z][a-z-]+)`)
+)
+
 // A commandLine calls the program at the beginning of a line, of a code span, or of
 // a systemd unit's ExecStart.
 var commandLine = regexp.MustCompile("(?m)(?:^|`|=/usr/local/bin/)turbine (--[^`\\n]*)")
