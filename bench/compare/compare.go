@@ -184,6 +184,9 @@ func (c *comparison) schedule(servers []Server) (parts []part) {
 		if s.once {
 			p.rounds = 1
 		}
+		if s.rounds > 0 {
+			p.rounds = min(p.rounds, s.rounds)
+		}
 		if s.app == "" {
 			p.scenario.app = peer.Echo
 		}
@@ -210,7 +213,7 @@ func (c *comparison) scenario(ctx context.Context, p part) {
 	if err := c.pin(pinned); err != nil {
 		c.remark(fmt.Sprintf("The load generator is not pinned: %v.", err))
 	}
-	settings := peer.Settings{App: p.scenario.app, PingInterval: p.scenario.interval, PingTimeout: p.scenario.timeout, Work: p.scenario.work, Core: core, MaxQueue: p.scenario.queue}
+	settings := peer.Settings{App: p.scenario.app, PingInterval: p.scenario.interval, PingTimeout: p.scenario.timeout, Work: p.scenario.work, Core: core, MaxQueue: p.scenario.queue, TLS: p.scenario.tls}
 	field := &field{comparison: c, part: p, settings: settings, running: map[Server]Running{}, failed: map[Server]bool{}}
 	defer field.stop()
 	for round := range p.rounds {

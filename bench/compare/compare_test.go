@@ -3,6 +3,7 @@ package compare
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"strings"
@@ -19,19 +20,21 @@ import (
 
 // fakeServer is a peer that does not exist.
 type fakeServer struct {
-	name    string
-	raw     bool
-	mount   bool
-	missing bool
-	broken  bool // it does not start
-	starts  int
-	stops   int
+	name     string
+	raw      bool
+	mount    bool
+	missing  bool
+	secure   string
+	broken   bool // it does not start
+	starts   int
+	settings peer.Settings // of the last start
+	stops    int
 }
 
 func (f *fakeServer) Name() string { return f.name }
 func (f *fakeServer) Raw() bool    { return f.raw }
 func (f *fakeServer) Describe() report.Peer {
-	return report.Peer{Name: f.name, Limit: f.raw, Mount: f.mount}
+	return report.Peer{Name: f.name, Limit: f.raw, Mount: f.mount, TLS: f.secure}
 }
 func (f *fakeServer) Addr() string                { return f.name }
 func (f *fakeServer) Stop() error                 { f.stops++; return nil }
@@ -44,7 +47,8 @@ func (f *fakeServer) Install(context.Context, io.Writer) (string, error) {
 	return "1.0", nil
 }
 
-func (f *fakeServer) Start(context.Context, peer.Settings) (Running, error) {
+func (f *fakeServer) Start(_ context.Context, s peer.Settings) (Running, error) {
+	f.settings = s
 	if f.broken {
 		return nil, errors.New("it does not start")
 	}
@@ -52,7 +56,12 @@ func (f *fakeServer) Start(context.Context, peer.Settings) (Running, error) {
 	return f, nil
 }
 
-func (f *fakeServer) Address(p *load.Plan, r Running) { p.Addr = r.Addr() }
+func (f *fakeServer) Address(p *load.Plan, r Running) {
+	p.Addr = r.Addr()
+	if f.settings.TLS {
+		p.TLS = &tls.Config{ServerName: f.name, MinVersion: tls.VersionTLS13}
+	}
+}
 
 // rig is a comparison whose load is a function.
 type rig struct {
@@ -123,6 +132,27 @@ func TestMountsAreComparedAmongThemselves(t *testing.T) {
 	require.Nil(t, got.Cell("echo-128", "own"))
 }
 
+func TestTLSIsMeasuredOfThoseThatHaveIt(t *testing.T) {
+	plain, secure := &fakeServer{name: "node"}, &fakeServer{name: "turbine", secure: "crypto/tls"}
+	r := newRig(Options{Scenarios: []string{"tls-handshake", "tls-resume"}, Rounds: 5}, plain, secure)
+	caches := map[tls.ClientSessionCache]int{}
+	fine := r.run
+	r.run = func(ctx context.Context, p load.Plan) (load.Outcome, error) {
+		require.Equal(t, "turbine", p.TLS.ServerName)
+		caches[p.TLS.ClientSessionCache]++
+		o, err := fine(ctx, p)
+		o.Resumed = 9
+		return o, err
+	}
+	got, err := r.compare(t.Context())
+	require.NoError(t, err)
+	require.Nil(t, got.Cell("tls-handshake", "node"))
+	require.Len(t, got.Cell("tls-handshake", "turbine").Samples, 3, "fewer rounds")
+	require.Equal(t, 9, got.Cell("tls-resume", "turbine").Samples[0].Resumed)
+	require.Equal(t, 4, caches[nil], "full handshakes: one to warm up, three rounds")
+	require.Len(t, caches, 1+4, "each run has a cache of its own")
+}
+
 func TestWhoCannotBeMeasuredIsLeftOutAndNamed(t *testing.T) {
 	missing, broken, good := &fakeServer{name: "missing", missing: true}, &fakeServer{name: "broken", broken: true}, &fakeServer{name: "good"}
 	r := newRig(Options{Scenarios: []string{"echo-128"}, Rounds: 2}, missing, broken, good)
@@ -151,7 +181,7 @@ func TestAFailingRunDoesNotStopTheOthers(t *testing.T) {
 }
 
 func TestWhatDoesNotRunInTimeIsNamed(t *testing.T) {
-	r := newRig(Options{Rounds: 1, Limit: time.Nanosecond}, &fakeServer{name: "turbine"}, &fakeServer{name: "own", mount: true})
+	r := newRig(Options{Rounds: 1, Limit: time.Nanosecond}, &fakeServer{name: "turbine", secure: "crypto/tls"}, &fakeServer{name: "own", mount: true})
 	got, err := r.compare(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, got.Cells)

@@ -25,7 +25,7 @@ func (c catalogued) Name() string { return c.peer.Name }
 func (c catalogued) Raw() bool    { return c.peer.Dialect == load.Raw }
 
 func (c catalogued) Describe() report.Peer {
-	return report.Peer{Name: c.peer.Name, What: c.peer.What, Limit: c.peer.Limit, Mount: c.peer.Mount}
+	return report.Peer{Name: c.peer.Name, What: c.peer.What, Limit: c.peer.Limit, Mount: c.peer.Mount, TLS: c.peer.Secure}
 }
 
 func (c catalogued) Install(ctx context.Context, log io.Writer) (string, error) {
@@ -33,12 +33,9 @@ func (c catalogued) Install(ctx context.Context, log io.Writer) (string, error) 
 }
 
 func (c catalogued) Start(ctx context.Context, s peer.Settings) (Running, error) {
-	var client *tls.Config
-	if c.peer.TLS != nil {
-		var err error
-		if client, err = c.peer.TLS(); err != nil {
-			return nil, err
-		}
+	client, err := c.peer.Client(s)
+	if err != nil {
+		return nil, err
 	}
 	p, err := c.peer.Start(ctx, s)
 	if err != nil {

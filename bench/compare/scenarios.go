@@ -24,6 +24,11 @@ type scenario struct {
 	engine bool
 	// mounts has it run on them alone.
 	mounts bool
+	// tls has the servers speak TLS, and leaves out those that do not; with resume
+	// the clients resume the sessions of their TLS.
+	tls, resume bool
+	// rounds are fewer than others have; 0 means as many.
+	rounds int
 	// only names the peers that take part; nil means all.
 	only []string
 	// interval is the servers' pingInterval; 0 means 25 seconds. timeout is the
@@ -86,6 +91,17 @@ func scenarios() []scenario {
 		{id: "slow-none", plan: load.Plan{Kind: load.Echo, Sessions: 100, InFlight: 1, Size: small}, only: quick},
 		{id: "slow-readers", fresh: true, plan: slow, only: quick, queue: 1 << 20},
 	}
+	const fewer = 3
+	secured := []string{"turbine", "gws", "uws", "bun", "node", "engineioxide"}
+	secretly := idle
+	secretly.Sessions, secretly.Duration = 2_000, time.Second
+	all = append(all,
+		scenario{id: "tls-handshake", tls: true, only: secured, rounds: fewer, plan: load.Plan{Kind: load.WebSocketHandshake, InFlight: 1, LocalHosts: loopback}},
+		scenario{id: "tls-resume", tls: true, resume: true, only: secured, rounds: fewer, plan: load.Plan{Kind: load.WebSocketHandshake, InFlight: 1, LocalHosts: loopback}},
+		scenario{id: "tls-echo-128", tls: true, only: secured, rounds: fewer, plan: load.Plan{Kind: load.Echo, Sessions: 100, InFlight: 1, Size: small}},
+		scenario{id: "tls-echo-16k", tls: true, only: secured, rounds: fewer, plan: load.Plan{Kind: load.Echo, Sessions: 100, InFlight: 1, Size: large}},
+		scenario{id: "tls-idle", tls: true, only: secured, once: true, free: true, plan: secretly},
+	)
 	mounted := idle
 	mounted.Sessions, mounted.Duration = 4_000, 3*time.Second
 	all = append(all,
@@ -112,7 +128,7 @@ var quickPeers = []string{"turbine", "gnet", "bun", "node"}
 
 // takes reports whether the peer takes part.
 func (s *scenario) takes(p Server) bool {
-	if p.Raw() && s.engine || p.Describe().Mount != s.mounts {
+	if p.Raw() && s.engine || p.Describe().Mount != s.mounts || s.tls && p.Describe().TLS == "" {
 		return false
 	}
 	return s.only == nil || slices.Contains(s.only, p.Name())
@@ -144,6 +160,9 @@ func (s *scenario) cost(p Server, o Options) time.Duration {
 		return 4 * time.Second
 	}
 	opening := time.Duration(plan.Sessions) * 150 * time.Microsecond
+	if s.tls {
+		opening *= 8
+	}
 	if plan.Via == load.Upgraded {
 		opening *= 3
 	}

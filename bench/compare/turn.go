@@ -2,6 +2,7 @@ package compare
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"time"
 
@@ -72,6 +73,10 @@ func (f *field) server(ctx context.Context, s Server, plan load.Plan) (Running, 
 func (f *field) once(ctx context.Context, s Server, r Running, plan load.Plan) (load.Outcome, error) {
 	s.Address(&plan, r)
 	plan.Server = r.Usage
+	if f.part.scenario.resume {
+		plan.TLS = plan.TLS.Clone()
+		plan.TLS.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	}
 	return f.run(ctx, plan)
 }
 
@@ -103,7 +108,7 @@ func sampleOf(o load.Outcome) report.Sample {
 	s := report.Sample{
 		Operations: o.Operations, Elapsed: o.Elapsed, ServerCPU: o.ServerCPU, ClientCPU: o.ClientCPU,
 		Sessions: o.Opened, RSS: o.RSSAfter - o.RSSBefore, OpenCPU: o.OpenCPU,
-		Starved: o.Starved, Lost: o.Lost, Wrong: o.Wrong, Faults: o.Faults, ClientBound: o.ClientBound(),
+		Resumed: o.Resumed, Starved: o.Starved, Lost: o.Lost, Wrong: o.Wrong, Faults: o.Faults, ClientBound: o.ClientBound(),
 	}
 	if o.Latency != nil {
 		s.P50 = float64(o.Latency.ValueAtQuantile(50))

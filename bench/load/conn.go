@@ -193,6 +193,7 @@ func (c *conn) ready(events uint32) {
 	if events&(unix.EPOLLIN|hungUp) == 0 {
 		return
 	}
+	c.socket.drained, c.socket.ended = false, events&hungUp != 0
 	buf := c.s.r.buf
 	for c.fd >= 0 && !c.deaf {
 		n, err := c.read(buf)

@@ -137,6 +137,7 @@ type Outcome struct {
 	Wrong      int64                   // replies that were not what was expected
 	Retries    int                     // tries to open a session that failed and were made again
 	SlowClosed int                     // slow sessions that the server gave up on; they are not Lost
+	Resumed    int                     // TLS handshakes that resumed an earlier session
 	Heartbeats int64                   // answered, from the first session to the last
 	Starved    int                     // watched sessions that had no ping for so long that a client leaves; they are not Lost
 	Faults     []string                // the first few of what went wrong, in words

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"io"
 	"math/big"
 	"net"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // certificate is one for localhost, and the pool of who trusts it.
@@ -62,6 +64,54 @@ func TestEchoOverTLS(t *testing.T) {
 		require.NoError(t, err)
 		perfect(t, o)
 	}
+}
+
+// The first connection has no ticket yet; each of the others brings one.
+func TestHandshakesThatResume(t *testing.T) {
+	cert, pool := certificate(t)
+	config := &tls.Config{RootCAs: pool, ServerName: "localhost"}
+	for _, cache := range []tls.ClientSessionCache{nil, tls.NewLRUClientSessionCache(1)} {
+		config.ClientSessionCache = cache
+		p := Plan{Kind: WebSocketHandshake, Dialect: Raw, Addr: serveTLS(t, cert), Path: "/", InFlight: 1, Duration: time.Minute, TLS: config}
+		o, err := runUntil(t, p, func(o *Outcome) bool { return o.Operations >= 20 })
+		require.NoError(t, err)
+		perfect(t, o)
+		if cache == nil {
+			require.Zero(t, o.Resumed)
+		} else {
+			require.GreaterOrEqual(t, o.Resumed, 19)
+		}
+	}
+}
+
+// After a short read the socket is not read again before the next event, unless
+// the stream ends there.
+func TestTLSSocketReadsOnce(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { unix.Close(fds[0]) })
+	s := tlsSocket{fd: fds[0]}
+	send := func(text string) {
+		_, err := unix.Write(fds[1], []byte(text))
+		require.NoError(t, err)
+	}
+	p := make([]byte, 4)
+	send("abcdefg")
+	for _, want := range []string{"abcd", "efg"} {
+		n, err := s.Read(p)
+		require.NoError(t, err)
+		require.Equal(t, want, string(p[:n]))
+	}
+	send("h")
+	_, err = s.Read(p)
+	require.ErrorIs(t, err, errNotNow)
+	require.NoError(t, unix.Close(fds[1]))
+	s.drained, s.ended = false, true // as the event says
+	n, err := s.Read(p)
+	require.NoError(t, err)
+	require.Equal(t, "h", string(p[:n]))
+	_, err = s.Read(p)
+	require.ErrorIs(t, err, io.EOF)
 }
 
 func TestServerThatNobodyTrusts(t *testing.T) {

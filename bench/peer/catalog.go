@@ -14,26 +14,30 @@ import (
 
 // all lists the peers.
 func all(w workshop) []*Peer {
-	return []*Peer{
+	peers := []*Peer{
 		{Name: "turbine", What: "this server, as the program is built", Dialect: load.EngineIO, Path: "/engine.io/",
-			install: w.turbine, command: w.turbineCommand},
+			install: w.turbine, command: w.turbineCommand, Secure: "crypto/tls on the event loop"},
 		{Name: "gnet", What: "raw WebSocket echo on gnet, frames by gobwas/ws", Dialect: load.Raw, Path: "/", Limit: true,
 			install: w.golang("gnet"), command: w.golangCommand("gnet")},
 		{Name: "gws", What: "raw WebSocket echo on lxzan/gws, a goroutine a connection", Dialect: load.Raw, Path: "/", Limit: true,
-			install: w.golang("gws"), command: w.golangCommand("gws")},
+			install: w.golang("gws"), command: w.golangCommand("gws"), Secure: "crypto/tls"},
 		{Name: "uws", What: "raw WebSocket echo on uWebSockets, C++", Dialect: load.Raw, Path: "/", Limit: true,
-			install: w.uws, command: w.uwsCommand},
+			install: w.uws, command: w.uwsCommand, Secure: "OpenSSL"},
 		{Name: "bun", What: "@socket.io/bun-engine on Bun (uWebSockets inside)", Dialect: load.EngineIO, Path: "/engine.io/",
-			install: w.npm("bun", "node_modules/.bin/bun", "@socket.io/bun-engine"), command: w.npmCommand("bun", "node_modules/.bin/bun")},
+			install: w.npm("bun", "node_modules/.bin/bun", "@socket.io/bun-engine"), command: w.npmCommand("bun", "node_modules/.bin/bun"), Secure: "BoringSSL"},
 		{Name: "node", What: "engine.io on Node.js, the reference server", Dialect: load.EngineIO, Path: "/engine.io/",
-			install: w.npm("node", "node", "engine.io", "ws"), command: w.npmCommand("node", "node")},
+			install: w.npm("node", "node", "engine.io", "ws"), command: w.npmCommand("node", "node"), Secure: "OpenSSL"},
 		{Name: "zishang", What: "github.com/zishang520/socket.io on net/http", Dialect: load.EngineIO, Path: "/engine.io/",
-			install: w.golang("zishang"), command: w.golangCommand("zishang")},
+			install: w.golang("zishang"), command: w.golangCommand("zishang"), Secure: "crypto/tls, by net/http"},
 		{Name: "python", What: "python-engineio on aiohttp and uvloop", Dialect: load.EngineIO, Path: "/engine.io/",
-			install: w.python, command: w.pythonCommand},
+			install: w.python, command: w.pythonCommand, Secure: "OpenSSL"},
 		{Name: "engineioxide", What: "engineioxide on hyper and Tokio", Dialect: load.EngineIO, Path: "/engine.io/",
-			install: w.cargo, command: w.cargoCommand},
+			install: w.cargo, command: w.cargoCommand, Secure: "tokio-rustls; it has none of its own"},
 	}
+	for _, p := range peers {
+		p.workshop = w
+	}
+	return peers
 }
 
 // setting are the environment that every server of ours reads.
@@ -87,6 +91,9 @@ func (w workshop) turbineCommand(port int, s Settings) (argv, env []string) {
 	}
 	if s.PingTimeout > 0 {
 		argv = append(argv, "--ping-timeout", s.PingTimeout.String())
+	}
+	if s.TLS {
+		argv = append(argv, "--tls-cert", w.file("cert.pem"), "--tls-key", w.file("key.pem"))
 	}
 	if s.MaxQueue > 0 {
 		argv = append(argv, "--max-queue", strconv.Itoa(s.MaxQueue))

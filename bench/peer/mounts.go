@@ -40,9 +40,7 @@ func mounts(w workshop) []*Peer {
 	} {
 		p := &Peer{Name: m.name, What: m.what, Dialect: load.EngineIO, Path: "/engine.io/", Mount: true,
 			install: w.mount(m.proxy), command: m.command}
-		if m.tls {
-			p.TLS = w.trust
-		}
+		p.TLS, p.workshop = m.tls, w
 		all = append(all, p)
 	}
 	return all
@@ -78,8 +76,8 @@ func (w workshop) mount(proxy string) func(context.Context, io.Writer) (string, 
 }
 
 func (w workshop) ownTLS(port int, s Settings) (argv, env []string) {
-	argv, env = w.turbineCommand(port, s)
-	return append(argv, "--tls-cert", w.file("cert.pem"), "--tls-key", w.file("key.pem")), env
+	s.TLS = true
+	return w.turbineCommand(port, s)
 }
 
 func (w workshop) mounted(secure bool) func(int, Settings) ([]string, []string) {

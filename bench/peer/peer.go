@@ -5,6 +5,7 @@ package peer
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"time"
 
@@ -35,6 +36,8 @@ type Settings struct {
 	// Work is CPU time that each message costs the application before it is sent
 	// back.
 	Work time.Duration
+	// TLS has the server speak TLS, if Peer.Secure says that it can.
+	TLS bool
 	// MaxQueue bounds what is queued for a client that does not read, in
 	// bytes, where the server has such a limit; 0 leaves its default.
 	MaxQueue int
@@ -55,14 +58,14 @@ type Peer struct {
 	What    string // a line: product and what it stands on
 	Dialect load.Dialect
 	Path    string
-	Limit   bool // a raw WebSocket server: what the machine allows, not a rival
-	Mount   bool // this server, in some way to have it; what it costs, not a rival
-	// TLS returns the configuration of a client, once the peer is installed; nil
-	// for peers without TLS.
-	TLS func() (*tls.Config, error)
+	Limit   bool   // a raw WebSocket server: what the machine allows, not a rival
+	Mount   bool   // this server, in some way to have it; what it costs, not a rival
+	Secure  string // what speaks TLS in it; "" where nothing does
+	TLS     bool   // it always speaks TLS
 
-	install func(ctx context.Context, log io.Writer) (version string, err error)
-	command func(port int, s Settings) (argv, env []string)
+	workshop workshop
+	install  func(ctx context.Context, log io.Writer) (version string, err error)
+	command  func(port int, s Settings) (argv, env []string)
 }
 
 // All are the peers, ours first. root is the directory of the module turbine.
@@ -75,7 +78,26 @@ func Mounts(root string) []*Peer { return mounts(workshopIn(root)) }
 // and returns its version in words ("engine.io 6.6.11, ws 8.21.3, Node 20.20.2").
 // The error says what is missing here.
 func (p *Peer) Install(ctx context.Context, log io.Writer) (version string, err error) {
+	if p.Secure != "" {
+		if err := p.workshop.certify(); err != nil {
+			return "", fmt.Errorf("make a certificate: %w", err)
+		}
+	}
 	return p.install(ctx, log)
+}
+
+// Client is the TLS configuration of the clients of an installed peer; nil when
+// they speak none.
+func (p *Peer) Client(s Settings) (*tls.Config, error) {
+	if !p.TLS && !s.TLS {
+		return nil, nil
+	}
+	config, err := p.workshop.trust()
+	if err == nil && s.TLS {
+		// Not all peers know the newest key exchange, which costs more.
+		config.CurvePreferences = []tls.CurveID{tls.X25519}
+	}
+	return config, err
 }
 
 // Process is a running server.

@@ -3,6 +3,7 @@ package peer
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"flag"
 	"io"
 	"net"
@@ -41,6 +42,7 @@ func TestPeersServe(t *testing.T) {
 			for _, plan := range []load.Plan{
 				{Kind: load.Echo, Sessions: 5, InFlight: 2, Size: 200},
 				{Kind: load.Echo, Sessions: 5, InFlight: 2, Size: 200, Binary: true},
+				{Kind: load.Echo, Sessions: 5, InFlight: 2, Size: 200, TLS: &tls.Config{}}, // the peer's, below
 				{Kind: load.Broadcast, Sessions: 20, Size: 100},
 				{Kind: load.UpgradeDance, InFlight: 10, Size: 50},
 				{Kind: load.PollCycle, Sessions: 5, Size: 100},
@@ -51,6 +53,9 @@ func TestPeersServe(t *testing.T) {
 				if p.Dialect == load.Raw && (plan.Kind == load.UpgradeDance || plan.Kind == load.PollCycle || plan.Kind == load.Idle || plan.Kind == load.Heartbeats) {
 					continue
 				}
+				if plan.TLS != nil && p.Secure == "" {
+					continue
+				}
 				app := Echo
 				if plan.Kind == load.Broadcast && p.Mount {
 					continue
@@ -58,7 +63,7 @@ func TestPeersServe(t *testing.T) {
 				if plan.Kind == load.Broadcast {
 					app = Broadcast
 				}
-				settings := Settings{App: app, PingInterval: time.Second, PingTimeout: 2 * time.Second}
+				settings := Settings{App: app, PingInterval: time.Second, PingTimeout: 2 * time.Second, TLS: plan.TLS != nil}
 				if plan.Kind == load.Heartbeats && !p.Mount {
 					settings.Work = 20 * time.Millisecond
 				}
@@ -66,10 +71,8 @@ func TestPeersServe(t *testing.T) {
 				require.NoError(t, err)
 				plan.Addr, plan.Path, plan.Dialect = s.Addr, p.Path, p.Dialect
 				plan.Duration, plan.Server = max(plan.Duration, time.Second), s.Usage
-				if p.TLS != nil {
-					plan.TLS, err = p.TLS()
-					require.NoError(t, err)
-				}
+				plan.TLS, err = p.Client(settings)
+				require.NoError(t, err)
 				o, err := load.Run(t.Context(), plan)
 				require.NoError(t, err)
 				require.Positive(t, o.Operations, "%+v: %v", plan.Kind, o.Faults)

@@ -54,6 +54,9 @@ func (p *Peer) start(ctx context.Context, s Settings) (*Process, error) {
 		return nil, err
 	}
 	argv, env := p.command(port, s)
+	if s.TLS {
+		env = append(env, "TLS_CERT="+p.workshop.file("cert.pem"), "TLS_KEY="+p.workshop.file("key.pem"))
+	}
 	if n := s.workers(); n > 0 {
 		pin, err := exec.LookPath("taskset")
 		if err != nil {

@@ -37,6 +37,7 @@ type Peer struct {
 	Version string `json:"version"`
 	Limit   bool   `json:"limit"`           // raw WebSocket: what the machine allows
 	Mount   bool   `json:"mount,omitempty"` // this server, in some way to have it
+	TLS     string `json:"tls,omitempty"`   // what speaks TLS in it; "" where nothing does
 }
 
 // Missing is a peer that was left out.
@@ -66,6 +67,7 @@ type Sample struct {
 	Sessions   int           `json:"sessions"`              // open at the end
 	RSS        int64         `json:"rss_bytes,omitempty"`   // of all sessions together: after less before
 	OpenCPU    time.Duration `json:"open_cpu_ns,omitempty"` // server CPU of opening them
+	Resumed    int           `json:"resumed,omitempty"`     // TLS handshakes that resumed a session
 	Lost       int           `json:"lost,omitempty"`
 	Starved    int           `json:"starved,omitempty"` // sessions without a ping for so long that a client leaves
 	Wrong      int64         `json:"wrong,omitempty"`

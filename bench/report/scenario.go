@@ -94,7 +94,8 @@ type Scenario struct {
 
 // rated reports whether the scenario is a row of the tables of throughput.
 func (s Scenario) rated() bool {
-	return s.Figure == PerCPU && !strings.HasPrefix(s.ID, "slow") && !strings.HasPrefix(s.ID, "mount")
+	family, _, _ := strings.Cut(s.ID, "-")
+	return s.Figure == PerCPU && !slices.Contains([]string{"slow", "mount", "tls"}, family)
 }
 
 // Scenarios are all there are, in the order of the report.
@@ -120,6 +121,11 @@ var Scenarios = []Scenario{
 	{"storm", "10,000 sessions are cut and come back at once", Wall},
 	{"slow-none", "Echo, 128 B, with no slow readers beside", PerCPU},
 	{"slow-readers", "Echo, 128 B, beside 50 sessions that never read", PerCPU},
+	{"tls-handshake", "WebSocket handshakes over TLS", PerCPU},
+	{"tls-resume", "WebSocket handshakes over TLS, resumed", PerCPU},
+	{"tls-echo-128", "WebSocket echo over TLS, 128 B, one in flight", PerCPU},
+	{"tls-echo-16k", "WebSocket echo over TLS, 16 KiB, one in flight", PerCPU},
+	{"tls-idle", "Idle WebSocket sessions over TLS", Bytes},
 	{"mount-echo", "WebSocket echo, 128 B, one in flight", PerCPU},
 	{"mount-poll", "Polling, POST and GET", PerCPU},
 	{"mount-idle", "Idle WebSocket sessions", Bytes},

@@ -1,7 +1,7 @@
 // @socket.io/bun-engine: echo, or broadcast in a loop over all clients.
 import { Server } from "@socket.io/bun-engine";
 
-const { PORT, APP, PING_INTERVAL, PING_TIMEOUT, WORK } = process.env;
+const { PORT, APP, PING_INTERVAL, PING_TIMEOUT, WORK, TLS_CERT, TLS_KEY } = process.env;
 const engine = new Server({
   path: "/engine.io/",
   pingInterval: Number(PING_INTERVAL),
@@ -19,4 +19,5 @@ engine.on("connection", (socket) => {
     for (const s of sockets) s.write(data);
   });
 });
-Bun.serve({ port: Number(PORT), hostname: "127.0.0.1", idleTimeout: 60, ...engine.handler() });
+const tls = TLS_CERT ? { cert: Bun.file(TLS_CERT), key: Bun.file(TLS_KEY) } : undefined;
+Bun.serve({ tls, port: Number(PORT), hostname: "127.0.0.1", idleTimeout: 60, ...engine.handler() });

@@ -1,9 +1,11 @@
 // engine.io on Node.js: echo, or broadcast in a loop over all clients.
+import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { createServer as createSecureServer } from "node:https";
 import { attach } from "engine.io";
 
-const { PORT, APP, PING_INTERVAL, PING_TIMEOUT, WORK } = process.env;
-const http = createServer();
+const { PORT, APP, PING_INTERVAL, PING_TIMEOUT, WORK, TLS_CERT, TLS_KEY } = process.env;
+const http = TLS_CERT ? createSecureServer({ cert: readFileSync(TLS_CERT), key: readFileSync(TLS_KEY) }) : createServer();
 const engine = attach(http, {
   pingInterval: Number(PING_INTERVAL),
   pingTimeout: Number(PING_TIMEOUT),

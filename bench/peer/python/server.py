@@ -1,6 +1,7 @@
 """python-engineio on aiohttp and uvloop: echo, or broadcast in a loop over all clients."""
 
 import os
+import ssl
 import time
 
 import engineio
@@ -45,5 +46,9 @@ async def message(sid, data):
 
 app = web.Application()
 engine.attach(app)
+context = None
+if "TLS_CERT" in os.environ:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(os.environ["TLS_CERT"], os.environ["TLS_KEY"])
 uvloop.install()
-web.run_app(app, host="127.0.0.1", port=int(os.environ["PORT"]), print=None, access_log=None)
+web.run_app(app, ssl_context=context, host="127.0.0.1", port=int(os.environ["PORT"]), print=None, access_log=None)

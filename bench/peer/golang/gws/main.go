@@ -48,5 +48,8 @@ func (h *handler) OnMessage(c *gws.Conn, m *gws.Message) {
 func main() {
 	h := &handler{broadcast: setting.Broadcast(), conns: map[*gws.Conn]struct{}{}}
 	server := gws.NewServer(h, &gws.ServerOption{CheckUtf8Enabled: true})
+	if cert, key := setting.Certificate(); cert != "" {
+		log.Fatal(server.RunTLS(setting.Address(), cert, key))
+	}
 	log.Fatal(server.Run(setting.Address()))
 }

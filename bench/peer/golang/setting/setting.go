@@ -11,6 +11,10 @@ import (
 // Address is where to listen.
 func Address() string { return "127.0.0.1:" + os.Getenv("PORT") }
 
+// Certificate returns the files of the certificate and its key, for a server that
+// speaks TLS; "" without.
+func Certificate() (cert, key string) { return os.Getenv("TLS_CERT"), os.Getenv("TLS_KEY") }
+
 // Broadcast reports whether a message goes to all; otherwise it is echoed.
 func Broadcast() bool { return os.Getenv("APP") == "broadcast" }
 

@@ -39,7 +39,11 @@ func main() {
 			})
 		})
 	})
-	web.Listen(setting.Address(), nil)
+	if cert, key := setting.Certificate(); cert != "" {
+		web.ListenTLS(setting.Address(), cert, key, nil)
+	} else {
+		web.Listen(setting.Address(), nil)
+	}
 	log.Print("listening on ", setting.Address())
 	select {}
 }

@@ -12,7 +12,12 @@ use engineioxide::service::EngineIoService;
 use engineioxide::{DisconnectReason, Socket, Str};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 #[derive(Debug, Default)]
 struct App {
@@ -63,6 +68,26 @@ fn milliseconds(name: &str) -> Duration {
     Duration::from_millis(setting(name).parse().expect("a number of milliseconds"))
 }
 
+/// The TLS that hyper's examples use, when there is a certificate: engineioxide
+/// has none of its own.
+fn acceptor() -> Option<TlsAcceptor> {
+    let certificate = CertificateDer::from_pem_file(std::env::var("TLS_CERT").ok()?).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(setting("TLS_KEY")).expect("a key");
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("a key of the certificate");
+    Some(TlsAcceptor::from(Arc::new(config)))
+}
+
+async fn serve<S>(stream: S, service: EngineIoService<App>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    connection.with_upgrades().await.ok();
+}
+
 #[tokio::main]
 async fn main() {
     let config = EngineIoConfig::builder()
@@ -76,14 +101,22 @@ async fn main() {
     let app = App { broadcast: setting("APP") == "broadcast", work, ..App::default() };
     let service = EngineIoService::with_config(Arc::new(app), config);
     let address = SocketAddr::from(([127, 0, 0, 1], setting("PORT").parse().expect("a port")));
+    let acceptor = acceptor();
     let listener = TcpListener::bind(address).await.expect("a free port");
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         stream.set_nodelay(true).ok();
         let service = service.clone();
+        let acceptor = acceptor.clone();
         tokio::spawn(async move {
-            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-            connection.with_upgrades().await.ok();
+            match acceptor {
+                None => serve(stream, service).await,
+                Some(acceptor) => {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        serve(stream, service).await;
+                    }
+                }
+            }
         });
     }
 }
