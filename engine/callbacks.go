@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/http"
+	"runtime/debug"
 	"turbine/engine/packet"
 	"turbine/httpparse"
 	"turbine/loop"
@@ -272,4 +273,16 @@ func (h *httpConn) call(k callKind, f func()) (ok bool) {
 	f()
 	ok = true
 	return ok
+}
+
+// logPanic logs a panic of a callback on the loop l, at most one a second of each
+// loop: what a client can cause at will must not fill a disk. p is nil after
+// runtime.Goexit, of which the loop tells.
+func (s *Server) logPanic(l *loop.Loop, message string, p any) {
+	if p == nil {
+		return
+	}
+	if suppressed, ok := s.shard(l).panics.Allow(l.Now()); ok {
+		s.options.Logger.Error(message, "panic", p, "stack", string(debug.Stack()), "suppressed", suppressed)
+	}
 }

@@ -343,3 +343,50 @@ func (sh *shard) date(now time.Duration) []byte {
 	}
 	return sh.dateHeader
 }
+
+// arrived is called on the session's home loop when x comes there, from this
+// loop or another. It reports whether the session waits for the body of x. If
+// not, x may be in use for the next request already.
+func (s *Server) arrived(x *exchange) (receiving bool) {
+	home := x.home
+	session := s.lookup(home, x.query.sid)
+	switch {
+	case session == nil:
+		x.reject(refusedSID, "", "", "")
+	case !session.boundTo(x.binding):
+		s.shard(home).forbidden.Add(1)
+		s.logBinding(home, x.http.conn)
+		x.reject(refusedForbidden, "BINDING_MISMATCH", "", "")
+	case x.query.transport != Polling || session.Transport() != Polling:
+		x.reject(refusedRequest, "TRANSPORT_MISMATCH", x.query.transport.String(), session.Transport().String())
+	case x.query.revision != session.revision:
+		x.reject(refusedRequest, "PROTOCOL_MISMATCH", revisionText(x.query.revision), revisionText(session.revision))
+	default:
+		x.request = nil // a poll may wait for long, and the copy is as large as its client likes
+		return session.transport.(*polling).arrived(x)
+	}
+	return false
+}
+
+// completed is called on the session's home loop with the body of x.
+func (s *Server) completed(x *exchange, body []byte) {
+	if x.session != nil {
+		x.partial = false
+		x.session.transport.(*polling).received(x, body)
+	}
+}
+
+// cancelled is called on the session's home loop when the body of x will not
+// come. Only a body that is too large leaves the session open.
+func (s *Server) cancelled(x *exchange, err *httpparse.Error) {
+	session := x.session
+	if session == nil { // answered already
+		return
+	}
+	session.transport.(*polling).data = nil
+	x.session = nil
+	if err != errTooLarge {
+		session.close(ReasonTransportError, ErrDataLost)
+	}
+	x.answer(session.loop, err.Status, "", "")
+}

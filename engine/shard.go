@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -54,18 +53,6 @@ type shard struct {
 	dateSecond time.Duration
 
 	panics seldom.Once // records of panics of callbacks
-}
-
-// logPanic logs a panic of a callback on the loop l, at most one a second of each
-// loop: what a client can cause at will must not fill a disk. p is nil after
-// runtime.Goexit, of which the loop tells.
-func (s *Server) logPanic(l *loop.Loop, message string, p any) {
-	if p == nil {
-		return
-	}
-	if suppressed, ok := s.shard(l).panics.Allow(l.Now()); ok {
-		s.options.Logger.Error(message, "panic", p, "stack", string(debug.Stack()), "suppressed", suppressed)
-	}
 }
 
 func (s *Server) shard(l *loop.Loop) *shard { return s.shards[l.Index()] }
@@ -126,110 +113,4 @@ func (s *Server) forget(session *Session, reason Reason) {
 	shard.mark.forget(session)
 	shard.closed[reason].Add(1)
 	session.loop.AddResidents(-1)
-}
-
-// arrived is called on the session's home loop when x comes there, from this
-// loop or another. It reports whether the session waits for the body of x. If
-// not, x may be in use for the next request already.
-func (s *Server) arrived(x *exchange) (receiving bool) {
-	home := x.home
-	session := s.lookup(home, x.query.sid)
-	switch {
-	case session == nil:
-		x.reject(refusedSID, "", "", "")
-	case !session.boundTo(x.binding):
-		s.shard(home).forbidden.Add(1)
-		s.logBinding(home, x.http.conn)
-		x.reject(refusedForbidden, "BINDING_MISMATCH", "", "")
-	case x.query.transport != Polling || session.Transport() != Polling:
-		x.reject(refusedRequest, "TRANSPORT_MISMATCH", x.query.transport.String(), session.Transport().String())
-	case x.query.revision != session.revision:
-		x.reject(refusedRequest, "PROTOCOL_MISMATCH", revisionText(x.query.revision), revisionText(session.revision))
-	default:
-		x.request = nil // a poll may wait for long, and the copy is as large as its client likes
-		return session.transport.(*polling).arrived(x)
-	}
-	return false
-}
-
-// completed is called on the session's home loop with the body of x.
-func (s *Server) completed(x *exchange, body []byte) {
-	if x.session != nil {
-		x.partial = false
-		x.session.transport.(*polling).received(x, body)
-	}
-}
-
-// cancelled is called on the session's home loop when the body of x will not
-// come. Only a body that is too large leaves the session open.
-func (s *Server) cancelled(x *exchange, err *httpparse.Error) {
-	session := x.session
-	if session == nil { // answered already
-		return
-	}
-	session.transport.(*polling).data = nil
-	x.session = nil
-	if err != errTooLarge {
-		session.close(ReasonTransportError, ErrDataLost)
-	}
-	x.answer(session.loop, err.Status, "", "")
-}
-
-// walk is a Task that visits the owners of all slots of a loop, some in each
-// turn, so that the loop keeps serving the others.
-type walk struct {
-	loop  *loop.Loop
-	next  loop.Slot
-	visit func(owner loop.Alarm)
-}
-
-// A walk looks at so many slots and visits so many owners in one turn: a visit
-// may cost a system call, at the turn's end, and others wait for that. Visits that
-// take long, in a callback, end the turn earlier.
-const (
-	walkSlots  = 512
-	walkVisits = 64
-	walkTime   = 200 * time.Microsecond
-	walkLook   = 8 // visits between two looks at the clock
-)
-
-// portion is what a walk does in one turn.
-type portion struct {
-	loop   *loop.Loop
-	begun  time.Duration
-	visits int
-}
-
-func newPortion(l *loop.Loop) portion { return portion{loop: l, begun: l.Look()} }
-
-// visited counts a visit, and reports whether that is enough for one turn.
-func (p *portion) visited() (enough bool) {
-	p.visits++
-	if p.visits%walkLook != 0 {
-		return false
-	}
-	return p.visits >= walkVisits || p.loop.Look()-p.begun >= walkTime
-}
-
-func (w *walk) Run() {
-	if w.step() {
-		_ = w.loop.Post(w) // a stopped loop has closed them all
-	}
-}
-
-// Abandon goes on behind the owner at which the walk was broken off.
-func (w *walk) Abandon() { _ = w.loop.Post(w) }
-
-// step goes one turn's way, and reports whether there is more.
-func (w *walk) step() bool {
-	p, enough := newPortion(w.loop), false
-	for end := min(w.next+walkSlots, w.loop.Slots()); w.next < end && !enough; {
-		slot := w.next
-		w.next++ // first: a callback may end the goroutine
-		if owner := w.loop.Owner(slot); owner != nil {
-			w.visit(owner)
-			enough = p.visited()
-		}
-	}
-	return w.next < w.loop.Slots()
 }

@@ -14,9 +14,6 @@ import (
 // maxControlFrame is the size in bytes of the longest control frame we send.
 const maxControlFrame = 2 + ws.MaxControlFramePayloadSize
 
-// closeFrame is a close frame without a status.
-var closeFrame = wsframe.AppendClose(nil, 0, "")
-
 // link is the WebSocket layer of a connection: messages in, frames out.
 type link struct {
 	conn    *loop.Conn
@@ -87,25 +84,6 @@ func (k *link) count(s *Server, before, held int, err error) error {
 func (k *link) release(sh *shard) {
 	sh.bodies -= int64(k.reader.Held())
 	k.reader.Release()
-}
-
-// bye ends the connection, on the loop of sh, with a close frame. A code of 0
-// sends no status. heard says that the peer's close frame has come: then nobody
-// is waited for (RFC 6455, 7.1.1: the server closes first).
-func (k *link) bye(sh *shard, code ws.StatusCode, heard bool) {
-	k.conn.SetHandler(deaf{})
-	if code == 0 {
-		k.conn.Write(closeFrame)
-	} else {
-		var frame [maxControlFrame]byte
-		k.conn.Write(wsframe.AppendClose(frame[:0], code, ""))
-	}
-	if heard {
-		k.conn.CloseSent()
-	} else {
-		k.conn.Close()
-	}
-	k.release(sh)
 }
 
 // putPacketFrame makes b, which holds the data of a packet, the whole
@@ -265,40 +243,6 @@ func (t *websocket) message(m wsframe.Message) {
 	}
 }
 
-// fault ends a connection that broke the rules of the WebSocket protocol. That a
-// message is incomplete is no fault.
-func (t *websocket) fault(err error) {
-	if err == wsframe.ErrIncomplete {
-		return
-	}
-	t.session.server.metFault(closeCode(err), t.session.loop)
-	t.leave(closeCode(err), false)
-	t.session.close(ReasonTransportError, err)
-}
-
-// leave sends the close frame, unless that was done, behind what callbacks have
-// sent until now.
-func (t *websocket) leave(code ws.StatusCode, heard bool) {
-	t.session.flush()
-	if t.conn != nil {
-		t.bye(t.session.server.shard(t.session.loop), code, heard)
-		t.forget()
-	}
-}
-
-// forget lets go of the connection.
-func (t *websocket) forget() {
-	t.session.mu.Lock()
-	t.conn = nil
-	t.session.mu.Unlock()
-	t.release(t.session.server.shard(t.session.loop))
-	t.session.dropUnread()
-	if takeover := t.session.takeover(); takeover != nil {
-		takeover.Release()
-		t.session.extra.takeover = nil
-	}
-}
-
 func (t *websocket) Drained() {
 	s := t.session
 	if e := s.extra; e != nil && len(e.sent) > 0 {
@@ -348,4 +292,11 @@ func (t *websocket) closed(reason Reason) {
 		return
 	}
 	t.leave(0, false)
+}
+
+func opcode(binary bool) ws.OpCode {
+	if binary {
+		return ws.OpBinary
+	}
+	return ws.OpText
 }

@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"errors"
-
 	"turbine/engine/packet"
 	"turbine/pool"
 	"turbine/wsframe"
@@ -99,13 +97,6 @@ func (s *Session) frameContent(o *outgoing) (content *pool.Buf, binary bool) {
 	return content, binary
 }
 
-func opcode(binary bool) ws.OpCode {
-	if binary {
-		return ws.OpBinary
-	}
-	return ws.OpText
-}
-
 // deflated is the whole compressed frame, made once for all receivers, with
 // the compressor of whoever needs it first.
 func (p *Prepared) deflated(r Revision, c *wsframe.Compressor) *pool.Buf {
@@ -152,13 +143,4 @@ func inflate(m wsframe.Message, d *wsframe.Decompressor, takeover *wsframe.Takeo
 			return inflated(m, payload, err)
 		}
 	}
-}
-
-// closeCode is what the peer is told of err.
-func closeCode(err error) ws.StatusCode {
-	var e *wsframe.CloseError
-	if errors.As(err, &e) {
-		return e.Code
-	}
-	return ws.StatusProtocolError
 }

@@ -107,14 +107,6 @@ func (h *httpConn) refuseHandshake(r *httpparse.Request, refused *refusal, e *Ha
 	h.refuseWebSocket(400, refused.message, false)
 }
 
-// rejectWebSocket closes a WebSocket that was opened in vain, with a close
-// frame without status, as the reference server does.
-func rejectWebSocket(c *loop.Conn) {
-	c.SetHandler(deaf{})
-	c.Write(closeFrame)
-	c.Close()
-}
-
 // refuseWebSocket answers a WebSocket handshake with an HTTP error in the
 // reference server's form, and closes.
 func (h *httpConn) refuseWebSocket(status int, message string, version bool) {
@@ -131,11 +123,3 @@ func (h *httpConn) refuseWebSocket(status int, message string, version bool) {
 	h.finish()
 	h.conn.Close()
 }
-
-// deaf is the handler of a connection that is only being closed.
-type deaf struct{}
-
-func (deaf) Data([]byte)  {}
-func (deaf) Drained()     {}
-func (deaf) EOF()         {}
-func (deaf) Closed(error) {}
