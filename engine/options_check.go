@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"turbine/internal/peers"
+	"turbine/internal/proxied"
 	"turbine/loop"
 )
 
@@ -296,10 +297,10 @@ func (o *Options) checkPeers() error {
 		}
 	}
 	switch o.ClientHeader {
-	case "", headerForwardedFor, headerForwarded, headerRealIP:
+	case "", proxied.ForwardedFor, proxied.Forwarded, proxied.RealIP:
 		return nil
 	}
-	return badOption("ClientHeader %q is none of %s, %s and %s", o.ClientHeader, headerForwardedFor, headerForwarded, headerRealIP)
+	return badOption("ClientHeader %q is none of %s, %s and %s", o.ClientHeader, proxied.ForwardedFor, proxied.Forwarded, proxied.RealIP)
 }
 
 func (o *Options) checkProtocol() error {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"turbine/httpparse"
+	"turbine/internal/proxied"
 	"turbine/loop"
 )
 
@@ -43,12 +44,12 @@ func (s *Server) originAllowed(r *httpparse.Request, c *loop.Conn, byCORS bool) 
 // the client came over TLS only the proxy in front knows, if there is one. It may
 // have added either scheme's port to Host: so these two and none are the same
 // here.
-func sameOrigin(origin, host []byte, known scheme) bool {
+func sameOrigin(origin, host []byte, known proxied.Scheme) bool {
 	word, authority, ok := bytes.Cut(origin, schemeEnd)
 	if !ok || string(word) != "https" && string(word) != "http" {
 		return false // "null", or an app with a page of its own
 	}
-	if known != schemeUnknown && known != parseScheme(word) {
+	if known != proxied.Unknown && known != proxied.ParseScheme(word) {
 		return false
 	}
 	name, port := splitHost(authority)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"turbine/internal/proxied"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -59,7 +61,7 @@ func TestSameOrigin(t *testing.T) {
 		{"http://a.example,http://b.example", "a.example", false},
 		{"http://a.example http://b.example", "a.example", false},
 	} {
-		require.Equal(t, c.want, sameOrigin([]byte(c.origin), []byte(c.host), schemeUnknown), "%q %q", c.origin, c.host)
+		require.Equal(t, c.want, sameOrigin([]byte(c.origin), []byte(c.host), proxied.Unknown), "%q %q", c.origin, c.host)
 	}
 }
 

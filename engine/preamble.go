@@ -1,18 +1,14 @@
 package engine
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
 	"time"
 
+	"turbine/internal/proxied"
 	"turbine/loop"
 	"turbine/pool"
-
-	"github.com/pires/go-proxyproto"
 )
 
 // ProxyListener says that clients come to l through proxies that speak the PROXY
@@ -29,23 +25,11 @@ func ProxyListener(l net.Listener) net.Listener { return proxyListener{l} }
 
 type proxyListener struct{ net.Listener }
 
-// The longest headers of the PROXY protocol: of version 1 by its text, of version
-// 2 by us, where 65,551 bytes are possible. Addresses take at most 232, and
-// proxies add names, ids and what is known of the client's TLS, some hundred
-// bytes each.
-const (
-	maxProxyHeader1 = 107
-	maxProxyHeader2 = 4096
-)
-
-// Errors of a PROXY header, for the log.
+// Why a connection to a ProxyListener is closed, beside the errors of its header.
 var (
-	errStranger       = errors.New("it is no trusted proxy")
-	errNoProxyHeader  = errors.New("it begins with no PROXY header")
-	errBadProxyHeader = errors.New("its PROXY header makes no sense")
-	errLongProxy      = errors.New("its PROXY header is too long")
-	errCutProxy       = errors.New("it ended inside the PROXY header")
-	errNobodyTrusted  = errors.New("engine: ProxyListener without a trusted proxy: see Options.TrustedProxies and TrustUnixSockets")
+	errStranger      = errors.New("it is no trusted proxy")
+	errCutProxy      = errors.New("it ended inside the PROXY header")
+	errNobodyTrusted = errors.New("engine: ProxyListener without a trusted proxy: see Options.TrustedProxies and TrustUnixSockets")
 )
 
 // preamble is the handler of a connection on which a proxy speaks first, until
@@ -67,7 +51,7 @@ func (s *Server) afterPreamble(next func(*loop.Conn) loop.Handler) func(*loop.Co
 	}
 	return func(c *loop.Conn) loop.Handler {
 		h := &preamble{server: s, conn: c, next: next}
-		if !s.trusts(c.RemoteAddr().Addr()) {
+		if !s.proxies.Trust(c.RemoteAddr().Addr()) {
 			h.refuse(errStranger)
 			return h
 		}
@@ -87,29 +71,24 @@ func (h *preamble) Data(p []byte) {
 	head, before := p, 0
 	if h.spill != nil {
 		before = h.spill.Len()
-		h.spill.Append(p[:min(len(p), maxProxyHeader2-before)])
+		h.spill.Append(p[:min(len(p), proxied.MaxHeader-before)])
 		head = h.spill.Bytes()
 	}
-	n, err := proxyHeaderLength(head)
+	client, n, err := proxied.ParseHeader(head)
 	switch {
 	case err != nil:
 		h.refuse(err)
 	case n > 0:
-		h.understand(head[:n], p[n-before:])
+		h.goOn(client, p[n-before:])
 	case h.spill == nil:
 		h.spill = pool.Spills.Get(len(p))
 		h.spill.Append(p)
 	}
 }
 
-// understand borrows the header and what came behind it, and lets the next
-// handler go on.
-func (h *preamble) understand(header, rest []byte) {
-	client, err := parseProxyHeader(header)
-	if err != nil {
-		h.refuse(err)
-		return
-	}
+// goOn makes the connection the client's, and lets the next handler go on with
+// what came behind the header, which it borrows.
+func (h *preamble) goOn(client netip.AddrPort, rest []byte) {
 	if refusal := h.conn.SetRemoteAddr(client); refusal != 0 {
 		h.server.met(limitRefused(refusal), h.conn.Loop())
 		h.finish()
@@ -171,78 +150,6 @@ func (a *preambleAlarm) Alarm() {
 func (h *preamble) leave() {
 	h.finish()
 	h.conn.Abort()
-}
-
-// proxySignature begins a header of version 2: no request, and no TLS.
-var (
-	proxySignature = []byte("\r\n\r\n\x00\r\nQUIT\n")
-	proxyWord      = []byte("PROXY ") // of version 1
-)
-
-// proxyHeader2 is the length of the fixed part of a header of version 2, whose
-// last two bytes say how much follows.
-const proxyHeader2 = 16
-
-// proxyHeaderLength is the length of the header at the front of p, 0 for a piece
-// of one. It borrows p.
-func proxyHeaderLength(p []byte) (int, error) {
-	switch {
-	case begins(p, proxySignature):
-		if len(p) < proxyHeader2 {
-			return 0, nil
-		}
-		n := proxyHeader2 + int(binary.BigEndian.Uint16(p[proxyHeader2-2:]))
-		if n > maxProxyHeader2 {
-			return 0, errLongProxy
-		}
-		if len(p) < n {
-			return 0, nil
-		}
-		return n, nil
-	case begins(p, proxyWord):
-		line := p[:min(len(p), maxProxyHeader1)]
-		n := bytes.IndexByte(line, '\n') + 1
-		if n == 0 && len(line) == maxProxyHeader1 {
-			return 0, errLongProxy
-		}
-		return n, nil
-	}
-	return 0, errNoProxyHeader
-}
-
-// begins reports whether p begins with prefix, as far as it goes.
-func begins(p, prefix []byte) bool {
-	n := min(len(p), len(prefix))
-	return bytes.Equal(p[:n], prefix[:n])
-}
-
-// parseProxyHeader is the client's address by a complete header, which it
-// borrows, or none where the header has none: the proxy speaks for itself, does
-// not know, or has it from a Unix socket.
-func parseProxyHeader(p []byte) (netip.AddrPort, error) {
-	if unspecified(p) { // the library wants LOCAL with it
-		return netip.AddrPort{}, nil
-	}
-	header, err := proxyproto.Read(bufio.NewReaderSize(bytes.NewReader(p), len(p)))
-	switch {
-	case err != nil:
-		return netip.AddrPort{}, errBadProxyHeader
-	case header.Command.IsLocal(), header.TransportProtocol.IsUnspec(), header.TransportProtocol.IsUnix():
-		return netip.AddrPort{}, nil
-	}
-	source, _, ok := header.TCPAddrs()
-	if !ok { // datagrams
-		return netip.AddrPort{}, errBadProxyHeader
-	}
-	client := source.AddrPort()
-	return netip.AddrPortFrom(client.Addr().Unmap(), client.Port()), nil
-}
-
-// unspecified reports whether p, a header, is of version 2 and says of a
-// connection that it is for somebody of a family that is not known: the receiver
-// is to do without.
-func unspecified(p []byte) bool {
-	return p[0] == proxySignature[0] && p[12] == 0x21 && p[13] == 0
 }
 
 // refuseProxy counts and logs a connection that is closed because of what it

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"turbine/httpparse"
+	"turbine/internal/proxied"
 	"turbine/loop"
 )
 
@@ -139,8 +140,8 @@ func (s *Server) logForbidden(r *httpparse.Request, c *loop.Conn, name string) {
 	if site := r.Header("Sec-Fetch-Site"); r.Header("Origin") == nil {
 		attrs = append(attrs, slog.String("site", logged(string(site)))) // a script element says no more
 	}
-	if known := s.schemeOf(r, c); known != schemeUnknown {
-		attrs = append(attrs, slog.String("scheme", map[scheme]string{schemeHTTP: "http", schemeHTTPS: "https"}[known]))
+	if known := s.schemeOf(r, c); known != proxied.Unknown {
+		attrs = append(attrs, slog.String("scheme", known.String()))
 	}
 	s.options.Logger.Warn("page of another origin refused", append(attrs,
 		slog.String("help", "name the page's origin in Origins, or have the proxy pass Host and X-Forwarded-Proto on"), slog.Int64("suppressed", suppressed))...)

@@ -14,6 +14,7 @@ import (
 
 	"turbine/httpparse"
 	"turbine/internal/peers"
+	"turbine/internal/proxied"
 	"turbine/internal/seldom"
 	"turbine/loop"
 	"turbine/wsframe"
@@ -43,7 +44,8 @@ type Server struct {
 	handshakes *peers.Rates // by address, of all loops
 	places     sessionPlaces
 	exempt     peers.Networks // Options.Exempt, and the trusted proxies
-	tls        *serverTLS     // nil without Options.TLS
+	proxies    proxied.Proxies
+	tls        *serverTLS // nil without Options.TLS
 	debug      debugLoggers
 
 	anyOrigin         bool         // pages from everywhere are let in
@@ -94,6 +96,7 @@ func New(o Options, e Events) (*Server, error) {
 		},
 		handshakes: peers.NewRates(filled.HandshakeRate),
 		exempt:     slices.Concat(filled.Exempt, filled.TrustedProxies),
+		proxies:    proxied.Proxies{Trusted: filled.TrustedProxies, UnixSockets: filled.TrustUnixSockets, Field: filled.ClientHeader},
 	}
 	s.places.byAddress, s.places.exempt = peers.NewCounts(filled.MaxSessionsPerIP), &s.exempt
 	s.debug = newDebug(filled.Debug)
@@ -197,7 +200,7 @@ func (s *Server) Serve(l net.Listener) error { return s.serve(l, nil) }
 // Accept.
 func (s *Server) serve(l net.Listener, accept func(*loop.Conn) loop.Handler) error {
 	if p, ok := l.(proxyListener); ok {
-		if len(s.options.TrustedProxies) == 0 && !s.options.TrustUnixSockets {
+		if s.proxies.TrustNobody() {
 			_ = l.Close()
 			return errNobodyTrusted
 		}

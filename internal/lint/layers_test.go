@@ -55,7 +55,7 @@ const (
 var layers = map[string]layer{
 	".":                    {[]string{"internal/program"}, nil},
 	"internal/program":     {[]string{"engine"}, []string{fsNotify, kongFlags, memLimit, sdActivation, sdDaemon, tableFlip}},
-	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/invariants", "internal/peers", "internal/seldom"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib, proxyProto}},
+	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/invariants", "internal/peers", "internal/proxied", "internal/seldom"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib}},
 	"engine/packet":        {},
 	"httpparse":            {},
 	"wsframe":              {[]string{"pool", "internal/invariants"}, []string{gobwas, gobwasFlate, httphead, klauspostFlate}},
@@ -64,6 +64,7 @@ var layers = map[string]layer{
 	"pool":                 {[]string{"internal/invariants"}, []string{bytebufferpool}},
 	"internal/invariants":  {},
 	"internal/peers":       {},
+	"internal/proxied":     {[]string{"httpparse", "internal/peers"}, []string{proxyProto}},
 	"internal/seldom":      {},
 	"internal/certs":       {nil, []string{testify}}, // for tests
 	"internal/requests":    {},                       // a table for tests
@@ -154,6 +155,7 @@ func TestLayersHaveOneOwner(t *testing.T) {
 		bytebufferpool: {"pool"},
 		gnetErrors:     {"loop"},
 		gnetNetpoll:    {"loop"},
+		proxyProto:     {"internal/proxied"},
 		"engine":       {"bench/sim", "internal/busy", "internal/e2e/feeder", "internal/e2e/target", "internal/e2e/testapp", "internal/program"},
 	}
 	for path, want := range owners {
