@@ -183,7 +183,7 @@ func (c *CORS) appendOrigin(dst []byte, r *httpparse.Request, allowed bool) []by
 func (c *CORS) opensToAll() bool { return c != nil && (c.AnyOrigin || c.any()) }
 
 // allowsPage reports whether r has an Origin that is allowed. It is asked once a
-// request, since Allow may be dear. It borrows r; a nil CORS allows none.
+// request, since Allow may be expensive. It borrows r; a nil CORS allows none.
 func (c *CORS) allowsPage(r *httpparse.Request) bool {
 	if c == nil || c.any() {
 		return false

@@ -27,7 +27,7 @@ const (
 	LimitConns               Limit = iota // a connection was closed when it was accepted
 	LimitConnsPerIP                       // the same
 	LimitConnRate                         // the same
-	LimitProxyHeader                      // a connection was closed that does not say for whom it is, see ProxyListener
+	LimitProxyHeader                      // a connection was closed that has no valid PROXY header, see ProxyListener
 	LimitTLSHandshakes                    // a connection was closed at the first message of its TLS handshake
 	LimitTLSHandshakeTimeout              // a connection was closed inside its TLS handshake
 	LimitHandshakeRate                    // a handshake was refused

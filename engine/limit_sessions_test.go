@@ -240,8 +240,8 @@ func TestMaxSessionsDefault(t *testing.T) {
 	}
 }
 
-// Whom sessions count for is kept only where they count for anybody, and no
-// address looks like none.
+// The address that a session counts for is kept only where it counts for any, and
+// no address looks like none.
 func TestSessionHolders(t *testing.T) {
 	b := newSpec(t, 1, Options{}, nil)
 	b.play(hsPolling, hsWebSocket)

@@ -255,7 +255,7 @@ func TestFallbackBesideSessions(t *testing.T) {
 	require.Equal(t, "200 GET /page", c.get("/page"))
 }
 
-// A handler is told whom a connection is for, as its PROXY header says, and no
+// A handler is told the client of a connection, as its PROXY header says, and no
 // more than net/http tells it of what proxies say in header fields.
 func TestFallbackRemoteAddr(t *testing.T) {
 	s := run(t, engine.Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Fallback: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -16,8 +16,8 @@ import (
 )
 
 // A client that no address is known of, because a middleware has taken it from
-// what the client said, is no proxy on a Unix socket: whom it claims to speak for
-// is not believed. Those on one are.
+// what the client said, is no proxy on a Unix socket: the address that it claims
+// for its client is not believed. Proxies on one are believed.
 func TestMountedUnknownIsNoUnixSocket(t *testing.T) {
 	unknown := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -817,7 +817,7 @@ func TestShutdownInsideTLSHandshakes(t *testing.T) {
 	require.NoError(t, s.Shutdown(ctx))
 }
 
-// A proxy says whom it speaks for ahead of TLS, in one piece with it or not.
+// A proxy names its client ahead of TLS, in one piece with it or not.
 func TestTLSBehindProxyHeader(t *testing.T) {
 	remote := make(chan string, 10)
 	s := secure(t, engine.Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, engine.Events{

@@ -92,7 +92,7 @@ func (t *websocket) readShare(p []byte) {
 	turn, slow := beginTurn(s.loop), false
 	for taken := 0; s.state != sessionClosed; {
 		if slow = slow && len(p) > 0; slow {
-			w.line.spent += turnTime // its callbacks are dear
+			w.line.spent += turnTime // its callbacks are expensive
 		}
 		if slow || t.isFull(p, taken, &w) {
 			t.putOff(p)

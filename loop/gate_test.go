@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// speaker says, by the first line it gets, whom the connection is for, greets if
-// that is let in, and then is obedient.
+// speaker names the connection's client by the first line that it gets, greets if
+// that client is let in, and then is obedient.
 type speaker struct {
 	obedient
 }
@@ -48,8 +48,8 @@ func (b *bounded) speaks(from, client string) (net.Conn, bool) {
 	return c, true
 }
 
-// A connection that says whom it is for counts for that address, and no more for
-// the one it came from, until it ends, in whatever way and on whatever loop.
+// A connection that names its client counts for that address, and no more for the
+// one that it came from, until it ends, in whatever way and on whatever loop.
 func TestSetRemoteAddrMovesTheCount(t *testing.T) {
 	b := startSpeaking(t, Options{Loops: 2, MaxConnsPerIP: 2, Exempt: []netip.Prefix{}, ConnRate: 1_000_000})
 	const proxy = "127.0.0.2"

@@ -13,7 +13,7 @@ import (
 
 // tlsBuffers are the places of two buffers in a tls.Conn, which never shrink: the
 // bytes of a record that is not whole, and those of a handshake message. Left
-// alone, each connection keeps some 3 KB in them, and 16 KB more for good once
+// alone, each connection keeps about 3 KB in them, and 16 KB more for good once
 // it has received one full record.
 //
 // So whole records are put where crypto/tls looks for bytes that it has read

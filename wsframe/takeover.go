@@ -17,7 +17,7 @@ type Takeover struct {
 }
 
 // deflaters recycles compressors, by the bits of their window less minBits: one
-// is dear to allocate, and a connection that ends leaves it for the next.
+// is expensive to allocate, and a connection that ends leaves it for the next.
 var deflaters [maxBits - minBits + 1]sync.Pool
 
 // NewTakeover returns the state for a connection with p. Whoever closes the

@@ -76,7 +76,7 @@ const (
 	Storm
 	// SlowReaders has Sessions well-behaved ones that echo as in Echo, while
 	// Slow other sessions send messages of SlowSize bytes, one a millisecond
-	// as long as the server takes them and up to some 512 MiB in all, and never
+	// as long as the server takes them and up to about 512 MiB in all, and never
 	// read the echoes: an echoed message of the well-behaved.
 	SlowReaders
 	// Heartbeats has Sessions echo as in Echo, none if Sessions is 0, and
@@ -109,7 +109,7 @@ type Plan struct {
 	PingInterval, PingTimeout time.Duration
 
 	// LocalHosts are the loopback addresses that connections come from, in
-	// turn, since one has some 28,000 ports only. Empty leaves it to the
+	// turn, since one has about 28,000 ports only. Empty leaves it to the
 	// kernel.
 	LocalHosts []string
 

@@ -20,8 +20,8 @@ const (
 	// Who does not read answers no pings either: what comes first, the end of
 	// the queue or of the time, hangs on how fast this machine lets it send.
 	deafReason = queueOverflow + " or " + pingTimeout
-	// Where the deaf use up what may be queued for all together, others for whom
-	// something is queued at that moment may be ended, too.
+	// Where the deaf use up what may be queued for all together, other clients that
+	// something is queued for at that moment may also be ended.
 	crowdedReason = transportClose + " or, beside the deaf, " + queueOverflow
 )
 

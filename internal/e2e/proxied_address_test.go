@@ -204,8 +204,8 @@ func TestProxiedStickyCookie(t *testing.T) {
 	}
 }
 
-// On an address for proxies, who is none is closed without an answer, whatever it
-// sends, and who is one has to say whom it is for; the log says which. On
+// On an address for proxies, a client that is none is closed without an answer,
+// whatever it sends, and a proxy has to name its client; the log says which. On
 // other addresses nothing changes, and a header is no request.
 func TestStrangersOnProxyAddress(t *testing.T) {
 	s := start(t, command(context.Background(), t, "--addr", "127.0.0.1:0,127.0.0.2:0", "--drain-timeout", "200ms",

@@ -263,7 +263,7 @@ func TestTakeoverFails(t *testing.T) {
 	require.NoError(t, os.WriteFile(mine+".new", []byte("#!/bin/sh\necho $$ > "+pidFile+"\nexit 1\n"), 0o755))
 	require.NoError(t, os.Rename(mine+".new", mine))
 	require.NoError(t, cmd.Process.Signal(syscall.SIGUSR2))
-	s.logs(t, func() bool { return strings.Contains(s.stderr.String(), "this one goes on") })
+	s.logs(t, func() bool { return strings.Contains(s.stderr.String(), "this one continues") })
 	require.Eventually(t, func() bool { return pidIn(pidFile) == cmd.Process.Pid }, patience, time.Millisecond, "the process that stays takes the pid file back")
 	w.echoes()
 	s.goesOn(t)
@@ -289,7 +289,7 @@ func TestPidFile(t *testing.T) {
 
 	require.NoError(t, os.RemoveAll(dir))
 	require.NoError(t, s.cmd.Process.Signal(syscall.SIGUSR2))
-	s.logs(t, func() bool { return strings.Contains(s.stderr.String(), "this one goes on") })
+	s.logs(t, func() bool { return strings.Contains(s.stderr.String(), "this one continues") })
 	require.Contains(t, s.stderr.String(), "turbine: --pid-file: cannot write the pid file "+pidFile+": no such file or directory\n")
 	s.goesOn(t)
 

@@ -99,7 +99,7 @@ func TestTLS(t *testing.T) {
 
 	second := s.authority.Issue(t, "second", nil)
 	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "cert.pem"), second.Cert, 0o600))
-	s.says("TLS files cannot be used; what was read before goes on")
+	s.says("TLS files cannot be used; the old ones stay in use")
 	s.says("private key does not match public key")
 	require.Equal(t, "first", s.certificateServed())
 	second.Write(t, s.dir)

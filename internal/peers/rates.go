@@ -9,8 +9,8 @@ import (
 // Burst is how much of its rate a peer that was quiet may use up at once.
 const Burst = 10 * time.Second
 
-// maxEntries bounds the entries of a Rates, of 16 bytes each: beyond, who has
-// come longest ago is forgotten first. Against an attack from more addresses a
+// maxEntries bounds the entries of a Rates, of 16 bytes each. Above
+// it the address that came longest ago is forgotten first. Against an attack from more addresses a
 // limit for each of them is no help.
 const maxEntries = 128 << 10
 

@@ -105,7 +105,7 @@ func (w *certWatch) run(signals <-chan os.Signal, done <-chan struct{}) {
 }
 
 // reload has the server read the files, if there is something new in them or
-// somebody asks for it. So a pair that does not fit is told of once.
+// somebody asks for it. A pair that does not fit is therefore reported once.
 func (w *certWatch) reload(asked bool) {
 	if len(w.files) == 0 {
 		slog.Info("asked to read files again, but there are none", "signal", "SIGHUP")
@@ -117,7 +117,7 @@ func (w *certWatch) reload(asked bool) {
 	}
 	w.seen = sum
 	if err := w.server.ReloadTLS(); err != nil {
-		slog.Error("TLS files cannot be used; what was read before goes on", "error", err)
+		slog.Error("TLS files cannot be used; the old ones stay in use", "error", err)
 		return
 	}
 	slog.Info("TLS files read", "files", w.files)

@@ -68,8 +68,8 @@ func write(t *testing.T, path, text string) {
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 }
 
-// link makes path a symbolic link to target in one step, as those do who replace
-// what others read.
+// link makes path a symbolic link to target in one step, as programs do that
+// replace what others read.
 func link(t *testing.T, target, path string) {
 	t.Helper()
 	require.NoError(t, os.Symlink(target, path+".new"))

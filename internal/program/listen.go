@@ -24,7 +24,7 @@ type place struct {
 }
 
 // own says whether the file of a Unix socket ends with this process: not if
-// another one goes on with it. It is called while nobody closes the listener.
+// another one keeps serving on it. It is called while nobody closes the listener.
 func (p *place) own(owned bool) {
 	if l, ok := p.Listener.(*net.UnixListener); ok && p.given != "" {
 		l.SetUnlinkOnClose(owned)
@@ -140,8 +140,8 @@ func (p *process) keep(network, name string, l net.Listener) error {
 	return nil
 }
 
-// What listeners are inherited under, beside "tcp": by their address, and those of
-// systemd by number. tableflip would remove the files of Unix sockets under "unix"
+// What listeners are inherited under, in addition to "tcp": by their address, and
+// those of systemd by number. tableflip would remove the files of Unix sockets under "unix"
 // as soon as there can be no successor, when sessions still need them.
 const (
 	unixNetwork    = "unix socket"

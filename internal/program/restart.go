@@ -18,7 +18,7 @@ import (
 //
 // They share the sockets, so they share one queue of connections that wait to be
 // accepted on each: whoever closes it, none of these is lost. With sockets of its
-// own for each (SO_REUSEPORT) there is a queue for each, and the one who closes
+// own for each (SO_REUSEPORT) there is a queue for each, and the process that closes
 // its socket resets what waits there.
 type process struct {
 	*tableflip.Upgrader
@@ -53,7 +53,7 @@ func (p *process) ready(signals <-chan os.Signal) {
 }
 
 // replace starts the next process and waits until that is ready. If it fails,
-// this one goes on.
+// this one continues.
 func (p *process) replace() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -63,7 +63,7 @@ func (p *process) replace() {
 		p.taken = true
 		return
 	}
-	slog.Error("no process has taken over; this one goes on", "error", err)
+	slog.Error("no process has taken over; this one continues", "error", err)
 	if !p.taken {
 		if err := p.pid.restore(); err != nil {
 			slog.Error("another process is in the pid file", "error", err)
@@ -85,7 +85,7 @@ func (p *process) end() {
 	p.pid.remove()
 }
 
-// settling is how long a process that was replaced goes on as before: what it
+// settling is how long a process that was replaced keeps serving: what it
 // accepted last has sent its request by then.
 const settling = time.Second
 
@@ -102,7 +102,7 @@ func handOver(server *engine.Server, places []*place, signals <-chan os.Signal) 
 	}
 }
 
-// notify tells systemd, if that is who started us.
+// notify tells systemd, if it has started us.
 func notify(state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
 		slog.Warn("systemd does not hear us", "error", err)

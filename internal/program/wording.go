@@ -45,7 +45,7 @@ func (w wording) inFlags(text string) string {
 	})
 }
 
-// usage is what is told of an error that the command line is to blame for.
+// usage is the text of an error that the command line is to blame for.
 func (w wording) usage(err error) string {
 	if !errors.Is(err, engine.ErrOptions) {
 		return err.Error()

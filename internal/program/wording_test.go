@@ -18,7 +18,7 @@ func programFlags() []*kong.Flag {
 	return newParser(&flags{}, "", io.Discard, io.Discard).Model.Flags
 }
 
-// An operator is told of flags: those of the engine's errors and of its records.
+// The engine's errors and its records name flags to an operator.
 func TestWording(t *testing.T) {
 	w := newWording(programFlags())
 	for _, c := range []struct {

@@ -118,7 +118,7 @@ func poll(t *testing.T, h *httptest.Server, name string) {
 	_, rest, _ := strings.Cut(open, `"sid":"`)
 	sid, _, _ := strings.Cut(rest, `"`)
 	target := "/engine.io/?EIO=4&transport=polling&sid=" + sid
-	for n := 1; n < 20_000; n *= 3 { // compressed from some size on, by whom is told to
+	for n := 1; n < 20_000; n *= 3 { // compressed from some size on, where compression is on
 		text := "4" + strings.Repeat("hello", n)
 		_, ok := ask("POST", target, text)
 		require.Equal(t, "ok", ok)
