@@ -9,7 +9,7 @@
 //
 // It is strict. Whatever two parsers could read in two ways is refused: bare
 // CR and LF, folded fields, space before a colon, repeated or odd
-// Content-Length, Transfer-Encoding beside it or other than "chunked", more
+// Content-Length, Transfer-Encoding with it or other than "chunked", more
 // than one Host. After any Error the connection cannot be trusted to be in
 // step and must be closed.
 //

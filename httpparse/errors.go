@@ -23,8 +23,8 @@ func (e *Error) Error() string {
 	return "httpparse: " + strconv.Itoa(e.Status) + " " + e.Reason
 }
 
-// ErrHeaderCount is what Parse answers beyond Limits.HeaderCount. It shares its
-// status with what is beyond HeaderBytes.
+// ErrHeaderCount is what Parse answers above Limits.HeaderCount. It shares its
+// status with what is above HeaderBytes.
 var ErrHeaderCount = &Error{431, "too many header fields"}
 
 var (

@@ -117,7 +117,7 @@ func parseLength(p []byte) (length int64, ok bool) {
 }
 
 // checkCoding accepts the one transfer coding there is, "chunked", alone.
-// RFC 9112, 6.1: a coding not understood is 501. Chunked twice, or beside stray
+// RFC 9112, 6.1: a coding not understood is 501. Chunked twice, or next to stray
 // commas, is understood and wrong: 400. So is chunked that is not the last
 // coding, whatever is behind it: RFC 9112, 6.3, the body's length is not known.
 func checkCoding(list []byte) error {

@@ -3,9 +3,9 @@ package httpparse
 // Limits bounds what a peer may make a server keep and look at before the
 // request is known. Zero or less stands for the default.
 type Limits struct {
-	RequestLine int // bytes of the request line without its CRLF; default 8192; beyond: 414. RFC 9112, 3 asks for at least 8000
-	HeaderBytes int // bytes of all header fields together, each with its CRLF; default 16384; beyond: 431
-	HeaderCount int // number of header fields; default 100; beyond: 431
+	RequestLine int // bytes of the request line without its CRLF; default 8192; above: 414. RFC 9112, 3 asks for at least 8000
+	HeaderBytes int // bytes of all header fields together, each with its CRLF; default 16384; above: 431
+	HeaderCount int // number of header fields; default 100; above: 431
 }
 
 const (

@@ -44,7 +44,7 @@ type acceptor struct {
 	reserve    int                 // a descriptor to give up when there are no more, or -1; loop 0's
 
 	listeners atomic.Pointer[[]*listener] // replaced, never changed
-	mu        sync.Mutex                  // for who replaces it
+	mu        sync.Mutex                  // for whoever replaces it
 	closed    bool
 }
 
@@ -175,7 +175,7 @@ func (a *acceptor) accept(s *listener, budget time.Duration) {
 	}
 }
 
-// acceptMore goes on with the first listener that had more than its portion.
+// acceptMore continues with the first listener that had more than its portion.
 func (a *acceptor) acceptMore(budget time.Duration) {
 	s := a.crowded[0]
 	a.crowded = append(a.crowded[1:], s)

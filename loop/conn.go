@@ -112,7 +112,7 @@ func (c *Conn) LocalAddr() netip.AddrPort {
 	return k.localAddr(int(c.fd))
 }
 
-// remote is the peer's address, for who knows that there is one.
+// remote is the peer's address, for callers that know that there is one.
 func (c *Conn) remote() netip.Addr {
 	address := netip.AddrFrom16(c.address)
 	if c.family == family4 {
@@ -194,7 +194,7 @@ func (c *Conn) Holds() (bytes int, age time.Duration) {
 	return bytes, age
 }
 
-// Ready reports whether the writer should go on: less than Options.HighWater
+// Ready reports whether the writer should continue: less than Options.HighWater
 // bytes are unsent. If not, Drained will come. Writing more is possible all
 // the same; the bytes wait in memory.
 func (c *Conn) Ready() bool { return c.state == connOpen && c.Unsent() < c.Loop().options.HighWater }
@@ -341,7 +341,7 @@ func (l *Loop) sawEOF(c *Conn) {
 	case c.finished:
 		c.end(nil)
 	default:
-		c.rewatch() // goes on sending
+		c.rewatch() // continues sending
 	}
 }
 

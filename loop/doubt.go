@@ -20,7 +20,7 @@ type doubts struct {
 // one may come ahead of sockets that became ready during that.
 const fullLook = 3
 
-// pending reports whether Mail has to go on.
+// pending reports whether Mail has to continue.
 func (d *doubts) pending() bool { return len(d.slots) > 0 || len(d.asked) > 0 || d.ready.len() > 0 }
 
 // Late reports whether deadline has passed and all that had come from the

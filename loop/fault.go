@@ -8,7 +8,7 @@ import (
 
 // A callback may panic, and it may end its goroutine: runtime.Goexit, which
 // FailNow of package testing is. Nothing can stop a goroutine from exiting, so
-// that is a panic that the driver survives by going on on another goroutine,
+// that is a panic that the driver survives by continuing on another goroutine,
 // see outlive. The turn is left in its middle: what was not looked at in it is
 // reported again, what was to be written is by the next turn.
 

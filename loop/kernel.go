@@ -16,7 +16,7 @@ const (
 // Errors are syscall.Errno values. EAGAIN and EINTR of Read and Write mean "not
 // now", and ENOBUFS and ENOMEM "not for a while"; any other error ends the
 // connection, and so does any error of Watch. All methods but Wake are called on
-// the loop's goroutine, and Close also by who tried to Adopt on a loop that had
+// the loop's goroutine, and Close also by whoever tried to Adopt on a loop that had
 // stopped.
 type Kernel interface {
 	// Read reads once, without blocking. 0 and nil is the end of the stream.
@@ -46,5 +46,5 @@ type Kernel interface {
 }
 
 // MaxVector is the number of pieces of one Writev. The kernel's own limit is
-// 1,024; beyond 64 nothing is gained.
+// 1,024; above 64 nothing is gained.
 const MaxVector = 64

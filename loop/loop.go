@@ -58,7 +58,7 @@ type Loop struct {
 	closable int             // of closing: those that such a look has followed
 	fresh    int             // of closing: those told since the last Mail
 
-	accepting func(time.Duration) // goes on accepting for that time; nil when nobody waits
+	accepting func(time.Duration) // keeps accepting for that time; nil when nobody waits
 
 	resting  []*Conn       // for want of memory
 	restSlot Slot          // 0 when nobody rests
@@ -80,7 +80,7 @@ type ending struct {
 // The driver calls Ready for each ready descriptor, Mail after a Wake, and Tick
 // when the kernel is to tick; clock tells the time since a fixed moment.
 // A callback may end the goroutine that these are called on: the next call, on
-// another one, goes on with what that turn has left.
+// another one, continues with what that turn has left.
 // table is shared by all loops of one process, since descriptors are numbered
 // per process. accept chooses the handler of a new connection.
 func New(index int, kernel Kernel, clock func() time.Duration, table *Table, o Options, accept func(*Conn) Handler) *Loop {

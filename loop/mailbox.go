@@ -62,7 +62,7 @@ func (l *Loop) Post(t Task) error {
 
 // Mail runs one portion of the mailbox, at most of the tasks found at its start,
 // in order, flushes the connections they touched, closes what was marked before and
-// rings the alarms of those in doubt. Then it goes on with alarms that are due,
+// rings the alarms of those in doubt. Then it continues with alarms that are due,
 // which have as much time as all of that took: what tasks write costs more than the
 // tasks. The driver calls it when Wake asked for it; when Mail returns true there
 // is more to do, and the driver calls it again after its next look at the sockets,
@@ -165,7 +165,7 @@ func (l *Loop) wakeUp() {
 }
 
 // closeRounds is how many batches of tasks a closing loop runs before it
-// refuses new ones: a task that posts itself for ever must not hold it up.
+// refuses new ones: a task that posts itself forever must not hold it up.
 const closeRounds = 1000
 
 // Close ends the loop: every connection is aborted with ErrStopped, tasks that
@@ -187,7 +187,7 @@ func (l *Loop) Close() {
 		}
 		m.mu.Lock()
 		resting := !l.busy()
-		// Connections on their way to this loop are counted, too. Once it is
+		// Connections on their way to this loop are also counted. Once it is
 		// stopped they do not arrive; the last ones had a round to be ended.
 		over := resting && (l.count.Load() == 0 || m.stopped && rested)
 		rested = resting && m.stopped

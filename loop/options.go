@@ -26,7 +26,7 @@ const (
 	RefusedConnRate
 )
 
-// Errors a Handler's Closed may be told, beside the operating system's.
+// Errors a Handler's Closed may be told, in addition to the operating system's.
 var (
 	ErrPanic        = errors.New("loop: panic in a handler")
 	ErrAborted      = errors.New("loop: connection aborted")

@@ -170,7 +170,7 @@ func (r *Reactor) poll(i int) error {
 	})
 }
 
-// StopAccepting closes the listeners; connections go on. When it returns,
+// StopAccepting closes the listeners; connections stay. When it returns,
 // their addresses are free. Safe from any goroutine.
 func (r *Reactor) StopAccepting() { r.acceptor.close() }
 

@@ -59,14 +59,14 @@ func (l *Loop) share() {
 		}
 	}
 	l.idle = l.look()
-	l.used -= budget // sockets have as much, too, before it is the others' turn again
+	l.used -= budget // sockets also have as much before it is the others' turn again
 	l.sharing = false
 }
 
 // crowded reports whether connections wait to be accepted.
 func (l *Loop) crowded() bool { return l.accepting != nil }
 
-// acceptMore goes on with the listeners that had more than one portion.
+// acceptMore continues with the listeners that had more than one portion.
 func (l *Loop) acceptMore(budget time.Duration) { l.accepting(budget) }
 
 // shortWait is how long a loop waits at most that has something to do all the time.

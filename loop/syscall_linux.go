@@ -121,7 +121,7 @@ func (k *pollKernel) Watch(fd int, from, to Interest) (int, error) {
 	return fd, errno(err)
 }
 
-// accept is accept4(2) as it is: package unix asks each new socket for its
+// accept is accept4(2) alone: package unix asks each new socket for its
 // protocol, with another system call, and allocates its address.
 func accept(fd int) (int, netip.AddrPort, error) {
 	var address unix.RawSockaddrAny

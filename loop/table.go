@@ -33,7 +33,7 @@ func (t *Table) get(fd int) *Conn {
 	return chunk[fd&(chunkSize-1)].Load()
 }
 
-// set reports false when fd is beyond what a Table holds.
+// set reports false when fd is above what a Table holds.
 func (t *Table) set(fd int, c *Conn) bool {
 	if fd < 0 || fd >= maxDescriptor {
 		return false

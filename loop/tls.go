@@ -24,7 +24,7 @@ const (
 	DefaultTLSTimeout = 10 * time.Second
 )
 
-// Errors a connection may end with because of its TLS, beside those of
+// Errors a connection may end with because of its TLS, in addition to those of
 // crypto/tls.
 var (
 	ErrTLSTimeout   = errors.New("loop: TLS handshake too slow")
@@ -50,7 +50,7 @@ const (
 // TLSOptions of a TLS. The zero value of each field but Config is its default.
 type TLSOptions struct {
 	// Config is for all connections, and is copied. Its callbacks, and what signs
-	// with keys that are not the standard library's, run beside the loops, each on
+	// with keys that are not the standard library's, run next to the loops, each on
 	// the goroutine of its handshake. While they wait, other handshakes compute,
 	// and MaxHandshakes bounds how many wait. The same holds for what its
 	// GetConfigForClient returns, which is copied for each handshake.
@@ -73,7 +73,7 @@ type TLSOptions struct {
 	// Exempt are networks whose addresses may stand for any number of clients: what
 	// one of them holds is not counted together.
 	Exempt peers.Networks
-	// Plain is the answer to who does not speak TLS, whose first bytes, at
+	// Plain is the answer to a client that does not speak TLS, whose first bytes, at
 	// least five, are borrowed. Nil, as a nil answer, means none.
 	Plain func(first []byte) (answer []byte)
 	// Met is told on its loop of each connection that is closed for one of the
@@ -309,7 +309,7 @@ func (f *tlsConn) ended() {
 	}
 }
 
-// arrived goes on on the loop that the connection has moved to.
+// arrived continues on the loop that the connection has moved to.
 func (f *tlsConn) arrived() {
 	f.deliver()
 	if err := f.owed; err != nil && f.conn.state != connMoving {

@@ -21,7 +21,7 @@ type handshake struct {
 	lent     *pool.Buf // what was; nil when all of it was read
 	out      []byte    // to be sent; the goroutine's
 	err      error     // how it went; the goroutine's
-	resume   chan bool // to go on, or to give up
+	resume   chan bool // to continue, or to give up
 	yield    chan struct{}
 	deadline time.Duration
 	slot     Slot

@@ -10,7 +10,7 @@ const (
 	// maxTLSPlain is the most that a TLS record carries.
 	maxTLSPlain = 16 << 10
 	// tlsBatch is how much is encrypted before it is known whether the kernel
-	// takes it: what is left waits encrypted, beside what waits as it is.
+	// takes it: what is left waits encrypted, next to what waits in the clear.
 	tlsBatch = 2 * maxTLSPlain
 	// maxTLSAnswers bounds what crypto/tls itself has to say, to key updates
 	// for instance, to a peer that takes nothing.
@@ -122,7 +122,7 @@ func (f *tlsConn) queue(p []byte) {
 }
 
 // deliver hands on what came during the handshake behind it. The Handler may
-// move the connection meanwhile; then it goes on there.
+// move the connection meanwhile; then it continues there.
 func (f *tlsConn) deliver() {
 	if f.early == nil {
 		f.pump(nil) // crypto/tls may have read ahead
@@ -145,7 +145,7 @@ func (f *tlsConn) deliver() {
 // it belongs to the handshake's goroutine while that runs.
 type tlsPipe tlsConn
 
-// Read never waits but in the handshake. crypto/tls goes on another time after
+// Read never waits but in the handshake. crypto/tls continues another time after
 // an error that is temporary, as long as the handshake is over.
 func (p *tlsPipe) Read(b []byte) (int, error) {
 	for len(p.in) == 0 {

@@ -142,7 +142,7 @@ func (l *Loop) due() bool {
 }
 
 // ring rings alarms whose tick has come, for about as long as budget, and sees to
-// it that Mail goes on with those for which there was no time. What an alarm
+// it that Mail continues with those for which there was no time. What an alarm
 // writes leaves before the next one rings: each may cost a system call, and
 // thousands may be due at one tick.
 func (l *Loop) ring(budget time.Duration) {

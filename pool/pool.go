@@ -1,7 +1,7 @@
 // Package pool lends byte buffers with room in front of their content, counts
 // who still holds them, and takes them back.
 //
-// A Buf is born with one holder. Whoever keeps it beyond a call says Retain,
+// A Buf is born with one holder. Whoever keeps it longer than a call says Retain,
 // and every holder says Release once. While a Buf has more than one holder
 // nobody writes to it. In builds with the tag `invariants` a Buf that was
 // released is overwritten and never handed out again, a Release too many
@@ -96,7 +96,7 @@ func Outstanding() int64 { return outstanding.Load() }
 // Buf is a counted buffer on loan from a Pool.
 //
 // Retain and Release are safe from any goroutine. All other methods belong to
-// the holder, and those that write, to a holder who is alone.
+// the holder, and those that write, to a holder that is alone.
 type Buf struct {
 	storage *bytebufferpool.ByteBuffer
 	home    *Pool

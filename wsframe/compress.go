@@ -23,7 +23,7 @@ type Compressor struct {
 
 // Compress appends the payload of a compressed message (RFC 7692, 7.2.1). It
 // borrows p. What does not compress grows by 5 bytes and 5 more for every 64 KB;
-// the caller may send it as it is instead, without RSV1.
+// the caller may send it uncompressed instead, without RSV1.
 func (c *Compressor) Compress(dst, p []byte) []byte {
 	return compressWith(&c.deflater, maxBits, dst, p)
 }

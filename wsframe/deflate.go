@@ -49,7 +49,7 @@ func (p DeflateParams) bits() int {
 // Negotiate chooses from the client's offers, the value of
 // Sec-WebSocket-Extensions, several joined by a comma. The first that can be
 // accepted wins (RFC 7692, 5.1); without one the answer is the zero value, and
-// the connection goes on without compression. The only error is the
+// the connection continues without compression. The only error is the
 // *HandshakeError for a header that is no list of extensions. It borrows
 // extensions; nil stands for no header.
 func (d *Deflate) Negotiate(extensions []byte) (DeflateParams, error) {
@@ -57,7 +57,7 @@ func (d *Deflate) Negotiate(extensions []byte) (DeflateParams, error) {
 		return DeflateParams{}, errExtensions
 	}
 	for p := extensions; len(p) > 0; {
-		// A quoted value is a token, too, so no comma is inside of one.
+		// A quoted value is also a token, so no comma is inside of one.
 		offer, rest, _ := bytes.Cut(p, comma)
 		if name, parameters := cutToken(skipSpace(offer)); string(name) == wsflate.ExtensionName {
 			if params, ok := d.accept(parameters); ok {

@@ -156,7 +156,7 @@ func AppendFrame(dst []byte, op ws.OpCode, payload []byte) []byte {
 
 // AppendMaskedFrame appends a frame as a client sends it, masked with key (RFC
 // 6455, 5.2 and 5.3). fin is false for all but the last fragment of a message.
-// It borrows payload and leaves it as it is.
+// It borrows payload and leaves it unchanged.
 func AppendMaskedFrame(dst []byte, op ws.OpCode, fin bool, key [4]byte, payload []byte) []byte {
 	first := byte(op)
 	if fin {

@@ -6,7 +6,7 @@ import (
 	"turbine/internal/invariants"
 )
 
-// Readers of deflate streams that work for a pipe keep 32 KB of history beside
+// Readers of deflate streams that work for a pipe keep 32 KB of history in addition to
 // what they return, clear it for each message, and tell nobody how many tables
 // they make. A message lies whole in one slice and becomes one slice, which is
 // the history. So a small one costs what its bytes cost.
@@ -83,7 +83,7 @@ func (f *inflater) step() (done bool, err error) {
 		if f.inBlock || !f.final {
 			continue
 		}
-		// RFC 7692, 7.2.3.4: a sender may end the stream itself. It goes on
+		// RFC 7692, 7.2.3.4: a sender may end the stream itself. It continues
 		// behind the final block, at a byte, with the same window.
 		f.align()
 		if f.at >= len(f.in) {
@@ -242,7 +242,7 @@ func (f *inflater) symbols(literals, distances *codes) error {
 			start = 0
 		}
 		// A match may overlap with itself: what it has copied so far is where
-		// it goes on.
+		// it continues.
 		for end := len(out) + length; len(out) < end; {
 			p := out[start:]
 			out = append(out, p[:min(len(p), end-len(out))]...)

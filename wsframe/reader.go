@@ -59,7 +59,7 @@ type Reader struct {
 //
 // It returns ErrIncomplete when p is used up: the reader has copied what it
 // needs of p, and a reader between two messages holds nothing, not even the
-// buffer of the message before. So the caller goes on until ErrIncomplete. What
+// buffer of the message before. The caller therefore continues until ErrIncomplete. What
 // the reader holds grows with the bytes received, never with a length declared.
 //
 // Any other error is a *CloseError. The reader has then given back what it

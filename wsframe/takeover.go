@@ -44,7 +44,7 @@ func (t *Takeover) Compress(dst, p []byte) []byte {
 
 // Decompress is Decompressor.Decompress by the loop's d, for messages in the
 // order they came. Without ClientTakeover it keeps nothing of them. After an
-// error the connection cannot go on: its window is lost.
+// error the connection cannot continue: its window is lost.
 func (t *Takeover) Decompress(d *Decompressor, p []byte, limit int) ([]byte, error) {
 	t.Begin(d, p, limit)
 	return d.finish()
@@ -60,7 +60,7 @@ func (t *Takeover) Begin(d *Decompressor, p []byte, limit int) {
 	}
 }
 
-// Release gives back what t holds. It must not be used again, but for a second
+// Release gives back what t holds. It must not be used again, except for a second
 // Release, which does nothing.
 func (t *Takeover) Release() {
 	if t.deflater != nil {

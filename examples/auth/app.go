@@ -63,7 +63,7 @@ func loginOf(ctx context.Context) *login {
 	return in
 }
 
-// membersOnly is the middleware that knows who asks, or answers 401.
+// membersOnly is the middleware that finds the user, or answers 401.
 func (a *app) membersOnly(c *gin.Context) {
 	value, _ := c.Cookie(cookie) // "" when there is none
 	in := a.logins.find(value)

@@ -1,5 +1,5 @@
 // Auth is an application made with gin, whose users log in, and an Engine.IO
-// server mounted in it: who is not logged in gets 401, the user is known in all
+// server mounted in it: a client that is not logged in gets 401, the user is known in all
 // callbacks, and logging out ends what the user has open.
 //
 //	go run ./auth
@@ -90,7 +90,7 @@ func readPasswords(file string) (map[string][]byte, error) {
 		fmt.Printf("auth: without -users there is one user, ada, whose password is now %s\n", password)
 		return map[string][]byte{"ada": hash}, err
 	}
-	text, err := os.ReadFile(file) // #nosec G304 -- the file of who starts the program
+	text, err := os.ReadFile(file) // #nosec G304 -- the file of whoever starts the program
 	if err != nil {
 		return nil, fmt.Errorf("-users: %w", err)
 	}

@@ -24,7 +24,7 @@ import (
 )
 
 // The page, with the browser build of the official client, engine.io-client
-// 6.6.8 as npm has it (MIT, engine.io.LICENSE beside it).
+// 6.6.8 as npm has it (MIT, engine.io.LICENSE next to it).
 //
 //go:embed page
 var files embed.FS

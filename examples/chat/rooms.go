@@ -21,7 +21,7 @@ import (
 const (
 	maxRooms   = 200
 	maxMembers = 200 // of a room
-	maxHistory = 50  // messages that who comes is shown
+	maxHistory = 50  // messages that a newcomer is shown
 	maxText    = 500 // characters of a message
 	maxNick    = 24  // characters of a name
 )

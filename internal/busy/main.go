@@ -1,6 +1,6 @@
 // Busy is an echo server whose application takes its time: each message costs
 // --work of the event loop before it is sent back. make chaos and make bench
-// measure the heartbeats of other clients beside it. The program has no such
+// measure the heartbeats of other clients next to it. The program has no such
 // flag, which nobody would want.
 //
 //	go run ./internal/busy --addr 127.0.0.1:3000 --work 1ms

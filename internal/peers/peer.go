@@ -3,7 +3,7 @@
 // connections, package engine for handshakes.
 //
 // Both tables hold no pointers, so the collector does not look into them, and
-// forget who is idle.
+// forget clients that are idle.
 package peers
 
 import (

@@ -16,7 +16,7 @@ import (
 // engine, whose errors and log records name options: an operator has flags.
 type wording map[string]string // the flag of an option, without its dashes and in lower case
 
-// otherNames are options whose flag is not called as they are.
+// otherNames are options whose flag has another name.
 var otherNames = map[string]string{
 	"Bind": "--bind-ip", "CORS.Origins": "--cors-origin", "Cookie.Name": "--cookie", "Origins": "--origin", "TrustedProxies": "--trusted-proxy",
 }

@@ -157,7 +157,7 @@ func (w *World) Spend(d time.Duration) {
 	w.now += d
 }
 
-// Mislead reports to every loop that fd is ready for all, be it true or not, be
+// Mislead reports to every loop that fd is ready for all, whether true or not, be
 // it a connection of that loop or of none.
 func (w *World) Mislead(fd int) {
 	for _, l := range w.loops {

@@ -57,7 +57,7 @@ type Client struct {
 	command *json.Encoder
 }
 
-// Connect opens a session. When the test ends the session does, too.
+// Connect opens a session. When the test ends, the session ends as well.
 func Connect(t testing.TB, url string, o Options) *Client {
 	t.Helper()
 	options, err := json.Marshal(o)

@@ -1,6 +1,6 @@
 // Feeder is a server for the end-to-end test of a drain. It sends each session
 // messages numbered from 0, "0 ballast", one every -every and five more when
-// SIGTERM comes, and goes on until the session takes no more. When it has shut
+// SIGTERM comes, and continues until the session takes no more. When it has shut
 // down it writes a line of JSON for each session to -report: its id, how many
 // messages Send accepted, how many of these since SIGTERM, and the reason of its
 // end.
@@ -38,7 +38,7 @@ const farewells = 5
 // ballast is long enough for some messages to fill a socket's buffer.
 var ballast = strings.Repeat("ballast ", 40)
 
-// A fed session. Its counts belong to who holds feeder.mu.
+// A fed session. Its counts belong to whoever holds feeder.mu.
 type fed struct {
 	session *engine.Session
 	sid     string

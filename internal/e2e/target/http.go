@@ -56,7 +56,7 @@ func (h *httpConn) Data(p []byte) {
 	}
 }
 
-// resume goes on with the bytes in the spill.
+// resume continues with the bytes in the spill.
 func (h *httpConn) resume() {
 	if b := h.spill; b != nil {
 		h.spill = nil
@@ -65,7 +65,7 @@ func (h *httpConn) resume() {
 	}
 }
 
-// Drained goes on with requests that waited for a slow reader.
+// Drained continues with requests that waited for a slow reader.
 func (h *httpConn) Drained() {
 	h.conn.Resume()
 	h.resume()

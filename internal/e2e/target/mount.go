@@ -22,7 +22,7 @@ const (
 	mountNetHTTPTLS = "nethttp-tls" // in one that does TLS
 )
 
-// serveMounted serves the Engine.IO echo inside an http.Server, beside a page
+// serveMounted serves the Engine.IO echo inside an http.Server, next to a page
 // that echoes bodies, until a signal ends it.
 func serveMounted(f *flags, server *engine.Server, stdout io.Writer) error {
 	signals := make(chan os.Signal, 1)

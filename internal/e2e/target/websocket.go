@@ -103,7 +103,7 @@ func (w *wsConn) consume(p []byte) {
 	}
 }
 
-// Drained goes on with what waited for a slow reader.
+// Drained continues with what waited for a slow reader.
 func (w *wsConn) Drained() {
 	w.conn.Resume()
 	if b := w.spill; b != nil {

@@ -97,7 +97,7 @@ func drained(t *testing.T, start Start) {
 	settle(t, b)
 	require.EqualValues(t, 2, p.drains.Load())
 
-	// A writer that goes on in Drained: everything arrives in order.
+	// A writer that continues in Drained: everything arrives in order.
 	left := 50
 	b.on(p, func(c *loop.Conn) {
 		p.drained = func(p *probe) {
