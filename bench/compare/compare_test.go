@@ -73,7 +73,7 @@ type rig struct {
 
 func newRig(o Options, servers ...Server) *rig {
 	r := &rig{}
-	r.comparison = &comparison{options: o.withDefaults(), servers: servers, progress: &Progress{W: &r.log}}
+	r.comparison = &comparison{options: o.withDefaults(), servers: servers, progress: &Progress{W: &r.log}, most: map[string]float64{}}
 	r.pin = func(core int) error { r.pinned = append(r.pinned, core); return nil }
 	r.run = func(_ context.Context, p load.Plan) (load.Outcome, error) {
 		if p.Duration == r.options.Duration {
@@ -151,6 +151,27 @@ func TestTLSIsMeasuredOfThoseThatHaveIt(t *testing.T) {
 	require.Equal(t, 9, got.Cell("tls-resume", "turbine").Samples[0].Resumed)
 	require.Equal(t, 4, caches[nil], "full handshakes: one to warm up, three rounds")
 	require.Len(t, caches, 1+4, "each run has a cache of its own")
+}
+
+// The rate is a share of the fastest closed loop, which is measured once.
+func TestLoadIsAShareOfWhatThePeerCanDo(t *testing.T) {
+	r := newRig(Options{Scenarios: []string{"load-5", "load-50"}, Rounds: 2}, &fakeServer{name: "turbine"})
+	closed := []int64{1000, 4000, 2000}
+	var rates []float64
+	r.run = func(_ context.Context, p load.Plan) (load.Outcome, error) {
+		o := load.Outcome{Operations: 1, Elapsed: time.Second}
+		if p.Kind == load.Echo {
+			o.Operations, closed = closed[0], closed[1:]
+			return o, nil
+		}
+		rates = append(rates, p.Rate)
+		return o, nil
+	}
+	got, err := r.compare(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, closed)
+	require.Equal(t, []float64{200, 200, 200, 2000, 2000, 2000}, rates, "one to warm up, two rounds")
+	require.InDelta(t, 2000, got.Cell("load-50", "turbine").Samples[1].Offered, 1e-9)
 }
 
 func TestWhoCannotBeMeasuredIsLeftOutAndNamed(t *testing.T) {

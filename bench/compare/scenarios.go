@@ -27,6 +27,8 @@ type scenario struct {
 	// tls has the servers speak TLS, and leaves out those that do not; with resume
 	// the clients resume the sessions of their TLS.
 	tls, resume bool
+	// share is the rate of an open loop, of what the peer can do at most.
+	share float64
 	// rounds are fewer than others have; 0 means as many.
 	rounds int
 	// only names the peers that take part; nil means all.
@@ -102,6 +104,12 @@ func scenarios() []scenario {
 		scenario{id: "tls-echo-16k", tls: true, only: secured, rounds: fewer, plan: load.Plan{Kind: load.Echo, Sessions: 100, InFlight: 1, Size: large}},
 		scenario{id: "tls-idle", tls: true, only: secured, once: true, free: true, plan: secretly},
 	)
+	for _, share := range report.Shares {
+		all = append(all, scenario{
+			id: report.ShareID(share), share: share, rounds: fewer, only: []string{"turbine", "gnet", "uws", "bun", "node", "engineioxide"},
+			plan: load.Plan{Kind: load.OpenLoop, Sessions: 100, Size: small},
+		})
+	}
 	mounted := idle
 	mounted.Sessions, mounted.Duration = 4_000, 3*time.Second
 	all = append(all,

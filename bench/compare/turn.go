@@ -27,7 +27,7 @@ func (f *field) turn(ctx context.Context, round int, s Server) {
 		return
 	}
 	plan := f.part.scenario.planFor(s, f.options)
-	r, err := f.server(ctx, s, plan)
+	r, err := f.server(ctx, s, &plan)
 	if err != nil {
 		f.fail(s, err)
 		return
@@ -47,13 +47,19 @@ func (f *field) turn(ctx context.Context, round int, s Server) {
 		return
 	}
 	sample := sampleOf(outcome)
+	sample.Offered = plan.Rate
 	f.keep(s.Name(), sample)
 	described, _ := report.ScenarioOf(id)
 	f.progress.Done(id, round, s.Name(), described.Figure, sample, f.part.scenario.cost(s, f.options))
 }
 
-// server is the server, started and warm.
-func (f *field) server(ctx context.Context, s Server, plan load.Plan) (Running, error) {
+// server is the server, started and warm. It gives the plan its rate, where that
+// depends on what the server can do.
+func (f *field) server(ctx context.Context, s Server, plan *load.Plan) (Running, error) {
+	share := f.part.scenario.share
+	if share > 0 {
+		plan.Rate = share * f.most[s.Name()]
+	}
 	if r := f.running[s]; r != nil {
 		return r, nil
 	}
@@ -65,9 +71,35 @@ func (f *field) server(ctx context.Context, s Server, plan load.Plan) (Running, 
 	if f.part.scenario.fresh || f.part.scenario.once {
 		return r, nil
 	}
-	plan.WarmUp, plan.Duration = 0, f.options.Duration/2
-	_, err = f.once(ctx, s, r, plan)
+	if share > 0 && f.most[s.Name()] == 0 {
+		if f.most[s.Name()], err = f.saturation(ctx, s, r); err != nil {
+			return r, err
+		}
+		plan.Rate = share * f.most[s.Name()]
+	}
+	warming := *plan
+	warming.WarmUp, warming.Duration = 0, f.options.Duration/2
+	_, err = f.once(ctx, s, r, warming)
 	return r, err
+}
+
+// saturations are the runs of which the fastest counts: others on the machine make
+// a server slower, never faster.
+const saturations = 3
+
+// saturation is how many messages a second the server echoes in a closed loop, of
+// the same sessions and messages as in the scenario.
+func (f *field) saturation(ctx context.Context, s Server, r Running) (most float64, err error) {
+	plan := f.part.scenario.planFor(s, f.options)
+	plan.Kind, plan.InFlight = load.Echo, 1
+	for range saturations {
+		o, err := f.once(ctx, s, r, plan)
+		if err != nil {
+			return 0, err
+		}
+		most = max(most, report.Wall.Of(sampleOf(o)))
+	}
+	return most, nil
 }
 
 func (f *field) once(ctx context.Context, s Server, r Running, plan load.Plan) (load.Outcome, error) {
@@ -109,6 +141,9 @@ func sampleOf(o load.Outcome) report.Sample {
 		Operations: o.Operations, Elapsed: o.Elapsed, ServerCPU: o.ServerCPU, ClientCPU: o.ClientCPU,
 		Sessions: o.Opened, RSS: o.RSSAfter - o.RSSBefore, OpenCPU: o.OpenCPU,
 		Resumed: o.Resumed, Starved: o.Starved, Lost: o.Lost, Wrong: o.Wrong, Faults: o.Faults, ClientBound: o.ClientBound(),
+	}
+	if o.Lag != nil {
+		s.Lag = float64(o.Lag.ValueAtQuantile(99))
 	}
 	if o.Latency != nil {
 		s.P50 = float64(o.Latency.ValueAtQuantile(50))

@@ -5,6 +5,8 @@ package load
 import (
 	"math"
 	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
 // echo keeps InFlight messages under way in each session.
@@ -67,6 +69,7 @@ func (o *openLoop) timing() timing {
 func (o *openLoop) begin() {
 	o.interval = float64(time.Second) / o.plan.Rate
 	o.start = o.now
+	o.out.Lag = hdrhistogram.New(1, maxLatency.Microseconds(), 3)
 }
 
 func (o *openLoop) due(i int64) int64 { return o.start + int64(float64(i)*o.interval) }
@@ -77,6 +80,11 @@ func (o *openLoop) next() int64 { return o.due(o.count) }
 func (o *openLoop) tick() {
 	n := int64(float64(o.now-o.start)/o.interval) + 1 - o.count
 	all := int64(len(o.sessions))
+	if o.phase == measuring {
+		for i := range n {
+			_ = o.out.Lag.RecordValue(inRange(o.now - o.due(o.count+i)))
+		}
+	}
 	for k := range min(n, all) {
 		s := o.sessions[(o.count+k)%all]
 		if s.state != stateOpen {

@@ -10,6 +10,7 @@ import (
 
 	"turbine/engine"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/stretchr/testify/require"
 )
 
@@ -112,11 +113,33 @@ func TestEveryKind(t *testing.T) {
 			case OpenLoop:
 				// Every message due in the measured time is an operation.
 				require.InDelta(t, p.Rate*o.Elapsed.Seconds(), o.Operations, 1)
+				require.Positive(t, o.Lag.TotalCount())
 			case Broadcast:
 				require.Positive(t, o.Latency.TotalCount())
 			default:
 			}
 		})
+	}
+}
+
+func TestWhoseLimitItWas(t *testing.T) {
+	histogram := func(us int64) *hdrhistogram.Histogram {
+		h := hdrhistogram.New(1, 1000, 3)
+		require.NoError(t, h.RecordValue(us))
+		return h
+	}
+	for _, c := range []struct {
+		name string
+		o    Outcome
+		want bool
+	}{
+		{"both wait", Outcome{Elapsed: 100, ClientCPU: 90, ServerCPU: 80}, false},
+		{"the generator has no time left", Outcome{Elapsed: 100, ClientCPU: 97, ServerCPU: 80}, true},
+		{"nor has the server", Outcome{Elapsed: 100, ClientCPU: 97, ServerCPU: 99}, false},
+		{"an open loop never sleeps", Outcome{Elapsed: 100, ClientCPU: 100, ServerCPU: 10, busy: true, Latency: histogram(50), Lag: histogram(20)}, false},
+		{"an open loop that sends late", Outcome{Elapsed: 100, ClientCPU: 100, ServerCPU: 10, busy: true, Latency: histogram(50), Lag: histogram(26)}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) { require.Equal(t, c.want, c.o.ClientBound()) })
 	}
 }
 

@@ -127,27 +127,35 @@ type Outcome struct {
 	Operations int64
 	Elapsed    time.Duration
 	Latency    *hdrhistogram.Histogram // microseconds; nil where it means nothing
-	ClientCPU  time.Duration           // of the thread that makes the load, during Elapsed
-	ServerCPU  time.Duration           // during Elapsed
-	RSSBefore  int64                   // server, bytes, before the first session
-	RSSAfter   int64                   // server, bytes, at the end, sessions open
-	OpenCPU    time.Duration           // server CPU spent on opening the sessions
-	Opened     int                     // sessions that opened
-	Lost       int                     // sessions that ended without our asking
-	Wrong      int64                   // replies that were not what was expected
-	Retries    int                     // tries to open a session that failed and were made again
-	SlowClosed int                     // slow sessions that the server gave up on; they are not Lost
-	Resumed    int                     // TLS handshakes that resumed an earlier session
-	Heartbeats int64                   // answered, from the first session to the last
-	Starved    int                     // watched sessions that had no ping for so long that a client leaves; they are not Lost
-	Faults     []string                // the first few of what went wrong, in words
+	// Lag is how long after they were due an open loop sent its messages, in
+	// microseconds: the part of Latency that is the load generator's own. nil for
+	// other kinds.
+	Lag        *hdrhistogram.Histogram
+	ClientCPU  time.Duration // of the thread that makes the load, during Elapsed
+	ServerCPU  time.Duration // during Elapsed
+	RSSBefore  int64         // server, bytes, before the first session
+	RSSAfter   int64         // server, bytes, at the end, sessions open
+	OpenCPU    time.Duration // server CPU spent on opening the sessions
+	Opened     int           // sessions that opened
+	Lost       int           // sessions that ended without our asking
+	Wrong      int64         // replies that were not what was expected
+	Retries    int           // tries to open a session that failed and were made again
+	SlowClosed int           // slow sessions that the server gave up on; they are not Lost
+	Resumed    int           // TLS handshakes that resumed an earlier session
+	Heartbeats int64         // answered, from the first session to the last
+	Starved    int           // watched sessions that had no ping for so long that a client leaves; they are not Lost
+	Faults     []string      // the first few of what went wrong, in words
 
 	busy bool // the load generator did not sleep, so that its CPU time says nothing
 }
 
 // ClientBound reports whether the load generator, not the server, may have
 // limited the rate: its core was busier than 95 % and busier than the server's.
+// An open loop does not sleep; of it, that half of the median latency is its own.
 func (o *Outcome) ClientBound() bool {
+	if o.Lag != nil && o.Latency != nil && o.Lag.ValueAtQuantile(50) > o.Latency.ValueAtQuantile(50)/2 {
+		return true
+	}
 	return !o.busy && o.ClientCPU > o.Elapsed*95/100 && o.ClientCPU > o.ServerCPU
 }
 

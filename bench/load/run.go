@@ -305,8 +305,11 @@ func (r *runner) done(n int64, since int64) {
 }
 
 func (r *runner) record(ns int64) {
-	_ = r.latency.RecordValue(min(max(ns/1000, 1), maxLatency.Microseconds())) // in range, so no error
+	_ = r.latency.RecordValue(inRange(ns)) // so no error
 }
+
+// inRange is the value, in microseconds, that a histogram keeps of a time.
+func inRange(ns int64) int64 { return min(max(ns/1000, 1), maxLatency.Microseconds()) }
 
 func (r *runner) closeAll() {
 	for _, c := range r.conns {

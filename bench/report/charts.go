@@ -22,7 +22,7 @@ var (
 	colorPeer  = color.RGBA{R: 0x8f, G: 0xa3, B: 0xbf, A: 0xff}
 	colorLimit = color.RGBA{R: 0xd5, G: 0xda, B: 0xe0, A: 0xff}
 	colorText  = color.RGBA{R: 0x2b, G: 0x31, B: 0x38, A: 0xff}
-	lineColors = []color.Color{colorOurs, color.RGBA{R: 0xd9, G: 0x7b, B: 0x29, A: 0xff}, color.RGBA{R: 0x5b, G: 0x6b, B: 0xc0, A: 0xff}, color.RGBA{R: 0x9c, G: 0x4f, B: 0x96, A: 0xff}}
+	lineColors = []color.Color{colorOurs, color.RGBA{R: 0xd9, G: 0x7b, B: 0x29, A: 0xff}, color.RGBA{R: 0x5b, G: 0x6b, B: 0xc0, A: 0xff}, color.RGBA{R: 0x9c, G: 0x4f, B: 0x96, A: 0xff}, color.RGBA{R: 0xc0, G: 0x39, B: 0x4b, A: 0xff}, color.RGBA{R: 0x8a, G: 0x8f, B: 0x98, A: 0xff}}
 )
 
 // bars is one chart of horizontal bars, the best on top.
@@ -242,6 +242,7 @@ func (r *Report) drawn() (map[string]chart, error) {
 		"memory": func() (chart, error) {
 			return r.panels(panelOf{"idle-ws", Bytes, "opened directly"}, panelOf{"idle-upgraded", Bytes, "upgraded"}, panelOf{"heartbeat", CPUTime, "a heartbeat"})
 		},
+		"loaded":    r.loadedChart,
 		"scale":     r.scaleChart,
 		"simulated": r.simulatedChart,
 	} {

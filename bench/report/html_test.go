@@ -61,7 +61,7 @@ func TestCells(t *testing.T) {
 
 // An axis without a unit says nothing. The vertical axis of bars has names.
 func TestEveryAxisHasAUnit(t *testing.T) {
-	units := regexp.MustCompile(`^(thousand a second|bytes|MiB|µs|ms|cores|sessions)\b`)
+	units := regexp.MustCompile(`^((thousand a second|bytes|MiB|µs|ms|cores|sessions)\b|% of )`)
 	drawn, err := crowded().drawn()
 	require.NoError(t, err)
 	for name, c := range drawn {

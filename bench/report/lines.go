@@ -13,11 +13,11 @@ type series struct {
 	points plotter.XYs
 }
 
-// lines draws series against the number of sessions, both axes logarithmic:
-// what grows with the sessions has the slope of the diagonal.
-func lines(title, unit string, all []series) (*plot.Plot, error) {
+// lines draws series, both axes logarithmic: what grows in proportion has the
+// slope of the diagonal.
+func lines(title, across, unit string, all []series) (*plot.Plot, error) {
 	p := newPlot(title)
-	p.X.Label.Text, p.Y.Label.Text = "sessions", unit
+	p.X.Label.Text, p.Y.Label.Text = across, unit
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	p.X.Tick.Marker, p.Y.Tick.Marker = plot.LogTicks{Prec: -1}, plot.LogTicks{Prec: -1}
 	for i, s := range all {
@@ -50,7 +50,7 @@ func (r *Report) scaleChart() (chart, error) {
 	if len(memory) == 0 || len(cpu) == 0 {
 		return chart{}, nil
 	}
-	return pair("memory of the sessions", "MiB resident", memory, "server CPU, heartbeats every 5 s", "cores", cpu)
+	return pair("sessions", "memory of the sessions", "MiB resident", memory, "server CPU, heartbeats every 5 s", "cores", cpu)
 }
 
 // scales is a series for each peer that was measured with several numbers of
@@ -71,12 +71,12 @@ func (r *Report) scales(value func(*Cell) float64) (all []series) {
 }
 
 // pair is two charts of lines side by side.
-func pair(leftTitle, leftUnit string, left []series, rightTitle, rightUnit string, right []series) (chart, error) {
-	a, err := lines(leftTitle, leftUnit, left)
+func pair(across, leftTitle, leftUnit string, left []series, rightTitle, rightUnit string, right []series) (chart, error) {
+	a, err := lines(leftTitle, across, leftUnit, left)
 	if err != nil {
 		return chart{}, err
 	}
-	b, err := lines(rightTitle, rightUnit, right)
+	b, err := lines(rightTitle, across, rightUnit, right)
 	if err != nil {
 		return chart{}, err
 	}
@@ -94,5 +94,5 @@ func (r *Report) simulatedChart() (chart, error) {
 	if len(memory.points) < 2 {
 		return chart{}, nil
 	}
-	return pair("heap of simulated sessions", "MiB", []series{memory}, "CPU of the process, clients included", "cores", []series{cpu})
+	return pair("sessions", "heap of simulated sessions", "MiB", []series{memory}, "CPU of the process, clients included", "cores", []series{cpu})
 }

@@ -56,6 +56,12 @@ func made() *Report {
 			r.Cell("tls-resume", p).Samples[i].Resumed = 990
 		}
 	}
+	for _, share := range Shares {
+		for i := range r.Cell(ShareID(share), "turbine").Samples {
+			s := &r.Cell(ShareID(share), "turbine").Samples[i]
+			s.Offered, s.Lag = share*200_000, 4
+		}
+	}
 	r.Cells = slices.DeleteFunc(r.Cells, func(c Cell) bool { return c.Peer == "gnet" && strings.HasPrefix(c.Scenario, "tls") })
 	r.Cell("echo-128", "bun").Samples[0].Wrong = 7
 	r.Cell("echo-128", "bun").Samples[0].Faults = []string{"a reply was cut"}
@@ -71,7 +77,7 @@ func TestWriteAndLoad(t *testing.T) {
 	got, err := Load(filepath.Join(dir, "report.json"))
 	require.NoError(t, err)
 	require.Equal(t, made(), got)
-	for _, name := range []string{"report.md", "report.html", "overview.svg", "throughput.svg", "latency.svg", "memory.svg", "scale.svg", "simulated.svg"} {
+	for _, name := range []string{"report.md", "report.html", "overview.svg", "throughput.svg", "latency.svg", "memory.svg", "loaded.svg", "scale.svg", "simulated.svg"} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		require.NoError(t, err)
 		require.Positive(t, info.Size())
@@ -103,6 +109,7 @@ func TestMarkdown(t *testing.T) {
 		"| own | its own listener | 301 | 1.00 | 301 | 1.00 | 500 |", "| nginx | behind nginx | 201 | 0.67 | 201 | 0.67 | 500 |", "| nginx 2 |",
 		"| turbine | 2,010 | 2,500 | 0 | 2,010 | 2,500 | 0 | 6,100‡ | 9,300 | 480 |", "500 sessions, beside 100 whose messages take 1 ms each | at most 250 ms late | 4,100 | short |",
 		"| turbine | crypto/tls on the loop | 301 | 301 | 99 | 301 | 1.00 | 301 | 1.00 | 500 |", "| gnet | has none | – | – | – | – |",
+		"| turbine | 200 | 30.0 | 100 | 30.0 | 100 | 30.0 | 100 | 30.0 | 100 | 4.00 |",
 		"beats-busy, turbine: 0 wrong or missing replies, 0 sessions lost, 480 without a ping for too long",
 		"echo-128, bun: 7 wrong or missing replies", "- A remark.", "![", "2 server and 2 client processes",
 	} {

@@ -64,10 +64,12 @@ type Sample struct {
 	P99        float64       `json:"p99_us,omitempty"`
 	P999       float64       `json:"p999_us,omitempty"`
 	Most       float64       `json:"most_us,omitempty"`
-	Sessions   int           `json:"sessions"`              // open at the end
-	RSS        int64         `json:"rss_bytes,omitempty"`   // of all sessions together: after less before
-	OpenCPU    time.Duration `json:"open_cpu_ns,omitempty"` // server CPU of opening them
-	Resumed    int           `json:"resumed,omitempty"`     // TLS handshakes that resumed a session
+	Offered    float64       `json:"offered_per_s,omitempty"` // messages a second of an open loop
+	Lag        float64       `json:"lag_p99_us,omitempty"`    // how late the open loop sent them
+	Sessions   int           `json:"sessions"`                // open at the end
+	RSS        int64         `json:"rss_bytes,omitempty"`     // of all sessions together: after less before
+	OpenCPU    time.Duration `json:"open_cpu_ns,omitempty"`   // server CPU of opening them
+	Resumed    int           `json:"resumed,omitempty"`       // TLS handshakes that resumed a session
 	Lost       int           `json:"lost,omitempty"`
 	Starved    int           `json:"starved,omitempty"` // sessions without a ping for so long that a client leaves
 	Wrong      int64         `json:"wrong,omitempty"`

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ const (
 	SessionCPU               // server CPU, in cores, of the held sessions
 	Late                     // p99 of how late pings are, in milliseconds, of sessions that wait WatchedInterval for one
 	Latest                   // the latest of them
+	Lag                      // p99 of how late an open loop sends, in microseconds
 )
 
 // WatchedInterval is the pingInterval, and the pingTimeout, of servers whose pings
@@ -56,6 +58,8 @@ func (f Figure) Of(s Sample) float64 {
 		return late(s.P99)
 	case Latest:
 		return late(s.Most)
+	case Lag:
+		return s.Lag
 	case Cores, SessionCPU:
 	}
 	return ratio(s.ServerCPU.Seconds(), s.Elapsed.Seconds())
@@ -76,7 +80,7 @@ func (f Figure) Unit() string {
 		return "bytes a session"
 	case CPUTime, OpenTime:
 		return "µs of server CPU"
-	case Median, Tail:
+	case Median, Tail, Lag:
 		return "µs"
 	case Late, Latest:
 		return "ms late"
@@ -126,6 +130,10 @@ var Scenarios = []Scenario{
 	{"tls-echo-128", "WebSocket echo over TLS, 128 B, one in flight", PerCPU},
 	{"tls-echo-16k", "WebSocket echo over TLS, 16 KiB, one in flight", PerCPU},
 	{"tls-idle", "Idle WebSocket sessions over TLS", Bytes},
+	{"load-5", "Echo, 128 B, open loop, at 5 % of saturation", Tail},
+	{"load-20", "Echo, 128 B, open loop, at 20 % of saturation", Tail},
+	{"load-50", "Echo, 128 B, open loop, at 50 % of saturation", Tail},
+	{"load-80", "Echo, 128 B, open loop, at 80 % of saturation", Tail},
 	{"mount-echo", "WebSocket echo, 128 B, one in flight", PerCPU},
 	{"mount-poll", "Polling, POST and GET", PerCPU},
 	{"mount-idle", "Idle WebSocket sessions", Bytes},
@@ -133,6 +141,12 @@ var Scenarios = []Scenario{
 	{"scale-5k", "5,000 idle sessions, heartbeats every 5 s", Bytes},
 	{"scale-18k", "18,000 idle sessions, heartbeats every 5 s", Bytes},
 }
+
+// Shares are the loads under which latency is measured, of what a peer can do.
+var Shares = []float64{0.05, 0.20, 0.50, 0.80}
+
+// ShareID is the scenario of a share.
+func ShareID(share float64) string { return fmt.Sprintf("load-%.0f", 100*share) }
 
 // ScenarioOf finds a scenario by its ID.
 func ScenarioOf(id string) (Scenario, bool) {
