@@ -103,7 +103,7 @@ func (k *kernel) goOn() {
 			s.stir()
 		}
 	}
-	k.batch = nil
+	k.batch, k.spare = nil, k.batch // readyList has the room of the other one
 }
 
 func (k *kernel) Read(fd int, p []byte) (int, error) {

@@ -1,6 +1,8 @@
 package looptest_test
 
 import (
+	"bytes"
+	"log/slog"
 	"runtime"
 	"sync"
 	"testing"
@@ -113,4 +115,34 @@ func TestWorldCallbackThatEndsItsGoroutine(t *testing.T) {
 	}
 	w.Close()
 	require.Zero(t, w.Sockets())
+}
+
+// After that, connections with more to read than a turn reads are reported again and
+// again as before.
+func TestWorldReportsAfterCallbackThatEndsItsGoroutine(t *testing.T) {
+	for conns := 1; conns <= 4; conns++ {
+		w := looptest.NewWorld(1, loop.Options{Logger: slog.New(slog.DiscardHandler)}, func(c *loop.Conn) loop.Handler { return &leaver{echo{c}} })
+		var peers []*looptest.Peer
+		for range conns {
+			peers = append(peers, w.Dial())
+		}
+		long := bytes.Repeat([]byte("more than a read takes"), 10_000)
+		for range 3 {
+			leaving := w.Dial()
+			w.Run()
+			leaving.Write([]byte("leave"))
+			var running sync.WaitGroup
+			running.Go(w.Run)
+			running.Wait()
+			for _, p := range peers {
+				p.Write(long)
+			}
+			w.Run()
+			for _, p := range peers {
+				require.True(t, bytes.Equal(long, p.Read()))
+			}
+		}
+		w.Close()
+		require.Zero(t, w.Sockets())
+	}
 }
