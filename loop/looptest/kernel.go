@@ -184,7 +184,13 @@ func (k *kernel) Close(fd int) {
 
 // Wake is all of a World that may be called from other goroutines; the loop
 // sees it at the next Run.
-func (k *kernel) Wake() { k.woken.Store(true) }
+func (k *kernel) Wake() {
+	k.woken.Store(true)
+	select {
+	case k.world.woken <- struct{}{}:
+	default:
+	}
+}
 
 func (k *kernel) Sleep() {}
 

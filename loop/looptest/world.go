@@ -21,6 +21,7 @@ type World struct {
 	free    []int     // descriptors to use again
 	dialled int
 	dealer  *loop.Dealer
+	woken   chan struct{} // a loop was woken
 }
 
 // maxTurns bounds one Run: more means that the program under test never rests.
@@ -32,7 +33,7 @@ func NewWorld(n int, o loop.Options, accept func(*loop.Conn) loop.Handler) *Worl
 	if o.Tick == 0 {
 		o.Tick = 10 * time.Millisecond
 	}
-	w := &World{tick: o.Tick, now: time.Hour} // an odd moment, as on a machine that runs
+	w := &World{tick: o.Tick, now: time.Hour, woken: make(chan struct{}, 1)} // an odd moment, as on a machine that runs
 	o.HandshakesInTurn = true
 	table := new(loop.Table)
 	for i := range n {
@@ -68,8 +69,13 @@ func (w *World) clock() time.Duration {
 	return w.now
 }
 
-// Dial connects to the next loop in turn. All peers have one address,
-// 192.0.2.1: a server with limits by address has to exempt it.
+// Woken receives when a loop was given something to do by a task since the last
+// Run: where other goroutines work too, it says when to Run again. It may also
+// receive when there is nothing left to do.
+func (w *World) Woken() <-chan struct{} { return w.woken }
+
+// Dial connects to the next loop in turn. The peers of all methods but DialFrom
+// have one address, 192.0.2.1: a server with limits by address has to exempt it.
 func (w *World) Dial() *Peer {
 	w.dialled++
 	return w.DialLoop((w.dialled - 1) % len(w.loops))
@@ -84,6 +90,11 @@ func (w *World) DialLoop(index int) *Peer { return w.DialTo(index, nil) }
 // DialTo connects to a listener with a choice of handlers of its own, as
 // loop.Reactor.Listen takes one, on the loop with that index.
 func (w *World) DialTo(index int, accept func(*loop.Conn) loop.Handler) *Peer {
+	return w.DialFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), index, accept)
+}
+
+// DialFrom is DialTo for a peer of that address.
+func (w *World) DialFrom(address netip.Addr, index int, accept func(*loop.Conn) loop.Handler) *Peer {
 	s := &socket{world: w, owner: -1, window: defaultWindow}
 	if n := len(w.free); n > 0 {
 		s.fd = w.free[n-1]
@@ -93,7 +104,7 @@ func (w *World) DialTo(index int, accept func(*loop.Conn) loop.Handler) *Peer {
 		s.fd = len(w.sockets)
 		w.sockets = append(w.sockets, s)
 	}
-	s.remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), uint16(1024+s.fd%60000))
+	s.remote = netip.AddrPortFrom(address, uint16(1024+s.fd%60000))
 	if err := w.loops[index].Adopt(s.fd, s.remote, accept); err != nil {
 		s.closed = true
 	}
