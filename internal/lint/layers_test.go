@@ -84,12 +84,13 @@ var layers = map[string]layer{
 	"bench/sim":            {[]string{"bench/report", "bench/usage", "engine", "loop", "wsframe"}, []string{gobwas, hdrHistogram}},
 	"bench/usage":          {nil, []string{procfs}},
 
+	"engine/enginetest":      {[]string{"engine", "engine/packet", "wsframe", "loop", "loop/looptest"}, []string{gobwas}}, // for tests of programs: no testify
 	"loop/looptest/contract": {[]string{"loop", "loop/looptest", "pool", "internal/certs"}, []string{testify}},
 }
 
 // testsOnTop are the packages whose tests may import engine: those that may do
 // so themselves, and its own.
-var testsOnTop = []string{"internal/program", "engine", "internal/e2e/target", "bench/load", "bench/sim"}
+var testsOnTop = []string{"internal/program", "engine", "engine/enginetest", "internal/e2e/target", "bench/load", "bench/sim"}
 
 func TestLayers(t *testing.T) {
 	atRoot(t)
@@ -156,7 +157,7 @@ func TestLayersHaveOneOwner(t *testing.T) {
 		gnetErrors:     {"loop"},
 		gnetNetpoll:    {"loop"},
 		proxyProto:     {"internal/proxied"},
-		"engine":       {"bench/sim", "internal/busy", "internal/e2e/feeder", "internal/e2e/target", "internal/e2e/testapp", "internal/program"},
+		"engine":       {"bench/sim", "engine/enginetest", "internal/busy", "internal/e2e/feeder", "internal/e2e/target", "internal/e2e/testapp", "internal/program"},
 	}
 	for path, want := range owners {
 		var got []string
@@ -229,6 +230,41 @@ func TestExamplesUseTheEngineAlone(t *testing.T) {
 		return nil
 	}))
 	require.Positive(t, programs)
+}
+
+// TestEmbeddersInheritNoTools looks at all that a program gets with a package: what
+// only our program, our tests or our measurements need is not among it.
+func TestEmbeddersInheritNoTools(t *testing.T) {
+	atRoot(t)
+	require.NoError(t, layerInputs())
+	tools := []string{
+		"github.com/stretchr/testify", "gonum.org/", "github.com/prometheus/", "github.com/HdrHistogram/", "github.com/alecthomas/kong",
+		"github.com/fsnotify/", "github.com/cloudflare/tableflip", "github.com/coreos/", "github.com/KimMachineGun/", "github.com/nats-io/", "github.com/quic-go/",
+	}
+	deps := func(name string) []string {
+		out, err := exec.Command("go", "list", "-deps", name).Output() // #nosec G204 -- a package of ours
+		require.NoError(t, err)
+		list := strings.Fields(string(out))
+		require.Contains(t, list, "turbine/"+strings.TrimPrefix(name, "./"))
+		require.Greater(t, len(list), 100)
+		return list
+	}
+	inherited := deps("./engine")
+	for _, path := range inherited {
+		require.NotEqual(t, "testing", path, "engine imports testing, and so would every program")
+	}
+	tested := deps("./engine/enginetest")
+	require.Contains(t, tested, "testing")
+	for _, path := range append(inherited, tested...) {
+		for _, tool := range tools {
+			require.False(t, strings.HasPrefix(path+"/", tool), "a program that embeds engine, or tests with enginetest, gets %s", path)
+		}
+		if mine, ok := ours(path); !ok && !standard(path) && !strings.HasPrefix(path, "vendor/") {
+			require.Contains(t, inherited, path, "enginetest needs %s, which engine does not", path)
+		} else if ok {
+			require.False(t, strings.HasPrefix(mine, "bench/") || mine == "internal/program", "a program gets %s", path)
+		}
+	}
 }
 
 // readImports returns what each package imports, and what its tests do.
