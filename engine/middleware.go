@@ -42,7 +42,7 @@ func (h *httpConn) callMiddleware(w *middlewareWriter, request *http.Request) er
 
 func (h *httpConn) refuseMiddleware(r *httpparse.Request, err error) {
 	e := refusedRequest.because("MIDDLEWARE_FAILURE", err.Error(), "")
-	if r.WebSocket {
+	if r.WebSocket && h.server.options.allows(WebSocket) {
 		h.refuseHandshake(r, refusedRequest, e)
 		return
 	}
@@ -53,7 +53,8 @@ func (h *httpConn) refuseMiddleware(r *httpparse.Request, err error) {
 
 // answerMiddleware sends what a middleware answered.
 func (h *httpConn) answerMiddleware(r *httpparse.Request, w *middlewareWriter) {
-	h.exchange.keepAlive = h.exchange.keepAlive && !r.HasBody() && !r.WebSocket
+	webSocket := r.WebSocket && h.server.options.allows(WebSocket)
+	h.exchange.keepAlive = h.exchange.keepAlive && !r.HasBody() && !webSocket
 	h.exchange.headers = appendFields(h.exchange.headers, w.header, framing)
 	h.exchange.byMiddleware = true
 	if w.status == 0 {

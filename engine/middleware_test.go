@@ -146,6 +146,26 @@ func TestMiddlewareAnswersLittle(t *testing.T) {
 	}
 }
 
+// Where WebSocket is off, a request for one is refused as any other request: whatever
+// a middleware does to it, the connection goes on.
+func TestMiddlewareWhereWebSocketIsOff(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		middleware wrapper
+		want       string
+	}{
+		{"none", passes(func(http.ResponseWriter, *http.Request) {}), `400 [Content-Type: application/json] [no Connection] {"code":0,"message":"Transport unknown"}`},
+		{"a panic", answers(func(http.ResponseWriter, *http.Request) { panic("the middleware's fault") }), `400 [Content-Type: application/json] [no Connection] {"code":3,"message":"Bad request"}`},
+		{"its own answer", answers(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }), "401 [no Content-Type] [no Connection]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newSpec(t, 1, Options{Transports: []Transport{Polling}, Middleware: []wrapper{c.middleware}, Logger: slog.New(slog.DiscardHandler)}, nil)
+			require.Equal(t, []string{"w: " + c.want}, b.play(hsWebSocket+" conn=w show=Content-Type,Connection"))
+			b.finish()
+		})
+	}
+}
+
 // A panic refuses the one request with code 3; the server and other sessions
 // live on.
 func TestMiddlewarePanics(t *testing.T) {
