@@ -255,7 +255,7 @@ func (v *Verdict) waitedFor() bool {
 // unavailable answers 503: the server is draining or has too much to do. While
 // it drains the connection ends, too: the next try may reach another server.
 func (h *httpConn) unavailable(upgrade bool) {
-	h.appendRetryAfter()
+	h.exchange.headers = h.server.appendRetryAfter(h.exchange.headers)
 	if h.server.phase.draining() {
 		h.exchange.keepAlive = false
 	}
@@ -264,10 +264,4 @@ func (h *httpConn) unavailable(upgrade bool) {
 		return
 	}
 	h.exchange.answer(h.conn.Loop(), 503, typeText, "Service Unavailable")
-}
-
-// appendRetryAfter adds when to come again to the response.
-func (h *httpConn) appendRetryAfter() {
-	wait := h.server.shard(h.conn.Loop()).retryAfter()
-	h.exchange.headers = httpparse.AppendHeaderInt(h.exchange.headers, "Retry-After", int64(wait/time.Second))
 }

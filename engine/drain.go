@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"turbine/httpparse"
 	"turbine/loop"
 )
 
@@ -183,6 +184,7 @@ func (s *Server) CloseSessions() {
 // its turn to be closed. A second call changes nothing.
 func (s *Server) beginDrain(delay, over time.Duration) {
 	s.phase.reach(phaseDraining)
+	s.retryWithin.CompareAndSwap(0, int64(over/time.Second)+1)
 	for _, sh := range s.allShards() {
 		sh.enqueue(&drainEntry{shard: sh, delay: delay, over: over}, true)
 	}
@@ -262,12 +264,15 @@ func (t *cutTask) Abandon() { _ = t.loop.Post(t) }
 // retryAfter is how long a client is told to wait before it tries again: a whole
 // number of seconds, at random, so that clients come back spread over the
 // drain's period.
-func (sh *shard) retryAfter() time.Duration {
-	seconds := int64(1)
-	if sh.drain != nil {
-		seconds += int64(sh.drain.over / time.Second)
-	}
+// Safe from any goroutine.
+func (s *Server) retryAfter() time.Duration {
+	seconds := max(s.retryWithin.Load(), 1)
 	return time.Duration(1+rand.Int64N(seconds)) * time.Second // #nosec G404 -- it spreads, and need not be secret
+}
+
+// appendRetryAfter appends the header line that says so.
+func (s *Server) appendRetryAfter(dst []byte) []byte {
+	return httpparse.AppendHeaderInt(dst, "Retry-After", int64(s.retryAfter()/time.Second))
 }
 
 // drain begins the wait for the session's turn, unless it has come.

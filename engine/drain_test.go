@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"testing"
 	"time"
@@ -100,24 +101,49 @@ func TestCloseNowDuringDrain(t *testing.T) {
 	b.finish()
 }
 
-// Refused clients are told to come back at different times within the drain's
-// period.
+// Clients that are told 503 while the server drains are told to come back at different
+// times within the drain's period, whatever they were refused for.
 func TestRetryAfter(t *testing.T) {
-	b := newBench(t, 2, Options{})
-	b.server.beginDrain(0, 30*time.Second)
-	b.world.Run()
-	seen := map[int]bool{}
-	for range 200 {
-		r := b.fetch("GET", "EIO=4&transport=polling")
-		require.Equal(t, 503, r.StatusCode)
-		seconds, err := strconv.Atoi(r.Header.Get("Retry-After"))
-		require.NoError(t, err)
-		require.GreaterOrEqual(t, seconds, 1)
-		require.LessOrEqual(t, seconds, 31)
-		seen[seconds] = true
+	const sessions = 40
+	for _, c := range []struct {
+		name string
+		ask  func(b *bench, i int) *http.Response
+	}{
+		{"a handshake", func(b *bench, _ int) *http.Response { return b.fetch("GET", "EIO=4&transport=polling") }},
+		{"a poll for which there is no room", func(b *bench, i int) *http.Response {
+			return b.fetch("GET", "EIO=4&transport=polling&sid="+b.sessions[i].ID())
+		}},
+		{"a request through net/http", func(b *bench, _ int) *http.Response {
+			w := httptest.NewRecorder()
+			b.server.ServeHTTP(w, httptest.NewRequest("GET", "/engine.io/?EIO=4&transport=polling", nil))
+			return w.Result()
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newSpec(t, 1, Options{MaxPolls: 1}, nil)
+			for range sessions + 1 {
+				b.play(hsPolling)
+			}
+			b.server.beginDrain(time.Second, 30*time.Second)
+			b.world.Run()
+			poll := b.world.Dial()
+			poll.Write(request{method: "GET", target: "/engine.io/?EIO=4&transport=polling&sid=" + b.sessions[sessions].ID()}.bytes())
+			b.world.Run()
+			seen := map[int]bool{}
+			for i := range sessions {
+				r := c.ask(b, i)
+				require.Equal(t, 503, r.StatusCode)
+				seconds, err := strconv.Atoi(r.Header.Get("Retry-After"))
+				require.NoError(t, err)
+				require.GreaterOrEqual(t, seconds, 1)
+				require.LessOrEqual(t, seconds, 31)
+				seen[seconds] = true
+			}
+			require.Greater(t, len(seen), 10, "different times of 40")
+			poll.Reset()
+			b.finish()
+		})
 	}
-	require.Greater(t, len(seen), 10, "different times of 200")
-	b.finish()
 }
 
 // Clients who are told 503 for another reason come back soon.

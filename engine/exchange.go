@@ -388,5 +388,8 @@ func (s *Server) cancelled(x *exchange, err *httpparse.Error) {
 	if err != errTooLarge {
 		session.close(ReasonTransportError, ErrDataLost)
 	}
+	if err == errBodyBudget {
+		x.headers = s.appendRetryAfter(x.headers)
+	}
 	x.answer(session.loop, err.Status, "", "")
 }

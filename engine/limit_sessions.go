@@ -128,7 +128,7 @@ func (h *httpConn) refuseSession(r *httpparse.Request, limit Limit, upgrade bool
 		h.unavailable(upgrade)
 		return
 	}
-	h.appendRetryAfter()
+	h.exchange.headers = h.server.appendRetryAfter(h.exchange.headers)
 	if upgrade {
 		h.refuseWebSocket(429, "Too Many Requests", false)
 		return

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -170,7 +171,7 @@ func (m *mounting) close() {
 }
 
 func (m *mounting) unavailable() {
-	m.w.Header().Set("Retry-After", "1")
+	m.w.Header().Set("Retry-After", strconv.Itoa(int(m.server.retryAfter()/time.Second)))
 	http.Error(m.w, "Service Unavailable", http.StatusServiceUnavailable)
 }
 
@@ -199,7 +200,8 @@ func (m *mounting) readBody() bool {
 			m.refuseBody(LimitPayload, http.StatusRequestEntityTooLarge)
 			return false
 		case sum > s.options.BodyBudget:
-			m.refuseBody(LimitBodyBudget, http.StatusServiceUnavailable)
+			s.count(LimitBodyBudget)
+			m.unavailable()
 			return false
 		case errors.Is(err, io.EOF):
 			_ = control.SetReadDeadline(time.Time{})

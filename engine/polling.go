@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"turbine/engine/packet"
-	"turbine/httpparse"
 	"turbine/pool"
 )
 
@@ -231,7 +230,7 @@ func (p *polling) get(x *exchange) {
 	case s.server.shard(s.loop).polls > s.server.pollShare:
 		s.server.met(LimitPolls, s.loop)
 		p.unpark()
-		x.headers = httpparse.AppendHeaderInt(x.headers, "Retry-After", 1)
+		x.headers = s.server.appendRetryAfter(x.headers)
 		x.answer(s.loop, 503, "", "")
 		s.close(ReasonTransportError, ErrTooManyPolls)
 	}

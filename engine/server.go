@@ -63,10 +63,12 @@ type Server struct {
 	bindings      seldom.Once  // of requests that are not bound to their session
 	forbids       seldom.Once  // of requests that are forbidden for where they come from
 
-	dealer     *loop.Dealer // of the loops
-	shards     []*shard     // by loop; written before the loops run, read by others under mu
-	phase      phase
-	handedOver atomic.Bool // StopAccepting was called
+	dealer *loop.Dealer // of the loops
+	shards []*shard     // by loop; written before the loops run, read by others under mu
+	phase  phase
+	// Clients that are told 503 come back within so many seconds; 0 before a drain.
+	retryWithin atomic.Int64
+	handedOver  atomic.Bool // StopAccepting was called
 
 	mu      sync.Mutex
 	reactor *loop.Reactor // guarded by mu; nil before the first Serve
