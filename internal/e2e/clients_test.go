@@ -17,16 +17,10 @@ var (
 	transports = []string{"polling", "websocket", "upgrade"}
 )
 
-// Every message of every scenario comes back once, in order and unchanged.
+// Every message of every scenario comes back once, in order and unchanged. All clients
+// on all transports go through a scenario at once.
 func TestClients(t *testing.T) {
-	s := serve(t)
-	for _, client := range clients {
-		for _, transport := range transports {
-			t.Run("client "+client+" "+transport, func(t *testing.T) {
-				scenario(t, s, client, transport, "all")
-			})
-		}
-	}
+	scenario(t, serve(t), strings.Join(clients, ","), strings.Join(transports, ","), "all")
 }
 
 // Both sides keep the session alive, also after an upgrade. All clients at once
@@ -37,6 +31,8 @@ func TestClientHeartbeats(t *testing.T) {
 	scenario(t, s, strings.Join(clients, ","), strings.Join(transports, ","), "heartbeat")
 }
 
+// scenario has the clients, one or several with commas between them, go through a scenario,
+// or all of them one after the other. One process has all clients.
 func scenario(t *testing.T, s *server, client, transport, name string, more ...string) {
 	t.Helper()
 	require.DirExists(t, "clients/node_modules", "the clients are not installed: run make setup")
