@@ -90,11 +90,9 @@ type Running interface {
 	Stop() error
 }
 
-// Cores are the CPUs that server and load generator are pinned to.
-const (
-	serverCore = 0
-	clientCore = 1
-)
+// serverCore is the first CPU that a server is pinned to. The load generator has the
+// one behind the server's, where there is one.
+const serverCore = 0
 
 // comparison is one under way.
 type comparison struct {
@@ -206,15 +204,18 @@ func (c *comparison) schedule(servers []Server) (parts []part) {
 
 // scenario runs one, the peers in turns.
 func (c *comparison) scenario(ctx context.Context, p part) {
-	core := serverCore
-	pinned := clientCore
-	if p.scenario.free || c.report.Machine.Cores < 2 {
-		core, pinned = -1, -1
+	core, cores := serverCore, max(1, p.scenario.cores)
+	pinned := serverCore + cores // the first that the server does not have
+	if p.scenario.free || c.report.Machine.Cores < cores {
+		core = -1
+	}
+	if core < 0 || pinned >= c.report.Machine.Cores {
+		pinned = -1
 	}
 	if err := c.pin(pinned); err != nil {
 		c.remark(fmt.Sprintf("The load generator is not pinned: %v.", err))
 	}
-	settings := peer.Settings{App: p.scenario.app, PingInterval: p.scenario.interval, PingTimeout: p.scenario.timeout, Work: p.scenario.work, Core: core, MaxQueue: p.scenario.queue, TLS: p.scenario.tls}
+	settings := peer.Settings{App: p.scenario.app, PingInterval: p.scenario.interval, PingTimeout: p.scenario.timeout, Work: p.scenario.work, Core: core, Cores: cores, MaxQueue: p.scenario.queue, TLS: p.scenario.tls}
 	field := &field{comparison: c, part: p, settings: settings, running: map[Server]Running{}, failed: map[Server]bool{}}
 	defer field.stop()
 	for round := range p.rounds {

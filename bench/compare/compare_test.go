@@ -174,6 +174,37 @@ func TestLoadIsAShareOfWhatThePeerCanDo(t *testing.T) {
 	require.InDelta(t, 2000, got.Cell("load-50", "turbine").Samples[1].Offered, 1e-9)
 }
 
+// The load generator has the core behind the server's, or shares all.
+func TestCoresOfServerAndLoad(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		scenario string
+		machine  int
+		server   []int // first core, number
+		load     int
+	}{
+		{"a core each", "echo-128", 2, []int{0, 1}, 1},
+		{"one core for both", "echo-128", 1, []int{0, 1}, -1},
+		{"two cores for both", "cores-2", 2, []int{0, 2}, -1},
+		{"two cores and one", "cores-2", 4, []int{0, 2}, 2},
+		{"fewer than the server needs", "cores-2", 1, []int{-1, 2}, -1},
+		{"all for the server", "idle-ws", 2, []int{-1, 1}, -1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := &fakeServer{name: "turbine"}
+			r := newRig(Options{Rounds: 1}, s)
+			r.report = &report.Report{Machine: report.Machine{Cores: c.machine}}
+			r.deadline = time.Now().Add(time.Hour)
+			r.options.Scenarios = []string{c.scenario}
+			for _, p := range r.schedule(r.servers) {
+				r.scenario(t.Context(), p)
+			}
+			require.Equal(t, c.server, []int{s.settings.Core, s.settings.Cores})
+			require.Equal(t, c.load, r.pinned[0])
+		})
+	}
+}
+
 func TestWhoCannotBeMeasuredIsLeftOutAndNamed(t *testing.T) {
 	missing, broken, good := &fakeServer{name: "missing", missing: true}, &fakeServer{name: "broken", broken: true}, &fakeServer{name: "good"}
 	r := newRig(Options{Scenarios: []string{"echo-128"}, Rounds: 2}, missing, broken, good)

@@ -27,6 +27,8 @@ type scenario struct {
 	// tls has the servers speak TLS, and leaves out those that do not; with resume
 	// the clients resume the sessions of their TLS.
 	tls, resume bool
+	// cores are those of the server; 0 means 1.
+	cores int
 	// share is the rate of an open loop, of what the peer can do at most.
 	share float64
 	// rounds are fewer than others have; 0 means as many.
@@ -110,6 +112,10 @@ func scenarios() []scenario {
 			plan: load.Plan{Kind: load.OpenLoop, Sessions: 100, Size: small},
 		})
 	}
+	all = append(all, scenario{
+		id: "cores-2", cores: 2, rounds: fewer, only: []string{"turbine", "gnet", "gws", "uws", "bun", "node", "zishang", "engineioxide"},
+		plan: load.Plan{Kind: load.Echo, Sessions: 100, InFlight: 1, Size: small},
+	})
 	mounted := idle
 	mounted.Sessions, mounted.Duration = 4_000, 3*time.Second
 	all = append(all,

@@ -110,6 +110,7 @@ func TestMarkdown(t *testing.T) {
 		"| turbine | 2,010 | 2,500 | 0 | 2,010 | 2,500 | 0 | 6,100‡ | 9,300 | 480 |", "500 sessions, beside 100 whose messages take 1 ms each | at most 250 ms late | 4,100 | short |",
 		"| turbine | crypto/tls on the loop | 301 | 301 | 99 | 301 | 1.00 | 301 | 1.00 | 500 |", "| gnet | has none | – | – | – | – |",
 		"| turbine | 200 | 30.0 | 100 | 30.0 | 100 | 30.0 | 100 | 30.0 | 100 | 4.00 |",
+		"| turbine | 301 | 1.00 | 0.50 | 301 | 301 | 1.00 | 0.50 | 301 | 1.00 | 602 |", "This machine has 2 cores.",
 		"beats-busy, turbine: 0 wrong or missing replies, 0 sessions lost, 480 without a ping for too long",
 		"echo-128, bun: 7 wrong or missing replies", "- A remark.", "![", "2 server and 2 client processes",
 	} {

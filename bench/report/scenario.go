@@ -99,7 +99,7 @@ type Scenario struct {
 // rated reports whether the scenario is a row of the tables of throughput.
 func (s Scenario) rated() bool {
 	family, _, _ := strings.Cut(s.ID, "-")
-	return s.Figure == PerCPU && !slices.Contains([]string{"slow", "mount", "tls"}, family)
+	return s.Figure == PerCPU && !slices.Contains([]string{"slow", "mount", "tls", "cores"}, family)
 }
 
 // Scenarios are all there are, in the order of the report.
@@ -134,6 +134,7 @@ var Scenarios = []Scenario{
 	{"load-20", "Echo, 128 B, open loop, at 20 % of saturation", Tail},
 	{"load-50", "Echo, 128 B, open loop, at 50 % of saturation", Tail},
 	{"load-80", "Echo, 128 B, open loop, at 80 % of saturation", Tail},
+	{"cores-2", "WebSocket echo, 128 B, one in flight, on 2 cores", PerCPU},
 	{"mount-echo", "WebSocket echo, 128 B, one in flight", PerCPU},
 	{"mount-poll", "Polling, POST and GET", PerCPU},
 	{"mount-idle", "Idle WebSocket sessions", Bytes},

@@ -1,10 +1,11 @@
 // engine.io on Node.js: echo, or broadcast in a loop over all clients.
+import cluster from "node:cluster";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { createServer as createSecureServer } from "node:https";
 import { attach } from "engine.io";
 
-const { PORT, APP, PING_INTERVAL, PING_TIMEOUT, WORK, TLS_CERT, TLS_KEY } = process.env;
+const { PORT, APP, PING_INTERVAL, PING_TIMEOUT, WORK, WORKERS, TLS_CERT, TLS_KEY } = process.env;
 const http = TLS_CERT ? createSecureServer({ cert: readFileSync(TLS_CERT), key: readFileSync(TLS_KEY) }) : createServer();
 const engine = attach(http, {
   pingInterval: Number(PING_INTERVAL),
@@ -21,4 +22,8 @@ engine.on("connection", (socket) => {
     for (const id in engine.clients) engine.clients[id].send(data);
   });
 });
-http.listen(Number(PORT), "127.0.0.1");
+if (cluster.isPrimary && Number(WORKERS) > 1) {
+  for (let i = 0; i < Number(WORKERS); i++) cluster.fork();
+} else {
+  http.listen(Number(PORT), "127.0.0.1");
+}
