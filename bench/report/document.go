@@ -23,7 +23,7 @@ func (r *Report) document() document {
 	d := document{title: "Turbine and its peers"}
 	d.sections = append(d.sections, r.summary(), r.goals())
 	d.sections = append(d.sections, r.throughput()...)
-	d.sections = append(d.sections, r.latency(), r.loaded(), r.memory(), r.heartbeats(), r.pings(), r.crowds(), r.slow(), r.scale(), r.secured(), r.cores(), r.mountings(), r.simulated(), r.real(), r.faults(), r.method())
+	d.sections = append(d.sections, r.latency(), r.loaded(), r.memory(), r.heartbeats(), r.pings(), r.crowds(), r.slow(), r.scale(), r.secured(), r.cores(), r.carries(), r.mountings(), r.simulated(), r.real(), r.faults(), r.method())
 	kept := d.sections[:0]
 	for _, s := range d.sections {
 		if len(s.table) > 1 || len(s.list) > 0 || len(s.text) > 0 && len(s.table) == 0 {
