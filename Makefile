@@ -178,7 +178,7 @@ soak:
 chaos:
 	go run ./internal/chaos $(ARGS)
 
-# This server and its peers side by side: under 20 minutes, into bench/results.
+# This server and its peers side by side: under 25 minutes, into bench/results.
 # ARGS are flags: make bench ARGS="--peers turbine,bun"
 bench:
 	go run ./bench compare $(ARGS)

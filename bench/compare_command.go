@@ -19,7 +19,7 @@ type compareCommand struct {
 	Scenarios []string      `placeholder:"ID" help:"Scenarios to run; a wrong name shows all. All by default, with --quick nine of them."`
 	Rounds    int           `default:"0" help:"Rounds of each scenario; 0 means 5, or 3 with --quick."`
 	Duration  time.Duration `default:"800ms" help:"Measured time of one run."`
-	Limit     time.Duration `default:"0" help:"Time for the whole; what has not run then is left out. 0 means 19 minutes, or 170 seconds with --quick."`
+	Limit     time.Duration `default:"0" help:"Time for the whole; what has not run then is left out. 0 means 24 minutes, or 170 seconds with --quick."`
 	Quick     bool          `help:"Fewer peers, scenarios and rounds."`
 	Out       string        `default:"bench/results" placeholder:"DIR" help:"Where the report goes, in the place of the last one; bench/results by default."`
 }

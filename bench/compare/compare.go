@@ -21,7 +21,7 @@ type Options struct {
 	Scenarios []string      // IDs; empty means all
 	Rounds    int           // of each scenario that is not run once; 0 means 5, or 3 with Quick
 	Duration  time.Duration // measured time of a run; 0 means 800 ms
-	Limit     time.Duration // of the whole; what has not run then is left out. 0 means 19 minutes, or 170 seconds with Quick
+	Limit     time.Duration // of the whole; what has not run then is left out. 0 means 24 minutes, or 170 seconds with Quick
 	Quick     bool          // fewer peers, scenarios and rounds
 }
 
@@ -36,7 +36,7 @@ func (o Options) withDefaults() Options {
 		o.Duration = 800 * time.Millisecond
 	}
 	if o.Limit == 0 {
-		o.Limit = 19 * time.Minute
+		o.Limit = 24 * time.Minute
 		if o.Quick {
 			o.Limit = 170 * time.Second
 		}

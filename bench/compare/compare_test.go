@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -275,6 +276,24 @@ func TestEveryScenarioIsDescribed(t *testing.T) {
 	}
 	for _, id := range quickScenarios {
 		require.Contains(t, ids, id)
+	}
+}
+
+// All peers and scenarios fit into the time that they have.
+func TestScheduleFitsItsLimit(t *testing.T) {
+	servers := Peers(t.TempDir())
+	for _, o := range []Options{{}, {Quick: true}} {
+		r := newRig(o, servers...)
+		if r.options.Quick {
+			servers = slices.DeleteFunc(slices.Clone(servers), func(s Server) bool { return !slices.Contains(quickPeers, s.Name()) })
+		}
+		planned := time.Duration(0)
+		for _, p := range r.schedule(servers) {
+			t.Log(p.scenario.id, p.cost)
+			planned += p.cost
+		}
+		t.Log("planned", planned, "limit", r.options.Limit)
+		require.Less(t, planned, r.options.Limit)
 	}
 }
 

@@ -54,6 +54,7 @@ var smaller = map[string]int{"node": 10_000, "zishang": 10_000, "engineioxide": 
 
 func scenarios() []scenario {
 	const small, large = 128, 16 << 10
+	const fewer = 3 // rounds of what takes long, or varies little
 	idle := load.Plan{Kind: load.Idle, Sessions: 18_000, InFlight: 100, LocalHosts: loopback, Duration: 5 * time.Second}
 	upgraded := idle
 	upgraded.Via = load.Upgraded
@@ -77,7 +78,7 @@ func scenarios() []scenario {
 		{id: "echo-16k", plan: load.Plan{Kind: load.Echo, Sessions: 100, InFlight: 1, Size: large}},
 		{id: "echo-128x16", plan: load.Plan{Kind: load.Echo, Sessions: 100, InFlight: 16, Size: small}},
 		{id: "broadcast-1k", app: peer.Broadcast, plan: load.Plan{Kind: load.Broadcast, Sessions: 1_000, Size: small}},
-		{id: "broadcast-10k", app: peer.Broadcast, plan: load.Plan{Kind: load.Broadcast, Sessions: 10_000, Size: small, LocalHosts: loopback}, only: []string{"turbine", "gnet", "gws", "uws", "bun", "node"}},
+		{id: "broadcast-10k", rounds: fewer, app: peer.Broadcast, plan: load.Plan{Kind: load.Broadcast, Sessions: 10_000, Size: small, LocalHosts: loopback}, only: []string{"turbine", "gnet", "gws", "uws", "bun", "node"}},
 		{id: "poll-handshake", engine: true, fresh: true, plan: load.Plan{Kind: load.PollHandshake, InFlight: 64}},
 		{id: "poll-handshake-new", engine: true, fresh: true, plan: load.Plan{Kind: load.PollHandshakeNew, InFlight: 64, LocalHosts: loopback}},
 		{id: "ws-handshake", plan: load.Plan{Kind: load.WebSocketHandshake, InFlight: 64, LocalHosts: loopback}},
@@ -86,16 +87,15 @@ func scenarios() []scenario {
 		{id: "rate-20k", plan: load.Plan{Kind: load.OpenLoop, Sessions: 100, Size: small, Rate: 20_000}},
 		{id: "idle-ws", once: true, free: true, plan: idle, sessions: smaller},
 		{id: "idle-upgraded", once: true, free: true, engine: true, plan: upgraded, sessions: smaller},
-		{id: "heartbeat", engine: true, interval: time.Second, plan: beating, only: quick},
+		{id: "heartbeat", rounds: fewer, engine: true, interval: time.Second, plan: beating, only: quick},
 		{id: "beats-plain", once: true, engine: true, interval: interval, timeout: interval, plan: watched},
 		{id: "beats-flood", once: true, engine: true, interval: interval, timeout: interval, plan: flood},
 		{id: "beats-busy", once: true, engine: true, interval: interval, timeout: interval, plan: watched, work: time.Millisecond},
 		{id: "connect", once: true, engine: true, plan: connect, only: quick},
 		{id: "storm", once: true, engine: true, plan: storm, only: quick},
-		{id: "slow-none", plan: load.Plan{Kind: load.Echo, Sessions: 100, InFlight: 1, Size: small}, only: quick},
+		{id: "slow-none", rounds: fewer, plan: load.Plan{Kind: load.Echo, Sessions: 100, InFlight: 1, Size: small}, only: quick},
 		{id: "slow-readers", fresh: true, plan: slow, only: quick, queue: 1 << 20},
 	}
-	const fewer = 3
 	secured := []string{"turbine", "gws", "uws", "bun", "node", "engineioxide"}
 	secretly := idle
 	secretly.Sessions, secretly.Duration = 2_000, time.Second

@@ -37,5 +37,6 @@ func (r *Report) ownNeed() string {
 	}
 	return fmt.Sprintf("This machine has %d cores. A server that has two shares them with the load generator, whose need the columns tell: the rate by the clock is what both reach together. "+
 		"Compare the rate for each second of server CPU: what it loses from one core to two is what a second loop, thread or process costs. "+
+		"Above 1 it says that a server that gets its core less often finds more messages at a time, each of which then costs less. "+
 		"Two cores that are the server's alone would carry about twice that rate: the last column is computed, not measured.", r.Machine.Cores)
 }
