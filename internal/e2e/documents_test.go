@@ -96,27 +96,99 @@ socket.once("upgrade", said);
 	require.Contains(t, string(out), "now on websocket\n")
 }
 
-// The commands and the programs of the documents make a module that builds.
+// The commands and the programs of the documents make a module that builds, and a
+// program that serves. The documented test passes there.
 func TestDocumentedModules(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds modules")
 	}
 	inReadme := section(t, "README.md", "## In Go")
-	makeModule(t, block(t, inReadme, ""), "package main\n\nimport (\n\"log\"\n\n\"turbine/engine\"\n)\n\nfunc main() {\n"+block(t, inReadme, "go")+"}\n")
 	first := section(t, "docs/embedding.md", "## The first program")
-	makeModule(t, block(t, first, ""), block(t, first, "go"))
+	inTest := block(t, section(t, "docs/embedding.md", "## Tests of your handlers"), "go")
+	for _, m := range []struct{ name, commands, program, test string }{
+		{"README.md", block(t, inReadme, ""), "package main\n\nimport (\n\"log\"\n\n\"turbine/engine\"\n)\n\nfunc main() {\n" + block(t, inReadme, "go") + "}\n", ""},
+		{"docs/embedding.md", block(t, first, ""), block(t, first, "go"), `package main
+
+import (
+	"testing"
+	"time"
+
+	"turbine/engine"
+	"turbine/engine/enginetest"
+)
+
+var events = engine.Events{Message: func(s *engine.Session, m engine.Message) { _ = s.Send(m) }}
+
+func TestDocumented(t *testing.T) {
+` + inTest + "}\n"},
+	} {
+		t.Run(m.name, func(t *testing.T) {
+			module := makeModule(t, m.commands, m.program, m.test)
+			module.run(t, "go vet -unusedresult=false .")
+			if m.test != "" {
+				module.run(t, "go test -v . | grep -- '^--- PASS: TestDocumented'")
+				require.NotContains(t, module.run(t, "go list -deps -test ."), "testify")
+			}
+			module.echoes(t, m.program)
+		})
+	}
 }
 
-func makeModule(t *testing.T, commands, program string) {
+// A module is a folder with a module of an embedder.
+type module string
+
+// makeModule makes one in the way of the documents.
+func makeModule(t *testing.T, commands, program, test string) module {
 	t.Helper()
 	root, err := filepath.Abs("../..")
 	require.NoError(t, err)
-	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o600))
-	commands = "set -e\ngo mod init example.com/yours\n" + strings.ReplaceAll(commands, "/path/to/turbine", root) + "go vet -unusedresult=false .\n"
+	m := module(t.TempDir())
+	m.write(t, "main.go", program)
+	if test != "" {
+		m.write(t, "main_test.go", test)
+	}
+	require.Contains(t, commands, "/path/to/turbine")
+	m.run(t, "set -e\ngo mod init example.com/yours\n"+strings.ReplaceAll(commands, "/path/to/turbine", root))
+	return m
+}
+
+func (m module) write(t *testing.T, name, text string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(string(m), name), []byte(text), 0o600))
+}
+
+// run runs commands of a shell and returns what they print.
+func (m module) run(t *testing.T, commands string) string {
+	t.Helper()
 	cmd := exec.Command("sh", "-c", commands)
-	cmd.Dir = dir
+	cmd.Dir = string(m)
 	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
+	return string(out)
+}
+
+// echoes builds the program, on a free port in place of 3000, and has a message sent
+// back by it.
+func (m module) echoes(t *testing.T, program string) {
+	t.Helper()
+	addr := freeAddr(t)
+	require.Contains(t, program, `(":3000")`)
+	m.write(t, "main.go", strings.Replace(program, ":3000", addr, 1))
+	m.run(t, "go build -o yours .")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(string(m), "yours"))
+	require.NoError(t, cmd.Start())
+	defer func() {
+		cancel() // it has no other end
+		_ = cmd.Wait()
+	}()
+	url := "http://" + addr + "/engine.io/?EIO=4&transport=polling"
+	open := m.run(t, "curl -sS --retry 60 --retry-delay 1 --retry-connrefused '"+url+"'")
+	sid := regexp.MustCompile(`"sid":"([^"]+)"`).FindStringSubmatch(open)
+	require.NotNil(t, sid, open)
+	url += "&sid=" + sid[1]
+	require.Equal(t, "ok", m.run(t, "curl -sS -d 4hello '"+url+"'"))
+	require.Equal(t, "4hello", m.run(t, "curl -sS '"+url+"'"))
 }

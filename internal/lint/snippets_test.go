@@ -21,13 +21,14 @@ import (
 // snippetPackages are those that the code in the documents may use without saying
 // that it imports them, by the name that the code has for them.
 var snippetPackages = map[string]string{
-	"context": "context", "engine": "turbine/engine", "http": "net/http", "log": "log", "netip": "net/netip", "time": "time",
+	"context": "context", "engine": "turbine/engine", "enginetest": "turbine/engine/enginetest", "http": "net/http", "log": "log", "netip": "net/netip", "testing": "testing", "time": "time",
 }
 
 // snippetNames are what the code in the documents may use without declaring it.
 const snippetNames = `
 var (
 	ctx           context.Context
+	t             *testing.T
 	server        *engine.Server
 	session       *engine.Session
 	events        engine.Events
