@@ -166,7 +166,7 @@ func (c *doomedClient) speak(query string, texts ...string) {
 		if _, err = conn.Write(frame(ws.OpText, text)); err != nil {
 			return
 		}
-		if _, err = ws.ReadFrame(in); !c.inTime(text, err) {
+		if _, err = readFrame(in); !c.inTime(text, err) {
 			return
 		}
 	}

@@ -107,9 +107,18 @@ func (w *wire) write(text string) error {
 	return err
 }
 
+// readFrame reads one frame, of a server that is ours.
+func readFrame(in io.Reader) (f ws.Frame, err error) {
+	if f.Header, err = ws.ReadHeader(in); err == nil {
+		f.Payload = make([]byte, f.Header.Length)
+		_, err = io.ReadFull(in, f.Payload)
+	}
+	return f, err
+}
+
 // text is the next message of the WebSocket, "" at its end.
 func (w *wire) text() string {
-	f, err := ws.ReadFrame(w.in)
+	f, err := readFrame(w.in)
 	if err != nil || f.Header.OpCode == ws.OpClose {
 		return ""
 	}

@@ -50,7 +50,7 @@ func BenchmarkEchoDuringWalk(b *testing.B) {
 		_, err := asks.Write(message)
 		require.NoError(b, err)
 		for {
-			frame, err := ws.ReadFrame(in)
+			frame, err := readFrame(in)
 			require.NoError(b, err)
 			if string(frame.Payload) == "4echo" {
 				return time.Since(begun)

@@ -383,8 +383,11 @@ func TestCompressIntoBuf(t *testing.T) {
 	defer b.Release()
 	b.SetTail(c.Compress(b.Tail(), text))
 	PutCompressedHeader(b, ws.OpText)
-	f, err := ws.ReadFrame(bytes.NewReader(b.Bytes()))
+	whole := bytes.NewReader(b.Bytes())
+	header, err := ws.ReadHeader(whole)
 	require.NoError(t, err)
+	require.EqualValues(t, whole.Len(), header.Length)
+	f := ws.Frame{Header: header, Payload: b.Bytes()[len(b.Bytes())-whole.Len():]}
 	require.True(t, f.Header.Rsv1())
 	f, err = wsflate.DecompressFrame(f)
 	require.NoError(t, err)
