@@ -52,6 +52,7 @@ modules:
 	go mod download
 	cd internal/e2e/mounts && go mod download
 	cd examples && go mod download
+	cd bench && go mod download
 
 $(BROWSER)/node_modules/.package-lock.json: $(BROWSER)/package-lock.json
 	cd $(BROWSER) && npm ci --no-audit --no-fund
@@ -94,19 +95,23 @@ fmt:
 vet:
 	go vet ./...
 	cd examples && go vet ./...
+	cd bench && go vet ./...
 
 # What go vet looks for, for each system in TARGETS and with the tag invariants.
 cross:
 	go -C internal/lint/crossvet run . $(CURDIR) $(TARGETS) linux/amd64,invariants
+	go -C internal/lint/crossvet run . $(CURDIR)/bench $(TARGETS)
 
 # Tests of all packages but internal/e2e.
 # None of the tests vets what it compiles: vet does, for all files.
 unit:
 	go test -vet=off -timeout 30m $$(go list ./... | grep -v /internal/e2e$$)
+	cd bench && go test -vet=off -timeout 30m ./...
 
 # Those of unit with the race detector and the checks of the tag invariants.
 race:
 	go test -vet=off -timeout 30m -race -tags invariants $$(go list ./... | grep -v /internal/e2e$$)
+	cd bench && go test -vet=off -timeout 30m -race -tags invariants ./...
 
 # The binary against the official clients and against raw sockets.
 e2e: setup
@@ -135,6 +140,7 @@ nightly: conformance soak fuzz bench-sim chaos
 lint: .tools/golangci-lint-$(GOLANGCI_LINT_VERSION)
 	$< run --allow-parallel-runners ./...
 	cd examples && $(CURDIR)/$< run --allow-parallel-runners ./...
+	cd bench && $(CURDIR)/$< run --allow-parallel-runners ./...
 
 # go.mod and go.sum of every module say what its code needs, no more and no less.
 tidy:
@@ -145,7 +151,7 @@ tidy:
 # Known vulnerabilities in what the code calls.
 # Where the database cannot be had nothing is known, which is no failure, but said.
 vuln: .tools/govulncheck-$(GOVULNCHECK_VERSION)
-	@{ $< -db $(VULNDB) ./... && $< -C examples -db $(VULNDB) ./...; } >.tools/vuln.txt 2>&1; code=$$?; cat .tools/vuln.txt; \
+	@{ $< -db $(VULNDB) ./... && $< -C examples -db $(VULNDB) ./... && $< -C bench -db $(VULNDB) ./...; } >.tools/vuln.txt 2>&1; code=$$?; cat .tools/vuln.txt; \
 	if test $$code -ne 0 && grep -q 'fetching vulnerabilities' .tools/vuln.txt; then \
 		echo "vuln: the database is out of reach, nothing was checked"; code=0; \
 	fi; exit $$code
@@ -175,31 +181,32 @@ soak:
 # Hostile and broken clients next to good ones: 10 minutes, into docs/chaos.md.
 # As root it makes network namespaces.
 # ARGS are flags: make chaos ARGS="--phases heads,cuts --scale 0.1 --out -"
+# It runs in bench, as the next four do: files in their flags are named from there.
 chaos:
-	go run ./internal/chaos $(ARGS)
+	cd bench && go run ./chaos $(ARGS)
 
 # This server and its peers side by side: under 25 minutes, into bench/results.
 # ARGS are flags: make bench ARGS="--peers turbine,bun"
 bench:
-	go run ./bench compare $(ARGS)
+	cd bench && go run . compare $(ARGS)
 
 # bench in under 3 minutes, after the peers are installed, with fewer peers, scenarios and rounds.
 bench-quick:
-	go run ./bench compare --quick --out bench/results/quick $(ARGS)
+	cd bench && go run . compare --quick --out results/quick $(ARGS)
 
 # 100,000 and 1,000,000 simulated sessions in one process: about 8 minutes.
 bench-sim:
-	go run ./bench sim $(ARGS)
+	cd bench && go run . sim $(ARGS)
 
 # 1,000,000 real TCP sessions over many processes, held for 5 minutes.
 # It says first what it takes, and refuses where there is not enough memory.
 bench-million:
-	go run ./bench million $(ARGS)
+	cd bench && go run . million $(ARGS)
 
 # Nanoseconds and allocations of parsers, encoders, mailbox, wheel and an echo.
 # EchoDuringWalk is for a number of rounds: between two of them it reads 9,500 sockets.
 bench-micro:
-	go test -run '^$$' -bench . -skip EchoDuringWalk -benchmem $$(go list ./... | grep -v -e /internal/e2e -e /bench)
+	go test -run '^$$' -bench . -skip EchoDuringWalk -benchmem $$(go list ./... | grep -v /internal/e2e)
 
 # The profile that the compiler reads when it builds the program.
 # See go doc cmd/go, -pgo: what is hot is inlined. To be made again after the hot path has changed.

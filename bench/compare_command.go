@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"turbine/bench/compare"
+	"turbine/bench/peer"
 	"turbine/bench/report"
 )
 
@@ -21,13 +22,13 @@ type compareCommand struct {
 	Duration  time.Duration `default:"800ms" help:"Measured time of one run."`
 	Limit     time.Duration `default:"0" help:"Time for the whole; what has not run then is left out. 0 means 24 minutes, or 170 seconds with --quick."`
 	Quick     bool          `help:"Fewer peers, scenarios and rounds."`
-	Out       string        `default:"bench/results" placeholder:"DIR" help:"Where the report goes, in the place of the last one; bench/results by default."`
+	Out       string        `default:"results" placeholder:"DIR" help:"Where the report goes, in the place of the last one; results by default."`
 }
 
 // Run measures and writes the report. What was measured before an interrupt
 // goes beside it, into DIR-partial.
 func (c *compareCommand) Run(ctx context.Context) error {
-	root, err := moduleRoot()
+	root, err := peer.Root(ctx)
 	if err != nil {
 		return err
 	}
@@ -38,7 +39,7 @@ func (c *compareCommand) Run(ctx context.Context) error {
 	}
 	built := commit(root) // now: what is changed meanwhile is not measured
 	r, ended := compare.Run(ctx, o, servers, &compare.Progress{W: os.Stderr, Terminal: terminal(os.Stderr)})
-	r.Commit, r.Command = built, "go run ./bench "+strings.Join(os.Args[1:], " ")
+	r.Commit, r.Command = built, "cd bench && go run . "+strings.Join(os.Args[1:], " ")
 	dir := c.Out
 	if ended != nil {
 		dir += "-partial"
@@ -75,7 +76,7 @@ type peersCommand struct {
 }
 
 func (c *peersCommand) Run(ctx context.Context) error {
-	root, err := moduleRoot()
+	root, err := peer.Root(ctx)
 	if err != nil {
 		return err
 	}

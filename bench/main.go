@@ -1,10 +1,10 @@
 // Bench compares this server with its peers, and shows what a million sessions
-// cost: go run ./bench --help.
+// cost: cd bench && go run . --help. It is a module of its own, so that a program
+// that embeds the engine does not inherit what draws its charts.
 package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -37,20 +37,6 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
-}
-
-// moduleRoot is the directory of the module turbine, where this program has to
-// be run: it builds the server.
-func moduleRoot() (string, error) {
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Path}} {{.Dir}}").Output()
-	if err != nil {
-		return "", fmt.Errorf("go list: %w", err)
-	}
-	path, dir, _ := strings.Cut(strings.TrimSpace(string(out)), " ")
-	if path != "turbine" {
-		return "", errors.New("run it inside the module turbine")
-	}
-	return dir, nil
 }
 
 // commit is the repository's, with "+dirty" where the tree differs from it.

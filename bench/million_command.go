@@ -17,12 +17,12 @@ import (
 type millionCommand struct {
 	Sessions int           `default:"1000000" help:"Sessions in all."`
 	Hold     time.Duration `default:"5m" help:"How long they are held."`
-	Out      string        `default:"bench/results" placeholder:"DIR" help:"The report that the figures go into."`
+	Out      string        `default:"results" placeholder:"DIR" help:"The report that the figures go into."`
 }
 
 // Run holds real sessions, after saying what that takes.
 func (c *millionCommand) Run(ctx context.Context) error {
-	root, err := moduleRoot()
+	root, err := peer.Root(ctx)
 	if err != nil {
 		return err
 	}

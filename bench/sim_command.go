@@ -21,7 +21,7 @@ type simCommand struct {
 	Messages     int           `default:"20000" help:"Messages of 128 B a second in all, to sessions at random and back; -1 for none."`
 	Garbage      int           `default:"10000000" help:"Bytes a second that the application allocates; -1 for none."`
 	GOGC         int           `name:"gogc" default:"50" help:"GOGC of the process."`
-	Out          string        `default:"bench/results" placeholder:"DIR" help:"The report that the figures go into."`
+	Out          string        `default:"results" placeholder:"DIR" help:"The report that the figures go into."`
 	Child        bool          `hidden:"" help:"Run one simulation and print its result."`
 }
 

@@ -4,6 +4,7 @@ package load
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"sync"
 	"testing"
@@ -84,8 +85,13 @@ func (s *rawServer) converse(c net.Conn) {
 		return
 	}
 	for n := 0; ; n++ {
-		f, err := ws.ReadFrame(c)
-		if err != nil {
+		var f ws.Frame
+		var err error
+		if f.Header, err = ws.ReadHeader(c); err != nil {
+			return
+		}
+		f.Payload = make([]byte, f.Header.Length)
+		if _, err = io.ReadFull(c, f.Payload); err != nil {
 			return
 		}
 		f = ws.UnmaskFrameInPlace(f)

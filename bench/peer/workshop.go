@@ -21,6 +21,16 @@ type workshop struct {
 	cache  string // what is built and installed
 }
 
+// Root is the directory of the module turbine, which has the server. It is found from
+// inside that module and from inside that of the bench.
+func Root(ctx context.Context) (string, error) {
+	dir, err := output(ctx, ".", "go", "list", "-m", "-f", "{{.Dir}}", "turbine")
+	if err != nil {
+		return "", fmt.Errorf("run it inside the module turbine/bench: %w", err)
+	}
+	return dir, nil
+}
+
 // workshopIn is that of the module in root. What is installed goes into
 // .tools/bench, which git ignores.
 func workshopIn(root string) workshop {

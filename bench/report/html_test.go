@@ -39,7 +39,7 @@ func TestPageHasNoBackticks(t *testing.T) {
 	r.Remarks = append(r.Remarks, "Say `a < b`, and an `unpaired one")
 	page := string(r.document().html(nil))
 	require.NotContains(t, page, "`")
-	require.Contains(t, page, "<code>go run ./bench compare</code>")
+	require.Contains(t, page, "<code>cd bench &amp;&amp; go run . compare</code>")
 	require.Contains(t, page, "<code>a &lt; b</code>")
 }
 

@@ -21,7 +21,7 @@ func made() *Report {
 			P50: 30, P99: 100, P999: 900, Sessions: 1000, RSS: 500_000, OpenCPU: time.Second}
 	}
 	r := &Report{
-		Began: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC), Took: time.Minute, Command: "go run ./bench compare", Commit: "abc",
+		Began: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC), Took: time.Minute, Command: "cd bench && go run . compare", Commit: "abc",
 		Machine: Machine{CPU: "a CPU", Cores: 2, MemoryBytes: 8 << 30, Kernel: "6.1", Go: "Go 1.26", Descriptors: 20000},
 		Peers:   []Peer{{Name: "turbine", What: "ours", Version: "1", TLS: "crypto/tls on the loop"}, {Name: "gnet", What: "raw", Version: "2", Limit: true}, {Name: "bun", What: "another", Version: "3", TLS: "BoringSSL"}},
 		Mounts:  []Peer{{Name: "own", What: "its own listener", Version: "turbine 1", Mount: true}, {Name: "nginx", What: "behind nginx", Version: "nginx 2", Mount: true}},

@@ -51,7 +51,8 @@ const (
 	sysUnix        = "golang.org/x/sys/unix"
 )
 
-// layers is the picture. A package that is not in it has no place in the house.
+// layers is the picture, of the modules turbine and turbine/bench. A package that is
+// not in it has no place in the house.
 var layers = map[string]layer{
 	".":                    {[]string{"internal/program"}, nil},
 	"internal/program":     {[]string{"engine"}, []string{fsNotify, kongFlags, memLimit, sdActivation, sdDaemon, tableFlip}},
@@ -70,7 +71,7 @@ var layers = map[string]layer{
 	"internal/requests":    {},                       // a table for tests
 	"internal/lint":        {},                       // tests of the repository
 	"internal/busy":        {[]string{"engine"}, []string{kongFlags}},
-	"internal/chaos":       {[]string{"bench/load", "bench/usage", "engine/packet", "wsframe"}, []string{gobwas, hdrHistogram, klauspostFlate, kongFlags, procfs}},
+	"bench/chaos":          {[]string{"bench/load", "bench/usage", "engine/packet", "wsframe"}, []string{gobwas, hdrHistogram, klauspostFlate, kongFlags, procfs}},
 	"internal/e2e":         {}, // starts the binary
 	"internal/e2e/testapp": {[]string{"engine"}, nil},
 	"internal/e2e/feeder":  {[]string{"engine"}, nil},
@@ -92,10 +93,22 @@ var layers = map[string]layer{
 // so themselves, and its own.
 var testsOnTop = []string{"internal/program", "engine", "engine/enginetest", "internal/e2e/target", "bench/load", "bench/sim"}
 
+// guests are the other modules: what their packages may import of ours, beside each
+// other. What they import of others is their business.
+var guests = map[string][]string{
+	"examples":               {"engine", "engine/enginetest"}, // what they do must be possible for everybody
+	"internal/e2e/mounts":    {"engine"},
+	"internal/lint/crossvet": nil,
+	"bench/peer/golang":      nil,
+}
+
 func TestLayers(t *testing.T) {
 	atRoot(t)
 	imports, tests := readImports(t)
 	for name, list := range imports {
+		if guestOf(name) != "" {
+			continue
+		}
 		row, known := layers[name]
 		if !known {
 			t.Errorf("package %s is not in the picture: give it a row in layers and in docs/design.md, section 2", name)
@@ -111,11 +124,17 @@ func TestLayers(t *testing.T) {
 			}
 		}
 	}
+	for name := range layers {
+		require.Contains(t, imports, name, "a row without a package")
+	}
 	for name, list := range tests {
 		for _, path := range list {
 			mine, ok := ours(path)
 			switch {
 			case !ok || mine == name: // a test outside its package
+			case guestOf(name) != "": // see TestGuests
+			case inBench(mine) && !inBench(name):
+				t.Errorf("a test of %s imports %s, of a module that turbine does not know", name, mine)
 			case mine == "internal/requests", mine == "internal/certs": // data
 			case name == "internal/lint":
 				t.Errorf("a test of internal/lint imports %s: it reads the repository", mine)
@@ -153,6 +172,7 @@ func TestLayersHaveNoCycle(t *testing.T) {
 // TestLayersHaveOneOwner holds what docs/design.md says of one room alone.
 func TestLayersHaveOneOwner(t *testing.T) {
 	owners := map[string][]string{
+		plot:           {"bench/report"},
 		bytebufferpool: {"pool"},
 		gnetErrors:     {"loop"},
 		gnetNetpoll:    {"loop"},
@@ -169,19 +189,21 @@ func TestLayersHaveOneOwner(t *testing.T) {
 		slices.Sort(got)
 		require.Equal(t, want, got, "who may import %s", path)
 	}
+	for name, row := range layers {
+		require.True(t, inBench(name) || !slices.ContainsFunc(row.ours, inBench), "%s may import the bench, a module of its own", name)
+	}
 }
 
 // TestProgramIsForMainsAlone looks at the files of all modules: what a package could
 // take from the program belongs into a room of its own.
 func TestProgramIsForMainsAlone(t *testing.T) {
 	atRoot(t)
-	require.NoError(t, layerInputs())
 	users := 0
 	require.NoError(t, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && (d.Name() == ".git" || d.Name() == "node_modules" || d.Name() == ".tools"):
+		case d.IsDir() && aside(d.Name()):
 			return filepath.SkipDir
 		case d.IsDir() || filepath.Ext(path) != ".go":
 			return nil
@@ -204,39 +226,11 @@ func TestProgramIsForMainsAlone(t *testing.T) {
 	require.Positive(t, users)
 }
 
-// TestExamplesUseTheEngineAlone looks at the module of examples: what its programs
-// do must be possible for everybody.
-func TestExamplesUseTheEngineAlone(t *testing.T) {
-	atRoot(t)
-	require.NoError(t, layerInputs())
-	programs := 0
-	require.NoError(t, filepath.WalkDir("examples", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || filepath.Ext(path) != ".go" {
-			return err
-		}
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
-		if err != nil {
-			return err
-		}
-		for _, i := range file.Imports {
-			name, mine := ours(strings.Trim(i.Path.Value, `"`))
-			if mine && name != "engine" && name != "examples/internal/trial" {
-				t.Errorf("%s imports %s", path, name)
-			}
-			if name == "engine" && !strings.HasSuffix(path, "_test.go") {
-				programs++
-			}
-		}
-		return nil
-	}))
-	require.Positive(t, programs)
-}
-
 // TestEmbeddersInheritNoTools looks at all that a program gets with a package: what
 // only our program, our tests or our measurements need is not among it.
 func TestEmbeddersInheritNoTools(t *testing.T) {
 	atRoot(t)
-	require.NoError(t, layerInputs())
+	require.NoError(t, goInputs())
 	tools := []string{
 		"github.com/stretchr/testify", "gonum.org/", "github.com/prometheus/", "github.com/HdrHistogram/", "github.com/alecthomas/kong",
 		"github.com/fsnotify/", "github.com/cloudflare/tableflip", "github.com/coreos/", "github.com/KimMachineGun/", "github.com/nats-io/", "github.com/quic-go/",
@@ -262,48 +256,127 @@ func TestEmbeddersInheritNoTools(t *testing.T) {
 		if mine, ok := ours(path); !ok && !standard(path) && !strings.HasPrefix(path, "vendor/") {
 			require.Contains(t, inherited, path, "enginetest needs %s, which engine does not", path)
 		} else if ok {
-			require.False(t, strings.HasPrefix(mine, "bench/") || mine == "internal/program", "a program gets %s", path)
+			require.False(t, inBench(mine) || mine == "internal/program", "a program gets %s", mine)
 		}
 	}
 }
 
-// readImports returns what each package imports, and what its tests do.
+// TestGuests looks at the modules that are neither the server's nor the bench's.
+func TestGuests(t *testing.T) {
+	atRoot(t)
+	imports, tests := readImports(t)
+	uses := map[string]int{}
+	for _, list := range []map[string][]string{imports, tests} {
+		for name, paths := range list {
+			guest := guestOf(name)
+			if guest == "" {
+				continue
+			}
+			for _, path := range paths {
+				mine, ok := ours(path)
+				switch {
+				case !ok || guestOf(mine) == guest:
+				case slices.Contains(guests[guest], mine):
+					uses[guest+" "+mine]++
+				default:
+					t.Errorf("%s imports %s", name, mine)
+				}
+			}
+		}
+	}
+	require.Positive(t, uses["examples engine"])
+	require.Positive(t, uses["internal/e2e/mounts engine"])
+}
+
+// TestModules: what only the bench, the examples and the frameworks need is in no
+// go.mod that a program inherits with the engine.
+func TestModules(t *testing.T) {
+	atRoot(t)
+	var got []string
+	require.NoError(t, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && aside(d.Name()):
+			return filepath.SkipDir
+		case d.Name() != "go.mod":
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, _, _ := strings.Cut(strings.TrimPrefix(string(text), "module "), "\n")
+		got = append(got, name)
+		if dir := filepath.ToSlash(filepath.Dir(path)); dir != "." {
+			require.Equal(t, "turbine/"+dir, name, "so that it may import turbine/internal")
+			return nil
+		}
+		require.NotContains(t, string(text), "turbine/")
+		for _, path := range []string{plot, hdrHistogram, procfs} {
+			require.NotContains(t, string(text), path, "the bench needs it, an embedder does not")
+		}
+		return nil
+	}))
+	want := []string{"turbine", "turbine/bench"}
+	for name := range guests {
+		want = append(want, "turbine/"+name)
+	}
+	require.ElementsMatch(t, want, got)
+}
+
+// guestOf is the module among guests that a package is in, or "".
+func guestOf(name string) string {
+	for guest := range guests {
+		if name == guest || strings.HasPrefix(name, guest+"/") {
+			return guest
+		}
+	}
+	return ""
+}
+
+// inBench reports whether a package is of the module turbine/bench.
+func inBench(name string) bool {
+	return (name == "bench" || strings.HasPrefix(name, "bench/")) && guestOf(name) == ""
+}
+
+// readImports returns what each package of all modules imports, and what its tests
+// do, on any system. A package is called by its folder.
 func readImports(t *testing.T) (imports, tests map[string][]string) {
 	t.Helper()
-	require.NoError(t, layerInputs())
-	const format = `{{.ImportPath}} {{join .Imports " "}}|{{join .TestImports " "}} {{join .XTestImports " "}}`
-	cmd := exec.Command("go", "list", "-f", format, "./...")
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	require.NoError(t, err, "go list: %s", &stderr)
-
 	imports, tests = map[string][]string{}, map[string][]string{}
-	for line := range strings.Lines(string(out)) {
-		code, test, _ := strings.Cut(line, "|")
-		paths := strings.Fields(code)
-		name, ok := ours(paths[0])
-		require.True(t, ok, "package %s", paths[0])
-		imports[name], tests[name] = paths[1:], strings.Fields(test)
-	}
+	require.NoError(t, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && aside(d.Name()):
+			return filepath.SkipDir
+		case d.IsDir() || filepath.Ext(path) != ".go":
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		name, list := filepath.ToSlash(filepath.Dir(path)), imports
+		if strings.HasSuffix(path, "_test.go") {
+			list = tests
+		}
+		if imports[name] == nil {
+			imports[name] = []string{} // of a package that has tests alone, too
+		}
+		for _, i := range file.Imports {
+			list[name] = append(list[name], strings.Trim(i.Path.Value, `"`))
+		}
+		return nil
+	}))
 	require.NotEmpty(t, imports)
 	return imports, tests
 }
 
-// layerInputs looks at all that go list reads, so that the go command does not take
-// a cached result of this test when another package has changed.
-func layerInputs() error {
-	return filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir() && (d.Name() == ".git" || d.Name() == "node_modules" || d.Name() == "testdata"):
-			return filepath.SkipDir
-		case d.IsDir() || filepath.Ext(path) == ".go" || d.Name() == "go.mod":
-			_, err = os.Stat(path)
-		}
-		return err
-	})
+// aside reports whether a folder has no packages of ours.
+func aside(name string) bool {
+	return name == "node_modules" || name == "testdata" || len(name) > 1 && name[0] == '.'
 }
 
 // ours returns the name of a package of this module.

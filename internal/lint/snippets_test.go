@@ -8,8 +8,10 @@ import (
 	"go/token"
 	"go/types"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -44,7 +46,7 @@ var (
 // file within a function.
 func TestDocumentedGo(t *testing.T) {
 	atRoot(t)
-	require.NoError(t, layerInputs())
+	require.NoError(t, goInputs())
 	load := exportData(t)
 	snippets := 0
 	for _, page := range pages(t) {
@@ -122,4 +124,20 @@ func TestDocumentedGoFindsFaults(t *testing.T) {
 	require.ErrorContains(t, compile(load, asFile("server.Nothing()\n")), "Nothing")
 	require.ErrorContains(t, compile(load, asFile("engine.New(engine.Options{Nothing: 1}, events)\n")), "Nothing")
 	require.Error(t, compile(load, asFile("server.Close(\n")))
+}
+
+// goInputs looks at all that go list reads, so that the go command does not take
+// a cached result of this test when another package has changed.
+func goInputs() error {
+	return filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && aside(d.Name()):
+			return filepath.SkipDir
+		case d.IsDir() || filepath.Ext(path) == ".go" || d.Name() == "go.mod":
+			_, err = os.Stat(path)
+		}
+		return err
+	})
 }

@@ -41,12 +41,16 @@ type programs struct {
 	Busy   string `required:""` // internal/busy
 }
 
-// build compiles them in the module that this program is run in.
+// build compiles them in the module of the server.
 func (p programs) build(ctx context.Context) error {
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "turbine").Output()
+	if err != nil {
+		return fmt.Errorf("run it inside the module turbine/bench: %w", err)
+	}
 	for binary, name := range map[string]string{p.Binary: "turbine", p.Busy: "turbine/internal/busy"} {
-		out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, name).CombinedOutput()
+		out, err := exec.CommandContext(ctx, "go", "build", "-C", strings.TrimSpace(string(root)), "-o", binary, name).CombinedOutput()
 		if err != nil {
-			return fmt.Errorf("build %s (inside its module): %w: %s", name, err, out)
+			return fmt.Errorf("build %s: %w: %s", name, err, out)
 		}
 	}
 	return nil

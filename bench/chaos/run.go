@@ -20,7 +20,7 @@ type settings struct {
 	For    time.Duration `default:"15s" help:"How long each attack goes on before its clients are not replaced any more."`
 	Scale  float64       `default:"1" help:"Factor for the number of misbehaving clients."`
 	Phases []string      `placeholder:"NAME" help:"Phases to run: ${phases}. All by default."`
-	Out    string        `default:"docs/chaos.md" help:"File for the report; - for none."`
+	Out    string        `default:"../docs/chaos.md" help:"File for the report; - for none."`
 }
 
 // choose returns the phases to run.

@@ -98,7 +98,7 @@ func slowMessage(t target, n int, first, piece string) (outcome, error) {
 		if err := p.SetDeadline(time.Now().Add(patience)); err != nil {
 			return true, err
 		}
-		f, err := ws.ReadFrame(p.in)
+		f, err := p.readFrame()
 		switch {
 		case err != nil:
 			return true, fmt.Errorf("slow message: %w", err)

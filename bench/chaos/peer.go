@@ -143,7 +143,7 @@ func (p *peer) openWebSocketWith(sid, fields string) error {
 	if _, err := p.expect(http.StatusSwitchingProtocols); err != nil || sid != "" {
 		return err
 	}
-	f, err := ws.ReadFrame(p.in)
+	f, err := p.readFrame()
 	if err != nil {
 		return err
 	}
@@ -171,9 +171,18 @@ func fragment(op ws.OpCode, fin bool, text string) string {
 	return string(wsframe.AppendMaskedFrame(nil, op, fin, [4]byte{}, []byte(text)))
 }
 
+// readFrame reads one frame, of a server that is ours.
+func (p *peer) readFrame() (f ws.Frame, err error) {
+	if f.Header, err = ws.ReadHeader(p.in); err == nil {
+		f.Payload = make([]byte, f.Header.Length)
+		_, err = io.ReadFull(p.in, f.Payload)
+	}
+	return f, err
+}
+
 // expectText reads one frame, which has to be this text.
 func (p *peer) expectText(want string) error {
-	f, err := ws.ReadFrame(p.in)
+	f, err := p.readFrame()
 	if err == nil && string(f.Payload) != want {
 		err = fmt.Errorf("frame %.80q instead of %q", f.Payload, want)
 	}
