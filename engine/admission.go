@@ -13,9 +13,8 @@ import (
 // admission is what callbacks decide about one session to be, from its request
 // to Open.
 type admission struct {
-	http    *httpConn
-	head    []byte // of the request; borrowed
-	upgrade bool
+	http *httpConn
+	head []byte // of the request; borrowed
 
 	headers http.Header // for the response
 	value   any         // for Session.Value
@@ -136,7 +135,7 @@ func (t *verdictTask) Run() {
 	}
 	h.verdict = nil
 	if h.server.phase.draining() { // the drain may have been past a session made now
-		h.unavailable(v.admission.upgrade)
+		h.unavailable()
 		return
 	}
 	r := &h.server.shard(h.conn.Loop()).request
@@ -148,15 +147,13 @@ func (t *verdictTask) Run() {
 		h.refuseAdmission(r, v.admission, v.denial)
 		return
 	}
-	sh := h.server.shard(v.loop)
-	sh.rest = nil // a callback of another client may have broken off
-	if v.admission.upgrade && h.spill != nil {
-		rest := h.takeSpill() // what came behind the request
-		sh.rest = rest.Bytes()
-		defer rest.Release()
+	var rest []byte
+	if h.exchange.webSocket && h.spill != nil {
+		behind := h.takeSpill() // what came behind the request
+		rest = behind.Bytes()
+		defer behind.Release()
 	}
-	h.admitted(r, v.admission)
-	sh.rest = nil
+	h.admitted(r, v.admission, rest)
 }
 
 // Abandon ends the connection: nobody answers its request.
@@ -164,8 +161,8 @@ func (t *verdictTask) Abandon() { t.http.abandon() }
 
 // admit asks the application about r, whose head is the bytes head. If it does
 // not say that the session may begin now, r was refused or waits.
-func (h *httpConn) admit(r *httpparse.Request, head []byte, upgrade bool) (a *admission, ok bool) {
-	a = &admission{http: h, head: head, upgrade: upgrade}
+func (h *httpConn) admit(r *httpparse.Request, head []byte) (a *admission, ok bool) {
+	a = &admission{http: h, head: head}
 	if h.handed != nil {
 		a.context = h.handed.context
 	}
@@ -177,7 +174,7 @@ func (h *httpConn) admit(r *httpparse.Request, head []byte, upgrade bool) (a *ad
 	if d := h.server.dispatch; d != nil {
 		if !d.admits() {
 			h.met(LimitAdmitting)
-			h.unavailable(upgrade)
+			h.unavailable()
 			return nil, false
 		}
 		kept := request.Clone()
@@ -206,7 +203,7 @@ func (h *httpConn) park(v *Verdict) (waits bool) {
 	// than the number of loops.
 	if loops := len(h.server.shards); sh.parked >= (o.MaxAdmitting+loops-1)/loops {
 		h.met(LimitAdmitting)
-		h.unavailable(v.admission.upgrade)
+		h.unavailable()
 		return false
 	}
 	sh.parked++
@@ -242,7 +239,7 @@ func (a *verdictAlarm) Alarm() {
 	if v.waitedFor() {
 		v.http.met(LimitAdmitTimeout)
 		v.http.verdict = nil
-		v.http.unavailable(v.admission.upgrade)
+		v.http.unavailable()
 	}
 }
 
@@ -250,18 +247,4 @@ func (a *verdictAlarm) Alarm() {
 func (v *Verdict) waitedFor() bool {
 	h := v.http
 	return h.conn.Loop() == v.loop && h.verdict == v && h.state == exchangeWaiting
-}
-
-// unavailable answers 503: the server is draining or has too much to do. While
-// it drains the connection ends, too: the next try may reach another server.
-func (h *httpConn) unavailable(upgrade bool) {
-	h.exchange.headers = h.server.appendRetryAfter(h.exchange.headers)
-	if h.server.phase.draining() {
-		h.exchange.keepAlive = false
-	}
-	if upgrade {
-		h.refuseWebSocket(503, "Service Unavailable", false)
-		return
-	}
-	h.exchange.answer(h.conn.Loop(), 503, typeText, "Service Unavailable")
 }

@@ -291,7 +291,7 @@ func (s *Session) drain() {
 // connection of its own, and another process accepts that.
 func (s *Session) strays() bool {
 	p, ok := s.transport.(*polling)
-	return ok && p.poll != nil && !p.poll.keepAlive && s.server.handedOver.Load()
+	return ok && p.poll != nil && p.poll.last() && s.server.handedOver.Load()
 }
 
 // drainAt is when the session is closed by the drain, false where it is not. Its

@@ -1,12 +1,6 @@
 package engine
 
-import (
-	"errors"
-	"fmt"
-
-	"turbine/httpparse"
-	"turbine/loop"
-)
+import "errors"
 
 // Reason is why a session ended. The texts are those of the reference server.
 type Reason uint8
@@ -95,66 +89,3 @@ var (
 // errExit is what is told instead of a panic's value where a callback has ended its
 // goroutine.
 var errExit = errors.New("runtime.Goexit was called")
-
-// refusal is one of the protocol's numbered answers to a request that cannot
-// be served: the code and message that the client is told.
-type refusal struct {
-	code    int
-	message string
-}
-
-// The refusals, Engine.IO protocol, section "error codes".
-var (
-	refusedTransport = &refusal{0, "Transport unknown"}
-	refusedSID       = &refusal{1, "Session ID unknown"}
-	refusedMethod    = &refusal{2, "Bad handshake method"}
-	refusedRequest   = &refusal{3, "Bad request"}
-	refusedForbidden = &refusal{4, "Forbidden"}
-	refusedRevision  = &refusal{5, "Unsupported protocol version"}
-)
-
-// HandshakeError is a refusal as Events.ConnectionError hears of it.
-type HandshakeError struct {
-	Code    int    // 0 to 5, as the client is told
-	Message string // the protocol's own words for the code
-	// Name tells apart what shares code 3: MIDDLEWARE_FAILURE,
-	// TRANSPORT_MISMATCH, PROTOCOL_MISMATCH, ID_GENERATION_ERROR,
-	// TRANSPORT_HANDSHAKE_ERROR, or code 4: FOREIGN_ORIGIN, BINDING_MISMATCH,
-	// or nothing where Events.Admit refused.
-	Name string
-	// Detail is what was wrong: the transport (code 0 and TRANSPORT_MISMATCH),
-	// the sid (1), the method (2), the text of the error that Admit returned (4), the
-	// Origin (FOREIGN_ORIGIN), the revision (5 and PROTOCOL_MISMATCH) or the
-	// cause of a failed callback.
-	Detail string
-	// Previous is the session's own transport or revision in a mismatch.
-	Previous string
-}
-
-// Error is the message and what was wrong.
-func (e *HandshakeError) Error() string {
-	return fmt.Sprintf("engine: %s (code %d %s %q %s)", e.Message, e.Code, e.Name, e.Detail, e.Previous)
-}
-
-func (r *refusal) because(name, detail, previous string) *HandshakeError {
-	return &HandshakeError{Code: r.code, Message: r.message, Name: name, Detail: detail, Previous: previous}
-}
-
-// report tells the application of a refusal. It borrows r.
-func (s *Server) report(r *httpparse.Request, c *loop.Conn, e *HandshakeError) {
-	if d := s.debug.engine; d != nil {
-		d.Debug("refused", "code", e.Code, "message", e.Message, "name", e.Name, "target", string(r.Target))
-	}
-	if s.events.ConnectionError != nil {
-		s.tellConnectionError(c.Loop(), s.newRequest(r, c).Clone(), e)
-	}
-}
-
-// status of the answer over plain HTTP; over WebSocket it is 400, unless the
-// request was forbidden for where it comes from.
-func (r *refusal) status() int {
-	if r.code == refusedForbidden.code {
-		return 403
-	}
-	return 400
-}

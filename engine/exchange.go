@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"strconv"
 	"time"
 
 	"turbine/httpparse"
@@ -24,6 +23,8 @@ type exchange struct {
 	method       method
 	minor        int
 	keepAlive    bool
+	webSocket    bool // it asks for a WebSocket, and the server has WebSocket
+	bodyLeft     bool // nobody has taken the body: it would be read as the next request
 	secure       bool // came over TLS
 	octets       bool // the body is application/octet-stream
 	oldIE        bool // wants X-XSS-Protection: 0
@@ -75,7 +76,7 @@ const (
 // head begins a response with a body of length bytes, to be appended to the
 // result's Tail. contentType may be empty. It is called on the loop on.
 func (x *exchange) head(on *loop.Loop, status int, contentType string, length int) *pool.Buf {
-	if x.http.server.phase.ending() {
+	if x.last() || x.http.server.phase.ending() {
 		x.keepAlive = false
 	}
 	b := pool.Payloads.Get(headSize + len(x.headers) + len(x.okay) + length)
@@ -103,6 +104,9 @@ func (x *exchange) head(on *loop.Loop, status int, contentType string, length in
 	return b
 }
 
+// last reports whether the connection ends with the response, whatever that is.
+func (x *exchange) last() bool { return !x.keepAlive || x.bodyLeft }
+
 // answer sends a complete response. It is called on the loop on.
 func (x *exchange) answer(on *loop.Loop, status int, contentType, body string) {
 	b := x.head(on, status, contentType, len(body))
@@ -110,31 +114,6 @@ func (x *exchange) answer(on *loop.Loop, status int, contentType, body string) {
 		b.SetTail(append(b.Tail(), body...))
 	}
 	x.send(on, b)
-}
-
-// refuse answers with one of the protocol's numbered errors. It is called on the
-// loop on.
-func (x *exchange) refuse(on *loop.Loop, r *refusal) { x.refuseAs(on, r.status(), r.code, r.message) }
-
-// refuseAs is refuse with a message and a status of the application's.
-func (x *exchange) refuseAs(on *loop.Loop, status, code int, message string) {
-	body := append(make([]byte, 0, 64), `{"code":`...)
-	body = strconv.AppendInt(body, int64(code), 10)
-	body = append(body, `,"message":`...)
-	body = appendJSON(body, message)
-	body = append(body, '}')
-	x.answer(on, status, typeJSON, string(body))
-}
-
-// reject refuses the exchange at its home, and tells the application.
-func (x *exchange) reject(refused *refusal, name, detail, previous string) {
-	if s := x.http.server; x.request != nil {
-		if refused == refusedSID {
-			detail = queryValue(x.request.http, "sid")
-		}
-		s.tellConnectionError(x.home, x.request, refused.because(name, detail, previous))
-	}
-	x.refuse(x.home, refused)
 }
 
 // send takes b, a complete response, to the connection. The exchange is over.

@@ -32,7 +32,7 @@ func (h *httpConn) becomeClients(r *httpparse.Request) bool {
 		return true
 	}
 	h.met(limitRefused(refusal))
-	h.refuseWebSocket(429, "Too Many Requests", false)
+	h.refuse(r, tooMany(0), nil)
 	return false
 }
 

@@ -10,69 +10,66 @@ import (
 	"turbine/wsframe"
 )
 
-// handshakeRequest begins a session, on the connection's own loop. It borrows
-// r and its bytes, head.
-func (h *httpConn) handshakeRequest(r *httpparse.Request, head []byte, upgrade bool) {
+// handshakeRequest begins a session, on the connection's own loop. It borrows r, its
+// bytes, head, and rest, what came behind a WebSocket handshake.
+func (h *httpConn) handshakeRequest(r *httpparse.Request, head, rest []byte) {
 	if h.server.phase.draining() {
-		h.unavailable(upgrade)
+		h.unavailable()
 		return
 	}
-	if a, ok := h.admit(r, head, upgrade); ok {
-		h.admitted(r, a)
+	if a, ok := h.admit(r, head); ok {
+		h.admitted(r, a, rest)
 	}
 }
 
 // admitted goes on where the application has nothing against the session.
-func (h *httpConn) admitted(r *httpparse.Request, a *admission) {
+func (h *httpConn) admitted(r *httpparse.Request, a *admission, rest []byte) {
 	s, x := h.server, &h.exchange
-	refuse := func(refused *refusal, e *HandshakeError) {
+	if e := h.unfit(r, a); e != nil {
 		x.headers = appendHeaderLines(x.headers, a.headers)
-		if a.upgrade {
-			h.refuseHandshake(r, refused, e)
-			return
-		}
-		s.report(r, h.conn, e)
-		x.refuse(h.conn.Loop(), refused)
-	}
-	if !s.options.allowsRevision(x.query.revision) {
-		refuse(refusedRevision, refusedRevision.because("", queryValue(r, "EIO"), ""))
-		return
-	}
-	if s.options.Bind != nil {
-		var ok bool
-		if a.binding, ok = h.bind(r); !ok {
-			refuse(refusedForbidden, refusedForbidden.because("BINDING_MISMATCH", ErrCallbackPanic.Error(), ""))
-			return
-		}
-	}
-	if a.id == "" && s.options.GenerateID != nil {
-		id, err := h.generateID(r)
-		if err != nil {
-			refuse(refusedRequest, refusedRequest.because("ID_GENERATION_ERROR", err.Error(), ""))
-			return
-		}
-		a.id = id
-	}
-	if a.id != "" && !usableID(a.id) {
-		s.logFault("an id of the application refuses a client", errUnusableID.Error(), r, h.conn)
-		refuse(refusedRequest, refusedRequest.because("ID_GENERATION_ERROR", errUnusableID.Error(), ""))
-		return
-	}
-	if a.id != "" && s.ownIDs.taken(a.id) {
-		refuse(refusedRequest, refusedRequest.because("ID_GENERATION_ERROR", "the id is in use", ""))
+		h.refuseFor(r, e)
 		return
 	}
 	if !h.takePlace(r, a) {
 		return
 	}
 	defer s.freePlace(a)
-	if !a.upgrade {
+	if !x.webSocket {
 		h.openPolling(r, a)
 		return
 	}
 	x.okay = appendHeaderLines(x.okay, a.headers)
-	rest := s.shard(h.conn.Loop()).rest
 	h.answerWebSocket(r, func(conn *loop.Conn) { s.openWebSocket(conn, x.query, r, a, rest) })
+}
+
+// unfit is why no session can begin that the application has admitted, nil if it
+// can. It asks the application for what the session needs: its binding, its id.
+func (h *httpConn) unfit(r *httpparse.Request, a *admission) *HandshakeError {
+	s, x := h.server, &h.exchange
+	if !s.options.allowsRevision(x.query.revision) {
+		return refusedRevision.because("", queryValue(r, "EIO"), "")
+	}
+	if s.options.Bind != nil {
+		var ok bool
+		if a.binding, ok = h.bind(r); !ok {
+			return refusedForbidden.because("BINDING_MISMATCH", ErrCallbackPanic.Error(), "")
+		}
+	}
+	if a.id == "" && s.options.GenerateID != nil {
+		id, err := h.generateID(r)
+		if err != nil {
+			return refusedRequest.because("ID_GENERATION_ERROR", err.Error(), "")
+		}
+		a.id = id
+	}
+	if a.id != "" && !usableID(a.id) {
+		s.logFault("an id of the application refuses a client", errUnusableID.Error(), r, h.conn)
+		return refusedRequest.because("ID_GENERATION_ERROR", errUnusableID.Error(), "")
+	}
+	if a.id != "" && s.ownIDs.taken(a.id) {
+		return refusedRequest.because("ID_GENERATION_ERROR", "the id is in use", "")
+	}
+	return nil
 }
 
 func (h *httpConn) generateID(r *httpparse.Request) (id string, err error) {
@@ -99,14 +96,13 @@ func (h *httpConn) openPolling(r *httpparse.Request, a *admission) {
 	if x.query.jsonp {
 		jsonp = packet.JSONPIndex(make([]byte, 0, 8), []byte(queryValue(r, "j")))
 		if len(jsonp) > maxJSONPIndex {
-			s.report(r, h.conn, refusedRequest.because("TRANSPORT_HANDSHAKE_ERROR", "j has too many digits", ""))
-			x.refuse(on, refusedRequest)
+			h.refuseFor(r, refusedRequest.because("TRANSPORT_HANDSHAKE_ERROR", "j has too many digits", ""))
 			return
 		}
 	}
 	session, ok := s.register(on, x.query, a)
 	if !ok {
-		h.unavailable(false)
+		h.unavailable()
 		return
 	}
 	h.settled = true

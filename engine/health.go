@@ -23,7 +23,6 @@ func (h *httpConn) healthCheck(r *httpparse.Request) bool {
 	if !ok || (len(what) > 0 && string(what) != "/live") {
 		return false
 	}
-	x.keepAlive = x.keepAlive && !r.HasBody()
 	if len(what) == 0 && s.phase.draining() {
 		x.answer(h.conn.Loop(), 503, typeText, draining)
 	} else {

@@ -308,7 +308,7 @@ func (h *httpConn) inputEnded() {
 	case h.state == exchangeWaiting && h.exchange.home != nil:
 		h.telling = true
 		h.exchange.ended()
-	case h.verdict != nil && !h.verdict.admission.upgrade:
+	case h.verdict != nil && !h.exchange.webSocket:
 	case h.state != exchangeWaiting && h.spill != nil && !h.conn.Ready(): // until Drained
 	default:
 		h.hangUp()
@@ -373,9 +373,9 @@ var errTimeout = &httpparse.Error{Status: 408, Reason: "request too slow"}
 // refuseWaiting answers a request that waits for a verdict on its session: there
 // will be no new sessions.
 func (h *httpConn) refuseWaiting() {
-	if v := h.verdict; v != nil {
+	if h.verdict != nil {
 		h.verdict = nil
-		h.unavailable(v.admission.upgrade)
+		h.unavailable()
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math"
 	"net/netip"
 	"strings"
 	"sync"
@@ -235,7 +234,7 @@ func limitRefused(why loop.Refusal) Limit {
 
 // mayShake holds a request that would begin a session against
 // Options.HandshakeRate, and refuses it if need be.
-func (h *httpConn) mayShake(r *httpparse.Request, upgrade bool) bool {
+func (h *httpConn) mayShake(r *httpparse.Request) bool {
 	s, on := h.server, h.conn.Loop()
 	address := s.clientAddr(r, h.conn).Addr()
 	if s.exempt.Contain(address) {
@@ -246,14 +245,7 @@ func (h *httpConn) mayShake(r *httpparse.Request, upgrade bool) bool {
 		return true
 	}
 	s.metBy(LimitHandshakeRate, on, address)
-	x := &h.exchange
-	x.keepAlive = x.keepAlive && !r.HasBody()
-	x.headers = httpparse.AppendHeaderInt(x.headers, "Retry-After", int64(math.Ceil(wait.Seconds())))
-	if upgrade {
-		h.refuseWebSocket(429, "Too Many Requests", false)
-	} else {
-		x.answer(on, 429, typeText, "Too Many Requests")
-	}
+	h.refuse(r, tooMany(wait), nil)
 	return false
 }
 

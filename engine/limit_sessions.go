@@ -89,11 +89,11 @@ func (o *Options) maxSessions(conns int) int64 {
 // mayOpen holds a request that would begin a session against the limits of
 // sessions, and refuses it if need be. There may be none left all the same when
 // the session begins: takePlace asks again.
-func (h *httpConn) mayOpen(r *httpparse.Request, upgrade bool) bool {
+func (h *httpConn) mayOpen(r *httpparse.Request) bool {
 	places := &h.server.places
 	limit, full := places.full(places.holderOf(h.server.clientAddr(r, h.conn).Addr()))
 	if full {
-		h.refuseSession(r, limit, upgrade)
+		h.refuseSession(r, limit)
 	}
 	return !full
 }
@@ -105,7 +105,7 @@ func (h *httpConn) takePlace(r *httpparse.Request, a *admission) bool {
 	a.holder = places.holderOf(h.server.clientAddr(r, h.conn).Addr())
 	limit, ok := places.take(a.holder)
 	if !ok {
-		h.refuseSession(r, limit, a.upgrade)
+		h.refuseSession(r, limit)
 	}
 	a.placed = ok
 	return ok
@@ -121,19 +121,13 @@ func (s *Server) freePlace(a *admission) {
 
 // refuseSession tells a client that there is no place for its session: 503 if
 // there is none for anybody, 429 if its address has too many.
-func (h *httpConn) refuseSession(r *httpparse.Request, limit Limit, upgrade bool) {
+func (h *httpConn) refuseSession(r *httpparse.Request, limit Limit) {
 	h.met(limit)
-	h.exchange.keepAlive = h.exchange.keepAlive && !r.HasBody()
 	if limit == LimitSessions {
-		h.unavailable(upgrade)
+		h.unavailable()
 		return
 	}
-	h.exchange.headers = h.server.appendRetryAfter(h.exchange.headers)
-	if upgrade {
-		h.refuseWebSocket(429, "Too Many Requests", false)
-		return
-	}
-	h.exchange.answer(h.conn.Loop(), 429, typeText, "Too Many Requests")
+	h.refuse(r, tooMany(h.server.retryAfter()), nil)
 }
 
 // sessionHolders are the addresses that the sessions of one loop count for, by

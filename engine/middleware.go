@@ -11,24 +11,27 @@ import (
 	"turbine/httpparse"
 )
 
-// runMiddleware lets the standard middlewares see the request, and reports
-// whether it goes on. What they add to the response's header is added to ours;
+// runMiddleware lets the standard middlewares, if there are any, see the request,
+// and reports whether it goes on. What they add to the response's header is added to ours;
 // if one of them answers by itself, its answer is sent.
 func (h *httpConn) runMiddleware(r *httpparse.Request) (goOn bool) {
+	if h.server.middleware == nil {
+		return true
+	}
 	w := &middlewareWriter{header: http.Header{}}
 	request, err := standardRequest(r, h)
 	if err == nil {
 		err = h.callMiddleware(w, request)
 	}
 	if err != nil {
-		h.refuseMiddleware(r, err)
+		h.refuseFor(r, refusedRequest.because("MIDDLEWARE_FAILURE", err.Error(), ""))
 		return false
 	}
 	if w.passed {
 		h.exchange.headers = appendHeaderLines(h.exchange.headers, w.header)
 		return true
 	}
-	h.answerMiddleware(r, w)
+	h.answerMiddleware(w)
 	return false
 }
 
@@ -40,21 +43,9 @@ func (h *httpConn) callMiddleware(w *middlewareWriter, request *http.Request) er
 	return nil
 }
 
-func (h *httpConn) refuseMiddleware(r *httpparse.Request, err error) {
-	e := refusedRequest.because("MIDDLEWARE_FAILURE", err.Error(), "")
-	if r.WebSocket && h.server.options.allows(WebSocket) {
-		h.refuseHandshake(r, refusedRequest, e)
-		return
-	}
-	h.exchange.keepAlive = h.exchange.keepAlive && !r.HasBody()
-	h.server.report(r, h.conn, e)
-	h.exchange.refuse(h.conn.Loop(), refusedRequest)
-}
-
 // answerMiddleware sends what a middleware answered.
-func (h *httpConn) answerMiddleware(r *httpparse.Request, w *middlewareWriter) {
-	webSocket := r.WebSocket && h.server.options.allows(WebSocket)
-	h.exchange.keepAlive = h.exchange.keepAlive && !r.HasBody() && !webSocket
+func (h *httpConn) answerMiddleware(w *middlewareWriter) {
+	h.exchange.keepAlive = h.exchange.keepAlive && !h.exchange.webSocket
 	h.exchange.headers = appendFields(h.exchange.headers, w.header, framing)
 	h.exchange.byMiddleware = true
 	if w.status == 0 {

@@ -22,6 +22,7 @@ type handed struct {
 func (h *httpConn) lend(o *outside, r *httpparse.Request, p []byte, n int) int {
 	c := newLentConn(h, o)
 	h.lent, h.state = c, exchangeLent
+	h.exchange.bodyLeft = false // the handler has it, or c knows
 	h.chunked, h.chunks, h.left = r.Chunked, httpparse.Chunked{}, max(r.ContentLength, 0)
 	h.exchange.keepAlive = h.exchange.keepAlive && string(r.Method) != "CONNECT" // see elsewhere
 	c.push(bytes.TrimPrefix(p[:n], crlf))                                        // RFC 9112, 2.2; net/http would not have it
@@ -50,7 +51,7 @@ func (h *httpConn) busy() {
 	h.exchange.keepAlive = h.exchange.keepAlive && c.complete
 	c.lose()
 	h.conn.Resume()
-	h.unavailable(false)
+	h.unavailable()
 }
 
 // feed gives the lent connection what of p belongs to its request, and returns

@@ -84,18 +84,3 @@ func checkOrigins(origins []string) error {
 	}
 	return nil
 }
-
-// forbid refuses a request because of where it comes from, whatever it asks for.
-// It borrows r.
-func (h *httpConn) forbid(r *httpparse.Request, upgrade bool, name, detail string) {
-	s, on := h.server, h.conn.Loop()
-	s.shard(on).forbidden.Add(1)
-	s.logForbidden(r, h.conn, name)
-	s.report(r, h.conn, refusedForbidden.because(name, detail, ""))
-	if upgrade {
-		h.refuseWebSocket(403, refusedForbidden.message, false)
-		return
-	}
-	h.exchange.keepAlive = h.exchange.keepAlive && !r.HasBody()
-	h.exchange.refuse(on, refusedForbidden)
-}

@@ -1,16 +1,190 @@
 package engine
 
 import (
+	"bytes"
+	"cmp"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"net/http"
+	"strconv"
 	"time"
 
 	"turbine/httpparse"
 	"turbine/internal/proxied"
 	"turbine/loop"
 )
+
+// An answer is what a client is told whose request is refused.
+type answer struct {
+	status     int           // 0 is the protocol's own for the refusal
+	refusal    *refusal      // the protocol's numbered error; nil where text is all
+	text       string        // instead of the refusal's own message
+	retryAfter time.Duration // when to come again, told in whole seconds, rounded up; 0 tells nothing
+}
+
+func (a answer) message() string {
+	if a.text == "" && a.refusal != nil {
+		return a.refusal.message
+	}
+	return a.text
+}
+
+// overloaded is the answer while the server drains, or has too much to do.
+func (s *Server) overloaded() answer {
+	return answer{status: http.StatusServiceUnavailable, text: "Service Unavailable", retryAfter: s.retryAfter()}
+}
+
+// tooMany is the answer to a client that takes more than its share.
+func tooMany(wait time.Duration) answer {
+	return answer{status: http.StatusTooManyRequests, text: "Too Many Requests", retryAfter: wait}
+}
+
+// refuse answers the request with a, and tells the application e, unless e is nil.
+// It is the only place that knows how a WebSocket handshake and a plain request are
+// refused differently. It borrows r, which only e needs.
+func (h *httpConn) refuse(r *httpparse.Request, a answer, e *HandshakeError) {
+	if e != nil {
+		h.server.report(r, h.conn, e)
+	}
+	x := &h.exchange
+	if a.retryAfter > 0 {
+		x.headers = httpparse.AppendHeaderInt(x.headers, "Retry-After", int64(math.Ceil(a.retryAfter.Seconds())))
+	}
+	if x.webSocket {
+		h.refuseWebSocket(a)
+		return
+	}
+	x.refuse(h.conn.Loop(), a)
+}
+
+// refuseFor is refuse with the protocol's own answer to e.
+func (h *httpConn) refuseFor(r *httpparse.Request, e *HandshakeError) {
+	h.refuse(r, answer{refusal: refusals[e.Code]}, e)
+}
+
+// unavailable answers 503: the server is draining or has too much to do. While
+// it drains the connection ends, too: the next try may reach another server.
+func (h *httpConn) unavailable() {
+	if h.server.phase.draining() {
+		h.exchange.keepAlive = false
+	}
+	h.refuse(nil, h.server.overloaded(), nil)
+}
+
+// refuseWebSocket answers a WebSocket handshake with an HTTP error in the
+// reference server's form, and closes.
+func (h *httpConn) refuseWebSocket(a answer) {
+	message := a.message()
+	dst := httpparse.AppendResponse(nil, cmp.Or(a.status, http.StatusBadRequest))
+	dst = httpparse.AppendHeader(dst, "Connection", "close")
+	dst = httpparse.AppendHeader(dst, "Content-type", typeHTML)
+	dst = httpparse.AppendHeaderInt(dst, "Content-Length", int64(len(message)))
+	dst = append(dst, h.exchange.headers...)
+	h.conn.Write(append(httpparse.AppendEnd(dst), message...))
+	h.finish()
+	h.conn.Close()
+}
+
+// refuse answers with a over plain HTTP. It is called on the loop on.
+func (x *exchange) refuse(on *loop.Loop, a answer) {
+	if a.refusal == nil {
+		x.answer(on, a.status, typeText, a.text)
+		return
+	}
+	body := append(make([]byte, 0, 64), `{"code":`...)
+	body = strconv.AppendInt(body, int64(a.refusal.code), 10)
+	body = append(body, `,"message":`...)
+	body = appendJSON(body, a.message())
+	body = append(body, '}')
+	x.answer(on, cmp.Or(a.status, a.refusal.status()), typeJSON, string(body))
+}
+
+// forbid refuses a request because of where it comes from, whatever it asks for.
+// It borrows r.
+func (h *httpConn) forbid(r *httpparse.Request, name, detail string) {
+	h.server.shard(h.conn.Loop()).forbidden.Add(1)
+	h.server.logForbidden(r, h.conn, name)
+	h.refuse(r, answer{status: http.StatusForbidden, refusal: refusedForbidden}, refusedForbidden.because(name, detail, ""))
+}
+
+// reject refuses the exchange at its home, and tells the application.
+func (x *exchange) reject(refused *refusal, name, detail, previous string) {
+	if s := x.http.server; x.request != nil {
+		if refused == refusedSID {
+			detail = queryValue(x.request.http, "sid")
+		}
+		s.tellConnectionError(x.home, x.request, refused.because(name, detail, previous))
+	}
+	x.refuse(x.home, answer{refusal: refused})
+}
+
+// refusal is one of the protocol's numbered answers to a request that cannot
+// be served: the code and message that the client is told.
+type refusal struct {
+	code    int
+	message string
+}
+
+// The refusals, Engine.IO protocol, section "error codes".
+var (
+	refusedTransport = &refusal{0, "Transport unknown"}
+	refusedSID       = &refusal{1, "Session ID unknown"}
+	refusedMethod    = &refusal{2, "Bad handshake method"}
+	refusedRequest   = &refusal{3, "Bad request"}
+	refusedForbidden = &refusal{4, "Forbidden"}
+	refusedRevision  = &refusal{5, "Unsupported protocol version"}
+)
+
+// refusals are the same by code.
+var refusals = [...]*refusal{refusedTransport, refusedSID, refusedMethod, refusedRequest, refusedForbidden, refusedRevision}
+
+// HandshakeError is a refusal as Events.ConnectionError hears of it.
+type HandshakeError struct {
+	Code    int    // 0 to 5, as the client is told
+	Message string // the protocol's own words for the code
+	// Name tells apart what shares code 3: MIDDLEWARE_FAILURE,
+	// TRANSPORT_MISMATCH, PROTOCOL_MISMATCH, ID_GENERATION_ERROR,
+	// TRANSPORT_HANDSHAKE_ERROR, or code 4: FOREIGN_ORIGIN, BINDING_MISMATCH,
+	// or nothing where Events.Admit refused.
+	Name string
+	// Detail is what was wrong: the transport (code 0 and TRANSPORT_MISMATCH),
+	// the sid (1), the method (2), the text of the error that Admit returned (4), the
+	// Origin (FOREIGN_ORIGIN), the revision (5 and PROTOCOL_MISMATCH) or the
+	// cause of a failed callback.
+	Detail string
+	// Previous is the session's own transport or revision in a mismatch.
+	Previous string
+}
+
+// Error is the message and what was wrong.
+func (e *HandshakeError) Error() string {
+	return fmt.Sprintf("engine: %s (code %d %s %q %s)", e.Message, e.Code, e.Name, e.Detail, e.Previous)
+}
+
+func (r *refusal) because(name, detail, previous string) *HandshakeError {
+	return &HandshakeError{Code: r.code, Message: r.message, Name: name, Detail: detail, Previous: previous}
+}
+
+// report tells the application of a refusal. It borrows r.
+func (s *Server) report(r *httpparse.Request, c *loop.Conn, e *HandshakeError) {
+	if d := s.debug.engine; d != nil {
+		d.Debug("refused", "code", e.Code, "message", e.Message, "name", e.Name, "target", string(r.Target))
+	}
+	if s.events.ConnectionError != nil {
+		s.tellConnectionError(c.Loop(), s.newRequest(r, c).Clone(), e)
+	}
+}
+
+// status of the answer over plain HTTP.
+func (r *refusal) status() int {
+	if r.code == refusedForbidden.code {
+		return 403
+	}
+	return 400
+}
 
 // A Refusal is an error, of Events.Admit or for Verdict.Refuse, that is made for
 // the client: the client is told its Message. Of any other error the client hears
@@ -38,24 +212,18 @@ func (r *Refusal) Error() string {
 	return r.Message
 }
 
-// status of the response, which is a WebSocket handshake's or not.
-func (r *Refusal) status(upgrade bool) int {
+// answer is what the client is told.
+func (r *Refusal) answer() answer {
+	a := answer{refusal: refusedForbidden, text: r.Error()}
 	switch r.Status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		return r.Status
+		a.status = r.Status
 	}
-	if upgrade {
-		return http.StatusBadRequest
+	switch r.Status {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		a.retryAfter = r.RetryAfter
 	}
-	return http.StatusForbidden
-}
-
-// wait is the value of Retry-After in seconds, 0 for none.
-func (r *Refusal) wait() int64 {
-	if r.RetryAfter <= 0 || r.Status != http.StatusTooManyRequests && r.Status != http.StatusServiceUnavailable {
-		return 0
-	}
-	return int64(math.Ceil(r.RetryAfter.Seconds()))
+	return a
 }
 
 // denial is what an error of the application comes to: what the client is told,
@@ -87,24 +255,15 @@ func denied(err error) denial {
 
 // refuseAdmission tells the client that the application does not want it.
 func (h *httpConn) refuseAdmission(r *httpparse.Request, a *admission, d denial) {
-	on, x := h.conn.Loop(), &h.exchange
 	if d.fault {
 		h.server.logFault("an error of Admit refuses a client; engine.Refuse makes one that the client is told", d.detail, r, h.conn)
 	}
-	x.headers = appendHeaderLines(x.headers, a.headers)
-	if wait := d.refusal.wait(); wait > 0 {
-		x.headers = httpparse.AppendHeaderInt(x.headers, "Retry-After", wait)
-	}
-	h.server.report(r, h.conn, refusedForbidden.because("", d.detail, ""))
-	message := d.refusal.Error()
+	told := d.refusal.answer()
 	if !d.fault && !d.logged {
-		h.server.logDenial(r, h.conn, message)
+		h.server.logDenial(r, h.conn, told.text)
 	}
-	if a.upgrade {
-		h.refuseWebSocket(d.refusal.status(true), message, false)
-		return
-	}
-	x.refuseAs(on, d.refusal.status(false), refusedForbidden.code, message)
+	h.exchange.headers = appendHeaderLines(h.exchange.headers, a.headers)
+	h.refuse(r, told, refusedForbidden.because("", d.detail, ""))
 }
 
 // logFault logs an error of the application that has cost a client its session,
@@ -164,4 +323,13 @@ func logged(text string) string {
 		return text[:maxLogged] + "..."
 	}
 	return text
+}
+
+// appendJSON appends text as a JSON string, as JSON.stringify writes it.
+func appendJSON(dst []byte, text string) []byte {
+	buffer := bytes.NewBuffer(dst)
+	encoder := json.NewEncoder(buffer)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(text) // a string cannot fail
+	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n"))
 }

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"bytes"
-	"encoding/json"
 
 	"turbine/httpparse"
 	"turbine/loop"
@@ -90,13 +89,14 @@ func parseTransport(p []byte) Transport {
 // request handles the request r, whose head is the first n bytes of p, and
 // returns how many bytes of p it used. It borrows both.
 func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
-	s, on := h.server, h.conn.Loop()
+	s := h.server
 	h.state = exchangeWaiting
 	h.exchange = exchange{
 		http:      h,
 		method:    parseMethod(r.Method),
 		minor:     r.Minor,
 		keepAlive: r.KeepAlive,
+		bodyLeft:  r.HasBody(),
 		secure:    s.options.Cookie != nil && s.clientSecure(r, h.conn),
 		octets:    string(r.Header("Content-Type")) == typeOctets,
 	}
@@ -110,12 +110,12 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 	if h.around != nil && h.handed == nil && !h.direct(r) {
 		return h.lend(h.around, r, p, n)
 	}
-	upgrade := r.WebSocket && s.options.allows(WebSocket)
-	if upgrade && h.eof { // a WebSocket ends with its client's direction
+	x.webSocket = r.WebSocket && s.options.allows(WebSocket)
+	if x.webSocket && h.eof { // a WebSocket ends with its client's direction
 		h.hangUp()
 		return len(p)
 	}
-	if upgrade && h.goHome(p) || h.begins() && h.goWhereRoomIs(p) {
+	if x.webSocket && h.goHome(p) || h.begins() && h.goWhereRoomIs(p) {
 		return len(p)
 	}
 	if h.handed != nil {
@@ -123,42 +123,37 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 		x.keepAlive = x.keepAlive && !h.handed.last
 	}
 	allowed := h.allowsPage(r)
-	if h.preflight(r, allowed) {
-		return n
-	}
-	if h.begins() && (!h.mayShake(r, upgrade) || !h.mayOpen(r, upgrade)) {
-		return h.used(p, n)
-	}
-	if s.middleware != nil && !h.runMiddleware(r) {
-		return h.used(p, n)
-	}
-	if !s.originAllowed(r, h.conn, allowed) {
-		h.forbid(r, upgrade, "FOREIGN_ORIGIN", string(r.Header("Origin")))
-		return h.used(p, n)
-	}
-	if upgrade {
+	switch {
+	case h.preflight(r, allowed):
+	case h.begins() && !(h.mayShake(r) && h.mayOpen(r)):
+	case !h.runMiddleware(r):
+	case !h.mayComeFrom(r, allowed):
+	case !h.verify(r):
+	case x.webSocket:
 		return h.webSocketRequest(r, p, n)
+	default:
+		return h.pollingRequest(r, p, n)
 	}
-	if refused, e := s.verify(x, r, false); refused != nil {
-		x.keepAlive = x.keepAlive && !r.HasBody()
-		s.report(r, h.conn, e)
-		x.refuse(on, refused)
-		return n
-	}
+	return h.used(p, n) // it was answered
+}
+
+// pollingRequest handles a request of the polling transport, and returns how many
+// bytes of p it used.
+func (h *httpConn) pollingRequest(r *httpparse.Request, p []byte, n int) int {
+	x, o := &h.exchange, &h.server.options
 	userAgent := r.Header("User-Agent")
 	x.oldIE = bytes.Contains(userAgent, []byte(";MSIE")) || bytes.Contains(userAgent, []byte("Trident/"))
-	if !s.options.Compression.Off && x.method == methodGET {
+	if !o.Compression.Off && x.method == methodGET {
 		x.encoding = negotiateEncoding(r.Header("Accept-Encoding"))
 	}
 	if !x.query.hasSID {
-		x.keepAlive = x.keepAlive && !r.HasBody()
-		h.handshakeRequest(r, p[:n], false)
+		h.handshakeRequest(r, p[:n], nil)
 		return h.used(p, n)
 	}
-	if s.options.Bind != nil {
+	if o.Bind != nil {
 		var ok bool
 		if x.binding, ok = h.bind(r); !ok {
-			h.forbid(r, false, "BINDING_MISMATCH", ErrCallbackPanic.Error())
+			h.forbid(r, "BINDING_MISMATCH", ErrCallbackPanic.Error())
 			return n
 		}
 	}
@@ -253,12 +248,12 @@ func (h *httpConn) unserve(r *httpparse.Request) {
 	if !r.WebSocket {
 		// Who asks for a tunnel may send what is meant for its far end before the
 		// answer has come; we would take that for requests.
-		x.keepAlive = x.keepAlive && !r.HasBody() && string(r.Method) != "CONNECT"
+		x.keepAlive = x.keepAlive && string(r.Method) != "CONNECT"
 		if h.mounted {
-			x.answer(h.conn.Loop(), 404, typeText, "Not Found")
+			h.refuse(r, answer{status: 404, text: "Not Found"}, nil)
 			return
 		}
-		x.answer(h.conn.Loop(), 501, typeText, "Not Implemented")
+		h.refuse(r, answer{status: 501, text: "Not Implemented"}, nil)
 		return
 	}
 	// Somebody else's WebSocket gets no answer and ends a little later, as
@@ -292,16 +287,34 @@ func (h *httpConn) preflight(r *httpparse.Request, allowed bool) (answered bool)
 	if cors.PreflightContinue {
 		return false
 	}
-	x.keepAlive = x.keepAlive && !r.HasBody()
 	x.answer(h.conn.Loop(), cors.preflightStatus(), "", "")
 	return true
 }
 
-// verify makes the checks that need no session, in the order of the protocol's
-// reference server. e is set when somebody wants to know.
-func (s *Server) verify(x *exchange, r *httpparse.Request, upgrade bool) (*refusal, *HandshakeError) {
-	q := &x.query
-	tell := s.events.ConnectionError != nil
+// mayComeFrom holds a request against the origins of pages, and refuses it if need
+// be. allowed says that CORS has its page allowed.
+func (h *httpConn) mayComeFrom(r *httpparse.Request, allowed bool) bool {
+	ok := h.server.originAllowed(r, h.conn, allowed)
+	if !ok {
+		h.forbid(r, "FOREIGN_ORIGIN", string(r.Header("Origin")))
+	}
+	return ok
+}
+
+// verify holds a request against what needs no session, and refuses it if need be.
+func (h *httpConn) verify(r *httpparse.Request) bool {
+	e := h.wrong(r)
+	if e != nil {
+		h.refuseFor(r, e)
+	}
+	return e == nil
+}
+
+// wrong is what is wrong with a request, as far as that needs no session, in the
+// order of the protocol's reference server; nil if nothing is.
+func (h *httpConn) wrong(r *httpparse.Request) *HandshakeError {
+	s, x := h.server, &h.exchange
+	q, tell := &x.query, s.events.ConnectionError != nil
 	param := func(name string) string {
 		if !tell {
 			return ""
@@ -310,20 +323,19 @@ func (s *Server) verify(x *exchange, r *httpparse.Request, upgrade bool) (*refus
 	}
 	switch {
 	case !s.options.allows(q.transport):
-		return refusedTransport, refusedTransport.because("", param("transport"), "")
+		return refusedTransport.because("", param("transport"), "")
 	case q.hasSID && (!q.known || q.sid.home() >= len(s.shards)):
-		return refusedSID, refusedSID.because("", param("sid"), "")
+		return refusedSID.because("", param("sid"), "")
 	case q.hasSID:
-		if tell && !upgrade {
-			x.request = s.newRequest(r, x.http.conn).Clone()
+		if tell && !x.webSocket {
+			x.request = s.newRequest(r, h.conn).Clone()
 		}
-		return nil, nil
 	case x.method != methodGET:
-		return refusedMethod, refusedMethod.because("", string(r.Method), "")
-	case q.transport == WebSocket && !upgrade:
-		return refusedRequest, refusedRequest.because("TRANSPORT_HANDSHAKE_ERROR", "", "")
+		return refusedMethod.because("", string(r.Method), "")
+	case q.transport == WebSocket && !x.webSocket:
+		return refusedRequest.because("TRANSPORT_HANDSHAKE_ERROR", "", "")
 	}
-	return nil, nil
+	return nil
 }
 
 // sessionRequest hands a poll or post to the loop where its session lives.
@@ -332,14 +344,15 @@ func (h *httpConn) sessionRequest(r *httpparse.Request, p []byte, n int) int {
 	x.home = h.server.shards[x.query.sid.home()].loop
 	switch {
 	case x.method != methodPOST:
-		x.keepAlive = x.keepAlive && !r.HasBody()
 		x.arrive(nil, false)
 		return n
 	case r.ContentLength > int64(h.server.options.MaxPayload):
 		h.met(LimitPayload)
-		x.keepAlive = false
 		x.answer(h.conn.Loop(), 413, "", "")
 		return n
+	}
+	x.bodyLeft = false
+	switch {
 	case !r.Chunked && int64(len(p)-n) >= max(r.ContentLength, 0):
 		body := p[n : n+int(max(r.ContentLength, 0))]
 		if x.home != h.conn.Loop() && len(body) > sparedMessage && !h.affords(len(body)) {
@@ -353,13 +366,4 @@ func (h *httpConn) sessionRequest(r *httpparse.Request, p []byte, n int) int {
 	h.awaitBody(r)
 	x.arrive(nil, false)
 	return n
-}
-
-// appendJSON appends text as a JSON string, as JSON.stringify writes it.
-func appendJSON(dst []byte, text string) []byte {
-	buffer := bytes.NewBuffer(dst)
-	encoder := json.NewEncoder(buffer)
-	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(text) // a string cannot fail
-	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n"))
 }

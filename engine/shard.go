@@ -29,7 +29,6 @@ type shard struct {
 	relief    atomic.Bool // a relief is under way
 
 	request httpparse.Request // the request being handled
-	rest    []byte            // what came behind the WebSocket handshake being handled
 	scratch []byte            // what is being built
 	batch   []outgoing        // what is on its way from an outbox to a transport
 	packets []packet.Packet   // the same, for a payload
