@@ -310,7 +310,7 @@ func (d *dispatcher) work() {
 			return
 		}
 		d.first, in.next = in.next, nil
-		n, o := copy(batch[:], in.events[in.head:]), outcome{broken: in.broken}
+		n, o := copy(batch[:], in.events.Front(maxBatch)), outcome{broken: in.broken}
 		in.hands, in.taken = n, 0
 		for i := range batch[:n] {
 			in.taken += batch[i].size()
@@ -404,7 +404,7 @@ func (d *dispatcher) panicked(s *Session, p any) {
 func (d *dispatcher) done(in *inbox, o outcome) {
 	s := in.session
 	d.mu.Lock()
-	in.drop(o.events)
+	in.events.Drop(o.events)
 	if in.bytes > 0 { // what waits becomes younger by the part that is done
 		in.since = in.since.Add(time.Duration(float64(d.clock().Sub(in.since)) * float64(o.bytes) / float64(in.bytes)))
 	}
@@ -413,7 +413,7 @@ func (d *dispatcher) done(in *inbox, o outcome) {
 	d.weigh(in)
 	d.bytes -= int64(o.bytes)
 	in.broken = o.broken
-	left := in.head < len(in.events)
+	left := in.events.Len() > 0
 	resume := in.paused && (!left || d.relieved(in))
 	if resume {
 		in.paused = false

@@ -3,16 +3,17 @@ package engine
 import (
 	"sync"
 	"time"
+
+	"turbine/internal/fifo"
 )
 
 // inbox is the events of a session that wait for the application. It exists
 // only as long as there are some.
 type inbox struct {
-	session *Session // nil for Admit
-	next    *inbox   // behind it in the line
-	events  []event
-	head    int // of those that have not been done
-	bytes   int // of those that have not been done
+	session *Session          // nil for Admit
+	next    *inbox            // behind it in the line
+	events  fifo.Queue[event] // that have not been done
+	bytes   int               // of these
 	lined   bool
 	paused  bool // nothing is read from the client until it is shorter
 	broken  bool // a callback has panicked
@@ -35,31 +36,14 @@ var inboxes = sync.Pool{New: func() any { return new(inbox) }}
 const maxKeptEvents = 256
 
 func (in *inbox) push(e event) {
-	if in.head >= minShift && 2*in.head >= len(in.events) {
-		n := copy(in.events, in.events[in.head:])
-		clear(in.events[n:])
-		in.events, in.head = in.events[:n], 0
-	}
-	in.events = append(in.events, e)
+	in.events.Push(e)
 	in.bytes += e.size()
 	in.closing = e.kind == callClose
 }
 
-// drop forgets the first n events.
-func (in *inbox) drop(n int) {
-	clear(in.events[in.head : in.head+n])
-	in.head += n
-	if in.head == len(in.events) {
-		in.events, in.head = in.events[:0], 0
-	}
-}
-
 // free gives an empty inbox back.
 func (in *inbox) free() {
-	events := in.events
-	*in = inbox{}
-	if cap(events) <= maxKeptEvents {
-		in.events = events[:0]
-		inboxes.Put(in)
-	}
+	in.events.Trim(maxKeptEvents)
+	*in = inbox{events: in.events}
+	inboxes.Put(in)
 }

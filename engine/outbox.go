@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"turbine/engine/packet"
+	"turbine/internal/fifo"
 	"turbine/pool"
 	"turbine/wsframe"
 )
@@ -82,14 +83,13 @@ func (o *outgoing) release() {
 // outbox is what a session has accepted and its transport has not taken, in
 // order. It exists only while it holds something.
 type outbox struct {
-	items   []outgoing
-	head    int
+	items   fifo.Queue[outgoing]
 	bytes   int // that the client has to take
 	shared  int // of these, those that it has together with others
 	packets int
-	since   time.Duration // about when what is in front came; 0 until the transport has left something
-	ours    uint8         // packets of the protocol's own that wait, a bit for each type
-	held    []outgoing    // behind items: each waits for an entry of the publishQueue
+	since   time.Duration        // about when what is in front came; 0 until the transport has left something
+	ours    uint8                // packets of the protocol's own that wait, a bit for each type
+	held    fifo.Queue[outgoing] // behind items: each waits for an entry of the publishQueue
 }
 
 var outboxes = sync.Pool{New: func() any { return new(outbox) }}
@@ -97,18 +97,8 @@ var outboxes = sync.Pool{New: func() any { return new(outbox) }}
 // maxKeptItems bounds the room of an outbox that is kept for the next session.
 const maxKeptItems = 1024
 
-// minShift is the number of taken packets from which on they are cleared away.
-const minShift = 64
-
 func (b *outbox) push(o outgoing) {
-	if b.head >= minShift && 2*b.head >= len(b.items) {
-		// A client that always lags a little never empties the outbox: what
-		// was taken from its front must not stay for that.
-		n := copy(b.items, b.items[b.head:])
-		clear(b.items[n:])
-		b.items, b.head = b.items[:n], 0
-	}
-	b.items = append(b.items, o)
+	b.items.Push(o)
 	b.bytes += o.size()
 	b.shared += o.shared()
 	b.packets += o.packets()
@@ -131,7 +121,7 @@ func (b *outbox) pushFrame(m Message, r Revision, size int) {
 	run := b.run(size)
 	if run == nil {
 		b.push(outgoing{data: pool.Frames.Get(max(size, firstRun)), kind: packet.Message})
-		run = &b.items[len(b.items)-1]
+		run = b.items.Back()
 		b.bytes -= packetSize
 		b.packets--
 	}
@@ -153,11 +143,8 @@ func (b *outbox) pushFrame(m Message, r Revision, size int) {
 // message has a buffer of its own size; with the second one it moves to where
 // others have room, too, so that all of them are one piece to write.
 func (b *outbox) run(size int) *outgoing {
-	if b.head == len(b.items) {
-		return nil
-	}
-	last := &b.items[len(b.items)-1]
-	if last.frames == 0 || last.data.Len()+size > runSize {
+	last := b.items.Back()
+	if last == nil || last.frames == 0 || last.data.Len()+size > runSize {
 		return nil
 	}
 	if last.data.Room() < size {
@@ -182,8 +169,10 @@ func frameSize(m Message, r Revision) int {
 // stay within limit bytes by cost and within room in number, but for the last
 // run.
 func (b *outbox) take(batch []outgoing, limit, room int, cost func(*outgoing) int) []outgoing {
-	for total := 0; b.head < len(b.items) && room > 0; {
-		o := &b.items[b.head]
+	waiting := b.items.All()
+	n, total := 0, 0
+	for n < len(waiting) && room > 0 {
+		o := &waiting[n]
 		if total += cost(o); total > limit && len(batch) > 0 {
 			break
 		}
@@ -195,9 +184,9 @@ func (b *outbox) take(batch []outgoing, limit, room int, cost func(*outgoing) in
 		if o.ours() {
 			b.ours &^= 1 << o.kind
 		}
-		*o = outgoing{}
-		b.head++
+		n++
 	}
+	b.items.Drop(n)
 	return batch
 }
 
@@ -214,7 +203,7 @@ func (b *outbox) grow(now time.Duration, before int) {
 
 // hold adds o behind all, for letGo: it counts, but is not taken before.
 func (b *outbox) hold(o outgoing) {
-	b.held = append(b.held, o)
+	b.held.Push(o)
 	b.bytes += o.size()
 	b.shared += o.shared()
 	b.packets += o.packets()
@@ -224,50 +213,45 @@ func (b *outbox) hold(o outgoing) {
 // those that are joined to it.
 func (b *outbox) letGo() {
 	n := 0
-	for ; n < len(b.held) && (n == 0 || b.held[n].joined); n++ {
-		o := b.held[n]
-		b.held[n] = outgoing{}
+	for _, o := range b.held.All() {
+		if n > 0 && !o.joined {
+			break
+		}
+		n++
 		b.bytes -= o.size()
 		b.shared -= o.shared()
 		b.packets -= o.packets()
 		b.push(o)
 	}
-	if b.held = b.held[n:]; len(b.held) == 0 {
-		b.held = nil
-	}
+	b.held.Drop(n)
 }
 
 // idle reports whether nothing may be taken now.
-func (b *outbox) idle() bool { return b.head == len(b.items) }
+func (b *outbox) idle() bool { return b.items.Len() == 0 }
 
-func (b *outbox) empty() bool { return b.idle() && len(b.held) == 0 }
+func (b *outbox) empty() bool { return b.idle() && b.held.Len() == 0 }
 
 // free releases what is left, which counts in sh no more, and gives the outbox
 // back.
 func (b *outbox) free(sh *shard) {
 	sh.queued.Add(-int64(b.own()))
-	for i := b.head; i < len(b.items); i++ {
-		if p := b.items[i].prepared; p != nil {
-			sh.unshare(p)
+	for _, q := range [...]*fifo.Queue[outgoing]{&b.items, &b.held} {
+		for _, o := range q.All() {
+			if o.prepared != nil {
+				sh.unshare(o.prepared)
+			}
+			o.release()
 		}
-		b.items[i].release()
+		q.Drop(q.Len())
 	}
-	for i := range b.held {
-		if p := b.held[i].prepared; p != nil {
-			sh.unshare(p)
-		}
-		b.held[i].release()
-	}
-	clear(b.items)
 	b.recycle()
 }
 
 // recycle gives back the outbox, of which all was taken.
 func (b *outbox) recycle() {
-	*b = outbox{items: b.items[:0]}
-	if cap(b.items) <= maxKeptItems {
-		outboxes.Put(b)
-	}
+	b.items.Trim(maxKeptItems)
+	*b = outbox{items: b.items}
+	outboxes.Put(b)
 }
 
 // Prepared is a message encoded once, to be sent to many sessions; compressed,

@@ -97,7 +97,7 @@ func (d *dispatcher) makeRoom(in *inbox) bool {
 // evict drops what waits in the inbox but Close, and what comes until Close. Where
 // Open is among it there will be no Close. d.mu is held.
 func (d *dispatcher) evict(in *inbox) {
-	waiting := in.events[in.head+in.hands:]
+	waiting := in.events.All()[in.hands:]
 	in.unopened = waiting[0].kind == callOpen
 	kept, freed := waiting[:0], 0
 	for _, e := range waiting {
@@ -109,8 +109,7 @@ func (d *dispatcher) evict(in *inbox) {
 		freed += e.size()
 		e.release()
 	}
-	clear(waiting[len(kept):])
-	in.events = in.events[:in.head+in.hands+len(kept)]
+	in.events.Cut(in.hands + len(kept))
 	in.bytes -= freed
 	d.bytes -= int64(freed)
 	in.evicted = true

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"turbine/internal/fifo"
 	"turbine/loop"
 )
 
@@ -27,9 +28,8 @@ type publishQueue struct {
 	ahead atomic.Int64
 
 	mu      sync.Mutex
-	waiting []queued // guarded by mu
-	head    int      // guarded by mu
-	running bool     // guarded by mu: the task is posted, or runs
+	waiting fifo.Queue[queued] // guarded by mu
+	running bool               // guarded by mu: the task is posted, or runs
 }
 
 // queued is an entry in its queue.
@@ -45,7 +45,7 @@ func (sh *shard) enqueue(e entry, holds bool) {
 		q.ahead.Add(1)
 	}
 	q.mu.Lock()
-	q.waiting = append(q.waiting, queued{e, holds})
+	q.waiting.Push(queued{e, holds})
 	start := !q.running
 	q.running = true
 	q.mu.Unlock()
@@ -58,40 +58,29 @@ func (sh *shard) enqueue(e entry, holds bool) {
 func (q *publishQueue) endsWith(e entry) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	last := len(q.waiting) - 1
-	return last > q.head && q.waiting[last].entry == e
+	return q.waiting.Len() > 1 && q.waiting.Back().entry == e
 }
 
 // front is the entry whose turn it is. When there is none the task is over.
 func (q *publishQueue) front() (e entry, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.head == len(q.waiting) {
+	if q.waiting.Len() == 0 {
 		q.running = false
 		return nil, false
 	}
-	return q.waiting[q.head].entry, true
+	return q.waiting.Front(1)[0].entry, true
 }
 
 // drop takes the front away: it has ended.
 func (q *publishQueue) drop() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.waiting[q.head].holds {
+	if q.waiting.Front(1)[0].holds {
 		q.ahead.Add(-1)
 	}
-	q.waiting[q.head] = queued{}
-	q.head++
-	switch {
-	case q.head == len(q.waiting) && cap(q.waiting) > maxKeptItems:
-		q.waiting, q.head = nil, 0
-	case q.head == len(q.waiting):
-		q.waiting, q.head = q.waiting[:0], 0
-	case q.head >= minShift && 2*q.head >= len(q.waiting):
-		n := copy(q.waiting, q.waiting[q.head:])
-		clear(q.waiting[n:])
-		q.waiting, q.head = q.waiting[:n], 0
-	}
+	q.waiting.Drop(1)
+	q.waiting.Trim(maxKeptItems)
 }
 
 // publishTask is a shard as the Task that works off its queue, a portion in each

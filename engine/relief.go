@@ -178,8 +178,8 @@ func (s *Session) holds() (bytes int, age time.Duration) {
 	bytes += box.own()
 	if box.shared > 0 {
 		sh := s.server.shard(s.loop)
-		for i := range box.items[box.head:min(box.head+reliefItems, len(box.items))] {
-			if p := box.items[box.head+i].prepared; p != nil {
+		for _, o := range box.items.Front(reliefItems) {
+			if p := o.prepared; p != nil {
 				bytes += int(p.weight() / max(sh.heldPlaces(p).Load(), 1))
 			}
 		}

@@ -22,7 +22,7 @@ func TestDeflateSmallMessagesShareABuffer(t *testing.T) {
 			for i := range n {
 				require.NoError(t, s.Send(Message{Data: fmt.Appendf(nil, "small %d", i)}))
 			}
-			buffers = append(buffers, len(s.outbox.items))
+			buffers = append(buffers, s.outbox.items.Len())
 			require.NoError(t, s.Send(Message{Data: []byte(large)}))
 			require.NoError(t, s.Send(m))
 		}

@@ -3,6 +3,7 @@ package engine
 import (
 	"time"
 
+	"turbine/internal/fifo"
 	"turbine/internal/invariants"
 	"turbine/loop"
 	"turbine/wsframe"
@@ -39,13 +40,13 @@ const (
 // stays in front of the second queue until it is whole. One that is in the first
 // queue begins anew once it is there.
 type line struct {
-	spent   time.Duration // since the line had its last share
-	fresh   []*Session    // those that had no slice lately
-	old     []*Session    // those that had one
-	waiting int           // those of which something waits
-	turn    bool          // it is that of old
-	posted  bool          // a lineTask is under way
-	serving bool          // it runs
+	spent   time.Duration        // since the line had its last share
+	fresh   fifo.Queue[*Session] // those that had no slice lately
+	old     fifo.Queue[*Session] // those that had one
+	waiting int                  // those of which something waits
+	turn    bool                 // it is that of old
+	posted  bool                 // a lineTask is under way
+	serving bool                 // it runs
 
 	begun    *Session             // whose message is inflated in several slices; in neither queue
 	inflater wsframe.Decompressor // has that message
@@ -66,7 +67,7 @@ func (t *lineTask) Run() {
 		}
 		h.endLine()
 	}()
-	for n := len(f.fresh) + len(f.old) + 1; n > 0 && f.waiting > 0 && f.spent < inflateShare; n-- {
+	for n := f.fresh.Len() + f.old.Len() + 1; n > 0 && f.waiting > 0 && f.spent < inflateShare; n-- {
 		f.next().haveSlice(f)
 	}
 }
@@ -75,32 +76,33 @@ func (t *lineTask) Run() {
 // since one waits. In front of the second queue are those first of which nothing
 // waits any more: they are new again.
 func (f *line) next() (s *Session) {
-	for len(f.old) > 0 && !f.old[0].extra.unread.waits {
-		s, f.old = pop(f.old)
+	for f.old.Len() > 0 && !f.old.Front(1)[0].extra.unread.waits {
+		s = pop(&f.old)
 		s.extra.unread.inLine = false
 	}
 	switch {
-	case len(f.fresh) == 0:
+	case f.fresh.Len() == 0:
 		f.turn = true
-	case f.begun == nil && len(f.old) == 0:
+	case f.begun == nil && f.old.Len() == 0:
 		f.turn = false
 	default:
 		f.turn = !f.turn
 	}
 	switch {
 	case !f.turn:
-		s, f.fresh = pop(f.fresh)
+		s = pop(&f.fresh)
 	case f.begun != nil:
 		s = f.begun
 	default:
-		s, f.old = pop(f.old)
+		s = pop(&f.old)
 	}
 	return s
 }
 
-func pop(queue []*Session) (first *Session, rest []*Session) {
-	first, queue[0] = queue[0], nil
-	return first, queue[1:]
+func pop(queue *fifo.Queue[*Session]) *Session {
+	first := queue.Front(1)[0]
+	queue.Drop(1)
+	return first
 }
 
 // haveSlice gives a session that has left its queue a slice, and a place behind
@@ -118,7 +120,7 @@ func (s *Session) haveSlice(f *line) {
 		case s.state == sessionClosed:
 			u.inLine = false
 		case f.begun != s:
-			f.old = append(f.old, s)
+			f.old.Push(s)
 		}
 	}()
 	s.websocket.readOn() // something of it may wait again
@@ -131,7 +133,7 @@ func (sh *shard) stand(s *Session) {
 	if !u.inLine {
 		u.inLine = true
 		if f.begun != s {
-			f.fresh = append(f.fresh, s)
+			f.fresh.Push(s)
 		}
 	}
 	sh.giveShare()
@@ -167,8 +169,8 @@ func (sh *shard) giveShare() {
 func (sh *shard) endLine() {
 	f := &sh.line
 	invariants.Check(f.begun == nil, "a message that was begun waits for nothing")
-	for _, queue := range [...][]*Session{f.fresh, f.old} {
-		for _, s := range queue {
+	for _, queue := range [...]*fifo.Queue[*Session]{&f.fresh, &f.old} {
+		for _, s := range queue.All() {
 			s.extra.unread.inLine = false
 		}
 	}
@@ -185,7 +187,7 @@ func (f *line) over(used time.Duration) bool {
 // hasPlace reports whether a message that takes more than a slice may be the one
 // that is begun. New connections let those go first that have waited.
 func (f *line) hasPlace() bool {
-	return f.begun == nil && (f.turn || len(f.old) == 0)
+	return f.begun == nil && (f.turn || f.old.Len() == 0)
 }
 
 // A stopwatch measures what a connection takes of its loop for compressed

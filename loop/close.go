@@ -78,7 +78,7 @@ func (c *Conn) end(err error) {
 	// next look at the sockets: what that reports of it, Ready ignores. Closing
 	// it ends the watch.
 	l.conns.clear(int(c.fd), c)
-	l.ended.add(ending{conn: c, fd: int(c.fd), err: err})
+	l.ended.Push(ending{conn: c, fd: int(c.fd), err: err})
 	l.wakeUp()
 }
 

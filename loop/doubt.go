@@ -1,18 +1,22 @@
 package loop
 
-import "time"
+import (
+	"time"
+
+	"turbine/internal/fifo"
+)
 
 // doubts are the slots whose owners' deadline has passed while what would have
 // kept it may still wait in a socket. They ring again once the loop has read
 // everything that had come by then.
 type doubts struct {
-	heard time.Duration // what had come until then has been read
-	looks uint32        // that the driver has had at the sockets, and begun
-	slots []Slot        // in doubt
-	asked []Slot        // those that the look under way is for
-	since time.Duration // when it began
-	until uint32        // the number in looks that ends it
-	ready backlog[Slot] // to ring again
+	heard time.Duration    // what had come until then has been read
+	looks uint32           // that the driver has had at the sockets, and begun
+	slots []Slot           // in doubt
+	asked []Slot           // those that the look under way is for
+	since time.Duration    // when it began
+	until uint32           // the number in looks that ends it
+	ready fifo.Queue[Slot] // to ring again
 }
 
 // fullLook is the number of calls of Mail until everything that could be read
@@ -21,7 +25,7 @@ type doubts struct {
 const fullLook = 3
 
 // pending reports whether Mail has to continue.
-func (d *doubts) pending() bool { return len(d.slots) > 0 || len(d.asked) > 0 || d.ready.len() > 0 }
+func (d *doubts) pending() bool { return len(d.slots) > 0 || len(d.asked) > 0 || d.ready.Len() > 0 }
 
 // Late reports whether deadline has passed and all that had come from the
 // loop's sockets by then has been read, so that the owner of slot may blame its
@@ -50,16 +54,16 @@ func (l *Loop) settle(budget time.Duration) {
 	if len(d.asked) > 0 && int32(d.looks-d.until) >= 0 {
 		d.heard = d.since
 		for _, slot := range d.asked {
-			d.ready.add(slot)
+			d.ready.Push(slot)
 		}
 		d.asked = d.asked[:0]
 		if cap(d.asked) > maxSpare {
 			d.asked = nil
 		}
 	}
-	for end := l.now + budget; d.ready.len() > 0; {
-		slot := d.ready.next()
-		d.ready.drop()
+	for end := l.now + budget; d.ready.Len() > 0; {
+		slot := d.ready.Front(1)[0]
+		d.ready.Drop(1)
 		if owner := l.wheel.owners[slot]; owner != nil {
 			l.ringOne(owner)
 		}

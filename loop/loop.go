@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"turbine/internal/fifo"
 	"turbine/internal/seldom"
 	"turbine/pool"
 )
@@ -50,13 +51,13 @@ type Loop struct {
 
 	buffer   []byte // what the kernel read, lent to Handler.Data
 	vector   [MaxVector][]byte
-	queues   []*sendQueue    // spare ones
-	dirty    []*Conn         // wrote in this turn
-	leaving  []move          // asked to change loops in this turn
-	ended    backlog[ending] // Closed is due
-	closing  backlog[int]    // descriptors to close after the next look at the sockets
-	closable int             // of closing: those that such a look has followed
-	fresh    int             // of closing: those told since the last Mail
+	queues   []*sendQueue       // spare ones
+	dirty    []*Conn            // wrote in this turn
+	leaving  []move             // asked to change loops in this turn
+	ended    fifo.Queue[ending] // Closed is due
+	closing  fifo.Queue[int]    // descriptors to close after the next look at the sockets
+	closable int                // of closing: those that such a look has followed
+	fresh    int                // of closing: those told since the last Mail
 
 	accepting func(time.Duration) // keeps accepting for that time; nil when nobody waits
 
@@ -279,18 +280,18 @@ func (l *Loop) panicked(p any) {
 // write.
 func (l *Loop) reap(budget time.Duration) {
 	for n, end := 1, l.now+budget; l.closable > 0; n++ {
-		fd := l.closing.next()
-		l.closing.drop()
+		fd := l.closing.Front(1)[0]
+		l.closing.Drop(1)
 		l.closable--
 		l.discard(fd)
 		if n%lookEvery == 0 && l.look() >= end {
 			break
 		}
 	}
-	for end := l.now + budget; l.ended.len() > 0; { // a handler told may end others
-		e := l.ended.next()
-		l.ended.drop()
-		l.closing.add(e.fd)
+	for end := l.now + budget; l.ended.Len() > 0; { // a handler told may end others
+		e := l.ended.Front(1)[0]
+		l.ended.Drop(1)
+		l.closing.Push(e.fd)
 		l.fresh++
 		l.tellClosed(e)
 		if l.look() >= end {
@@ -300,7 +301,7 @@ func (l *Loop) reap(budget time.Duration) {
 }
 
 func (l *Loop) reapable() bool {
-	return l.ended.len() > 0 || l.closable > 0
+	return l.ended.Len() > 0 || l.closable > 0
 }
 
 func (l *Loop) tellClosed(e ending) {

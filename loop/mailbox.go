@@ -70,7 +70,7 @@ func (l *Loop) Post(t Task) error {
 func (l *Loop) Mail() (more bool) {
 	l.enter()
 	l.sharing = true
-	l.closable = l.closing.len() - l.fresh
+	l.closable = l.closing.Len() - l.fresh
 	l.runTasks(quantum)
 	l.leave()
 	l.reap(quantum)
@@ -141,7 +141,7 @@ func (l *Loop) takeMail() {
 // lock.
 func (l *Loop) busy() bool {
 	m := &l.mail
-	return len(m.tasks) > 0 || m.ran < len(m.batch) || l.ended.len() > 0 || l.closing.len() > 0 ||
+	return len(m.tasks) > 0 || m.ran < len(m.batch) || l.ended.Len() > 0 || l.closing.Len() > 0 ||
 		len(l.dirty) > 0 || l.wheel.late || l.doubts.pending()
 }
 
@@ -180,8 +180,8 @@ func (l *Loop) Close() {
 		l.conns.each(l, func(c *Conn) { c.end(ErrStopped) })
 		l.leave()
 		l.Mail()
-		for l.ended.len() > 0 || l.closing.len() > 0 { // nobody waits for others any more
-			l.closable = l.closing.len()
+		for l.ended.Len() > 0 || l.closing.Len() > 0 { // nobody waits for others any more
+			l.closable = l.closing.Len()
 			l.reap(quantum)
 			l.leave()
 		}

@@ -3,6 +3,7 @@ package loop
 import (
 	"time"
 
+	"turbine/internal/fifo"
 	"turbine/pool"
 )
 
@@ -21,9 +22,8 @@ const (
 // shared buffers in order, and the tail that small writes are gathered in.
 // It exists only while it holds something.
 type sendQueue struct {
-	bufs   []*pool.Buf
-	head   int // first unsent buffer
-	offset int // bytes of it that were sent
+	bufs   fifo.Queue[*pool.Buf]
+	offset int // bytes of the first that were sent
 	size   int // unsent bytes of all
 	own    int // of these, those in buffers that are not for many
 	cork   *pool.Buf
@@ -46,15 +46,14 @@ func (l *Loop) sendQueue() *sendQueue {
 // giveBack releases what q still holds and keeps q for the next writer.
 func (l *Loop) giveBack(q *sendQueue) {
 	l.uncount(q)
-	for _, b := range q.bufs[q.head:] {
-		b.Release()
+	if n := q.bufs.Len(); n > 0 {
+		for _, b := range q.bufs.All() {
+			b.Release()
+		}
+		q.bufs.Drop(n)
 	}
-	clear(q.bufs)
-	bufs := q.bufs[:0]
-	if cap(bufs) > 4*MaxVector {
-		bufs = nil
-	}
-	*q = sendQueue{bufs: bufs}
+	q.bufs.Trim(4 * MaxVector)
+	*q = sendQueue{bufs: q.bufs}
 	if len(l.queues) < maxSpareQueues {
 		l.queues = append(l.queues, q)
 	}
@@ -71,11 +70,12 @@ func (l *Loop) countUnsent(q *sendQueue) {
 	}
 	l.unsent.Add(int64(q.own - q.unsent))
 	q.unsent = q.own
-	for ; q.shared < len(q.bufs); q.shared++ {
-		if b := q.bufs[q.shared]; q.shared >= q.head && b.ForMany() {
+	for _, b := range q.bufs.All()[q.shared:] {
+		if b.ForMany() {
 			l.hold(b)
 		}
 	}
+	q.shared = q.bufs.Len()
 	if l.options.Blocked != nil {
 		l.options.Blocked(l)
 	}
@@ -87,8 +87,8 @@ func (l *Loop) uncount(q *sendQueue) {
 		return
 	}
 	l.unsent.Add(-int64(q.unsent))
-	for i := q.head; i < q.shared; i++ {
-		if b := q.bufs[i]; b.ForMany() {
+	for _, b := range q.bufs.Front(q.shared) {
+		if b.ForMany() {
 			l.letGo(b)
 		}
 	}
@@ -122,8 +122,8 @@ func (q *sendQueue) holds(l *Loop) (bytes int, age time.Duration) {
 		return 0, 0
 	}
 	bytes = q.own
-	for i := q.head; i < q.shared; i++ {
-		if b := q.bufs[i]; b.ForMany() {
+	for _, b := range q.bufs.Front(q.shared) {
+		if b.ForMany() {
 			bytes += placeSize + b.Len()/l.places[b]
 		}
 	}
@@ -135,11 +135,11 @@ func (q *sendQueue) holds(l *Loop) (bytes int, age time.Duration) {
 func (q *sendQueue) copy(p []byte) {
 	if q.cork == nil || q.cork.Room() < len(p) {
 		size := len(p)
-		if len(q.bufs) > q.head {
+		if q.bufs.Len() > 0 {
 			size = max(size, corkSize)
 		}
 		q.cork = pool.Payloads.Get(size)
-		q.add(q.cork)
+		q.bufs.Push(q.cork)
 	}
 	q.cork.Append(p)
 	q.size += len(p)
@@ -148,29 +148,17 @@ func (q *sendQueue) copy(p []byte) {
 
 // share retains b, or copies it behind other small writes.
 func (q *sendQueue) share(b *pool.Buf) {
-	if len(q.bufs) > q.head && b.Len() <= smallWrite {
+	if q.bufs.Len() > 0 && b.Len() <= smallWrite {
 		q.copy(b.Bytes())
 		return
 	}
 	b.Retain()
-	q.add(b)
+	q.bufs.Push(b)
 	q.size += b.Len()
 	if !b.ForMany() {
 		q.own += b.Len()
 	}
 	q.cork = nil
-}
-
-// add appends b, over the places of buffers that are gone when these are many:
-// a queue that never empties must not creep through memory.
-func (q *sendQueue) add(b *pool.Buf) {
-	if q.head >= MaxVector && 2*q.head >= len(q.bufs) {
-		n := copy(q.bufs, q.bufs[q.head:])
-		clear(q.bufs[n:])
-		q.shared = max(q.shared-q.head, 0)
-		q.bufs, q.head = q.bufs[:n], 0
-	}
-	q.bufs = append(q.bufs, b)
 }
 
 // send writes until all is gone or the kernel takes no more. A short write
@@ -192,17 +180,15 @@ func (q *sendQueue) send(l *Loop, fd int, last bool) (taken int, err error) {
 }
 
 func (q *sendQueue) sendOnce(l *Loop, fd int, last bool) (n, want int, err error) {
-	first := q.bufs[q.head].Bytes()[q.offset:]
-	if len(q.bufs) == q.head+1 {
+	bufs := q.bufs.Front(MaxVector)
+	first := bufs[0].Bytes()[q.offset:]
+	if len(bufs) == 1 {
 		n, err = l.kernel.Write(fd, first, last)
 		return n, len(first), err
 	}
 	v := append(l.vector[:0], first)
 	want = len(first)
-	for _, b := range q.bufs[q.head+1:] {
-		if len(v) == MaxVector {
-			break
-		}
+	for _, b := range bufs[1:] {
 		v = append(v, b.Bytes())
 		want += b.Len()
 	}
@@ -219,28 +205,28 @@ func (q *sendQueue) advance(l *Loop, n int) {
 		q.since += time.Duration(float64(l.now-q.since) * float64(n) / float64(q.size))
 	}
 	q.size -= n
+	sent, bufs := 0, q.bufs.All()
 	for n > 0 {
-		b := q.bufs[q.head]
+		b := bufs[sent]
 		gone := min(n, b.Len()-q.offset)
 		n -= gone
 		if !b.ForMany() {
 			q.own -= gone
 		}
 		if q.offset += gone; q.offset < b.Len() {
-			return
+			break
 		}
-		if q.head < q.shared && b.ForMany() {
-			l.letGo(b)
+		if q.shared > 0 {
+			if q.shared--; b.ForMany() {
+				l.letGo(b)
+			}
 		}
 		q.offset = 0
-		q.bufs[q.head] = nil
-		q.head++
+		sent++
 		if b == q.cork {
 			q.cork = nil
 		}
 		b.Release()
 	}
-	if q.head == len(q.bufs) {
-		q.bufs, q.head, q.shared = q.bufs[:0], 0, 0
-	}
+	q.bufs.Drop(sent)
 }

@@ -60,7 +60,7 @@ func TestLargeBuffersAreShared(t *testing.T) {
 		share(c, big)
 		want.WriteString("head" + big)
 	}
-	require.Len(t, c.out.bufs, 400)
+	require.Equal(t, 400, c.out.bufs.Len())
 	l.leave()
 	require.Equal(t, want.String(), string(k.sent))
 	require.Equal(t, []int{64, 64, 64, 64, 64, 64, 16}, k.pieces)
@@ -72,7 +72,7 @@ func TestCorkIsBounded(t *testing.T) {
 		c.Write(make([]byte, 1000))
 	}
 	c.Write(make([]byte, 10*corkSize)) // one piece, however large
-	bufs := c.out.bufs
+	bufs := c.out.bufs.Front(10)
 	require.LessOrEqual(t, len(bufs), 5)
 	require.Equal(t, 10*corkSize, bufs[len(bufs)-1].Len())
 	for _, b := range bufs[:len(bufs)-1] {
@@ -93,7 +93,7 @@ func TestBacklogOfSmallMessages(t *testing.T) {
 		l.leave()
 	}
 	require.Equal(t, calls, k.calls, "a blocked connection is not tried")
-	require.LessOrEqual(t, len(c.out.bufs), 100_000*8/corkSize+2)
+	require.LessOrEqual(t, c.out.bufs.Len(), 100_000*8/corkSize+2)
 	k.room = 1 << 30
 	l.flush(c)
 	require.Len(t, k.sent, 4+800_000)
@@ -112,7 +112,7 @@ func TestQueueDoesNotCreep(t *testing.T) {
 		l.flush(c)
 	}
 	require.Equal(t, 10*len(piece), c.Unsent())
-	require.LessOrEqual(t, cap(c.out.bufs), 4*MaxVector)
+	require.LessOrEqual(t, c.out.bufs.Cap(), 4*MaxVector)
 }
 
 func TestPartialWrites(t *testing.T) {
@@ -227,7 +227,7 @@ func TestUnsentCountsWhatIsForManyOnce(t *testing.T) {
 				if c.out == nil {
 					continue
 				}
-				for i, b := range c.out.bufs[c.out.head:] {
+				for i, b := range c.out.bufs.All() {
 					switch {
 					case b.ForMany():
 						places[b]++

@@ -86,12 +86,13 @@ func (f *tlsConn) seal(l *Loop) error {
 // front returns the next bytes of q: the first buffer's, where they fill a
 // record, else as many as fit into scratch, copied there.
 func (q *sendQueue) front(scratch []byte) []byte {
-	first := q.bufs[q.head].Bytes()[q.offset:]
-	if len(first) >= maxTLSPlain || len(q.bufs) == q.head+1 {
+	bufs := q.bufs.All()
+	first := bufs[0].Bytes()[q.offset:]
+	if len(first) >= maxTLSPlain || len(bufs) == 1 {
 		return first[:min(len(first), len(scratch))]
 	}
 	n := copy(scratch, first)
-	for _, b := range q.bufs[q.head+1:] {
+	for _, b := range bufs[1:] {
 		m := copy(scratch[n:], b.Bytes())
 		n += m
 		if m < b.Len() {

@@ -56,17 +56,18 @@ const (
 var layers = map[string]layer{
 	".":                    {[]string{"internal/program"}, nil},
 	"internal/program":     {[]string{"engine"}, []string{fsNotify, kongFlags, memLimit, sdActivation, sdDaemon, tableFlip}},
-	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/invariants", "internal/peers", "internal/proxied", "internal/seldom"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib}},
+	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/invariants", "internal/fifo", "internal/peers", "internal/proxied", "internal/seldom"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib}},
 	"engine/packet":        {},
 	"httpparse":            {},
 	"wsframe":              {[]string{"pool", "internal/invariants"}, []string{gobwas, gobwasFlate, httphead, klauspostFlate}},
-	"loop":                 {[]string{"pool", "internal/invariants", "internal/peers", "internal/seldom"}, []string{gnetErrors, gnetNetpoll, sysUnix}},
+	"loop":                 {[]string{"pool", "internal/invariants", "internal/fifo", "internal/peers", "internal/seldom"}, []string{gnetErrors, gnetNetpoll, sysUnix}},
 	"loop/looptest":        {[]string{"loop"}, nil}, // for tests, of programs too: no testify
 	"pool":                 {[]string{"internal/invariants"}, []string{bytebufferpool}},
 	"internal/invariants":  {},
 	"internal/peers":       {},
 	"internal/proxied":     {[]string{"httpparse", "internal/peers"}, []string{proxyProto}},
 	"internal/seldom":      {},
+	"internal/fifo":        {},
 	"internal/certs":       {nil, []string{testify}}, // for tests
 	"internal/requests":    {},                       // a table for tests
 	"internal/lint":        {},                       // tests of the repository
