@@ -12,6 +12,7 @@ import (
 
 	"turbine/httpparse"
 	"turbine/internal/peers"
+	"turbine/internal/seldom"
 	"turbine/loop"
 
 	"github.com/gobwas/ws"
@@ -158,24 +159,34 @@ type limitMeter struct {
 	counts [NumLimits]atomic.Int64
 	proxy  atomic.Pointer[proxyRefusal] // the latest, not told yet
 
+	records seldom.Once // what clients can cause at will must not fill a disk
+
 	mu   sync.Mutex
-	next time.Duration    // when the next record may go; guarded by mu
-	said [NumLimits]int64 // what the last one had counted; guarded by mu
+	said [NumLimits]int64 // what the last record had counted; guarded by mu
 }
 
-// limitInterval is the least time between two records: what clients can cause
-// at will must not fill a disk.
-const limitInterval = time.Second
+// news reports whether something was counted since the last record. m.mu is held.
+func (m *limitMeter) news() bool {
+	for i := range m.counts {
+		if m.counts[i].Load() > m.said[i] {
+			return true
+		}
+	}
+	return false
+}
 
-// tell writes a record with what was counted since the last one, at most one in
-// limitInterval. client is the address of the latest, if it is known.
+// tell writes a record with what was counted since the last one, at most one a
+// second. client is the address of the latest, if it is known.
 func (m *limitMeter) tell(logger *slog.Logger, now time.Duration, client netip.Addr) {
 	if !m.mu.TryLock() {
 		return // another loop does so
 	}
 	defer m.mu.Unlock()
-	if now < m.next {
+	if !m.news() {
 		return
+	}
+	if _, ok := m.records.Allow(now); !ok {
+		return // the next record has the counts
 	}
 	var attrs []slog.Attr
 	var help []string
@@ -185,9 +196,6 @@ func (m *limitMeter) tell(logger *slog.Logger, now time.Duration, client netip.A
 			m.said[i] = n
 		}
 	}
-	if len(attrs) == 0 {
-		return
-	}
 	if p := m.proxy.Swap(nil); p != nil {
 		attrs = append(attrs, slog.String("proxy", peerName(p.peer)), slog.Any("proxy_error", p.why))
 	}
@@ -195,7 +203,6 @@ func (m *limitMeter) tell(logger *slog.Logger, now time.Duration, client netip.A
 		attrs = append(attrs, slog.String("client", client.String()))
 	}
 	attrs = append(attrs, slog.String("help", strings.Join(help, ", ")))
-	m.next = now + limitInterval
 	logger.LogAttrs(context.Background(), slog.LevelWarn, "limits were met", attrs...)
 }
 
