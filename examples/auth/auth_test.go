@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"turbine/engine"
+	"turbine/engine/enginetest"
 	"turbine/examples/internal/trial"
 
 	"github.com/stretchr/testify/require"
@@ -89,20 +91,34 @@ func (b browser) cookie(t *testing.T) string {
 	return cookies[0].String()
 }
 
-// session opens one with the official client and the browser's cookie.
-func (b browser) session(t *testing.T, transports ...string) *trial.Client {
+// session opens one with the browser's cookie.
+func (b browser) session(t *testing.T, transport engine.Transport) *enginetest.Client {
 	t.Helper()
-	c := trial.Connect(t, b.url, trial.Options{Transports: transports, Headers: map[string]string{"Cookie": b.cookie(t)}})
-	c.Until(t, "open")
+	return enginetest.Dial(t, b.url, enginetest.Options{Transport: transport, Header: http.Header{"Cookie": {b.cookie(t)}}})
+}
+
+// upgraded opens one that goes from polling to WebSocket.
+func (b browser) upgraded(t *testing.T) *enginetest.Client {
+	t.Helper()
+	c := b.session(t, engine.Polling)
+	c.Upgrade()
 	return c
+}
+
+// requireUnauthorized has a client with that header told 401.
+func requireUnauthorized(t *testing.T, url string, transport engine.Transport, header http.Header) {
+	t.Helper()
+	_, err := enginetest.TryDial(t, url, enginetest.Options{Transport: transport, Header: header})
+	var refused *enginetest.Refused
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, http.StatusUnauthorized, refused.Status, transport)
 }
 
 func TestWhoIsNotLoggedInGets401(t *testing.T) {
 	_, url := start(t)
-	for _, transport := range []string{"polling", "websocket"} {
-		for _, headers := range []map[string]string{nil, {"Cookie": "login=guess"}} {
-			c := trial.Connect(t, url, trial.Options{Transports: []string{transport}, Headers: headers})
-			require.Equal(t, http.StatusUnauthorized, c.Until(t, "error").Status, transport)
+	for _, transport := range []engine.Transport{engine.Polling, engine.WebSocket} {
+		for _, header := range []http.Header{nil, {"Cookie": {"login=guess"}}} {
+			requireUnauthorized(t, url, transport, header)
 		}
 	}
 	b := newBrowser(t, url)
@@ -152,18 +168,18 @@ func TestTheUserIsKnownInCallbacks(t *testing.T) {
 	ada, bob := newBrowser(t, url), newBrowser(t, url)
 	ada.login(t, "ada")
 	bob.login(t, "bob")
-	upgraded, polling, ws := ada.session(t), bob.session(t, "polling"), bob.session(t, "websocket")
-	require.Equal(t, "hello ada", upgraded.Message(t))
-	require.Equal(t, "hello bob", polling.Message(t))
-	require.Equal(t, "hello bob", ws.Message(t))
-	for _, c := range []*trial.Client{upgraded, polling, ws} {
-		c.Send(t, "é")
+	upgraded, polling, ws := ada.upgraded(t), bob.session(t, engine.Polling), bob.session(t, engine.WebSocket)
+	require.Equal(t, "hello ada", upgraded.NextText())
+	require.Equal(t, "hello bob", polling.NextText())
+	require.Equal(t, "hello bob", ws.NextText())
+	for _, c := range []*enginetest.Client{upgraded, polling, ws} {
+		c.Send(engine.Message{Data: []byte("é")})
 		want := "bob: é"
 		if c == upgraded {
 			want = "ada: é"
 		}
-		for _, o := range []*trial.Client{upgraded, polling, ws} {
-			require.Equal(t, want, o.Message(t))
+		for _, o := range []*enginetest.Client{upgraded, polling, ws} {
+			require.Equal(t, want, o.NextText())
 		}
 	}
 }
@@ -173,21 +189,20 @@ func TestLoggingOutEndsWhatIsOpen(t *testing.T) {
 	ada, bob := newBrowser(t, url), newBrowser(t, url)
 	ada.login(t, "ada")
 	bob.login(t, "bob")
-	mine := []*trial.Client{ada.session(t, "websocket"), ada.session(t, "polling"), ada.session(t)}
-	theirs := bob.session(t)
+	mine := []*enginetest.Client{ada.session(t, engine.WebSocket), ada.session(t, engine.Polling), ada.upgraded(t)}
+	theirs := bob.upgraded(t)
 	for _, c := range append(mine, theirs) {
-		require.Contains(t, c.Message(t), "hello ")
+		require.Contains(t, c.NextText(), "hello ")
 	}
 	old := ada.cookie(t)
 	status, text := ada.post(t, "/logout", nil)
 	require.Equal(t, http.StatusNoContent, status, text)
 	for _, c := range mine {
-		require.Equal(t, "transport close", c.Until(t, "close").Reason)
+		require.Contains(t, []string{"close packet", "close frame"}, c.Closed())
 	}
-	theirs.Send(t, "still here")
-	require.Equal(t, "bob: still here", theirs.Message(t))
-	c := trial.Connect(t, url, trial.Options{Headers: map[string]string{"Cookie": old}})
-	require.Equal(t, http.StatusUnauthorized, c.Until(t, "error").Status)
+	theirs.Send(engine.Message{Data: []byte("still here")})
+	require.Equal(t, "bob: still here", theirs.NextText())
+	requireUnauthorized(t, url, engine.Polling, http.Header{"Cookie": {old}})
 }
 
 // A connection on which sessions were served is looked at by the middleware at
@@ -247,13 +262,13 @@ func TestSIGTERMEndsSessionsAndSite(t *testing.T) {
 	p, url := start(t)
 	ada := newBrowser(t, url)
 	ada.login(t, "ada")
-	sessions := []*trial.Client{ada.session(t, "websocket"), ada.session(t, "polling")}
+	sessions := []*enginetest.Client{ada.session(t, engine.WebSocket), ada.session(t, engine.Polling)}
 	for _, c := range sessions {
-		require.Equal(t, "hello ada", c.Message(t))
+		require.Equal(t, "hello ada", c.NextText())
 	}
 	p.Terminate()
 	for _, c := range sessions {
-		require.Equal(t, "transport close", c.Until(t, "close").Reason)
+		require.Contains(t, []string{"close packet", "close frame"}, c.Closed())
 	}
 	require.Equal(t, 0, p.End(t), p.Output())
 	require.NotContains(t, p.Output(), "not everybody left")

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"turbine/engine"
+	"turbine/engine/enginetest"
 	"turbine/examples/internal/trial"
 
 	"github.com/stretchr/testify/require"
@@ -27,27 +28,25 @@ func start(t *testing.T, args ...string) (p *trial.Program, url string) {
 }
 
 // A person is a client that speaks the chat's notes.
-type person struct{ *trial.Client }
+type person struct{ *enginetest.Client }
 
-func connect(t *testing.T, url, transport string) person {
+func connect(t *testing.T, url string, transport engine.Transport) person {
 	t.Helper()
-	c := trial.Connect(t, url, trial.Options{Transports: []string{transport}})
-	c.Until(t, "open")
-	return person{c}
+	return person{enginetest.Dial(t, url, enginetest.Options{Transport: transport})}
 }
 
 func (p person) says(t *testing.T, n note) {
 	t.Helper()
 	data, err := json.Marshal(n)
 	require.NoError(t, err)
-	p.Send(t, string(data))
+	p.Send(engine.Message{Data: data})
 }
 
 // hears returns the next note, without what is different each time.
 func (p person) hears(t *testing.T) note {
 	t.Helper()
 	var n note
-	require.NoError(t, json.Unmarshal([]byte(p.Message(t)), &n))
+	require.NoError(t, json.Unmarshal(p.Next().Data, &n))
 	for _, n := range append(n.History, n) {
 		if n.Type == "said" || n.Type == "came" || n.Type == "went" {
 			require.False(t, n.At.IsZero())
@@ -67,7 +66,7 @@ func bare(n note) note {
 
 func TestRoomsTellWhoIsThereAndWhatWasSaid(t *testing.T) {
 	_, url := start(t)
-	ada, bob := connect(t, url, "websocket"), connect(t, url, "polling")
+	ada, bob := connect(t, url, engine.WebSocket), connect(t, url, engine.Polling)
 	ada.says(t, note{Type: "join", Room: "tea", Nick: "Ada"})
 	require.Equal(t, note{Type: "joined", Room: "tea", Nick: "Ada", Who: []string{"Ada"}}, ada.hears(t))
 	ada.says(t, note{Type: "say", Text: " hello <b>\u2028 "})
@@ -95,14 +94,13 @@ func TestRoomsTellWhoIsThereAndWhatWasSaid(t *testing.T) {
 	require.Equal(t, note{Type: "came", Nick: "Bob"}, ada.hears(t))
 
 	// Who has gone without a word has gone.
-	bob.Close(t)
-	bob.Until(t, "close")
+	bob.Close()
 	require.Equal(t, note{Type: "went", Nick: "Bob"}, ada.hears(t))
 }
 
 func TestWhatCannotBeIsRefused(t *testing.T) {
 	_, url := start(t)
-	ada, bob := connect(t, url, "websocket"), connect(t, url, "websocket")
+	ada, bob := connect(t, url, engine.WebSocket), connect(t, url, engine.WebSocket)
 	ada.says(t, note{Type: "join", Room: "tea", Nick: "Ada"})
 	require.Equal(t, "joined", ada.hears(t).Type)
 	for _, test := range []struct {
@@ -126,7 +124,7 @@ func TestWhatCannotBeIsRefused(t *testing.T) {
 	require.Equal(t, note{Type: "error", Text: "a message is at most 500 characters"}, ada.hears(t))
 	ada.says(t, note{Type: "say", Text: strings.Repeat("é", maxText)})
 	require.Equal(t, "said", ada.hears(t).Type)
-	bob.Send(t, "hello")
+	bob.Send(engine.Message{Data: []byte("hello")})
 	require.Equal(t, note{Type: "error", Text: "that is no message of this chat"}, bob.hears(t))
 
 	// All at once is too fast. How many get through depends on the clock, so here

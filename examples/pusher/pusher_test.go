@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"turbine/engine"
+	"turbine/engine/enginetest"
 	"turbine/examples/internal/trial"
 
 	"github.com/stretchr/testify/require"
@@ -51,40 +53,41 @@ func do(t *testing.T, request *http.Request) (status int, text string) {
 	return response.StatusCode, string(answer)
 }
 
-func (r running) subscribe(t *testing.T, transport string, topics ...string) *trial.Client {
+func (r running) subscribe(t *testing.T, transport engine.Transport, topics ...string) *enginetest.Client {
 	t.Helper()
-	c := trial.Connect(t, r.clients, trial.Options{Transports: []string{transport}})
-	c.Until(t, "open")
+	c := enginetest.Dial(t, r.clients, enginetest.Options{Transport: transport})
 	for _, topic := range topics {
-		c.Send(t, `{"type":"subscribe","topic":"`+topic+`"}`)
-		require.JSONEq(t, `{"type":"subscribed","topic":"`+topic+`"}`, c.Message(t))
+		say(c, `{"type":"subscribe","topic":"`+topic+`"}`)
+		require.JSONEq(t, `{"type":"subscribed","topic":"`+topic+`"}`, c.NextText())
 	}
 	return c
 }
 
+func say(c *enginetest.Client, text string) { c.Send(engine.Message{Data: []byte(text)}) }
+
 func TestWhoHasSubscribedGetsWhatIsPushed(t *testing.T) {
 	r := start(t)
-	ws := r.subscribe(t, "websocket", "disk/free")
-	polling := r.subscribe(t, "polling", "disk/free", "builds")
-	other := r.subscribe(t, "websocket", "builds")
+	ws := r.subscribe(t, engine.WebSocket, "disk/free")
+	polling := r.subscribe(t, engine.Polling, "disk/free", "builds")
+	other := r.subscribe(t, engine.WebSocket, "builds")
 
 	status, text := r.push(t, "Bearer "+token, `{"topic":"disk/free","payload":{"percent": 17, "of": "é<b>"}}`)
 	require.Equal(t, http.StatusAccepted, status, text)
-	for _, c := range []*trial.Client{ws, polling} {
-		require.JSONEq(t, `{"type":"push","topic":"disk/free","payload":{"percent":17,"of":"é<b>"}}`, c.Message(t))
+	for _, c := range []*enginetest.Client{ws, polling} {
+		require.JSONEq(t, `{"type":"push","topic":"disk/free","payload":{"percent":17,"of":"é<b>"}}`, c.NextText())
 	}
-	ws.Send(t, `{"type":"unsubscribe","topic":"disk/free"}`)
-	require.JSONEq(t, `{"type":"unsubscribed","topic":"disk/free"}`, ws.Message(t))
+	say(ws, `{"type":"unsubscribe","topic":"disk/free"}`)
+	require.JSONEq(t, `{"type":"unsubscribed","topic":"disk/free"}`, ws.NextText())
 	for _, topic := range []string{"disk/free", "builds"} {
 		status, text = r.push(t, "Bearer "+token, `{"topic":"`+topic+`","payload":null}`)
 		require.Equal(t, http.StatusAccepted, status, text)
 	}
 	// The first that these two get since is not from the topic that they do not have.
-	require.JSONEq(t, `{"type":"push","topic":"builds","payload":null}`, other.Message(t))
-	require.JSONEq(t, `{"type":"push","topic":"disk/free","payload":null}`, polling.Message(t))
-	require.JSONEq(t, `{"type":"push","topic":"builds","payload":null}`, polling.Message(t))
-	ws.Send(t, `{"type":"subscribe","topic":"last"}`)
-	require.JSONEq(t, `{"type":"subscribed","topic":"last"}`, ws.Message(t))
+	require.JSONEq(t, `{"type":"push","topic":"builds","payload":null}`, other.NextText())
+	require.JSONEq(t, `{"type":"push","topic":"disk/free","payload":null}`, polling.NextText())
+	require.JSONEq(t, `{"type":"push","topic":"builds","payload":null}`, polling.NextText())
+	say(ws, `{"type":"subscribe","topic":"last"}`)
+	require.JSONEq(t, `{"type":"subscribed","topic":"last"}`, ws.NextText())
 
 	request, err := http.NewRequest(http.MethodGet, r.feed+"/metrics", nil)
 	require.NoError(t, err)
@@ -97,7 +100,7 @@ func TestWhoHasSubscribedGetsWhatIsPushed(t *testing.T) {
 
 func TestWhatIsNoPushIsRefused(t *testing.T) {
 	r := start(t, "-max-body", "1000")
-	c := r.subscribe(t, "websocket", "a")
+	c := r.subscribe(t, engine.WebSocket, "a")
 	const good = `{"topic":"a","payload":1}`
 	for _, test := range []struct {
 		name, authorization, body string
@@ -128,25 +131,25 @@ func TestWhatIsNoPushIsRefused(t *testing.T) {
 	// None of these has reached anybody.
 	status, _ = r.push(t, "Bearer "+token, `{"topic":"a","payload":"the first"}`)
 	require.Equal(t, http.StatusAccepted, status)
-	require.JSONEq(t, `{"type":"push","topic":"a","payload":"the first"}`, c.Message(t))
+	require.JSONEq(t, `{"type":"push","topic":"a","payload":"the first"}`, c.NextText())
 }
 
 func TestClientsAreToldWhatIsWrong(t *testing.T) {
 	r := start(t)
-	c := r.subscribe(t, "websocket")
+	c := r.subscribe(t, engine.WebSocket)
 	for _, test := range []struct{ send, says string }{
 		{"hello", "send {"},
 		{`{"type":"subscribe","topic":"UPPER"}`, "a topic is"},
 		{`{"type":"publish","topic":"a"}`, "subscribe or unsubscribe"},
 	} {
-		c.Send(t, test.send)
-		message := c.Message(t)
+		say(c, test.send)
+		message := c.NextText()
 		require.Contains(t, message, `"type":"error"`)
 		require.Contains(t, message, test.says)
 	}
 	for n := range maxTopics + 1 {
-		c.Send(t, `{"type":"subscribe","topic":"topic-`+strings.Repeat("i", n+1)+`"}`)
-		if message := c.Message(t); n < maxTopics {
+		say(c, `{"type":"subscribe","topic":"topic-`+strings.Repeat("i", n+1)+`"}`)
+		if message := c.NextText(); n < maxTopics {
 			require.Contains(t, message, `"type":"subscribed"`)
 		} else {
 			require.Contains(t, message, "a client may have 50 topics")
@@ -161,14 +164,14 @@ func TestTheLineForCrontabWorks(t *testing.T) {
 	m := regexp.MustCompile(`(?m)^\*/5 \* \* \* \* (curl .*)$`).FindSubmatch(readme)
 	require.NotNil(t, m, "the line is not in README.md")
 	r := start(t)
-	c := r.subscribe(t, "polling", "disk/free")
+	c := r.subscribe(t, engine.Polling, "disk/free")
 	line := strings.ReplaceAll(string(m[1]), "http://127.0.0.1:3001", r.feed)
 	require.NotEqual(t, string(m[1]), line)
 	cmd := exec.Command("sh", "-c", line)
 	cmd.Env = append(os.Environ(), "PUSHER_TOKEN="+token)
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	require.JSONEq(t, `{"type":"push","topic":"disk/free","payload":{"percent":17}}`, c.Message(t))
+	require.JSONEq(t, `{"type":"push","topic":"disk/free","payload":{"percent":17}}`, c.NextText())
 
 	cmd = exec.Command("sh", "-c", line)
 	cmd.Env = append(os.Environ(), "PUSHER_TOKEN=wrong")
@@ -178,12 +181,12 @@ func TestTheLineForCrontabWorks(t *testing.T) {
 // What was answered with 202 arrives, then sessions close, then the program ends.
 func TestSIGTERMDeliversWhatWasTaken(t *testing.T) {
 	r := start(t)
-	c := r.subscribe(t, "websocket", "a")
+	c := r.subscribe(t, engine.WebSocket, "a")
 	status, _ := r.push(t, "Bearer "+token, `{"topic":"a","payload":"the last"}`)
 	require.Equal(t, http.StatusAccepted, status)
 	r.Terminate()
-	require.JSONEq(t, `{"type":"push","topic":"a","payload":"the last"}`, c.Message(t))
-	require.Equal(t, "transport close", c.Until(t, "close").Reason)
+	require.JSONEq(t, `{"type":"push","topic":"a","payload":"the last"}`, c.NextText())
+	require.Equal(t, "close frame", c.Closed())
 	require.Equal(t, 0, r.End(t), r.Output())
 }
 

@@ -1,12 +1,12 @@
 // Package trial runs the example programs as their users do: started with flags,
-// talked to by the official client, ended by SIGTERM. It is for their tests.
+// ended by SIGTERM. It is for their tests.
 //
 //	func TestMain(m *testing.M) { trial.Main(m, main) }
 //
 //	func TestProgram(t *testing.T) {
 //		p := trial.Run(t, trial.Self(t, "-addr", "127.0.0.1:0"))
 //		url := p.Wait(t, `listening on (\S+)`)
-//		c := trial.Connect(t, url, trial.Options{})
+//		c := enginetest.Dial(t, url, enginetest.Options{})
 //		...
 //	}
 //

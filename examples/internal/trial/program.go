@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"sync"
 	"syscall"
@@ -36,6 +37,26 @@ func Self(t testing.TB, args ...string) *exec.Cmd {
 	require.NoError(t, err)
 	cmd := exec.Command(path, args...) // #nosec G204 -- the test binary itself
 	cmd.Env = append(os.Environ(), asProgram+"=1")
+	return cmd
+}
+
+// npm are the folders, below the repository, that Node finds packages in.
+var npm = []string{"examples/migration/node/node_modules", "internal/e2e/browser/node_modules"}
+
+// Node is the command that runs a script, whose path is relative to the folder
+// of examples, with engine.io, engine.io-client and playwright-core at hand.
+func Node(t testing.TB, script string, args ...string) *exec.Cmd {
+	t.Helper()
+	examples, err := filepath.Abs("..") // of the test's package
+	require.NoError(t, err)
+	paths := ""
+	for _, folder := range npm {
+		path := filepath.Join(filepath.Dir(examples), folder)
+		require.DirExists(t, path, "what Node needs is not installed: run make setup")
+		paths += path + string(filepath.ListSeparator)
+	}
+	cmd := exec.Command("node", append([]string{filepath.Join(examples, script)}, args...)...) // #nosec G204 -- scripts of the examples
+	cmd.Env = append(os.Environ(), "NODE_PATH="+paths)
 	return cmd
 }
 
