@@ -131,14 +131,19 @@ func ticks(f Figure) plot.TickerFunc {
 			if t.IsMinor() {
 				continue
 			}
-			t.Label = f.show(t.Value)
-			if strings.Contains(t.Label, ".") {
-				t.Label = strings.TrimRight(strings.TrimRight(t.Label, "0"), ".")
-			}
+			t.Label = trimmed(f.show(t.Value))
 			kept = append(kept, t)
 		}
 		return kept
 	}
+}
+
+// trimmed is a number without zeros that say nothing.
+func trimmed(text string) string {
+	if strings.Contains(text, ".") {
+		text = strings.TrimRight(strings.TrimRight(text, "0"), ".")
+	}
+	return text
 }
 
 func sans(size float64) font.Font {

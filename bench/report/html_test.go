@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/plot"
 )
 
 // crowded is a report with as many peers, and as long names and numbers, as there may be.
@@ -68,12 +69,48 @@ func TestEveryAxisHasAUnit(t *testing.T) {
 		require.NotEmpty(t, c.plots, name)
 		for _, p := range c.plots {
 			require.Regexp(t, units, p.X.Label.Text, "%s: %s", name, p.Title.Text)
+			require.GreaterOrEqual(t, labels(&p.X), 2, "%s: %s", name, p.Title.Text)
 			if p.Y.Label.Text != "" {
 				require.Regexp(t, units, p.Y.Label.Text, "%s: %s", name, p.Title.Text)
+				require.GreaterOrEqual(t, labels(&p.Y), 2, "%s: %s", name, p.Title.Text)
 				continue
 			}
 			require.Contains(t, fmt.Sprint(p.Y.Tick.Marker.Ticks(p.Y.Min, p.Y.Max)), Ours, "%s: %s", name, p.Title.Text)
 		}
+	}
+}
+
+// labels counts the ticks of an axis that say a value.
+func labels(a *plot.Axis) (n int) {
+	for _, tick := range a.Tick.Marker.Ticks(a.Min, a.Max) {
+		if tick.Label != "" && tick.Value >= a.Min && tick.Value <= a.Max {
+			n++
+		}
+	}
+	return n
+}
+
+func TestLogarithmicAxes(t *testing.T) {
+	for _, c := range []struct {
+		low, high float64
+		want      string
+	}{
+		{0.1, 0.14, "0.1 0.2"},
+		{30, 30, "20 50"},
+		{0.004, 0.06, "0.002 0.005 0.01 0.02 0.05 0.1"},
+		{100, 100, "100 200"},
+		{150, 4000, "100 200 500 1,000 2,000 5,000"},
+		{70, 400_000, "100 1,000 10,000 100,000"},
+	} {
+		a := plot.Axis{Min: c.low, Max: c.high}
+		widen(&a)
+		require.LessOrEqual(t, a.Min, c.low)
+		require.GreaterOrEqual(t, a.Max, c.high)
+		var got []string
+		for _, tick := range decades(a.Min, a.Max) {
+			got = append(got, tick.Label)
+		}
+		require.Equal(t, c.want, strings.Join(got, " "))
 	}
 }
 

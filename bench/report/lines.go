@@ -1,6 +1,9 @@
 package report
 
 import (
+	"math"
+	"strconv"
+
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
@@ -19,7 +22,7 @@ func lines(title, across, unit string, all []series) (*plot.Plot, error) {
 	p := newPlot(title)
 	p.X.Label.Text, p.Y.Label.Text = across, unit
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
-	p.X.Tick.Marker, p.Y.Tick.Marker = plot.LogTicks{Prec: -1}, plot.LogTicks{Prec: -1}
+	p.X.Tick.Marker, p.Y.Tick.Marker = plot.TickerFunc(decades), plot.TickerFunc(decades)
 	for i, s := range all {
 		line, points, err := plotter.NewLinePoints(s.points)
 		if err != nil {
@@ -33,14 +36,46 @@ func lines(title, across, unit string, all []series) (*plot.Plot, error) {
 	}
 	widen(&p.X)
 	widen(&p.Y)
+	if len(all) > 3 { // the legend is above the lines
+		p.Y.Max *= math.Pow(p.Y.Max/p.Y.Min, 0.4)
+	}
 	return p, nil
 }
 
-// widen gives a logarithmic axis some room where all its values are the same.
-func widen(a *plot.Axis) {
-	if a.Min == a.Max {
-		a.Min, a.Max = a.Min/2, a.Max*2
+// round is the largest of 1, 2, 5, 10, ... and 0.5, 0.2, 0.1, ... that is at most x,
+// which is above 0.
+func round(x float64) float64 {
+	decade := math.Pow(10, math.Floor(math.Log10(x)))
+	switch {
+	case x >= 5*decade:
+		return 5 * decade
+	case x >= 2*decade:
+		return 2 * decade
 	}
+	return decade
+}
+
+// widen has a logarithmic axis begin and end at round numbers, two of them at least.
+func widen(a *plot.Axis) {
+	a.Min = round(a.Min)
+	if high := round(a.Max); high < a.Max || high == a.Min {
+		a.Max = round(high * 2.5)
+	}
+}
+
+// decades are the ticks of a logarithmic axis: all round numbers, or the powers of
+// ten where they are many.
+func decades(low, high float64) (ticks []plot.Tick) {
+	for x := round(low); x <= high; x = round(x * 2.5) {
+		if x >= low && (high/low < 1000 || math.Abs(math.Log10(x)-math.Round(math.Log10(x))) < 1e-9) {
+			label := trimmed(number(x))
+			if x < 0.1 {
+				label = strconv.FormatFloat(x, 'g', 1, 64)
+			}
+			ticks = append(ticks, plot.Tick{Value: x, Label: label})
+		}
+	}
+	return ticks
 }
 
 // scaleChart is memory and CPU against the number of real sessions.
