@@ -12,13 +12,14 @@ import (
 	"time"
 
 	"turbine/engine"
+	"turbine/internal/race"
 
 	"github.com/stretchr/testify/require"
 )
 
 // A Shutdown without patience tells of the end of every session, however many.
 func TestCutOfMany(t *testing.T) {
-	const sessions, batch = 100_000, 100
+	const sessions, batch = 100_000 / race.Less, 100
 	var closed atomic.Int64
 	server, err := engine.New(engine.Options{Loops: 1, MaxSessions: sessions, FirstRequestTimeout: time.Minute, Logger: slog.New(slog.DiscardHandler)},
 		engine.Events{Close: func(*engine.Session, engine.Reason, error) { closed.Add(1) }})

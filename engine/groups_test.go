@@ -157,9 +157,11 @@ func TestGroupsUnderChange(t *testing.T) {
 		loops := 1 + int(seed%3)
 		b := newSpec(t, loops, Options{}, nil)
 		const clients = 200
-		for i := range clients {
-			openMany(b, fmt.Sprintf("w%d", i))
+		names := make([]string, clients)
+		for i := range names {
+			names[i] = fmt.Sprintf("w%d", i)
 		}
+		openMany(b, names...)
 		member, closed := make([]bool, clients), make([]bool, clients)
 		for i := range clients {
 			if random.IntN(4) > 0 {

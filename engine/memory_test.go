@@ -19,6 +19,7 @@ import (
 
 	"turbine/engine"
 	"turbine/internal/certs"
+	"turbine/internal/race"
 	"turbine/wsframe"
 
 	"github.com/gobwas/ws"
@@ -48,7 +49,7 @@ func TestIdleSessionMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("opens thousands of connections")
 	}
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector has a heap of its own making")
 	}
 	for _, kind := range []string{"websocket", "upgraded"} {
@@ -68,7 +69,7 @@ func TestIdleTLSSessionMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("opens thousands of connections")
 	}
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector has a heap of its own making")
 	}
 	pair := certs.New(t).Issue(t, "server", nil).TLS(t)

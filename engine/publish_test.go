@@ -97,11 +97,11 @@ func TestOneCallersOrder(t *testing.T) {
 						b := newSpec(t, loops, o, func(_ *bench, e *Events) {
 							e.Message = func(*Session, Message) { act() }
 						})
-						for i := range sessions {
-							b.play(fmt.Sprint("ws EIO=4&transport=websocket conn=w", i))
+						names := make([]string, sessions)
+						for i := range names {
+							names[i] = fmt.Sprint("w", i)
 						}
-						b.rest()
-						b.collect()
+						openMany(b, names...)
 						last := b.sessions[sessions-1] // the walks come to it last
 						for _, s := range b.sessions[sessions*2/3:] {
 							s.Join("g") // so walks over all come later to it than those over the group

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"turbine/internal/race"
+
 	"github.com/gobwas/ws"
 	"github.com/stretchr/testify/require"
 )
@@ -385,7 +387,7 @@ func TestStreamBreaks(t *testing.T) {
 					b, _ := feed(t, name, 2, at, func(string) []string { return nil })
 					length := len(streams(b)[name])
 					b.finish()
-					for i := 0; i <= length; i++ {
+					for i := 0; i <= length; i += race.Less {
 						b, _ := feed(t, name, 2, at, func(s string) []string { return []string{s[:i]} })
 						b.events()
 						end(b)

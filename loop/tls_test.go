@@ -20,6 +20,7 @@ import (
 
 	"turbine/internal/certs"
 	"turbine/internal/invariants"
+	"turbine/internal/race"
 	"turbine/loop"
 	"turbine/loop/looptest"
 	"turbine/loop/looptest/contract"
@@ -794,7 +795,7 @@ func TestConnTLS(t *testing.T) {
 
 // An echo over TLS allocates nothing in the server.
 func TestTLSEchoDoesNotAllocate(t *testing.T) {
-	if raceEnabled || invariants.Enabled {
+	if race.Enabled || invariants.Enabled {
 		t.Skip("there is more on the heap")
 	}
 	b := startTLS(t, contract.WorldMachine, nil)

@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"turbine/internal/race"
+
 	"github.com/klauspost/compress/flate"
 	"github.com/stretchr/testify/require"
 )
@@ -87,13 +89,13 @@ func encoders(t *testing.T) map[string]func(p []byte, flushEvery int) []byte {
 		}
 	}
 	for level := stdflate.HuffmanOnly; level <= 9; level++ {
-		if raceEnabled && level > 1 { // each has 0.8 MB to clear
+		if race.Enabled && level > 1 { // each has 0.8 MB to clear
 			break
 		}
 		add(fmt.Sprint("compress/flate ", level), func(b io.Writer) (writer, error) { return stdflate.NewWriter(b, level) })
 	}
 	for level := -2; level <= 9; level++ {
-		if raceEnabled && level > 1 {
+		if race.Enabled && level > 1 {
 			break
 		}
 		add(fmt.Sprint("klauspost ", level), func(b io.Writer) (writer, error) { return flate.NewWriter(b, level) })

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"turbine/internal/invariants"
+	"turbine/internal/race"
 	"turbine/pool"
 
 	"github.com/gobwas/ws"
@@ -49,7 +50,7 @@ func marked(op ws.OpCode, fin bool, payload string) string {
 // items at random, and invariants quarantines every Buf.
 func noAllocs(t *testing.T, name string, pooled bool, f func()) {
 	t.Helper()
-	if pooled && (raceEnabled || invariants.Enabled) {
+	if pooled && (race.Enabled || invariants.Enabled) {
 		return
 	}
 	f()

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"turbine/internal/invariants"
+	"turbine/internal/race"
 
 	"github.com/stretchr/testify/require"
 )
@@ -105,7 +106,7 @@ func TestTakeoverRelease(t *testing.T) {
 
 // What the comments and the options promise.
 func TestTakeoverPrice(t *testing.T) {
-	if raceEnabled || invariants.Enabled {
+	if race.Enabled || invariants.Enabled {
 		t.Skip("allocations differ")
 	}
 	var d Decompressor

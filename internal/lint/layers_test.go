@@ -68,6 +68,7 @@ var layers = map[string]layer{
 	"internal/proxied":     {[]string{"httpparse", "internal/peers"}, []string{proxyProto}},
 	"internal/seldom":      {},
 	"internal/fifo":        {},
+	"internal/race":        {},                       // for tests
 	"internal/certs":       {nil, []string{testify}}, // for tests
 	"internal/requests":    {},                       // a table for tests
 	"internal/lint":        {},                       // tests of the repository
