@@ -12,12 +12,11 @@ import (
 	"time"
 
 	"turbine/engine"
+	"turbine/engine/enginetest"
 
 	"github.com/gin-gonic/gin"
 	"github.com/go-chi/chi/v5"
 	chimiddleware "github.com/go-chi/chi/v5/middleware"
-	"github.com/gobwas/ws"
-	"github.com/gobwas/ws/wsutil"
 	"github.com/labstack/echo/v4"
 	echomiddleware "github.com/labstack/echo/v4/middleware"
 	"github.com/stretchr/testify/require"
@@ -131,34 +130,22 @@ func poll(t *testing.T, h *httptest.Server, name string) {
 	require.Equal(t, "ok", ok)
 }
 
+// webSocket has messages echoed by a session on WebSocket, and by one that comes from
+// polling.
 func webSocket(t *testing.T, h *httptest.Server) {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	dialer := ws.Dialer{}
-	if h.TLS != nil {
-		dialer.TLSConfig = h.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
-		dialer.TLSConfig.ServerName, dialer.TLSConfig.NextProtos = "example.com", nil
-	}
-	url := strings.Replace(h.URL, "http", "ws", 1) + "/engine.io/?EIO=4&transport=websocket"
-	conn, early, _, err := dialer.Dial(ctx, url)
-	require.NoError(t, err)
-	defer func() { _ = conn.Close() }()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
-	from := io.ReadWriter(conn)
-	if early != nil {
-		from = struct {
-			io.Reader
-			io.Writer
-		}{io.MultiReader(early, conn), conn}
-	}
-	read := func() string {
-		text, err := wsutil.ReadServerText(from)
-		require.NoError(t, err)
-		return string(text)
-	}
-	require.True(t, strings.HasPrefix(read(), "0{"))
-	for _, text := range []string{"4hello", "4" + strings.Repeat("x", 100_000)} {
-		require.NoError(t, wsutil.WriteClientText(conn, []byte(text)))
-		require.Equal(t, text, read())
+	for _, transport := range []engine.Transport{engine.WebSocket, engine.Polling} {
+		o := enginetest.Options{Transport: transport}
+		if h.TLS != nil {
+			o.TLS = h.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+			o.TLS.ServerName, o.TLS.NextProtos = "example.com", nil
+		}
+		c := enginetest.Dial(t, h.URL, o)
+		if transport == engine.Polling {
+			c.Upgrade()
+		}
+		for _, text := range []string{"hello", strings.Repeat("x", 100_000)} {
+			c.Send(engine.Message{Data: []byte(text)})
+			require.Equal(t, text, c.NextText())
+		}
 	}
 }
