@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"turbine/engine"
-	"turbine/loop"
-	"turbine/loop/looptest"
 )
 
 // accounts is a database, for an example: it takes its time, unless nobody waits
@@ -97,44 +95,4 @@ func ExampleServer_Sessions() {
 	}
 	// Output:
 	// polling open
-}
-
-// queue is an Executor for tests: nothing runs before it is told to.
-type queue struct{ tasks []func() }
-
-func (q *queue) Submit(task func()) error {
-	q.tasks = append(q.tasks, task)
-	return nil
-}
-
-func (q *queue) run() {
-	for len(q.tasks) > 0 {
-		task := q.tasks[0]
-		q.tasks = q.tasks[1:]
-		task()
-	}
-}
-
-// A test of an application with an Executor needs neither sockets nor
-// goroutines.
-func ExampleExecutor() {
-	var q queue
-	server, err := engine.New(engine.Options{Executor: &q}, engine.Events{
-		Open: func(*engine.Session, *engine.Request) { fmt.Println("open") },
-	})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	world := looptest.NewWorld(1, loop.Options{}, server.Accept)
-	server.UseLoops(world.Loops())
-	defer world.Close()
-
-	world.Dial().Write([]byte("GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: example\r\n\r\n"))
-	world.Run()
-	fmt.Println(len(q.tasks), "waits")
-	q.run()
-	// Output:
-	// 1 waits
-	// open
 }
