@@ -199,9 +199,7 @@ func (h *httpConn) admit(r *httpparse.Request, head []byte) (a *admission, ok bo
 // park lets the exchange wait for v, bounded in number and time, or refuses it.
 func (h *httpConn) park(v *Verdict) (waits bool) {
 	o, sh := &h.server.options, h.server.shard(v.loop)
-	// Each loop has its share, rounded up: the sum may exceed the limit by less
-	// than the number of loops.
-	if loops := len(h.server.shards); sh.parked >= (o.MaxAdmitting+loops-1)/loops {
+	if sh.parked >= h.server.shares.admitting {
 		h.met(LimitAdmitting)
 		h.unavailable()
 		return false

@@ -61,7 +61,7 @@ func (s *Session) charge(n int) { s.server.shard(s.loop).queued.Add(int64(n)) }
 // heartbeat for its full queue. s.mu is held.
 func (s *Session) refuses(size int, adds int64, ours bool) error {
 	o := &s.server.options
-	share, waiting := s.server.queueShare, 0
+	share, waiting := s.server.shares.queue, 0
 	if s.outbox != nil {
 		waiting = s.outbox.bytes
 		if !ours && (waiting+size > o.MaxQueue || s.outbox.packets >= o.MaxQueuePackets) {

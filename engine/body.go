@@ -68,7 +68,7 @@ func (h *httpConn) keep(p []byte) bool {
 // they kept here or on their way to the session's loop.
 func (h *httpConn) affords(n int) bool {
 	here, home := h.server.shard(h.conn.Loop()), h.server.shard(h.exchange.home)
-	return here.bodies+home.carried.Load()+int64(n) <= h.server.bodyShare
+	return here.bodies+home.carried.Load()+int64(n) <= h.server.shares.bodies
 }
 
 var (

@@ -14,8 +14,7 @@ import (
 	"turbine/internal/peers"
 	"turbine/internal/seldom"
 	"turbine/loop"
-
-	"github.com/gobwas/ws"
+	"turbine/wsframe"
 )
 
 // Limit is one of the limits of Options, as Stats.Limits counts how often it
@@ -256,33 +255,38 @@ func (h *httpConn) mayShake(r *httpparse.Request) bool {
 	return false
 }
 
-// limitOf tells which limit a request that cannot be parsed has met.
-func limitOf(e *httpparse.Error) (limit Limit, ok bool) {
-	switch {
-	case e == httpparse.ErrHeaderCount:
-		return LimitHeaders, true
-	case e.Status == 431:
-		return LimitHeaderBytes, true
-	case e.Status == 414:
-		return LimitRequestLine, true
-	case e == errTooLarge:
-		return LimitPayload, true
-	case e == errBodyBudget:
-		return LimitBodyBudget, true
+// limitErrors says which limit each error of a client means. ErrManyBlocks is counted
+// with the fragments: both are too many pieces of a message.
+var limitErrors = [...]struct {
+	err   error
+	limit Limit
+}{
+	{httpparse.ErrRequestLine, LimitRequestLine},
+	{httpparse.ErrHeaderBytes, LimitHeaderBytes},
+	{httpparse.ErrHeaderCount, LimitHeaders},
+	{httpparse.ErrTrailerBytes, LimitHeaderBytes},
+	{errTooLarge, LimitPayload},
+	{errBodyBudget, LimitBodyBudget},
+	{wsframe.ErrTooBig, LimitPayload},
+	{wsframe.ErrManyFragments, LimitFragments},
+	{wsframe.ErrManyBlocks, LimitFragments},
+	{errMessageBudget, LimitBodyBudget},
+}
+
+// limitOf tells which limit err means, if any.
+func limitOf(err error) (limit Limit, ok bool) {
+	for _, row := range limitErrors {
+		if row.err == err {
+			return row.limit, true
+		}
 	}
 	return 0, false
 }
 
-// metFault counts the limit, if any, that a WebSocket has met which is closed
-// with that code.
-func (s *Server) metFault(code ws.StatusCode, l *loop.Loop) {
-	if code == ws.StatusMessageTooBig {
-		s.met(LimitPayload, l)
-	}
-	if code == ws.StatusPolicyViolation {
-		s.met(LimitFragments, l)
-	}
-	if code == errMessageBudget.Code {
-		s.met(LimitBodyBudget, l)
+// metFault counts the limit, if any, that a WebSocket has met which is closed for
+// err.
+func (s *Server) metFault(err error, l *loop.Loop) {
+	if limit, ok := limitOf(err); ok {
+		s.met(limit, l)
 	}
 }

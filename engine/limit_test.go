@@ -16,6 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"turbine/httpparse"
+	"turbine/wsframe"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -520,4 +523,39 @@ func TestBytesAheadOfPollsAreBoundedInAll(t *testing.T) {
 		require.Equal(t, StateOpen, b.sessions[hostile].State())
 		b.finish()
 	})
+}
+
+// A limit is told by which error it is, not by what the client is told: others may
+// share a status or a close code.
+func TestLimitIsAnErrorsIdentity(t *testing.T) {
+	for _, row := range limitErrors {
+		limit, ok := limitOf(row.err)
+		require.True(t, ok, "%v", row.err)
+		require.Equal(t, row.limit, limit, "%v", row.err)
+		var twin error
+		switch e := row.err.(type) {
+		case *httpparse.Error:
+			twin = &httpparse.Error{Status: e.Status, Reason: e.Reason}
+		case *wsframe.CloseError:
+			twin = &wsframe.CloseError{Code: e.Code, Reason: e.Reason}
+		}
+		require.Equal(t, row.err, twin)
+		_, ok = limitOf(twin)
+		require.False(t, ok, "%v", twin)
+	}
+	_, ok := limitOf(nil)
+	require.False(t, ok)
+}
+
+func TestShares(t *testing.T) {
+	o := Options{QueueBudget: 1000, BodyBudget: 1000, MaxPayload: 10, MaxPolls: 7, MaxUpgrades: 3, MaxAdmitting: 1}
+	for loops, want := range map[int]shares{
+		1: {queue: 1000, bodies: 1000, polls: 7, upgrades: 3, admitting: 1},
+		2: {queue: 500, bodies: 500, polls: 4, upgrades: 2, admitting: 1},
+		4: {queue: 250, bodies: 250, polls: 2, upgrades: 1, admitting: 1},
+	} {
+		require.Equal(t, want, o.shares(loops), "%d loops", loops)
+	}
+	o.QueueBudget, o.BodyBudget = 1, 1
+	require.Equal(t, shares{queue: 1, bodies: 10, polls: 4, upgrades: 2, admitting: 1}, o.shares(2), "room for one")
 }

@@ -227,7 +227,7 @@ func (p *polling) get(x *exchange) {
 	}
 	switch {
 	case p.poll == nil: // answered
-	case s.server.shard(s.loop).polls > s.server.pollShare:
+	case s.server.shard(s.loop).polls > s.server.shares.polls:
 		s.server.met(LimitPolls, s.loop)
 		p.unpark()
 		x.headers = s.server.appendRetryAfter(x.headers)

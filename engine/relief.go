@@ -43,9 +43,9 @@ const reliefSteps = 4
 // cost others nothing until the reserve is half used up.
 func (s *Server) lacksRoom(used, adds int64) bool {
 	if s.options.Overflow == OverflowDrop {
-		return used > s.queueShare+s.queueShare/16
+		return used > s.shares.queue+s.shares.queue/16
 	}
-	return used+adds > s.queueShare
+	return used+adds > s.shares.queue
 }
 
 // relieve starts a relief, unless one is under way or was just now. Safe from
@@ -69,7 +69,7 @@ func (s *Server) blocked(l *loop.Loop) {
 
 // lowMark is how much is left when a relief is done: the time until the next one
 // has to be worth the walks.
-func (r *relief) lowMark() int64 { return r.server.queueShare - r.server.queueShare/8 }
+func (r *relief) lowMark() int64 { return r.server.shares.queue - r.server.shares.queue/8 }
 
 func (r *relief) Run() {
 	more := r.step()

@@ -36,10 +36,7 @@ type Server struct {
 	dispatch *dispatcher              // to Options.Executor; nil without
 	watchdog atomic.Pointer[watchdog] // nil before Serve, and where nobody watches
 
-	queueShare   int64 // of Options.QueueBudget, for each loop
-	bodyShare    int64 // of Options.BodyBudget
-	pollShare    int   // of Options.MaxPolls
-	upgradeShare int   // of Options.MaxUpgrades
+	shares shares // written before the loops run
 
 	handshakes *peers.Rates // by address, of all loops
 	places     sessionPlaces
@@ -158,11 +155,7 @@ func (s *Server) UseLoops(loops []*loop.Loop) {
 // not say.
 func (s *Server) useLoops(loops []*loop.Loop, conns int) {
 	s.places.limit = s.options.maxSessions(conns)
-	s.queueShare = max(s.options.QueueBudget/int64(len(loops)), 1)
-	s.bodyShare = max(s.options.BodyBudget/int64(len(loops)), int64(s.options.MaxPayload))
-	// Rounded up: the sums may exceed the limits by less than the number of loops.
-	s.pollShare = (s.options.MaxPolls + len(loops) - 1) / len(loops)
-	s.upgradeShare = (s.options.MaxUpgrades + len(loops) - 1) / len(loops)
+	s.shares = s.options.shares(len(loops))
 	s.dealer = loop.NewDealer(loops)
 	s.shards = make([]*shard, len(loops))
 	for _, l := range loops {

@@ -37,7 +37,7 @@ func (h *httpConn) boundAhead() bool {
 	switch {
 	case ahead > h.server.options.MaxPipelined:
 		h.flooded(LimitPipelined)
-	case ahead > sparedAhead && sh.bodies > h.server.bodyShare:
+	case ahead > sparedAhead && sh.bodies > h.server.shares.bodies:
 		h.flooded(LimitBodyBudget)
 	default:
 		return true

@@ -227,8 +227,8 @@ func TestUnreadBytesCountForBodyBudget(t *testing.T) {
 			for range 2 * hostile {
 				app.world.Turn()
 			}
-			require.LessOrEqual(t, most, app.server.bodyShare+64<<10)
-			require.Greater(t, most, app.server.bodyShare/2)
+			require.LessOrEqual(t, most, app.server.shares.bodies+64<<10)
+			require.Greater(t, most, app.server.shares.bodies/2)
 			require.Contains(t, app.taken, "good")
 			cut := 0
 			for _, peer := range peers[:hostile] {

@@ -90,7 +90,7 @@ func (u *upgrade) Data(p []byte) {
 		case errors.Is(err, wsframe.ErrIncomplete):
 			return
 		case err != nil:
-			u.session.server.metFault(closeCode(err), u.session.loop)
+			u.session.server.metFault(err, u.session.loop)
 			u.giveUp(closeCode(err))
 			return
 		case m.OpCode == ws.OpClose:

@@ -73,7 +73,7 @@ const sparedMessage = 16 << 10
 func (k *link) count(s *Server, before, held int, err error) error {
 	sh := s.shard(k.conn.Loop())
 	sh.bodies += int64(held - before)
-	if errors.Is(err, wsframe.ErrIncomplete) && held > max(before, sparedMessage) && sh.bodies > s.bodyShare {
+	if errors.Is(err, wsframe.ErrIncomplete) && held > max(before, sparedMessage) && sh.bodies > s.shares.bodies {
 		k.release(sh)
 		return errMessageBudget
 	}

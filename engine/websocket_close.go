@@ -27,7 +27,7 @@ func (t *websocket) fault(err error) {
 	if err == wsframe.ErrIncomplete {
 		return
 	}
-	t.session.server.metFault(closeCode(err), t.session.loop)
+	t.session.server.metFault(err, t.session.loop)
 	t.leave(closeCode(err), false)
 	t.session.close(ReasonTransportError, err)
 }

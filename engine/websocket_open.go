@@ -36,7 +36,7 @@ func (h *httpConn) webSocketRequest(r *httpparse.Request, p []byte, n int) int {
 		h.refuseFor(r, refusedRequest.because("PROTOCOL_MISMATCH", revisionText(x.query.revision), revisionText(session.revision)))
 	case x.query.transport != WebSocket:
 		h.answerWebSocket(r, rejectWebSocket)
-	case s.shard(on).upgrades >= s.upgradeShare:
+	case s.shard(on).upgrades >= s.shares.upgrades:
 		h.met(LimitUpgrades)
 		h.unavailable()
 	default:

@@ -53,7 +53,7 @@ func (t *websocket) putOff(p []byte) {
 	if len(p) > 0 {
 		t.keep(p)
 	}
-	if shard := s.server.shard(s.loop); len(p) > sparedMessage && shard.bodies > s.server.bodyShare {
+	if shard := s.server.shard(s.loop); len(p) > sparedMessage && shard.bodies > s.server.shares.bodies {
 		t.fault(errMessageBudget)
 		return
 	}

@@ -271,7 +271,7 @@ func (c *Chunked) trailers(b byte) *Error {
 		return nil
 	}
 	if c.trailer++; c.trailer > maxTrailer {
-		return errTrailerBytes
+		return ErrTrailerBytes
 	}
 	return nil
 }

@@ -137,8 +137,8 @@ var malformedChunked = []struct {
 	{"trailer with LF", "0\r\nA: b\n\r\n", errTrailer},
 	{"trailer with CR", "0\r\nA: b\rc\r\n\r\n", errTrailer},
 	{"trailer with NUL", "0\r\nA: \x00\r\n\r\n", errTrailer},
-	{"long trailer", "0\r\nA:" + strings.Repeat("b", 8189) + "\r\n\r\n", errTrailerBytes},
-	{"many trailers", "0\r\n" + strings.Repeat("A: b\r\n", 1400) + "\r\n", errTrailerBytes},
+	{"long trailer", "0\r\nA:" + strings.Repeat("b", 8189) + "\r\n\r\n", ErrTrailerBytes},
+	{"many trailers", "0\r\n" + strings.Repeat("A: b\r\n", 1400) + "\r\n", ErrTrailerBytes},
 }
 
 func TestChunkedMalformed(t *testing.T) {

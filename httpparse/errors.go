@@ -23,9 +23,14 @@ func (e *Error) Error() string {
 	return "httpparse: " + strconv.Itoa(e.Status) + " " + e.Reason
 }
 
-// ErrHeaderCount is what Parse answers above Limits.HeaderCount. It shares its
-// status with what is above HeaderBytes.
-var ErrHeaderCount = &Error{431, "too many header fields"}
+// The errors that mean a limit: of Limits, but ErrTrailerBytes, which is of Chunked.
+// Which limit was met is told by the error's identity, as some share a status.
+var (
+	ErrRequestLine  = &Error{414, "request line too long"}
+	ErrHeaderBytes  = &Error{431, "header too large"}
+	ErrHeaderCount  = &Error{431, "too many header fields"}
+	ErrTrailerBytes = &Error{431, "trailer too large"}
+)
 
 var (
 	errBareLF        = &Error{400, "line ends without CR"}
@@ -49,10 +54,7 @@ var (
 	errChunkEnd      = &Error{400, "chunk does not end where its size says"}
 	errTrailer       = &Error{400, "malformed trailer"}
 
-	errLineTooLong  = &Error{414, "request line too long"}
-	errExpectation  = &Error{417, "unknown expectation"}
-	errHeaderBytes  = &Error{431, "header too large"}
-	errTrailerBytes = &Error{431, "trailer too large"}
-	errCodingKind   = &Error{501, "unknown transfer coding"}
-	errVersion      = &Error{505, "only HTTP/1"}
+	errExpectation = &Error{417, "unknown expectation"}
+	errCodingKind  = &Error{501, "unknown transfer coding"}
+	errVersion     = &Error{505, "only HTTP/1"}
 )

@@ -245,12 +245,12 @@ var malformedHeads = []struct {
 	{"expectation with parameter", "POST /" + h11 + "Expect: 100-continue;a\r\n\r\n", errExpectation},
 
 	// default limits
-	{"long request line", "GET /" + strings.Repeat("a", 8192) + h11 + "\r\n", errLineTooLong},
-	{"long method", strings.Repeat("A", 9000) + " /" + h11 + "\r\n", errLineTooLong},
-	{"long noise", strings.Repeat("A", 9000), errLineTooLong},
-	{"long value", "GET /" + h11 + "A: " + strings.Repeat("a", 16384) + "\r\n\r\n", errHeaderBytes},
-	{"long name", "GET /" + h11 + strings.Repeat("a", 16385), errHeaderBytes},
-	{"many bytes", "GET /" + h11 + strings.Repeat("A: "+strings.Repeat("b", 300)+"\r\n", 60) + "\r\n", errHeaderBytes},
+	{"long request line", "GET /" + strings.Repeat("a", 8192) + h11 + "\r\n", ErrRequestLine},
+	{"long method", strings.Repeat("A", 9000) + " /" + h11 + "\r\n", ErrRequestLine},
+	{"long noise", strings.Repeat("A", 9000), ErrRequestLine},
+	{"long value", "GET /" + h11 + "A: " + strings.Repeat("a", 16384) + "\r\n\r\n", ErrHeaderBytes},
+	{"long name", "GET /" + h11 + strings.Repeat("a", 16385), ErrHeaderBytes},
+	{"many bytes", "GET /" + h11 + strings.Repeat("A: "+strings.Repeat("b", 300)+"\r\n", 60) + "\r\n", ErrHeaderBytes},
 	{"many fields", "GET /" + h11 + strings.Repeat("A: b\r\n", 100) + "\r\n", ErrHeaderCount},
 }
 

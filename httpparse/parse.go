@@ -70,7 +70,7 @@ func (r *Request) parseLine(p []byte, limit int) (n int, err error) {
 	}
 	switch {
 	case len(line) > limit:
-		return 0, errLineTooLong
+		return 0, ErrRequestLine
 	case size == 0:
 		return 0, ErrIncomplete
 	case !crlf:
@@ -133,7 +133,7 @@ func (r *Request) parseFields(p []byte, start int, limits Limits) (n int, err er
 			return 0, errBareLF
 		}
 		if n-start+len(line)+len("\r\n") > limits.HeaderBytes {
-			return 0, errHeaderBytes
+			return 0, ErrHeaderBytes
 		}
 		if size == 0 {
 			return 0, ErrIncomplete

@@ -79,7 +79,7 @@ func TestAppendClose(t *testing.T) {
 
 // What the reader tells a peer fits into a close frame whole.
 func TestCloseErrors(t *testing.T) {
-	all := []*CloseError{errLengthSign, errLengthForm, errProtocol, errCloseLength, errCloseCode, errCloseReason, errText, errDeflate, errTooBig, errManyFragments}
+	all := []*CloseError{errLengthSign, errLengthForm, errProtocol, errCloseLength, errCloseCode, errCloseReason, errText, errDeflate, ErrTooBig, ErrManyFragments}
 	for _, e := range headerFaults {
 		all = append(all, e)
 	}
@@ -89,7 +89,7 @@ func TestCloseErrors(t *testing.T) {
 		require.NoError(t, err, e)
 		require.Equal(t, *e, CloseError{code, string(reason)})
 	}
-	require.EqualError(t, errTooBig, "wsframe: close 1009: message too big")
+	require.EqualError(t, ErrTooBig, "wsframe: close 1009: message too big")
 }
 
 func FuzzClose(f *testing.F) {

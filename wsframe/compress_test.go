@@ -148,7 +148,7 @@ func TestDecompressForms(t *testing.T) {
 		{"BFINAL, it goes on with the window", hello + "f200110000", "HelloHello", nil},
 		{"BFINAL 100 times", strings.Repeat(hello, 100) + "00", strings.Repeat("Hello", 100), nil},
 		{"BFINAL and empty, 1000 times", strings.Repeat("0300", 1000) + "00", "", nil},
-		{"BFINAL and empty, 1100 times", strings.Repeat("0300", 1100) + "00", "", errManyBlocks},
+		{"BFINAL and empty, 1100 times", strings.Repeat("0300", 1100) + "00", "", ErrManyBlocks},
 
 		{"no bytes", "", "", errDeflate},
 		{"reserved block", "07", "", errDeflate},
@@ -186,13 +186,13 @@ func TestDecompressLimit(t *testing.T) {
 			require.LessOrEqual(t, cap(got), n)
 			if n > 1 {
 				got, err = d.Decompress(z, n-1)
-				requireFault(t, errTooBig, got, err)
+				requireFault(t, ErrTooBig, got, err)
 			}
 		}
 	}
 	z := stdCompress(make([]byte, DefaultMessage+1))
 	got, err := d.Decompress(z, 0)
-	requireFault(t, errTooBig, got, err)
+	requireFault(t, ErrTooBig, got, err)
 	_, err = d.Decompress(z, DefaultMessage+1)
 	require.NoError(t, err)
 }
@@ -224,7 +224,7 @@ func TestDecompressBomb(t *testing.T) {
 		var err error
 		// All of the doubling together, of which one step is alive at a time.
 		require.Less(t, allocated(func() { got, err = decompress() }), uint64(2*limit+64<<10), name)
-		requireFault(t, errTooBig, got, err)
+		requireFault(t, ErrTooBig, got, err)
 		require.LessOrEqual(t, cap(d.inflater.out), maxInflated, "kept")
 	}
 	require.Less(t, allocated(func() { d.Decompress(z, 4<<10) }), uint64(16<<10), "a small limit")
@@ -371,7 +371,7 @@ func TestReaderCompressed(t *testing.T) {
 	require.NoError(t, err)
 	require.Same(t, &p[len(p)-len(z)], &m.Payload[0], "a whole message is a slice of p")
 	_, err = feed([][]byte{[]byte(marked(ws.OpText, true, z))}, Limits{Message: len(z) - 1, Compressed: true})
-	require.Equal(t, errTooBig, err)
+	require.Equal(t, ErrTooBig, err)
 }
 
 // A whole frame, as the engine makes it.

@@ -24,17 +24,23 @@ func (e *CloseError) Error() string {
 	return "wsframe: close " + strconv.Itoa(int(e.Code)) + ": " + e.Reason
 }
 
-// The faults found by reading; those found by ws.CheckHeader are in header.go.
+// The faults that mean a limit: of Limits, but ErrManyBlocks, which is the
+// decompressor's own. Which limit was met is told by the error's identity, as some
+// share a code.
 var (
-	errLengthSign    = &CloseError{ws.StatusProtocolError, "payload length out of range"}
-	errLengthForm    = &CloseError{ws.StatusProtocolError, "payload length not in its shortest form"}
-	errProtocol      = &CloseError{ws.StatusProtocolError, "protocol error"}
-	errCloseLength   = &CloseError{ws.StatusProtocolError, "close frame of one byte"}
-	errCloseCode     = &CloseError{ws.StatusProtocolError, "invalid status code"}
-	errCloseReason   = &CloseError{ws.StatusInvalidFramePayloadData, "invalid UTF-8 in close reason"}
-	errText          = &CloseError{ws.StatusInvalidFramePayloadData, "invalid UTF-8 in text message"}
-	errDeflate       = &CloseError{ws.StatusInvalidFramePayloadData, "invalid compressed data"}
-	errTooBig        = &CloseError{ws.StatusMessageTooBig, "message too big"}
-	errManyFragments = &CloseError{ws.StatusPolicyViolation, "too many fragments"}
-	errManyBlocks    = &CloseError{ws.StatusPolicyViolation, "too many blocks in compressed message"}
+	ErrTooBig        = &CloseError{ws.StatusMessageTooBig, "message too big"}
+	ErrManyFragments = &CloseError{ws.StatusPolicyViolation, "too many fragments"}
+	ErrManyBlocks    = &CloseError{ws.StatusPolicyViolation, "too many blocks in compressed message"}
+)
+
+// The other faults found by reading; those found by ws.CheckHeader are in header.go.
+var (
+	errLengthSign  = &CloseError{ws.StatusProtocolError, "payload length out of range"}
+	errLengthForm  = &CloseError{ws.StatusProtocolError, "payload length not in its shortest form"}
+	errProtocol    = &CloseError{ws.StatusProtocolError, "protocol error"}
+	errCloseLength = &CloseError{ws.StatusProtocolError, "close frame of one byte"}
+	errCloseCode   = &CloseError{ws.StatusProtocolError, "invalid status code"}
+	errCloseReason = &CloseError{ws.StatusInvalidFramePayloadData, "invalid UTF-8 in close reason"}
+	errText        = &CloseError{ws.StatusInvalidFramePayloadData, "invalid UTF-8 in text message"}
+	errDeflate     = &CloseError{ws.StatusInvalidFramePayloadData, "invalid compressed data"}
 )

@@ -108,7 +108,7 @@ func (f *inflater) block() error {
 		f.stop -= tableWork - blockWork
 	}
 	if f.debt > blockCredit+blockYield*len(f.out) {
-		return errManyBlocks
+		return ErrManyBlocks
 	}
 	switch kind {
 	case 0:
@@ -255,7 +255,7 @@ func (f *inflater) symbols(literals, distances *codes) error {
 func (f *inflater) grow(n int) error {
 	n += len(f.out)
 	if n > f.limit {
-		return errTooBig
+		return ErrTooBig
 	}
 	if n > cap(f.out) {
 		grown := make([]byte, len(f.out), min(max(n, 2*cap(f.out), firstOut), f.limit))

@@ -141,13 +141,13 @@ func TestInflateRefusesIdleBlocks(t *testing.T) {
 		read int // bytes at most
 		err  *CloseError
 	}{
-		{"tables and nothing", func(b *bitString) { b.dynamic(0) }, 850, errManyBlocks},
-		{"tables and one letter", func(b *bitString) { b.dynamic(1) }, 1_000, errManyBlocks},
-		{"tables and 7 letters", func(b *bitString) { b.dynamic(7) }, 7_000, errManyBlocks},
+		{"tables and nothing", func(b *bitString) { b.dynamic(0) }, 850, ErrManyBlocks},
+		{"tables and one letter", func(b *bitString) { b.dynamic(1) }, 1_000, ErrManyBlocks},
+		{"tables and 7 letters", func(b *bitString) { b.dynamic(7) }, 7_000, ErrManyBlocks},
 		{"tables and 8 letters", func(b *bitString) { b.dynamic(8) }, size, nil},
-		{"nothing stored", func(b *bitString) { b.stored("") }, 6_000, errManyBlocks},
-		{"fixed codes and nothing", func(b *bitString) { b.fixed() }, 2_000, errManyBlocks},
-		{"one letter, three times nothing", func(b *bitString) { b.stored("a"); b.stored(""); b.fixed(); b.stored("") }, 14_000, errManyBlocks},
+		{"nothing stored", func(b *bitString) { b.stored("") }, 6_000, ErrManyBlocks},
+		{"fixed codes and nothing", func(b *bitString) { b.fixed() }, 2_000, ErrManyBlocks},
+		{"one letter, three times nothing", func(b *bitString) { b.stored("a"); b.stored(""); b.fixed(); b.stored("") }, 14_000, ErrManyBlocks},
 		{"one letter and a flush", func(b *bitString) { b.stored("a"); b.stored("") }, size, nil},
 		{"stored letters", func(b *bitString) { b.stored("ab") }, size, nil},
 	} {
@@ -189,7 +189,7 @@ func byLibrary(p []byte, limit int) (out []byte, ok bool) {
 func requireAsLibrary(t *testing.T, d *Decompressor, in []byte, limit int) (ok bool) {
 	t.Helper()
 	got, err := d.Decompress(in, limit)
-	if err == error(errManyBlocks) {
+	if err == error(ErrManyBlocks) {
 		return false
 	}
 	want, ok := byLibrary(in, limit)

@@ -306,10 +306,10 @@ func (s *partial) check(h ws.Header, limits Limits) error {
 	}
 	// By subtraction: the sum may not fit into 64 bits.
 	if h.Length > int64(limits.Message-collected) {
-		return errTooBig
+		return ErrTooBig
 	}
 	if fragments >= limits.Fragments {
-		return errManyFragments
+		return ErrManyFragments
 	}
 	return nil
 }

@@ -139,8 +139,8 @@ func TestReaderFaults(t *testing.T) {
 		{"long form", "\x81\xfe\x00\x05abcdhello", nil, errLengthForm},
 		{"0x8000...", "\x82\xff\x80\x00\x00\x00\x00\x00\x00\x00abcd", nil, errLengthSign},
 		{"0xffff...", frame(ws.OpBinary, false, "x") + "\x80\xff\xff\xff\xff\xff\xff\xff\xff\xffabcd", nil, errLengthSign},
-		{"0x7fff...", "\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xffabcd", nil, errTooBig},
-		{"0x7fff... more", frame(ws.OpBinary, false, "x") + "\x80\xff\x7f\xff\xff\xff\xff\xff\xff\xffabcd", nil, errTooBig},
+		{"0x7fff...", "\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xffabcd", nil, ErrTooBig},
+		{"0x7fff... more", frame(ws.OpBinary, false, "x") + "\x80\xff\x7f\xff\xff\xff\xff\xff\xff\xffabcd", nil, ErrTooBig},
 		{"text", hello + frame(ws.OpText, true, "\xff"), []string{"1 hello"}, errText},
 		{"text after a ping", frame(ws.OpText, false, "\xe2") + frame(ws.OpPing, true, "") + frame(ws.OpContinuation, false, "\x28"), []string{"9 "}, errText},
 		{"text ends in a code point", frame(ws.OpText, false, "\xe2\x82") + frame(ws.OpContinuation, true, ""), nil, errText},
@@ -167,29 +167,29 @@ func TestReaderLimits(t *testing.T) {
 		want     error
 	}{
 		{"exact", frame(ws.OpText, true, "0123456789"), Limits{Message: 10}, ErrIncomplete},
-		{"one over, header only", header(ws.OpText, true, 11), Limits{Message: 10}, errTooBig},
+		{"one over, header only", header(ws.OpText, true, 11), Limits{Message: 10}, ErrTooBig},
 		{"exact in fragments", frame(ws.OpText, false, "01234") + frame(cont, true, "56789"), Limits{Message: 10}, ErrIncomplete},
-		{"one over in fragments", frame(ws.OpText, false, "01234") + header(cont, true, 6), Limits{Message: 10}, errTooBig},
+		{"one over in fragments", frame(ws.OpText, false, "01234") + header(cont, true, 6), Limits{Message: 10}, ErrTooBig},
 		{"full, an empty one more", frame(ws.OpText, false, "0123456789") + frame(cont, true, ""), Limits{Message: 10}, ErrIncomplete},
 		{"full, a ping", frame(ws.OpText, false, "0123456789") + frame(ws.OpPing, true, "a ping of 16 B."), Limits{Message: 10}, ErrIncomplete},
 		{"a ping is not a message", frame(ws.OpPing, true, "ping"), Limits{Message: 1}, ErrIncomplete},
 		{"default exact", header(ws.OpBinary, true, DefaultMessage), Limits{}, ErrIncomplete},
-		{"default over", header(ws.OpBinary, true, DefaultMessage+1), Limits{}, errTooBig},
+		{"default over", header(ws.OpBinary, true, DefaultMessage+1), Limits{}, ErrTooBig},
 		{"fragments exact", frame(ws.OpText, false, "") + empty + frame(cont, true, ""), Limits{Fragments: 5}, ErrIncomplete},
-		{"fragments over", frame(ws.OpText, false, "") + empty + frame(cont, true, ""), Limits{Fragments: 4}, errManyFragments},
+		{"fragments over", frame(ws.OpText, false, "") + empty + frame(cont, true, ""), Limits{Fragments: 4}, ErrManyFragments},
 		{"pings are not fragments", frame(ws.OpText, false, "") + strings.Repeat(frame(ws.OpPing, true, ""), 9) + frame(cont, true, ""), Limits{Fragments: 2}, ErrIncomplete},
 		{"each message counts anew", strings.Repeat(frame(ws.OpText, false, "0")+frame(cont, true, "1"), 9), Limits{Message: 2, Fragments: 2}, ErrIncomplete},
 		{"one frame a message", frame(ws.OpText, true, "") + frame(ws.OpText, true, ""), Limits{Fragments: 1}, ErrIncomplete},
 		{"default fragments exact", frame(ws.OpText, false, "") + strings.Repeat(frame(cont, false, ""), DefaultFragments-1), Limits{}, ErrIncomplete},
-		{"default fragments over", frame(ws.OpText, false, "") + strings.Repeat(frame(cont, false, ""), DefaultFragments), Limits{}, errManyFragments},
+		{"default fragments over", frame(ws.OpText, false, "") + strings.Repeat(frame(cont, false, ""), DefaultFragments), Limits{}, ErrManyFragments},
 	} {
 		_, err := feed([][]byte{[]byte(c.in)}, c.limits)
 		require.Equal(t, c.want, err, c.name)
 		_, err = feed(bytewise(c.in), c.limits)
 		require.Equal(t, c.want, err, "%s, byte by byte", c.name)
 	}
-	require.Equal(t, ws.StatusMessageTooBig, errTooBig.Code)
-	require.Equal(t, ws.StatusPolicyViolation, errManyFragments.Code)
+	require.Equal(t, ws.StatusMessageTooBig, ErrTooBig.Code)
+	require.Equal(t, ws.StatusPolicyViolation, ErrManyFragments.Code)
 }
 
 // Where the payload lies, and what the reader holds, step by step.
