@@ -105,11 +105,10 @@ func (c *Conn) RemoteAddr() netip.AddrPort {
 // LocalAddr is the address of this end of the connection, the zero AddrPort
 // where there is none.
 func (c *Conn) LocalAddr() netip.AddrPort {
-	k, ok := c.Loop().kernel.(interface{ localAddr(fd int) netip.AddrPort })
-	if !ok || c.state == connClosed {
+	if c.state == connClosed {
 		return netip.AddrPort{}
 	}
-	return k.localAddr(int(c.fd))
+	return c.Loop().kernel.LocalAddr(int(c.fd))
 }
 
 // remote is the peer's address, for callers that know that there is one.

@@ -71,6 +71,8 @@ func (k *fakeKernel) Watch(fd int, from, to Interest) (int, error) {
 	return fd, k.refuse
 }
 
+func (k *fakeKernel) LocalAddr(int) netip.AddrPort { return netip.AddrPort{} }
+
 func (k *fakeKernel) Shutdown(int)  {}
 func (k *fakeKernel) Close(int)     {}
 func (k *fakeKernel) Wake()         { k.awake.Add(1) }

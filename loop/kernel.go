@@ -1,5 +1,7 @@
 package loop
 
+import "net/netip"
+
 // Interest says which readiness of a descriptor its loop wants to hear of.
 type Interest uint8
 
@@ -16,8 +18,8 @@ const (
 // Errors are syscall.Errno values. EAGAIN and EINTR of Read and Write mean "not
 // now", and ENOBUFS and ENOMEM "not for a while"; any other error ends the
 // connection, and so does any error of Watch. All methods but Wake are called on
-// the loop's goroutine, and Close also by whoever tried to Adopt on a loop that had
-// stopped.
+// the loop's goroutine, but for two: Close also by whoever tried to Adopt on a loop
+// that had stopped, and Watch of a listener also by whoever closes it.
 type Kernel interface {
 	// Read reads once, without blocking. 0 and nil is the end of the stream.
 	Read(fd int, p []byte) (int, error)
@@ -31,6 +33,9 @@ type Kernel interface {
 	// descriptor to use from now on: kqueue forgets a filter only when its
 	// descriptor is closed, so there a pause changes the number.
 	Watch(fd int, from, to Interest) (int, error)
+	// LocalAddr is the address of this end of fd, a socket; the zero AddrPort where
+	// there is none, as with Unix sockets.
+	LocalAddr(fd int) netip.AddrPort
 	// Shutdown ends the writing direction.
 	Shutdown(fd int)
 	// Close closes fd. Nothing is reported of it afterwards.

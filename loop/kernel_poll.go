@@ -98,9 +98,7 @@ func (k *pollKernel) Shutdown(fd int) {
 
 func (k *pollKernel) Close(fd int) { _ = unix.Close(fd) }
 
-// localAddr is the address of this end of fd, a socket; the zero AddrPort where
-// there is none.
-func (k *pollKernel) localAddr(fd int) netip.AddrPort {
+func (k *pollKernel) LocalAddr(fd int) netip.AddrPort {
 	address, err := unix.Getsockname(fd)
 	if err != nil {
 		return netip.AddrPort{}

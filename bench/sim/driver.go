@@ -263,6 +263,9 @@ func (d *driver) lateness() *hdrhistogram.Histogram {
 // Watch has nothing to do: there is always room for what the loop writes.
 func (d *driver) Watch(fd int, _, _ loop.Interest) (int, error) { return fd, nil }
 
+// LocalAddr is none: nobody asks.
+func (d *driver) LocalAddr(int) netip.AddrPort { return netip.AddrPort{} }
+
 // Shutdown and Close end a session: no client leaves by itself.
 func (d *driver) Shutdown(fd int) { d.lose(int32(fd - d.first)) }
 

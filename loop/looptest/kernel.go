@@ -172,6 +172,11 @@ func (k *kernel) Watch(fd int, from, to loop.Interest) (int, error) {
 	return fd, nil
 }
 
+func (k *kernel) LocalAddr(int) netip.AddrPort { return localAddr }
+
+// localAddr is the one address that all clients of a World connect to.
+var localAddr = netip.MustParseAddrPort("192.0.2.254:80")
+
 func (k *kernel) Shutdown(fd int) { k.world.socket(fd).shut = true }
 
 func (k *kernel) Close(fd int) {

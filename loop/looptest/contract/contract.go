@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -186,6 +187,10 @@ func address(t *testing.T, start Start) {
 	c, p := b.dial()
 	want := c.Addr()
 	require.Equal(t, want, p.conn.RemoteAddr().String())
+	local := make(chan netip.AddrPort, 1)
+	require.NoError(t, p.conn.Loop().Post(loop.Func(func() { local <- p.conn.LocalAddr() })))
+	b.until("the address of this end", func() bool { return len(local) == 1 })
+	require.True(t, (<-local).IsValid())
 	c.Reset()
 	b.gone(p)
 	require.Equal(t, want, p.conn.RemoteAddr().String())
