@@ -141,7 +141,7 @@ func (s *listener) close() {
 	s.closed = true
 	fd := int(s.fd.Load())
 	if s.watched != 0 {
-		_ = s.acceptor.reactor.kernels[0].poller.Delete(fd)
+		fd, _ = s.acceptor.reactor.kernels[0].Watch(fd, s.watched, 0) // if it fails, Close ends it
 	}
 	s.fd.Store(-1)
 	_ = unix.Close(fd)
