@@ -75,11 +75,14 @@ type Options struct {
 	// Logger hears of panics in handlers and of failing accepts, at most
 	// once a second. Nil means slog.Default.
 	Logger *slog.Logger
+
+	// What follows is for tests alone.
+
 	// HandshakesInTurn makes TLS handshakes part of the turn that brings their
-	// bytes, for tests that want the same each time. They hold up the loop.
+	// bytes, so that a test runs the same each time. They hold up the loop.
 	HandshakesInTurn bool
-	// Faults makes system calls fail, in tests. Nil means that they do as
-	// they please.
+	// Faults makes system calls fail. Nil means that they fail as the operating
+	// system pleases.
 	Faults Faults
 }
 
