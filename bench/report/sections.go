@@ -243,6 +243,7 @@ func (r *Report) method() section {
 		"Within a scenario the peers take turns, in another order each round; ratios compare medians over the rounds. Scenarios of memory, pings, crowds and scale run once.",
 		"Every reply is checked, byte for byte and in order. † the load generator may have been the limit: its core was busier than 95 % and than the server's. ‡ there were errors, listed above.",
 		"The raw servers know no sessions, transports, heartbeats or limits. No compression anywhere; pingInterval 25 s, pingTimeout 20 s unless said otherwise. Where callbacks take time, ours is a program of a few lines around the package (internal/busy): the program has no such application.",
+		"Broadcasts to 10,000, heartbeats, echo without slow readers, TLS, shares of load and two cores have three rounds at most.",
 		"uws is built here from the sources of uWebSockets that the Rust package libuwebsockets-sys carries, with C++'s -O3 and link-time optimization: neither Debian nor npm has uWebSockets. It may be older than the newest release.",
 		"Broadcast compares APIs, too: where a server has none, its application sends in a loop.",
 		"The machine is shared: differences under about 15 % mean nothing.",
