@@ -103,14 +103,15 @@ type comparison struct {
 	progress *Progress
 	deadline time.Time
 	pin      func(core int) error // the load generator; below 0 undoes it
-	most     map[string]float64   // messages a second that a peer can echo, once that was measured
+	times    cpuTimes
+	most     map[string]float64 // messages a second that a peer can echo, once that was measured
 }
 
 // Run installs the servers, runs the scenarios and returns what it has found;
 // with ctx's error when ctx ended it early. The report then holds what was
 // measured until then.
 func Run(ctx context.Context, o Options, servers []Server, progress *Progress) (*report.Report, error) {
-	c := &comparison{options: o.withDefaults(), run: load.Run, servers: servers, progress: progress, pin: pinProcess, most: map[string]float64{}}
+	c := &comparison{options: o.withDefaults(), run: load.Run, servers: servers, progress: progress, pin: pinProcess, times: readTimes, most: map[string]float64{}}
 	return c.compare(ctx)
 }
 

@@ -75,6 +75,7 @@ type rig struct {
 func newRig(o Options, servers ...Server) *rig {
 	r := &rig{}
 	r.comparison = &comparison{options: o.withDefaults(), servers: servers, progress: &Progress{W: &r.log}, most: map[string]float64{}}
+	r.times = func([]int) (activity, error) { return activity{}, nil }
 	r.pin = func(core int) error { r.pinned = append(r.pinned, core); return nil }
 	r.run = func(_ context.Context, p load.Plan) (load.Outcome, error) {
 		if p.Duration == r.options.Duration {

@@ -3,6 +3,7 @@ package compare
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"time"
 
@@ -32,7 +33,9 @@ func (f *field) turn(ctx context.Context, round int, s Server) {
 		f.fail(s, err)
 		return
 	}
+	before, unseen := f.look(r)
 	outcome, err := f.once(ctx, s, r, plan)
+	after, gone := f.look(r)
 	if f.part.scenario.fresh || f.part.scenario.once {
 		delete(f.running, s)
 		if err := r.Stop(); err != nil {
@@ -48,6 +51,9 @@ func (f *field) turn(ctx context.Context, round int, s Server) {
 	}
 	sample := sampleOf(outcome)
 	sample.Offered = plan.Rate
+	if errors.Join(unseen, gone) == nil {
+		disturb(&sample, before, after)
+	}
 	f.keep(s.Name(), sample)
 	described, _ := report.ScenarioOf(id)
 	f.progress.Done(id, round, s.Name(), described.Figure, sample, f.part.scenario.cost(s, f.options))

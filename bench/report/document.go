@@ -20,7 +20,10 @@ type section struct {
 }
 
 func (r *Report) document() document {
-	d := document{title: "Turbine and its peers"}
+	d := document{title: r.heading()}
+	if _, text := r.disturbance(); text != "" {
+		d.sections = append(d.sections, section{title: "Disturbed", text: []string{text}})
+	}
 	d.sections = append(d.sections, r.summary(), r.goals())
 	d.sections = append(d.sections, r.throughput()...)
 	d.sections = append(d.sections, r.latency(), r.loaded(), r.memory(), r.heartbeats(), r.pings(), r.crowds(), r.slow(), r.scale(), r.secured(), r.cores(), r.carries(), r.mountings(), r.simulated(), r.real(), r.faults(), r.method())
@@ -58,6 +61,7 @@ func (r *Report) summary() section {
 
 func (r *Report) goals() section {
 	s := section{title: "Goals", table: [][]string{{"what", "goal", "reached", ""}}, chart: "overview"}
+	rows := [unmeasured + 1][][]string{}
 	for _, g := range Goals {
 		j := r.judge(g)
 		title, _ := ScenarioOf(g.Scenario)
@@ -65,15 +69,14 @@ func (r *Report) goals() section {
 		if g.Peer == "" {
 			goal = fmt.Sprintf("at most %s %s", number(g.Most), g.Figure.Unit())
 		}
-		verdict := "short"
-		switch {
-		case !j.known:
-			s.table = append(s.table, []string{title.Title, goal, "not measured", ""})
-			continue
-		case j.reached:
-			verdict = "yes"
+		reached := "not measured"
+		if j.verdict != unmeasured {
+			reached = j.String()
 		}
-		s.table = append(s.table, []string{title.Title, goal, number(j.value), verdict})
+		rows[j.verdict] = append(rows[j.verdict], []string{title.Title, goal, reached, j.verdict.String()})
+	}
+	for _, those := range rows { // the missed ones first
+		s.table = append(s.table, those...)
 	}
 	return s
 }
@@ -146,6 +149,9 @@ func (r *Report) nameRows(s *section) {
 	for i := 1; i < len(s.table); i++ {
 		if sc, ok := ScenarioOf(s.table[i][0]); ok {
 			s.table[i][0] = sc.Title
+			if r.disturbedRow(sc.ID) {
+				s.table[i][0] += " (" + doNotCompare + ")"
+			}
 		}
 	}
 }

@@ -28,8 +28,20 @@ func (c *Cell) Values(f Figure) []float64 {
 }
 
 // Median is the middle of the figure's values.
-func (c *Cell) Median(f Figure) float64 {
-	v := c.Values(f)
+func (c *Cell) Median(f Figure) float64 { return middle(c.Values(f)) }
+
+// middle is the median of what f reads off each sample.
+func (c *Cell) middle(f func(Sample) float64) float64 {
+	values := make([]float64, 0, len(c.Samples))
+	for _, s := range c.Samples {
+		values = append(values, f(s))
+	}
+	slices.Sort(values)
+	return middle(values)
+}
+
+// middle is the median of sorted values.
+func middle(v []float64) float64 {
 	if n := len(v); n%2 == 0 {
 		return (v[n/2-1] + v[n/2]) / 2
 	}
@@ -37,7 +49,7 @@ func (c *Cell) Median(f Figure) float64 {
 }
 
 // marks are the signs that stand behind a figure: † the load generator may have
-// been the limit, ‡ there were errors.
+// been the limit, ‡ there were errors, § others disturbed the machine.
 func (c *Cell) marks() (marks string) {
 	bound, wrong := 0, false
 	for _, s := range c.Samples {
@@ -52,31 +64,10 @@ func (c *Cell) marks() (marks string) {
 	if wrong {
 		marks += "‡"
 	}
+	if c.disturbed() != nil {
+		marks += "§"
+	}
 	return marks
-}
-
-// judgement is what was reached of a goal.
-type judgement struct {
-	value   float64 // of ours, or its ratio to the peer's
-	known   bool
-	reached bool
-}
-
-func (r *Report) judge(g Goal) judgement {
-	ours := r.Cell(g.Scenario, Ours)
-	if ours == nil {
-		return judgement{}
-	}
-	value := ours.Median(g.Figure)
-	if g.Peer == "" {
-		return judgement{value, true, value <= g.Most}
-	}
-	theirs := r.Cell(g.Scenario, g.Peer)
-	if theirs == nil || theirs.Median(g.Figure) == 0 {
-		return judgement{}
-	}
-	value /= theirs.Median(g.Figure)
-	return judgement{value, true, value >= g.Least}
 }
 
 // number is x with three significant digits and thousands apart.

@@ -72,6 +72,8 @@ func cellOf(text string, wordy bool) cell {
 	switch {
 	case text == "yes" || text == "short":
 		c.Class = text
+	case text == doNotCompare:
+		c.Class = "short"
 	case wordy:
 		c.Class = "words"
 	}

@@ -80,7 +80,7 @@ func decades(low, high float64) (ticks []plot.Tick) {
 
 // scaleChart is memory and CPU against the number of real sessions.
 func (r *Report) scaleChart() (chart, error) {
-	memory := r.scales(func(c *Cell) float64 { return float64(c.Samples[0].RSS) / (1 << 20) })
+	memory := r.scales(func(c *Cell) float64 { return c.middle(rss) / (1 << 20) })
 	cpu := r.scales(func(c *Cell) float64 { return c.Median(SessionCPU) })
 	if len(memory) == 0 || len(cpu) == 0 {
 		return chart{}, nil

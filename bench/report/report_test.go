@@ -40,6 +40,9 @@ func made() *Report {
 			for k := range 3 {
 				c.Samples = append(c.Samples, sample(float64(100_000*(3-i)+1000*k)))
 			}
+			if strings.HasPrefix(s.ID, "beats") {
+				c.Samples = c.Samples[:1]
+			}
 			r.Cells = append(r.Cells, c)
 		}
 	}
@@ -104,9 +107,9 @@ func TestMarkdown(t *testing.T) {
 		"a CPU, 2 cores, 8 GiB", "commit abc", "| python | left out | no Python here |",
 		"| WebSocket echo, 128 B, one in flight | 301 (300–302) | 201 (200–202) | 101‡ (100–102) |",
 		"| WebSocket echo, 16 KiB, one in flight | 301 (300–302) | 201† (200–202) |",
-		"at least 1.00 of gnet | 1.50 | yes |", "at least 15.0 of node | not measured",
+		"at least 1.00 of gnet | 1.50 (1.50–1.50) | yes |", "at least 15.0 of node | not measured",
 		"at most 600 bytes a session | 500 | yes |",
-		"| own | its own listener | 301 | 1.00 | 301 | 1.00 | 500 |", "| nginx | behind nginx | 201 | 0.67 | 201 | 0.67 | 500 |", "| nginx 2 |",
+		"| own | its own listener | 301 | – | 301 | – | 500 |", "| nginx | behind nginx | 201 | 0.67 | 201 | 0.67 | 500 |", "| nginx 2 |",
 		"| turbine | 2,010 | 2,500 | 0 | 2,010 | 2,500 | 0 | 6,100‡ | 9,300 | 480 |", "500 sessions, beside 100 whose messages take 1 ms each | at most 250 ms late | 4,100 | short |",
 		"| turbine | crypto/tls on the loop | 301 | 301 | 99 | 301 | 1.00 | 301 | 1.00 | 500 |", "| gnet | has none | – | – | – | – |",
 		"| turbine | 200 | 30.0 | 100 | 30.0 | 100 | 30.0 | 100 | 30.0 | 100 | 4.00 |",
@@ -124,7 +127,7 @@ func TestShortOfAGoal(t *testing.T) {
 	for i := range r.Cell("echo-128", Ours).Samples {
 		r.Cell("echo-128", Ours).Samples[i].Operations = 50_000
 	}
-	require.Contains(t, string(r.document().markdown(nil)), "| at least 1.00 of gnet | 0.25 | short |")
+	require.Contains(t, string(r.document().markdown(nil)), "| at least 1.00 of gnet | 0.25 (0.25–0.25) | short |")
 }
 
 // The page needs nothing from elsewhere, and what it is told is text.

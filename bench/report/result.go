@@ -74,6 +74,8 @@ type Sample struct {
 	Starved    int           `json:"starved,omitempty"` // sessions without a ping for so long that a client leaves
 	Wrong      int64         `json:"wrong,omitempty"`
 	Faults     []string      `json:"faults,omitempty"`
+	Steal      float64       `json:"steal,omitempty"`  // share of the CPUs' time that other virtual machines had
+	Others     float64       `json:"others,omitempty"` // share of it that other processes had
 	// ClientBound: the load generator may have been the limit.
 	ClientBound bool `json:"client_bound,omitempty"`
 }

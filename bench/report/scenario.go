@@ -18,6 +18,7 @@ const (
 	CPUTime                  // microseconds of server CPU an operation
 	Median                   // p50 in microseconds
 	Tail                     // p99 in microseconds
+	FarTail                  // p99.9 in microseconds
 	Cores                    // server CPU in cores
 	OpenTime                 // microseconds of server CPU to open a session
 	SessionCPU               // server CPU, in cores, of the held sessions
@@ -52,6 +53,8 @@ func (f Figure) Of(s Sample) float64 {
 		return s.P50
 	case Tail:
 		return s.P99
+	case FarTail:
+		return s.P999
 	case OpenTime:
 		return ratio(float64(s.OpenCPU.Nanoseconds())/1e3, float64(s.Sessions))
 	case Late:
@@ -80,7 +83,7 @@ func (f Figure) Unit() string {
 		return "bytes a session"
 	case CPUTime, OpenTime:
 		return "µs of server CPU"
-	case Median, Tail, Lag:
+	case Median, Tail, FarTail, Lag:
 		return "µs"
 	case Late, Latest:
 		return "ms late"

@@ -9,7 +9,7 @@ import (
 func (r *Report) latency() section {
 	s := section{
 		title: "Latency at 20,000 messages a second, counted from when each was due",
-		table: [][]string{{"peer", "p50 µs", "p99 µs (best round)", "p99.9 µs (best round)", "server cores"}},
+		table: [][]string{{"peer", "p50 µs", "p99 µs", "p99.9 µs", "server cores"}},
 		chart: "latency",
 	}
 	for _, p := range r.Peers {
@@ -17,23 +17,21 @@ func (r *Report) latency() section {
 		if c == nil {
 			continue
 		}
-		best := c.calmest()
-		s.table = append(s.table, []string{p.Name + c.marks(), number(c.Median(Median)), number(best.P99), number(best.P999), number(c.Median(Cores))})
+		s.table = append(s.table, []string{p.Name + c.marks(), spread(c, Median), spread(c, Tail), spread(c, FarTail), number(c.Median(Cores))})
 	}
 	return s
 }
 
-// calmest is the sample with the lowest p99: tails are mostly the doing of
-// others on a shared machine.
-func (c *Cell) calmest() Sample {
-	best := c.Samples[0]
-	for _, s := range c.Samples {
-		if s.P99 < best.P99 {
-			best = s
-		}
+// spread is the figure's median, with the least and the largest round.
+func spread(c *Cell, f Figure) string {
+	if s := c.span(f); s.least < s.most {
+		return fmt.Sprintf("%s (%s–%s)", f.show(s.median), f.show(s.least), f.show(s.most))
 	}
-	return best
+	return f.show(c.Median(f))
 }
+
+// rss is the memory of all sessions of a run.
+func rss(s Sample) float64 { return float64(s.RSS) }
 
 func (r *Report) memory() section {
 	s := section{
@@ -82,8 +80,9 @@ func (r *Report) pings() section {
 				continue
 			}
 			any = true
-			x := c.Samples[0]
-			row = append(row, number(x.P99/1e3)+c.marks(), number(x.Most/1e3), number(float64(x.Starved)))
+			most := func(s Sample) float64 { return s.Most / 1e3 }
+			starved := func(s Sample) float64 { return float64(s.Starved) }
+			row = append(row, number(c.Median(Tail)/1e3)+c.marks(), number(c.middle(most)), number(c.middle(starved)))
 		}
 		if any {
 			s.table = append(s.table, row)
@@ -106,7 +105,7 @@ func (r *Report) crowds() section {
 			continue
 		}
 		s.table = append(s.table, []string{p.Name + storm.marks(), Wall.show(connect.Median(Wall)), number(connect.Median(Tail) / 1000),
-			Wall.show(storm.Median(Wall)), number(float64(storm.Samples[0].Elapsed.Milliseconds()))})
+			Wall.show(storm.Median(Wall)), number(storm.middle(func(s Sample) float64 { return float64(s.Elapsed.Milliseconds()) }))})
 	}
 	return s
 }
@@ -121,8 +120,8 @@ func (r *Report) slow() section {
 		if alone == nil || beside == nil {
 			continue
 		}
-		s.table = append(s.table, []string{p.Name + beside.marks(), Wall.show(alone.Median(Wall)), number(alone.calmest().P99),
-			Wall.show(beside.Median(Wall)), number(beside.calmest().P99), number(float64(beside.Samples[0].RSS) / (1 << 20))})
+		s.table = append(s.table, []string{p.Name + beside.marks(), Wall.show(alone.Median(Wall)), number(alone.Median(Tail)),
+			Wall.show(beside.Median(Wall)), number(beside.Median(Tail)), number(beside.middle(rss) / (1 << 20))})
 	}
 	return s
 }
@@ -136,7 +135,7 @@ func (r *Report) scale() section {
 	for _, p := range r.Peers {
 		for _, id := range []string{"scale-1k", "scale-5k", "scale-18k"} {
 			if c := r.Cell(id, p.Name); c != nil {
-				s.table = append(s.table, []string{p.Name + c.marks(), number(float64(c.Samples[0].Sessions)), number(float64(c.Samples[0].RSS) / (1 << 20)),
+				s.table = append(s.table, []string{p.Name + c.marks(), number(float64(c.Samples[0].Sessions)), number(c.middle(rss) / (1 << 20)),
 					number(c.Median(Bytes)), number(c.Median(SessionCPU)), number(c.Median(CPUTime))})
 			}
 		}
@@ -177,7 +176,11 @@ func (r *Report) ofOwn(c *Cell) string {
 	if own == nil || own.Median(PerCPU) == 0 {
 		return "–"
 	}
-	return number(c.Median(PerCPU) / own.Median(PerCPU))
+	if c.Peer == own.Peer {
+		return "–"
+	}
+	ratio, _ := ratios(c, own, PerCPU)
+	return ratio.show()
 }
 
 func (r *Report) simulated() section {
@@ -240,12 +243,14 @@ func (r *Report) faults() section {
 func (r *Report) method() section {
 	return section{title: "How", list: []string{
 		"One server at a time is under load, pinned to one core; the load generator is pinned to another. Figures of throughput are operations divided by the CPU time of the server process: what others do on the machine slows the clock more than that.",
-		"Within a scenario the peers take turns, in another order each round; ratios compare medians over the rounds. Scenarios of memory, pings, crowds and scale run once.",
+		"Within a scenario the peers take turns, in another order each round. All figures are medians over the rounds, of throughput and of latency, with the least and the largest round in brackets; no best round is shown. Scenarios of memory, pings, crowds and scale run once.",
+		"A ratio compares two medians. Its spread is the least and the largest ratio within one round. \"yes\" and \"short\" are said where the goal is outside the spread, \"equal\" where it is inside; elsewhere a ratio whose spread contains 1 is \"equal\".",
+		fmt.Sprintf("§ is disturbed: in half of the rounds or more, server and load generator were both below %.0f %% of a core in a closed loop, or other virtual machines had more than %.0f %% of the time of the CPUs (steal), or other processes had more than %.0f %%; or the largest round is more than %.0f times the least. Such a row has no verdict. From %.0f %% of the measurements on, no row has one.",
+			100*fullCore, 100*mostSteal, 100*mostOthers, mostSpread, 100*mostCells),
 		"Every reply is checked, byte for byte and in order. † the load generator may have been the limit: its core was busier than 95 % and than the server's. ‡ there were errors, listed above.",
 		"The raw servers know no sessions, transports, heartbeats or limits. No compression anywhere; pingInterval 25 s, pingTimeout 20 s unless said otherwise. Where callbacks take time, ours is a program of a few lines around the package (internal/busy): the program has no such application.",
 		"Broadcasts to 10,000, heartbeats, echo without slow readers, TLS, shares of load and two cores have three rounds at most.",
 		"uws is built here from the sources of uWebSockets that the Rust package libuwebsockets-sys carries, with C++'s -O3 and link-time optimization: neither Debian nor npm has uWebSockets. It may be older than the newest release.",
 		"Broadcast compares APIs, too: where a server has none, its application sends in a loop.",
-		"The machine is shared: differences under about 15 % mean nothing.",
 	}}
 }
