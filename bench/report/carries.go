@@ -25,6 +25,7 @@ type costs struct {
 	user      float64 // bytes of an idle session, the server's
 	kernel    float64 // bytes of its socket, the kernel's; 0 where it was not measured
 	scaling   float64 // what a second of CPU does on two cores, compared with one
+	marks     string  // of what was measured
 }
 
 // costsOf reads a peer's costs off the report. ok is false where one that is needed
@@ -40,6 +41,11 @@ func (r *Report) costsOf(peer string) (c costs, ok bool) {
 	}
 	if two := r.Cell("cores-2", peer); two != nil {
 		c.scaling = min(1, two.Median(PerCPU)/echo.Median(PerCPU))
+	}
+	for _, id := range []string{"echo-128", "heartbeat", "idle-ws", "ws-handshake", "tls-handshake", "cores-2"} {
+		if cell := r.Cell(id, peer); cell != nil {
+			c.marks = union(c.marks, cell.marks())
+		}
 	}
 	if r.Million != nil {
 		c.kernel = r.Million.KernelBytes / 2 // of both ends
@@ -97,7 +103,7 @@ func (r *Report) carries() section {
 			continue
 		}
 		x := c.carries()
-		row := []string{p.Name, rough(x.sessions), "heartbeats", number(x.beating), rough(x.messages), rough(x.handshakes), "–", number(carrierSessions / x.handshakes), "–"}
+		row := []string{p.Name + c.marks, rough(x.sessions), "heartbeats", number(x.beating), rough(x.messages), rough(x.handshakes), "–", number(carrierSessions / x.handshakes), "–"}
 		if x.memory {
 			row[2] = "memory"
 		}

@@ -61,6 +61,9 @@ func TestCostsAreRead(t *testing.T) {
 	require.Contains(t, text, "turbine: message 5.00 µs, heartbeat 13.0 µs, handshake 40.0 µs, over TLS 1,000 µs of CPU; idle session 500 bytes, socket 5,000; scaling 0.90.")
 	require.NotContains(t, text, "gnet: message", "a raw server has no sessions")
 
+	r.Cell("ws-handshake", Ours).Samples[0].Wrong = 1
+	require.Contains(t, string(r.document().markdown(nil)), "| turbine‡ | 2,300,000 |", "what is computed bears the marks of what was measured")
+
 	r.Cell("heartbeat", Ours).Samples = nil
 	_, ok = r.costsOf(Ours)
 	require.False(t, ok, "nothing is made up for what was not measured")

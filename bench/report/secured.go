@@ -1,6 +1,9 @@
 package report
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // secured is what TLS costs the peers that have it.
 func (r *Report) secured() section {
@@ -13,7 +16,7 @@ func (r *Report) secured() section {
 		},
 		table: [][]string{{"peer", "TLS by", "handshakes, full", "resumed", "share resumed, %", "echo 128 B", "of plain", "echo 16 KiB", "of plain", "bytes an idle session", "µs of CPU to open it"}},
 	}
-	measured := false
+	measured, others := false, []string{}
 	for _, p := range r.Peers {
 		row := []string{p.Name, p.TLS}
 		if p.TLS == "" {
@@ -33,10 +36,16 @@ func (r *Report) secured() section {
 		if there || p.TLS == "" {
 			s.table = append(s.table, row)
 		}
+		if !there && p.TLS != "" {
+			others = append(others, fmt.Sprintf("%s (%s)", p.Name, p.TLS))
+		}
 		measured = measured || there
 	}
 	if !measured {
 		return section{}
+	}
+	if len(others) > 0 {
+		s.text = append(s.text, "Has TLS too, and was not measured here: "+strings.Join(others, ", ")+".")
 	}
 	return s
 }
@@ -47,10 +56,18 @@ func (r *Report) shown(scenario, peer string, f Figure, marks *string) string {
 	if c == nil {
 		return "–"
 	}
-	if len(c.marks()) > len(*marks) {
-		*marks = c.marks()
-	}
+	*marks = union(*marks, c.marks())
 	return f.show(c.Median(f))
+}
+
+// union has each mark once.
+func union(a, b string) string {
+	for _, mark := range b {
+		if !strings.ContainsRune(a, mark) {
+			a += string(mark)
+		}
+	}
+	return a
 }
 
 // resumed is the share of handshakes that were resumed where they could be.
