@@ -21,8 +21,8 @@
 // connection, or bytes that wait are left.
 //
 // What needs Serve is not in a World: listeners and their limits by address,
-// Shutdown, PROXY protocol, and a server that is mounted in net/http. Test these over
-// sockets.
+// PROXY protocol, a server that is mounted in net/http, and Shutdown, which returns at
+// once. Test these over sockets.
 //
 // # Over sockets
 //

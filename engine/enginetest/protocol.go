@@ -1,7 +1,6 @@
 package enginetest
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 
@@ -16,8 +15,8 @@ import (
 // begin asks for a session.
 func (c *Client) begin() {
 	if c.transport = c.options.Transport; c.transport == engine.WebSocket {
-		c.socket.openWebSocket(func() *frames {
-			c.header = http.Header{}
+		c.socket.openWebSocket(func(res *response) *frames {
+			c.header = res.header
 			return c.session()
 		}, c.refused)
 		return
@@ -38,14 +37,10 @@ func (c *Client) refused(res *response) { c.fail(refusal(res)) }
 // session are the frames of a WebSocket that is the session's transport.
 func (c *Client) session() *frames {
 	return &frames{packet: c.receive, closed: func(how string) {
-		switch c.phase {
-		case opening:
+		if c.phase == opening {
 			c.fail(&Refused{Status: http.StatusSwitchingProtocols, Code: -1, Message: how, Header: c.header})
-		case leaving:
-			c.finish(leftText)
-		default:
-			c.finish(how)
 		}
+		c.finish(how)
 	}}
 }
 
@@ -54,19 +49,17 @@ func (c *Client) fail(err error) {
 	if c.phase == opening {
 		c.refusal = err
 	}
-	if c.phase == leaving && errors.Is(err, errLost) {
-		c.finish(leftText)
-		return
-	}
 	c.finish(err.Error())
 }
 
-const leftText = "closed by the client"
-
-// finish is the only place that ends a client. A second call does nothing.
+// finish is the only place that ends a client. A second call does nothing. Whatever
+// comes after a goodbye is the answer to it: a poll on its way may find no session.
 func (c *Client) finish(how string) {
 	if c.phase == over {
 		return
+	}
+	if c.phase == leaving {
+		how = "closed by the client"
 	}
 	c.phase, c.how = over, how
 	if c.unping != nil {
@@ -100,8 +93,6 @@ func (c *Client) receive(p packet.Packet) {
 		c.inbox = append(c.inbox, engine.Message{Binary: p.Binary, Data: p.Data})
 	case p.Type == packet.Ping && !c.options.Mute:
 		c.write(packet.Packet{Type: packet.Pong, Data: p.Data})
-	case p.Type == packet.Close && c.phase == leaving:
-		c.finish(leftText)
 	case p.Type == packet.Close:
 		c.finish("close packet")
 	}
@@ -162,7 +153,7 @@ func (c *Client) post() {
 		case res.status != http.StatusOK:
 			c.finish(res.text())
 		case c.phase == leaving && len(c.outbox) == 0:
-			c.finish(leftText)
+			c.finish("")
 		default:
 			c.post()
 		}
@@ -213,7 +204,7 @@ func (c *Client) pause(on bool) {
 // probe begins an upgrade. refused is told why there is none.
 func (c *Client) probe(refused *string) {
 	c.probed = false
-	c.socket.openWebSocket(func() *frames {
+	c.socket.openWebSocket(func(*response) *frames {
 		f := &frames{closed: func(how string) { *refused = how }}
 		f.packet = func(p packet.Packet) {
 			if p.Type == packet.Pong && string(p.Data) == "probe" {

@@ -31,7 +31,7 @@ type frames struct {
 
 // openWebSocket asks for a WebSocket. opened is called when there is one, refused
 // with any other response.
-func (l *link) openWebSocket(opened func() *frames, refused func(res *response)) {
+func (l *link) openWebSocket(opened func(res *response) *frames, refused func(res *response)) {
 	l.request(http.MethodGet, engine.WebSocket, upgradeHeader, nil, func(res *response) {
 		accept := string(wsframe.AppendAcceptKey(nil, []byte(webSocketKey)))
 		switch {
@@ -40,7 +40,7 @@ func (l *link) openWebSocket(opened func() *frames, refused func(res *response))
 		case res.header.Get("Sec-WebSocket-Accept") != accept:
 			l.c.fail(errors.New("the WebSocket handshake's Sec-WebSocket-Accept is wrong"))
 		default:
-			l.frames = opened()
+			l.frames = opened(res)
 			l.frames.link = l
 		}
 	})

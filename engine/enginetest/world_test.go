@@ -150,10 +150,10 @@ func TestTheServerSeesWhatTheClientSends(t *testing.T) {
 			require.Equal(t, c.ID(), w.Server().Find(c.ID()).ID())
 			require.Equal(t, 12345, c.OpenData().MaxPayload)
 			require.Equal(t, "login=1", cookies[0])
+			require.Equal(t, "Ada, Turin & Rome at 2001:db8::1", c.ResponseHeader().Get("X-Hello"))
 			if transport == engine.WebSocket {
 				return
 			}
-			require.Equal(t, "Ada, Turin & Rome at 2001:db8::1", c.ResponseHeader().Get("X-Hello"))
 			c.Upgrade()
 			for _, cookie := range cookies[1:] {
 				require.Equal(t, "login=1; sticky="+c.ID(), cookie)
