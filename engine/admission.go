@@ -133,7 +133,7 @@ func (t *verdictTask) Run() {
 	if !v.waitedFor() {
 		return // lost, or out of time
 	}
-	h.verdict = nil
+	h.decided()
 	if h.server.phase.draining() { // the drain may have been past a session made now
 		h.unavailable()
 		return
@@ -206,6 +206,7 @@ func (h *httpConn) park(v *Verdict) (waits bool) {
 	}
 	sh.parked++
 	h.verdict = v
+	h.become(exchangeDeciding)
 	v.deadline = v.loop.Now() + o.AdmitTimeout
 	v.slot = v.loop.Claim((*verdictAlarm)(v))
 	v.loop.Arm(v.slot, v.deadline)
@@ -236,7 +237,7 @@ func (a *verdictAlarm) Alarm() {
 	v.decided.Store(true) // an Admit that waits for a worker need not run
 	if v.waitedFor() {
 		v.http.met(LimitAdmitTimeout)
-		v.http.verdict = nil
+		v.http.decided()
 		v.http.unavailable()
 	}
 }
@@ -244,5 +245,11 @@ func (a *verdictAlarm) Alarm() {
 // waitedFor reports whether the exchange still waits for v.
 func (v *Verdict) waitedFor() bool {
 	h := v.http
-	return h.conn.Loop() == v.loop && h.verdict == v && h.state == exchangeWaiting
+	return h.conn.Loop() == v.loop && h.verdict == v
+}
+
+// decided ends the wait for the Verdict.
+func (h *httpConn) decided() {
+	h.verdict = nil
+	h.become(exchangeWaiting)
 }

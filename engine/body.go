@@ -7,7 +7,7 @@ import (
 
 // awaitBody begins to receive the body of x, which has arrived at its session.
 func (h *httpConn) awaitBody(r *httpparse.Request) {
-	h.state = exchangeBody
+	h.become(exchangeBody)
 	h.chunked, h.chunks, h.left = r.Chunked, httpparse.Chunked{}, r.ContentLength
 	h.body = pool.Spills.Get(0)
 	h.expect(h.server.options.BodyTimeout)
@@ -83,13 +83,15 @@ func (h *httpConn) failBody(err *httpparse.Error) {
 		h.met(limit)
 	}
 	h.dropBody()
-	h.state = exchangeWaiting
+	if h.state == exchangeBody {
+		h.become(exchangeWaiting)
+	}
 	h.exchange.cancel(err)
 }
 
 // received hands the complete body on.
 func (h *httpConn) received() {
-	h.state = exchangeWaiting
+	h.become(exchangeWaiting)
 	h.conn.Loop().Disarm(h.slot)
 	body := h.takeBody()
 	h.exchange.complete(body)

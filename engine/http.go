@@ -8,40 +8,77 @@ import (
 	"time"
 
 	"turbine/httpparse"
+	"turbine/internal/invariants"
 	"turbine/loop"
 	"turbine/pool"
 )
 
-// exchangeState is what an HTTP connection is doing.
+// exchangeState is what an HTTP connection is doing. What may be true in any state
+// (eof, mounted, parsing) is a field of httpConn.
 //
-//	| state   | event                                        | next                  | does
-//	| head    | complete head / too large / malformed        | body, waiting / closed | deadline off / 431 or 414 / 400
-//	| body    | complete / over MaxPayload, BodyBudget       | waiting / closed      | hand to the session / 413, 503
-//	| waiting | response written, keep-alive / not           | head / closed         | parse spill again / Close
-//	| waiting | more bytes (pipelining)                      | waiting               | into spill, bounded; over the bound: closed
-//	| head, body | deadline                                  | closed                | 408; silently when no byte had come
-//	| waiting | verdict out of time, or server closing       | waiting               | 503
-//	| waiting | somebody else's upgrade, deadline            | closed                | silently
-//	| waiting | connection lost                              | closed                | tell the session
-//	| head    | complete head, for a handler of net/http     | lent                  | lend the connection
-//	| lent    | answered, keep-alive / not                   | head / closed         | parse spill again / Close
-//	| lent    | given back with a request of ours            | head                  | parse it
-//	| lent    | no goroutine in time                         | waiting               | 503
-//	| lent    | more bytes                                   | lent                  | on loan, or into spill; over the bound: reading pauses
-//	| lent    | hijacked                                     | lent                  | all bytes are the hijacker's, until it closes: closed
-//	| lent    | end of stream / connection lost              | lent / closed         | tell the handler
-//	| head, body | end of stream                             | closed                | serve what is complete in the spill; Close
-//	| waiting | end of stream, a poll waits                  | closed                | tell the session; Close
-//	| waiting | end of stream, a response is under way       | waiting               | then serve what is complete in the spill; Close
+//	| state    | event                                        | next                  | does
+//	| idle     | bytes of a head                              | head                  | deadline
+//	| idle     | deadline, the server ends                    | closed                | silently
+//	| idle, head, body | end of stream                        | closed                | serve what is complete in the spill; Close
+//	| head     | complete head / too large / malformed        | body, waiting / closed | deadline off / 431 or 414 / 400
+//	| head     | complete head, for a handler of net/http     | lent                  | lend the connection
+//	| head     | complete head, session on another loop       | idle                  | move there, parse it again
+//	| head     | complete head, the application takes its time | deciding             | its own deadline
+//	| head     | complete head, somebody else's upgrade       | unserved              | deadline
+//	| head, body | deadline                                   | closed                | 408
+//	| body     | complete / over MaxPayload, BodyBudget       | waiting / closed      | hand to the session / 413, 503
+//	| waiting  | response written, keep-alive / not           | idle / closed         | parse spill again / Close
+//	| waiting, deciding, unserved | more bytes (pipelining)   | the same              | into spill, bounded; over the bound: closed
+//	| waiting  | connection lost                              | closed                | tell the session
+//	| waiting  | end of stream, a poll waits                  | closed                | tell the session; Close
+//	| waiting  | end of stream, a response is under way       | waiting               | then serve what is complete in the spill; Close
+//	| deciding | verdict                                      | waiting               | begin the session, or refuse it
+//	| deciding | verdict out of time, or server closing       | waiting               | 503
+//	| deciding | end of stream, of a WebSocket / of another   | closed / deciding     | Close / -
+//	| unserved | deadline, end of stream, the server ends     | closed                | silently
+//	| lent     | answered, keep-alive / not                   | idle / closed         | parse spill again / Close
+//	| lent     | given back with a request of ours            | idle                  | parse it
+//	| lent     | no goroutine in time                         | waiting               | 503
+//	| lent     | more bytes                                   | lent                  | on loan, or into spill; over the bound: reading pauses
+//	| lent     | hijacked                                     | lent                  | all bytes are the hijacker's, until it closes: closed
+//	| lent     | end of stream / connection lost              | lent / closed         | tell the handler
 type exchangeState uint8
 
 const (
-	exchangeHead exchangeState = iota
-	exchangeBody
-	exchangeWaiting
-	exchangeLent   // to net/http, see lentConn
-	exchangeClosed // answered for the last time, moved to a WebSocket, or lost
+	exchangeIdle     exchangeState = iota // nothing of the next request has come
+	exchangeHead                          // a part of its head has
+	exchangeBody                          // its body comes
+	exchangeWaiting                       // for the response
+	exchangeDeciding                      // waiting, for a Verdict
+	exchangeUnserved                      // waiting, with somebody else's upgrade, to be ended
+	exchangeLent                          // to net/http, see lentConn
+	exchangeClosed                        // answered for the last time, moved to a WebSocket, or lost
 )
+
+// exchangeNext has a bit for each state that may come after one.
+var exchangeNext = [...]uint8{
+	exchangeIdle:     1<<exchangeHead | 1<<exchangeClosed,
+	exchangeHead:     1<<exchangeWaiting | 1<<exchangeClosed,
+	exchangeBody:     1<<exchangeWaiting | 1<<exchangeClosed,
+	exchangeWaiting:  1<<exchangeIdle | 1<<exchangeBody | 1<<exchangeDeciding | 1<<exchangeUnserved | 1<<exchangeLent | 1<<exchangeClosed,
+	exchangeDeciding: 1<<exchangeWaiting | 1<<exchangeClosed,
+	exchangeUnserved: 1 << exchangeClosed,
+	exchangeLent:     1<<exchangeIdle | 1<<exchangeWaiting | 1<<exchangeClosed,
+	exchangeClosed:   0,
+}
+
+func (s exchangeState) mayBecome(next exchangeState) bool { return exchangeNext[s]>>next&1 != 0 }
+
+// between reports whether the next request has not come yet, or only a part of its
+// head.
+func (s exchangeState) between() bool { return s <= exchangeHead }
+
+// reads reports whether the client's next bytes are looked at.
+func (s exchangeState) reads() bool { return s <= exchangeBody }
+
+// waits reports whether a request has come that is not answered, so that the client's
+// next bytes are set aside.
+func (s exchangeState) waits() bool { return exchangeWaiting <= s && s <= exchangeUnserved }
 
 // httpConn is the handler of a connection that speaks HTTP.
 type httpConn struct {
@@ -56,10 +93,8 @@ type httpConn struct {
 	deadline time.Duration // of head or body
 	slot     loop.Slot     // on conn's loop
 	state    exchangeState
-	verdict  *Verdict // that a waiting exchange waits for
-	unserved bool     // somebody else's upgrade, waiting to be ended
+	verdict  *Verdict // that is waited for while deciding
 	parsing  bool     // consume is running
-	begun    bool     // bytes of the head have come
 	mounted  bool     // taken from an http.Server
 	eof      bool     // the client sends nothing more
 	telling  bool     // home is being told that: x is not to be used anew
@@ -80,6 +115,12 @@ func newHTTPConn(s *Server, c *loop.Conn) *httpConn {
 	}
 	h.expect(timeout)
 	return h
+}
+
+// become is the only place that sets h.state.
+func (h *httpConn) become(next exchangeState) {
+	invariants.Check(h.state.mayBecome(next), "exchange %d -> %d", h.state, next)
+	h.state = next
 }
 
 // expect sets the deadline of what has to come next.
@@ -104,16 +145,12 @@ func (h *httpConn) Data(p []byte) {
 		return
 	}
 	h.setAside(p)
-	switch h.state {
-	case exchangeWaiting:
+	switch {
+	case h.state.waits():
 		h.boundAhead()
-	case exchangeHead:
+	case h.state.between() && bytes.IndexByte(p, '\n') < 0 && h.spill.Len() <= h.server.limits.Head():
 		// A head can only end, or go wrong, with a line: a slow sender does
 		// not make parsing quadratic.
-		if bytes.IndexByte(p, '\n') < 0 && h.spill.Len() <= h.server.limits.Head() {
-			return
-		}
-		h.resume()
 	default:
 		h.resume()
 	}
@@ -135,7 +172,7 @@ func (h *httpConn) abandon() {
 // all that a client sends that does not read our answers.
 func (h *httpConn) consume(p []byte) {
 	h.parsing = true
-	for len(p) > 0 && h.conn.Ready() && (h.state == exchangeHead || h.state == exchangeBody) {
+	for len(p) > 0 && h.conn.Ready() && h.state.reads() {
 		if h.state == exchangeBody {
 			p = h.receive(p)
 			continue
@@ -150,12 +187,12 @@ func (h *httpConn) consume(p []byte) {
 	if len(p) == 0 || h.state == exchangeClosed {
 		return
 	}
-	if h.state == exchangeWaiting && len(p) > h.server.options.MaxPipelined {
+	if h.state.waits() && len(p) > h.server.options.MaxPipelined {
 		h.flooded(LimitPipelined)
 		return
 	}
 	h.setAside(p)
-	if h.state == exchangeWaiting && !h.boundAhead() {
+	if h.state.waits() && !h.boundAhead() {
 		return
 	}
 	if !h.conn.Ready() {
@@ -174,8 +211,8 @@ func (h *httpConn) met(limit Limit) {
 // head handles the request at the front of p, and returns how many bytes it
 // used: 0 for a piece of a head.
 func (h *httpConn) head(p []byte) int {
-	if !h.begun {
-		h.begun = true
+	if h.state == exchangeIdle {
+		h.become(exchangeHead)
 		h.expect(h.server.options.HeaderTimeout)
 	}
 	r := &h.server.shard(h.conn.Loop()).request
@@ -187,7 +224,6 @@ func (h *httpConn) head(p []byte) int {
 		h.malformed(err)
 		return len(p)
 	}
-	h.begun = false
 	h.conn.Loop().Disarm(h.slot)
 	return h.request(r, p, n)
 }
@@ -196,7 +232,9 @@ func (h *httpConn) head(p []byte) int {
 // understood.
 func (h *httpConn) malformed(err error) {
 	h.exchange = exchange{http: h, minor: 1}
-	h.state = exchangeWaiting
+	if h.state == exchangeHead {
+		h.become(exchangeWaiting)
+	}
 	e := asHTTPError(err)
 	if limit, ok := limitOf(e); ok {
 		h.met(limit)
@@ -229,7 +267,7 @@ func (h *httpConn) answered(response *pool.Buf) {
 		h.conn.Close()
 		return
 	}
-	h.state = exchangeHead
+	h.become(exchangeIdle)
 	h.expect(h.server.options.IdleTimeout)
 	if !h.parsing && h.spill != nil {
 		on := h.conn.Loop()
@@ -239,7 +277,7 @@ func (h *httpConn) answered(response *pool.Buf) {
 
 // finish frees what the connection holds; it speaks HTTP no more.
 func (h *httpConn) finish() {
-	h.state = exchangeClosed
+	h.become(exchangeClosed)
 	h.verdict = nil
 	if h.lent != nil {
 		h.dropLent().lose()
@@ -276,7 +314,7 @@ func (h *httpConn) Drained() {
 		return
 	}
 	h.conn.Resume()
-	if h.state == exchangeHead || h.state == exchangeBody {
+	if h.state.reads() {
 		h.resume()
 	}
 }
@@ -291,7 +329,7 @@ func (h *httpConn) EOF() {
 		h.hangUp()
 		return
 	}
-	if h.state == exchangeHead || h.state == exchangeBody {
+	if h.state.reads() {
 		h.resume()
 		return
 	}
@@ -308,8 +346,8 @@ func (h *httpConn) inputEnded() {
 	case h.state == exchangeWaiting && h.exchange.home != nil:
 		h.telling = true
 		h.exchange.ended()
-	case h.verdict != nil && !h.exchange.webSocket:
-	case h.state != exchangeWaiting && h.spill != nil && !h.conn.Ready(): // until Drained
+	case h.state == exchangeDeciding && !h.exchange.webSocket:
+	case h.state.reads() && h.spill != nil && !h.conn.Ready(): // until Drained
 	default:
 		h.hangUp()
 	}
@@ -322,7 +360,7 @@ func (h *httpConn) heardEnd(waits bool) {
 	switch {
 	case waits:
 		h.hangUp()
-	case h.state == exchangeHead: // answered meanwhile
+	case h.state.between(): // answered meanwhile
 		h.resume()
 	}
 }
@@ -341,25 +379,27 @@ type httpAlarm httpConn
 
 func (a *httpAlarm) Alarm() {
 	h := (*httpConn)(a)
-	if h.state == exchangeClosed || (h.state == exchangeWaiting && !h.unserved) {
+	switch h.state {
+	case exchangeWaiting, exchangeDeciding, exchangeClosed:
 		return
+	default:
 	}
 	if !h.conn.Loop().Late(h.slot, h.deadline) {
 		return
 	}
-	switch {
-	case h.state == exchangeLent:
+	switch h.state {
+	case exchangeLent:
 		h.refuseLent()
-	case h.state == exchangeBody:
+	case exchangeBody:
 		h.met(LimitBodyTimeout)
 		h.failBody(errTimeout)
-	case h.begun:
+	case exchangeHead:
 		h.met(LimitHeaderTimeout)
 		h.malformed(errTimeout)
+	case exchangeIdle:
+		h.met(LimitIdleTimeout)
+		fallthrough
 	default:
-		if !h.unserved {
-			h.met(LimitIdleTimeout)
-		}
 		h.finish()
 		h.conn.Close()
 	}
@@ -373,8 +413,8 @@ var errTimeout = &httpparse.Error{Status: 408, Reason: "request too slow"}
 // refuseWaiting answers a request that waits for a verdict on its session: there
 // will be no new sessions.
 func (h *httpConn) refuseWaiting() {
-	if h.verdict != nil {
-		h.verdict = nil
+	if h.state == exchangeDeciding {
+		h.decided()
 		h.unavailable()
 	}
 }
@@ -387,11 +427,11 @@ const firstRequest = time.Second
 // what will not be wanted any more.
 func (h *httpConn) closeIdle() {
 	switch {
-	case h.verdict != nil:
+	case h.state == exchangeDeciding:
 		h.refuseWaiting()
-	case h.state == exchangeHead && !h.begun && !h.exchange.keepAlive:
+	case h.state == exchangeIdle && !h.exchange.keepAlive:
 		h.expect(firstRequest)
-	case h.unserved, h.state == exchangeHead && !h.begun:
+	case h.state == exchangeIdle, h.state == exchangeUnserved:
 		h.finish()
 		h.conn.Close()
 	}

@@ -21,7 +21,8 @@ type handed struct {
 // bytes of p, and returns how many bytes of p it used. It borrows both.
 func (h *httpConn) lend(o *outside, r *httpparse.Request, p []byte, n int) int {
 	c := newLentConn(h, o)
-	h.lent, h.state = c, exchangeLent
+	h.lent = c
+	h.become(exchangeLent)
 	h.exchange.bodyLeft = false // the handler has it, or c knows
 	h.chunked, h.chunks, h.left = r.Chunked, httpparse.Chunked{}, max(r.ContentLength, 0)
 	h.exchange.keepAlive = h.exchange.keepAlive && string(r.Method) != "CONNECT" // see elsewhere
@@ -47,7 +48,7 @@ var errChunks = errors.New("malformed chunked encoding")
 func (h *httpConn) busy() {
 	h.met(LimitFallbackWaiting)
 	c := h.dropLent()
-	h.state = exchangeWaiting
+	h.become(exchangeWaiting)
 	h.exchange.keepAlive = h.exchange.keepAlive && c.complete
 	c.lose()
 	h.conn.Resume()
@@ -131,7 +132,7 @@ func (h *httpConn) unlend(keep bool) {
 		h.conn.Close()
 		return
 	}
-	h.state = exchangeHead
+	h.become(exchangeIdle)
 	h.exchange.keepAlive = true
 	h.expect(h.server.options.IdleTimeout)
 	h.conn.Resume()
@@ -142,7 +143,8 @@ func (h *httpConn) unlend(keep bool) {
 // looked at by handlers of net/http any more.
 func (h *httpConn) receiveHanded(r *handed) {
 	h.dropLent()
-	h.handed, h.state, h.host = r, exchangeHead, r.host
+	h.become(exchangeIdle)
+	h.handed, h.host = r, r.host
 	h.conn.Resume()
 	p := r.first
 	r.first = nil

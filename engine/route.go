@@ -90,7 +90,7 @@ func parseTransport(p []byte) Transport {
 // returns how many bytes of p it used. It borrows both.
 func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 	s := h.server
-	h.state = exchangeWaiting
+	h.become(exchangeWaiting)
 	h.exchange = exchange{
 		http:      h,
 		method:    parseMethod(r.Method),
@@ -198,7 +198,8 @@ func (h *httpConn) goWhereRoomIs(p []byte) bool {
 // which is borrowed, is parsed again.
 func (h *httpConn) move(to *loop.Loop, p []byte) {
 	h.conn.Loop().Release(h.slot)
-	h.slot, h.state = 0, exchangeHead
+	h.slot = 0
+	h.become(exchangeIdle)
 	h.conn.MoveTo(to, p)
 }
 
@@ -263,7 +264,7 @@ func (h *httpConn) unserve(r *httpparse.Request) {
 		h.conn.Close()
 		return
 	}
-	h.unserved = true
+	h.become(exchangeUnserved)
 	if o.KeepForeignUpgrades {
 		h.expect(o.IdleTimeout)
 	} else {

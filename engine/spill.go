@@ -75,7 +75,7 @@ type resumeTask struct {
 }
 
 func (t *resumeTask) Run() {
-	if h := t.http; h.conn.Loop() == t.on && h.state == exchangeHead && !h.parsing {
+	if h := t.http; h.conn.Loop() == t.on && h.state.between() && !h.parsing {
 		h.resume()
 	}
 }

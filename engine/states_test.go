@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -98,20 +99,22 @@ func (m machine) cell(t *testing.T, state, event step, loops int) string {
 
 // names of the states, for the cells.
 func (s exchangeState) text() string {
-	return [...]string{"head", "body", "waiting", "lent", "closed"}[s]
+	return [...]string{"idle", "head", "body", "waiting", "deciding", "unserved", "lent", "closed"}[s]
 }
 
-// TestExchangeStates holds the table in http.go. The connection under test is c;
-// begun is the state head with bytes of one.
+// TestExchangeStates holds the table in http.go. The connection under test is c.
+// What a lent connection does is in nethttp_fallback_test.go, and how one waits for a
+// Verdict in admission_test.go.
 func TestExchangeStates(t *testing.T) {
 	const session = "get EIO=4&transport=polling\n"
 	machine{
 		options: "pingInterval=1h maxPayload=100 bodyTimeout=70s idleTimeout=60s",
 		states: []step{
-			{"head", session + "dial c"},
-			{"begun", session + `raw c "GET /engine.io/?EIO=4&tr"`},
+			{"idle", session + "dial c"},
+			{"head", session + `raw c "GET /engine.io/?EIO=4&tr"`},
 			{"body", session + `raw c "POST /engine.io/?EIO=4&transport=polling&sid=A HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n4hell\r\n"`},
 			{"waiting", session + `raw c "GET /engine.io/?EIO=4&transport=polling&sid=A HTTP/1.1\r\nHost: x\r\n\r\n"`},
+			{"unserved", session + `raw c "GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"`},
 			{"closed", session + `raw c "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"`},
 		},
 		events: []step{
@@ -132,90 +135,125 @@ func TestExchangeStates(t *testing.T) {
 			{"end of stream", "fin c"},
 		},
 		state: func(b *bench) string {
-			return b.accepted[1].state.text() + map[bool]string{true: ", begun"}[b.accepted[1].state == exchangeHead && b.accepted[1].begun]
+			return b.accepted[1].state.text()
 		},
 		table: `
-head    | complete head, poll       | waiting     | -
-head    | complete head, post       | body        | -
-head    | head and body             | head        | c: 200 ok; message A "x"
-head    | rest of a head            | closed      | c: 400; c: closed
-head    | head too large            | closed      | c: 414; c: closed
-head    | malformed                 | closed      | c: 400; c: closed
-head    | body complete             | closed      | c: 400; c: closed
-head    | body over maxPayload      | closed      | c: 400; c: closed
-head    | response, keep-alive      | head        | -
-head    | more bytes                | head, begun | -
-head    | more bytes than the bound | closed      | c: 414; c: closed
-head    | 60 s                      | closed      | c: closed
-head    | 70 s                      | closed      | c: closed
-head    | connection lost           | closed      | -
-head    | end of stream             | closed      | c: closed
+idle    | complete head, poll       | waiting  | -
+idle    | complete head, post       | body     | -
+idle    | head and body             | idle     | c: 200 ok; message A "x"
+idle    | rest of a head            | closed   | c: 400; c: closed
+idle    | head too large            | closed   | c: 414; c: closed
+idle    | malformed                 | closed   | c: 400; c: closed
+idle    | body complete             | closed   | c: 400; c: closed
+idle    | body over maxPayload      | closed   | c: 400; c: closed
+idle    | response, keep-alive      | idle     | -
+idle    | more bytes                | head     | -
+idle    | more bytes than the bound | closed   | c: 414; c: closed
+idle    | 60 s                      | closed   | c: closed
+idle    | 70 s                      | closed   | c: closed
+idle    | connection lost           | closed   | -
+idle    | end of stream             | closed   | c: closed
 
-begun   | complete head, poll       | closed      | c: 400; c: closed
-begun   | complete head, post       | closed      | c: 400; c: closed
-begun   | head and body             | closed      | c: 400; c: closed
-begun   | rest of a head            | head        | c: 200 0{"sid":"B","upgrades":["websocket"],"pingInterval":3600000,"pingTimeout":20000,"maxPayload":100}; open B
-begun   | head too large            | closed      | c: 414; c: closed
-begun   | malformed                 | closed      | c: 400; c: closed
-begun   | body complete             | closed      | c: 400; c: closed
-begun   | body over maxPayload      | closed      | c: 400; c: closed
-begun   | response, keep-alive      | head, begun | -
-begun   | more bytes                | head, begun | -
-begun   | more bytes than the bound | closed      | c: 414; c: closed
-begun   | 60 s                      | closed      | c: 408; c: closed
-begun   | 70 s                      | closed      | c: 408; c: closed
-begun   | connection lost           | closed      | -
-begun   | end of stream             | closed      | c: closed
+head    | complete head, poll       | closed   | c: 400; c: closed
+head    | complete head, post       | closed   | c: 400; c: closed
+head    | head and body             | closed   | c: 400; c: closed
+head    | rest of a head            | idle     | c: 200 0{"sid":"B","upgrades":["websocket"],"pingInterval":3600000,"pingTimeout":20000,"maxPayload":100}; open B
+head    | head too large            | closed   | c: 414; c: closed
+head    | malformed                 | closed   | c: 400; c: closed
+head    | body complete             | closed   | c: 400; c: closed
+head    | body over maxPayload      | closed   | c: 400; c: closed
+head    | response, keep-alive      | head     | -
+head    | more bytes                | head     | -
+head    | more bytes than the bound | closed   | c: 414; c: closed
+head    | 60 s                      | closed   | c: 408; c: closed
+head    | 70 s                      | closed   | c: 408; c: closed
+head    | connection lost           | closed   | -
+head    | end of stream             | closed   | c: closed
 
-body    | complete head, poll       | closed      | c: 400; c: closed; close A "transport error" data request connection closed prematurely
-body    | complete head, post       | closed      | c: 400; c: closed; close A "transport error" data request connection closed prematurely
-body    | head and body             | closed      | c: 400; c: closed; close A "transport error" data request connection closed prematurely
-body    | rest of a head            | closed      | c: 400; c: closed; close A "transport error" data request connection closed prematurely
-body    | head too large            | closed      | c: 400; c: closed; close A "transport error" data request connection closed prematurely
-body    | malformed                 | closed      | c: 400; c: closed; close A "transport error" data request connection closed prematurely
-body    | body complete             | head        | c: 200 ok; message A "hello"
-body    | body over maxPayload      | closed      | c: 413; c: closed
-body    | response, keep-alive      | body        | -
-body    | more bytes                | closed      | c: 400; c: closed; close A "transport error" data request connection closed prematurely
-body    | more bytes than the bound | closed      | c: 400; c: closed; close A "transport error" data request connection closed prematurely
-body    | 60 s                      | body        | -
-body    | 70 s                      | closed      | c: 408; c: closed; close A "transport error" data request connection closed prematurely
-body    | connection lost           | closed      | close A "transport error" data request connection closed prematurely
-body    | end of stream             | closed      | c: closed; close A "transport error" data request connection closed prematurely
+body    | complete head, poll       | closed   | c: 400; c: closed; close A "transport error" data request connection closed prematurely
+body    | complete head, post       | closed   | c: 400; c: closed; close A "transport error" data request connection closed prematurely
+body    | head and body             | closed   | c: 400; c: closed; close A "transport error" data request connection closed prematurely
+body    | rest of a head            | closed   | c: 400; c: closed; close A "transport error" data request connection closed prematurely
+body    | head too large            | closed   | c: 400; c: closed; close A "transport error" data request connection closed prematurely
+body    | malformed                 | closed   | c: 400; c: closed; close A "transport error" data request connection closed prematurely
+body    | body complete             | idle     | c: 200 ok; message A "hello"
+body    | body over maxPayload      | closed   | c: 413; c: closed
+body    | response, keep-alive      | body     | -
+body    | more bytes                | closed   | c: 400; c: closed; close A "transport error" data request connection closed prematurely
+body    | more bytes than the bound | closed   | c: 400; c: closed; close A "transport error" data request connection closed prematurely
+body    | 60 s                      | body     | -
+body    | 70 s                      | closed   | c: 408; c: closed; close A "transport error" data request connection closed prematurely
+body    | connection lost           | closed   | close A "transport error" data request connection closed prematurely
+body    | end of stream             | closed   | c: closed; close A "transport error" data request connection closed prematurely
 
-waiting | complete head, poll       | waiting     | -
-waiting | complete head, post       | waiting     | -
-waiting | head and body             | waiting     | -
-waiting | rest of a head            | waiting     | -
-waiting | head too large            | waiting     | -
-waiting | malformed                 | waiting     | -
-waiting | body complete             | waiting     | -
-waiting | body over maxPayload      | waiting     | -
-waiting | response, keep-alive      | head        | c: 200 4hi
-waiting | more bytes                | waiting     | -
-waiting | more bytes than the bound | closed      | c: aborted; close A "transport error" poll connection closed prematurely
-waiting | 60 s                      | waiting     | -
-waiting | 70 s                      | waiting     | -
-waiting | connection lost           | closed      | close A "transport error" poll connection closed prematurely
-waiting | end of stream             | closed      | c: closed; close A "transport error" poll connection closed prematurely
+waiting | complete head, poll       | waiting  | -
+waiting | complete head, post       | waiting  | -
+waiting | head and body             | waiting  | -
+waiting | rest of a head            | waiting  | -
+waiting | head too large            | waiting  | -
+waiting | malformed                 | waiting  | -
+waiting | body complete             | waiting  | -
+waiting | body over maxPayload      | waiting  | -
+waiting | response, keep-alive      | idle     | c: 200 4hi
+waiting | more bytes                | waiting  | -
+waiting | more bytes than the bound | closed   | c: aborted; close A "transport error" poll connection closed prematurely
+waiting | 60 s                      | waiting  | -
+waiting | 70 s                      | waiting  | -
+waiting | connection lost           | closed   | close A "transport error" poll connection closed prematurely
+waiting | end of stream             | closed   | c: closed; close A "transport error" poll connection closed prematurely
 
-closed  | complete head, poll       | closed      | -
-closed  | complete head, post       | closed      | -
-closed  | head and body             | closed      | -
-closed  | rest of a head            | closed      | -
-closed  | head too large            | closed      | -
-closed  | malformed                 | closed      | -
-closed  | body complete             | closed      | -
-closed  | body over maxPayload      | closed      | -
-closed  | response, keep-alive      | closed      | -
-closed  | more bytes                | closed      | -
-closed  | more bytes than the bound | closed      | -
-closed  | 60 s                      | closed      | -
-closed  | 70 s                      | closed      | -
-closed  | connection lost           | closed      | -
-closed  | end of stream             | closed      | -
+unserved | complete head, poll       | unserved | -
+unserved | complete head, post       | unserved | -
+unserved | head and body             | unserved | -
+unserved | rest of a head            | unserved | -
+unserved | head too large            | unserved | -
+unserved | malformed                 | unserved | -
+unserved | body complete             | unserved | -
+unserved | body over maxPayload      | unserved | -
+unserved | response, keep-alive      | unserved | -
+unserved | more bytes                | unserved | -
+unserved | more bytes than the bound | closed   | c: aborted
+unserved | 60 s                      | closed   | c: closed
+unserved | 70 s                      | closed   | c: closed
+unserved | connection lost           | closed   | -
+unserved | end of stream             | closed   | c: closed
+
+closed  | complete head, poll       | closed   | -
+closed  | complete head, post       | closed   | -
+closed  | head and body             | closed   | -
+closed  | rest of a head            | closed   | -
+closed  | head too large            | closed   | -
+closed  | malformed                 | closed   | -
+closed  | body complete             | closed   | -
+closed  | body over maxPayload      | closed   | -
+closed  | response, keep-alive      | closed   | -
+closed  | more bytes                | closed   | -
+closed  | more bytes than the bound | closed   | -
+closed  | 60 s                      | closed   | -
+closed  | 70 s                      | closed   | -
+closed  | connection lost           | closed   | -
+closed  | end of stream             | closed   | -
 `,
 	}.test(t)
+}
+
+// TestExchangeMayBecome holds which states may follow one another.
+func TestExchangeMayBecome(t *testing.T) {
+	next := map[exchangeState][]exchangeState{
+		exchangeIdle:     {exchangeHead, exchangeClosed},
+		exchangeHead:     {exchangeWaiting, exchangeClosed},
+		exchangeBody:     {exchangeWaiting, exchangeClosed},
+		exchangeWaiting:  {exchangeIdle, exchangeBody, exchangeDeciding, exchangeUnserved, exchangeLent, exchangeClosed},
+		exchangeDeciding: {exchangeWaiting, exchangeClosed},
+		exchangeUnserved: {exchangeClosed},
+		exchangeLent:     {exchangeIdle, exchangeWaiting, exchangeClosed},
+		exchangeClosed:   nil,
+	}
+	for from := range exchangeClosed + 1 {
+		for to := range exchangeClosed + 1 {
+			require.Equal(t, slices.Contains(next[from], to), from.mayBecome(to), "%s -> %s", from.text(), to.text())
+		}
+	}
 }
 
 // TestPollingStates holds the table in polling.go, for both of its slots.
