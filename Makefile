@@ -114,8 +114,9 @@ race:
 	cd bench && go test -vet=off -timeout 30m -race -tags invariants ./...
 
 # The binary against the official clients and against raw sockets.
+# Those of its tests that are parallel wait more than they work.
 e2e: setup
-	go test -vet=off -count=1 -timeout 30m -skip '^TestAutobahn$$' ./internal/e2e
+	go test -vet=off -count=1 -timeout 30m -parallel 16 -skip '^TestAutobahn$$' ./internal/e2e
 
 # The groups of the Autobahn|Testsuite that take seconds.
 autobahn: autobahn-suite

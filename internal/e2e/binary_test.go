@@ -324,6 +324,7 @@ func TestSecondSignal(t *testing.T) {
 
 // What a client owes has its time, by flag.
 func TestTimeoutFlags(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		flag string
 		slow func(s *server, p *peer)

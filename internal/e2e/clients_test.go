@@ -27,6 +27,7 @@ func TestClients(t *testing.T) {
 // wait for seven heartbeats, which is longer than a session may live without one.
 // The timeout is for a machine that has other things to do.
 func TestClientHeartbeats(t *testing.T) {
+	t.Parallel()
 	s := serve(t, "--ping-interval", "1s", "--ping-timeout", "5s")
 	scenario(t, s, strings.Join(clients, ","), strings.Join(transports, ","), "heartbeat")
 }

@@ -124,6 +124,7 @@ func TestRunningOutOfDescriptors(t *testing.T) {
 // A server that was stopped for longer than its heartbeat takes reads what its
 // clients have sent before it finds them late.
 func TestStoppedProcess(t *testing.T) {
+	t.Parallel()
 	s := start(t, command(context.Background(), t, "--addr", "127.0.0.1:0", "--drain-timeout", "200ms",
 		"--ping-interval", "500ms", "--ping-timeout", "4s"))
 	var clients []*peer

@@ -11,6 +11,7 @@ import (
 // is much longer here than anybody waits: it must not have a say in when the next
 // ping comes.
 func TestPings(t *testing.T) {
+	t.Parallel()
 	const interval = 200 * time.Millisecond
 	s := serve(t, "--ping-interval", interval.String(), "--ping-timeout", "1h")
 	notEarly := func(t *testing.T, begin time.Time, pings int) {
@@ -57,6 +58,7 @@ func TestPings(t *testing.T) {
 // Who says nothing for the interval and the timeout loses the session. The
 // timeout is for a client on a loaded machine to poll in.
 func TestSilence(t *testing.T) {
+	t.Parallel()
 	const allowed = 3200 * time.Millisecond
 	s := serve(t, "--ping-interval", "200ms", "--ping-timeout", "3s")
 	notEarly := func(t *testing.T, since time.Time) {

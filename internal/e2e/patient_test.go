@@ -30,6 +30,7 @@ func TestBlockedApplicationKeepsItsClients(t *testing.T) {
 // a WebSocket, the client polls in vain until its upgrade times out: about ten times
 // a second, not as fast as it is answered. Its session goes on.
 func TestWithheldUpgradeIsNoPollStorm(t *testing.T) {
+	t.Parallel()
 	s := serve(t, "--upgrade-timeout", "3s")
 	box := newSwallower(t, s.addr)
 	patient(t, box.addr, "--case", "withheld")

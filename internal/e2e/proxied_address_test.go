@@ -242,6 +242,7 @@ func TestStrangersOnProxyAddress(t *testing.T) {
 // A proxy that ended leaves nobody behind it: its connections that said nothing
 // are let go.
 func TestProxyAddressTimeout(t *testing.T) {
+	t.Parallel()
 	s := start(t, command(context.Background(), t, "--addr", "127.0.0.1:0", "--drain-timeout", "200ms", "--header-timeout", "300ms",
 		"--proxy-protocol", "all", "--trusted-proxy", "127.0.0.0/8"))
 	silent, slow := s.dial(t), s.dial(t)
