@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -96,7 +97,7 @@ func TestNoVerdictWhereDisturbed(t *testing.T) {
 	}
 	text = string(r.document().markdown(nil))
 	require.True(t, strings.HasPrefix(text, "# Turbine and its peers: some rows are disturbed, do not compare these\n"), "%.200s", text)
-	require.Contains(t, text, "1 of "+number(float64(len(r.Cells)))+" measurements were disturbed (other processes).")
+	require.Contains(t, text, fmt.Sprintf("1 of %d measurements were disturbed (other processes).", len(r.Cells)))
 	require.Contains(t, text, echo+"gnet | 1.50 (1.50–1.50) | disturbed, do not compare |")
 	require.Contains(t, text, echo+"bun | 2.98 (2.96–3.00) | yes |")
 	require.Contains(t, text, "| WebSocket echo, 128 B, one in flight (disturbed, do not compare) | 301 (300–302) | 201§ (200–202) |")
