@@ -124,3 +124,24 @@ func TestPagesSayForWhom(t *testing.T) {
 		require.Regexp(t, `^\n(For|This page is for) `, rest, page)
 	}
 }
+
+// Prose in documents has one sentence a line, so that a change of a sentence is a
+// change of a line. A sentence may follow a lead in bold letters.
+func TestOneSentenceALine(t *testing.T) {
+	atRoot(t)
+	span := regexp.MustCompile("`[^`]*`")
+	two := regexp.MustCompile(`[a-z)x][.?!] +[A-Z]`)
+	for _, page := range pages(t) {
+		if page == "docs/design.md" {
+			continue // its lines are filled to a width
+		}
+		for line := range strings.Lines(prose(document(t, page))) {
+			if strings.HasPrefix(line, "|") {
+				continue
+			}
+			if short := span.ReplaceAllString(line, "x"); two.MatchString(short) {
+				t.Errorf("%s: two sentences in a line: %s", page, line)
+			}
+		}
+	}
+}

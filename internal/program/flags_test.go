@@ -28,13 +28,16 @@ This page is made from the help texts of the program; ` + "`turbine --help`" + `
 turbine --addr :3000 --ping-interval 25s --ping-timeout 20s --max-payload 1000000
 ` + "```" + `
 
-- Every flag can also be set by its environment variable. A flag on the command line wins.
+- Every flag can also be set by its environment variable.
+  A flag on the command line wins.
 - A flag that takes several values takes them comma-separated, or is given once for each.
 - Times are numbers with a unit: ` + "`300ms`, `25s`, `1m30s`" + `.
 - Where the text of a flag does not say what 0 means, 0 means the default.
 - A negative value is given behind an equals sign: ` + "`--slow-callback=-1s`" + `.
-- A ` + "`TURBINE_`" + ` variable that no flag has is ignored. The log names it, with the nearest name of a flag's variable.
-- Each limit is also a field of ` + "`engine.Options`" + `. [Security](security.md#limits) has the table with what a client sees of it.
+- A ` + "`TURBINE_`" + ` variable that no flag has is ignored.
+  The log names it, with the nearest name of a flag's variable.
+- Each limit is also a field of ` + "`engine.Options`" + `.
+  [Security](security.md#limits) has the table with what a client sees of it.
 
 | exit code | it means |
 |---|---|
