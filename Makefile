@@ -21,7 +21,7 @@ vet cross unit race autobahn lint vuln: export GOFLAGS := $(shell go env GOFLAGS
 # What the event loop compiles for (package loop is the only one that cares).
 TARGETS := linux/amd64 linux/arm64 linux/386 darwin/arm64 darwin/amd64 freebsd/amd64
 
-.PHONY: test check help chromium proxies modules autobahn-suite build run setup fmt vet cross unit race e2e autobahn conformance examples examples-race lint tidy vuln chaos fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo nightly cover clean
+.PHONY: test check help chromium proxies modules autobahn-suite build run chat setup fmt vet cross unit race e2e autobahn conformance examples examples-race lint tidy vuln chaos fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo nightly cover clean
 
 # Whether the program works: installs what the tests need, runs unit, e2e and examples.
 # They run side by side: some compile while others install, or wait for a peer.
@@ -43,6 +43,10 @@ build:
 # Serves on :3000; ARGS are its flags: make run ARGS="--addr :8080 --app broadcast"
 run: build
 	./turbine $(ARGS)
+
+# The chat of examples with its page, on :3000: open http://localhost:3000 in two windows.
+chat:
+	cd examples && go run ./chat $(ARGS)
 
 # Installs what the tests need: modules, clients, a browser, proxies.
 setup: chromium proxies modules $(CLIENTS)/node_modules/.package-lock.json $(BROWSER)/node_modules/.package-lock.json $(MIGRATION)/node_modules/.package-lock.json
