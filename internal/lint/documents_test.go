@@ -145,3 +145,29 @@ func TestOneSentenceALine(t *testing.T) {
 		}
 	}
 }
+
+// docs/README.md leads to every page.
+func TestIndexIsWhole(t *testing.T) {
+	atRoot(t)
+	index := document(t, "docs/README.md")
+	for _, page := range pages(t) {
+		switch name := filepath.ToSlash(page); {
+		case name == "docs/README.md", name == "README.md", name == "CHANGELOG.md":
+		case filepath.Dir(name) == ".":
+			require.Contains(t, index, "(../"+name+")")
+		case filepath.Dir(name) == "docs":
+			require.Contains(t, index, "("+filepath.Base(name))
+		}
+	}
+	require.Contains(t, document(t, "README.md"), "(CHANGELOG.md)")
+}
+
+// The version of Go that the documents ask for is that of go.mod.
+func TestGoVersionIsDocumented(t *testing.T) {
+	atRoot(t)
+	version := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(document(t, "go.mod"))
+	require.NotNil(t, version)
+	for _, page := range []string{"README.md", "CONTRIBUTING.md"} {
+		require.Contains(t, document(t, page), "Go "+version[1]+" or newer", page)
+	}
+}
