@@ -12,7 +12,7 @@ type event struct {
 	with   any       // see call: a clone of the Request, a func(), an error, an *admitCall
 }
 
-// eventSize is what an event takes beside the data of a large message, in bytes,
+// eventSize is what an event takes in addition to the data of a large message, in bytes,
 // about: itself, and the least that a Buf has.
 const eventSize = 400
 
@@ -66,7 +66,7 @@ func (e *event) call(s *Session) {
 }
 
 // message is not for a session that the application itself has closed
-// meanwhile: on a loop, too, what comes after Close is dropped.
+// meanwhile: on a loop also, what comes after Close is dropped.
 func (e *event) message(s *Session) {
 	if s.has(publicQuit) {
 		return

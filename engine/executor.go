@@ -7,7 +7,7 @@ import (
 
 // An Executor runs tasks on goroutines of its own, see Options.Executor.
 // NewExecutor makes one; an *ants.Pool that was made with
-// ants.WithNonblocking(true) is one, too.
+// ants.WithNonblocking(true) is also one.
 type Executor interface {
 	// Submit lets another goroutine run task soon, or returns an error and lets
 	// nobody run it. It must not block: it is called on event loops. Options.Executor

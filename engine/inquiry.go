@@ -91,6 +91,6 @@ func (q *inquiry) answer() {
 	sh.inquire(q.server)
 }
 
-// Abandon goes on with the sessions behind the one at which the answer was broken
+// Abandon continues with the sessions behind the one at which the answer was broken
 // off.
 func (q *inquiry) Abandon() { _ = q.home.loop.Post(q) }

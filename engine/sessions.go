@@ -56,7 +56,7 @@ func visible(owner loop.Alarm) *Session {
 }
 
 // Find returns the session with that id, from Events.Open on until it has ended,
-// or nil. One whose State is StateClosing is found, too, and yielded by Sessions.
+// or nil. One whose State is StateClosing is also found, and yielded by Sessions.
 func (s *Server) Find(id string) *Session {
 	shards := s.allShards()
 	where, ok := s.findSID([]byte(url.QueryEscape(id)))

@@ -64,7 +64,7 @@ func (s *Session) takePosted() (w posted) {
 	return w
 }
 
-// decodeOn goes on with a POST that was set aside, and answers it behind its last
+// decodeOn continues with a POST that was set aside, and answers it behind its last
 // packet.
 func (p *polling) decodeOn() {
 	s := p.session
@@ -84,10 +84,10 @@ func (p *polling) decodeAll() {
 	}
 }
 
-// goOnTask is a Session as the Task that goes on with what its client has sent.
+// goOnTask is a Session as the Task that continues with what its client has sent.
 type goOnTask Session
 
-// goOnLater posts the task that goes on once others had their turn.
+// goOnLater posts the task that continues once others had their turn.
 func (s *Session) goOnLater() {
 	if e := s.rare(); !e.goesOn {
 		e.goesOn = s.loop.Post((*goOnTask)(s)) == nil // a stopped loop has closed the session

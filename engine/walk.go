@@ -47,7 +47,7 @@ func (w *walk) Run() {
 	}
 }
 
-// Abandon goes on behind the owner at which the walk was broken off.
+// Abandon continues behind the owner at which the walk was broken off.
 func (w *walk) Abandon() { _ = w.loop.Post(w) }
 
 // step goes one turn's way, and reports whether there is more.

@@ -8,11 +8,11 @@
 //   - Pure functions over bytes: no I/O, no state, no locks. Everything here is
 //     safe from any goroutine as long as the bytes are not shared.
 //   - Decoders borrow their input and the Data of a packet points into it.
-//     Base64 is decoded in place, so they overwrite their input, too.
+//     Base64 is decoded in place, so they also overwrite their input.
 //   - Encoders append to a slice of the caller's and cannot fail. The Data of a
 //     text packet must be valid UTF-8; they do not look.
 //   - Decoders answer a packet or ErrMalformed. They never panic and never
-//     allocate, but for text that is not valid UTF-8 (see Next). The size of
+//     allocate, except for text that is not valid UTF-8 (see Next). The size of
 //     their input is the caller's to limit.
 //
 // A polling body has at least one packet, and more as long as rest is not nil:

@@ -12,7 +12,7 @@ import (
 // AppendJSONP appends a response to a JSONP poll: the call ___eio[index](text);
 // with payload as a string of JavaScript. Of index, the query's parameter j,
 // only the digits are written. payload is text; invalid UTF-8 in it becomes
-// U+FFFD. The string is that of JSON.stringify, but for U+2028 and U+2029, which
+// U+FFFD. The string is that of JSON.stringify, except for U+2028 and U+2029, which
 // older JavaScript takes for line ends. It borrows index and payload.
 func AppendJSONP(dst, index, payload []byte) []byte {
 	dst = JSONPIndex(append(dst, "___eio["...), index)

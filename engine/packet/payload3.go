@@ -10,7 +10,7 @@ const (
 	emptyPayload3 = "0:"
 
 	// maxDigits bounds a length field, leading zeros included. Ten digits are
-	// beyond every body, and too few to overflow the sum.
+	// more than every body has, and too few to overflow the sum.
 	maxDigits = 10
 
 	stringPacket = 0x00 // what leads a packet in a binary payload
@@ -93,7 +93,7 @@ func skipEmpty3(payload []byte) []byte {
 // cutLength parses the decimal length in front of p, whose digits count from
 // zero, and the byte that ends it. ok is false when there is none, when it is
 // longer than maxDigits, and when fewer than n bytes follow: a packet of n
-// code units has at least n bytes, too.
+// code units also has at least n bytes.
 func cutLength(p []byte, zero, end byte) (n int, rest []byte, ok bool) {
 	sum := uint64(0) // ten digits do not fit an int of 32 bits
 	for i := 0; i < len(p) && i <= maxDigits; i++ {
