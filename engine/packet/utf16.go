@@ -111,7 +111,7 @@ func maximalPart(p []byte) int {
 		high = 0x9f
 	case 0xf0: // overlong below
 		low = 0x90
-	case 0xf4: // above U+10FFFF from there on
+	case 0xf4: // no character above
 		high = 0x8f
 	}
 	n := 1
