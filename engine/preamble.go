@@ -12,7 +12,7 @@ import (
 )
 
 // ProxyListener says that clients come to l through proxies that speak the PROXY
-// protocol, version 1 or 2: each connection begins with whom it is for, ahead of
+// protocol, version 1 or 2: each connection begins with its client's address, ahead of
 // HTTP, and ahead of TLS. It is for Serve and the like. A connection from
 // elsewhere than Options.TrustedProxies, one without such a header, and one with
 // a header that makes no sense are closed without an answer, counted as
@@ -33,7 +33,7 @@ var (
 )
 
 // preamble is the handler of a connection on which a proxy speaks first, until
-// that has said whom it speaks for.
+// the proxy has named its client.
 type preamble struct {
 	server   *Server
 	conn     *loop.Conn
@@ -153,7 +153,7 @@ func (h *preamble) leave() {
 }
 
 // refuseProxy counts and logs a connection that is closed because of what it
-// says, or fails to say, of whom it is for.
+// says, or fails to say, of its client.
 func (s *Server) refuseProxy(c *loop.Conn, why error) {
 	s.meter.proxy.Store(&proxyRefusal{peer: c.RemoteAddr(), why: why})
 	s.met(LimitProxyHeader, c.Loop())

@@ -32,7 +32,7 @@ func TestClientHeartbeats(t *testing.T) {
 	scenario(t, s, strings.Join(clients, ","), strings.Join(transports, ","), "heartbeat")
 }
 
-// scenario has the clients, one or several with commas between them, go through a scenario,
+// scenario has the clients, one or several and comma-separated, go through a scenario,
 // or all of them one after the other. One process has all clients.
 func scenario(t *testing.T, s *server, client, transport, name string, more ...string) {
 	t.Helper()

@@ -7,7 +7,7 @@ import (
 	"turbine/internal/peers"
 )
 
-// The header fields in which proxies say whom they speak for, in the order in
+// The header fields in which proxies name their clients, in the order in
 // which they are looked for.
 const (
 	ForwardedFor = "X-Forwarded-For"
@@ -29,8 +29,8 @@ type Proxies struct {
 	Field       string // the one field that names the client; empty for the first of three that a request has
 }
 
-// Trust reports whether what comes from that address is believed about whom it
-// is for. No address is that of a Unix socket.
+// Trust reports whether what comes from that address is believed about its client.
+// No address is that of a Unix socket.
 func (p *Proxies) Trust(a netip.Addr) bool {
 	if !a.IsValid() {
 		return p.UnixSockets
@@ -97,7 +97,7 @@ func (p *Proxies) Scheme(peer netip.AddrPort, r *httpparse.Request) Scheme {
 	return ParseScheme(last)
 }
 
-// chain is the field of r that says whom proxies speak for. It borrows r.
+// chain is the field of r in which proxies name their clients. It borrows r.
 func (p *Proxies) chain(r *httpparse.Request) hops {
 	if p.Field != "" {
 		return hopsOf(r, p.Field)
