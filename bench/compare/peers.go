@@ -25,7 +25,7 @@ func (c catalogued) Name() string { return c.peer.Name }
 func (c catalogued) Raw() bool    { return c.peer.Dialect == load.Raw }
 
 func (c catalogued) Describe() report.Peer {
-	return report.Peer{Name: c.peer.Name, What: c.peer.What, Limit: c.peer.Limit, Mount: c.peer.Mount, TLS: c.peer.Secure}
+	return report.Peer{Name: c.peer.Name, What: c.peer.What, Limit: c.peer.Limit, Mount: c.peer.Mount, TLS: c.peer.Secure, Setting: c.peer.Setting}
 }
 
 func (c catalogued) Install(ctx context.Context, log io.Writer) (string, error) {

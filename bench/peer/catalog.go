@@ -12,27 +12,30 @@ import (
 	"turbine/bench/load"
 )
 
+// goDefaults are the settings of the peers in Go: none of them advises others.
+const goDefaults = "no compiler profile, GOGC 100"
+
 // all lists the peers.
 func all(w workshop) []*Peer {
 	peers := []*Peer{
 		{Name: "turbine", What: "this server, as the program is built", Dialect: load.EngineIO, Path: "/engine.io/",
-			install: w.turbine, command: w.turbineCommand, Secure: "crypto/tls on the event loop"},
+			install: w.turbine, command: w.turbineCommand, Secure: "crypto/tls on the event loop", Setting: "compiler profile (default.pgo), GOGC 50, both as the program is built"},
 		{Name: "gnet", What: "raw WebSocket echo on gnet, frames by gobwas/ws", Dialect: load.Raw, Path: "/", Limit: true,
-			install: w.golang("gnet"), command: w.golangCommand("gnet")},
+			install: w.golang("gnet"), command: w.golangCommand("gnet"), Setting: goDefaults},
 		{Name: "gws", What: "raw WebSocket echo on lxzan/gws, a goroutine a connection", Dialect: load.Raw, Path: "/", Limit: true,
-			install: w.golang("gws"), command: w.golangCommand("gws"), Secure: "crypto/tls"},
+			install: w.golang("gws"), command: w.golangCommand("gws"), Secure: "crypto/tls", Setting: goDefaults + "; not the ParallelEnabled of its README, which would mix up the order of messages"},
 		{Name: "uws", What: "raw WebSocket echo on uWebSockets, C++", Dialect: load.Raw, Path: "/", Limit: true,
-			install: w.uws, command: w.uwsCommand, Secure: "OpenSSL"},
+			install: w.uws, command: w.uwsCommand, Secure: "OpenSSL", Setting: "-O3, link-time optimization"},
 		{Name: "bun", What: "@socket.io/bun-engine on Bun (uWebSockets inside)", Dialect: load.EngineIO, Path: "/engine.io/",
-			install: w.npm("bun", "node_modules/.bin/bun", "@socket.io/bun-engine"), command: w.npmCommand("bun", "node_modules/.bin/bun"), Secure: "BoringSSL"},
+			install: w.npm("bun", "node_modules/.bin/bun", "@socket.io/bun-engine"), command: w.npmCommand("bun", "node_modules/.bin/bun"), Secure: "BoringSSL", Setting: "NODE_ENV=production"},
 		{Name: "node", What: "engine.io on Node.js, the reference server", Dialect: load.EngineIO, Path: "/engine.io/",
-			install: w.npm("node", "node", "engine.io", "ws"), command: w.npmCommand("node", "node"), Secure: "OpenSSL"},
+			install: w.npm("node", "node", "engine.io", "ws", "bufferutil"), command: w.npmCommand("node", "node"), Secure: "OpenSSL", Setting: "NODE_ENV=production; bufferutil and the release of the first request, as the documents of Socket.IO advise"},
 		{Name: "zishang", What: "github.com/zishang520/socket.io on net/http", Dialect: load.EngineIO, Path: "/engine.io/",
-			install: w.golang("zishang"), command: w.golangCommand("zishang"), Secure: "crypto/tls, by net/http"},
+			install: w.golang("zishang"), command: w.golangCommand("zishang"), Secure: "crypto/tls, by net/http", Setting: goDefaults},
 		{Name: "python", What: "python-engineio on aiohttp and uvloop", Dialect: load.EngineIO, Path: "/engine.io/",
-			install: w.python, command: w.pythonCommand, Secure: "OpenSSL"},
+			install: w.python, command: w.pythonCommand, Secure: "OpenSSL", Setting: "uvloop, no access log"},
 		{Name: "engineioxide", What: "engineioxide on hyper and Tokio", Dialect: load.EngineIO, Path: "/engine.io/",
-			install: w.cargo, command: w.cargoCommand, Secure: "tokio-rustls; it has none of its own"},
+			install: w.cargo, command: w.cargoCommand, Secure: "tokio-rustls; it has none of its own", Setting: "release, link-time optimization, one codegen unit"},
 	}
 	for _, p := range peers {
 		p.workshop = w

@@ -32,6 +32,7 @@ func mounts(w workshop) []*Peer {
 		tls               bool
 	}{
 		{"own", "its own listener", "", w.turbineCommand, false},
+		{"own-no-profile", "its own listener, built without the compiler's profile", "", w.unprofiledCommand, false},
 		{"own-tls", "its own listener, TLS 1.3 on the event loop", "", w.ownTLS, true},
 		{"nethttp", "in a net/http server, which gives its connections away", "", w.mounted(false), false},
 		{"nethttp-tls", "in a net/http server, TLS 1.3 by net/http", "", w.mounted(true), true},
@@ -56,6 +57,9 @@ func (w workshop) mount(proxy string) func(context.Context, io.Writer) (string, 
 		if err := run(ctx, log, w.root, nil, "go", "build", "-o", filepath.Join(w.cache, "target"), "./internal/e2e/target"); err != nil {
 			return "", err
 		}
+		if err := run(ctx, log, w.root, nil, "go", "build", "-pgo=off", "-o", filepath.Join(w.cache, unprofiled), "."); err != nil {
+			return "", err
+		}
 		if err := w.certify(); err != nil {
 			return "", fmt.Errorf("make a certificate: %w", err)
 		}
@@ -73,6 +77,15 @@ func (w workshop) mount(proxy string) func(context.Context, io.Writer) (string, 
 		first, _, _ := strings.Cut(string(out), "\n")
 		return strings.TrimSpace(first), nil
 	}
+}
+
+// unprofiled is the program built as the peers in Go are: without a profile.
+const unprofiled = "turbine-no-profile"
+
+func (w workshop) unprofiledCommand(port int, s Settings) (argv, env []string) {
+	argv, env = w.turbineCommand(port, s)
+	argv[0] = filepath.Join(w.cache, unprofiled)
+	return argv, env
 }
 
 func (w workshop) ownTLS(port int, s Settings) (argv, env []string) {

@@ -58,6 +58,7 @@ type Peer struct {
 	What    string // a line: product and what it stands on
 	Dialect load.Dialect
 	Path    string
+	Setting string // what it is told or built with that bears on its speed
 	Limit   bool   // a raw WebSocket server: what the machine allows, not a rival
 	Mount   bool   // this server, in some way to have it; what it costs, not a rival
 	Secure  string // what speaks TLS in it; "" where nothing does

@@ -180,3 +180,24 @@ func TestFreePort(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
 }
+
+// The report says what each peer is told or built with.
+func TestEveryPeerHasASetting(t *testing.T) {
+	for _, p := range All(t.TempDir()) {
+		require.NotEmpty(t, p.Setting, p.Name)
+		if _, err := os.Stat(filepath.Join("golang", p.Name)); err == nil || p.Name == "turbine" {
+			require.Contains(t, p.Setting, "GOGC", p.Name)
+			require.Contains(t, p.Setting, "profile", p.Name)
+		}
+	}
+}
+
+// Ours without the profile is the same program with the same flags.
+func TestUnprofiled(t *testing.T) {
+	w := workshop{cache: "cache"}
+	ours, env := w.turbineCommand(1, Settings{App: Echo})
+	other, same := w.unprofiledCommand(1, Settings{App: Echo})
+	require.Equal(t, env, same)
+	require.Equal(t, ours[1:], other[1:])
+	require.Equal(t, []string{filepath.Join("cache", "turbine"), filepath.Join("cache", "turbine-no-profile")}, []string{ours[0], other[0]})
+}

@@ -44,19 +44,26 @@ func (r *Report) summary() section {
 		text: []string{fmt.Sprintf("%s, %d cores, %d GiB, Linux %s, %s, at most %d descriptors a process. %s, %s in all, commit %s. Again: `%s`.",
 			m.CPU, m.Cores, (m.MemoryBytes+1<<29)>>30, m.Kernel, m.Go, m.Descriptors,
 			r.Began.UTC().Format("2006-01-02 15:04 MST"), r.Took.Round(time.Second), r.Commit, r.Command)},
-		table: [][]string{{"peer", "what it is", "version"}},
+		table: [][]string{{"peer", "what it is", "version", "setting"}},
 	}
 	for _, p := range r.Peers {
 		what := p.What
 		if p.Limit {
 			what += " (no Engine.IO: what the machine allows)"
 		}
-		s.table = append(s.table, []string{p.Name, what, p.Version})
+		s.table = append(s.table, []string{p.Name, what, p.Version, orDash(p.Setting)})
 	}
 	for _, m := range r.Missing {
-		s.table = append(s.table, []string{m.Name, "left out", m.Why})
+		s.table = append(s.table, []string{m.Name, "left out", m.Why, "–"})
 	}
 	return s
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "–"
+	}
+	return text
 }
 
 func (r *Report) goals() section {

@@ -23,7 +23,7 @@ func made() *Report {
 	r := &Report{
 		Began: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC), Took: time.Minute, Command: "cd bench && go run . compare", Commit: "abc",
 		Machine: Machine{CPU: "a CPU", Cores: 2, MemoryBytes: 8 << 30, Kernel: "6.1", Go: "Go 1.26", Descriptors: 20000},
-		Peers:   []Peer{{Name: "turbine", What: "ours", Version: "1", TLS: "crypto/tls on the loop"}, {Name: "gnet", What: "raw", Version: "2", Limit: true}, {Name: "bun", What: "another", Version: "3", TLS: "BoringSSL"}},
+		Peers:   []Peer{{Name: "turbine", What: "ours", Version: "1", Setting: "a profile", TLS: "crypto/tls on the loop"}, {Name: "gnet", What: "raw", Version: "2", Limit: true}, {Name: "bun", What: "another", Version: "3", TLS: "BoringSSL"}},
 		Mounts:  []Peer{{Name: "own", What: "its own listener", Version: "turbine 1", Mount: true}, {Name: "nginx", What: "behind nginx", Version: "nginx 2", Mount: true}},
 		Missing: []Missing{{Name: "python", Why: "no Python here"}},
 		Remarks: []string{"A remark."},
@@ -105,7 +105,7 @@ func TestMarkdown(t *testing.T) {
 	require.NoError(t, err)
 	text := string(r.document().markdown(charts))
 	for _, want := range []string{
-		"a CPU, 2 cores, 8 GiB", "commit abc", "| python | left out | no Python here |",
+		"a CPU, 2 cores, 8 GiB", "commit abc", "| python | left out | no Python here | – |", "| turbine | ours | 1 | a profile |", "| 2 | – |", "Only our program is built with a compiler profile",
 		"| WebSocket echo, 128 B, one in flight | 301 (300–302) | 201 (200–202) | 101‡ (100–102) |",
 		"| WebSocket echo, 16 KiB, one in flight | 301 (300–302) | 201† (200–202) |",
 		"at least 1.00 of gnet | 1.50 (1.50–1.50) | yes |", "at least 15.0 of node | not measured",

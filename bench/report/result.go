@@ -35,9 +35,10 @@ type Peer struct {
 	Name    string `json:"name"`
 	What    string `json:"what"`
 	Version string `json:"version"`
-	Limit   bool   `json:"limit"`           // raw WebSocket: what the machine allows
-	Mount   bool   `json:"mount,omitempty"` // this server, in some way to have it
-	TLS     string `json:"tls,omitempty"`   // what speaks TLS in it; "" where nothing does
+	Setting string `json:"setting,omitempty"` // what bears on its speed
+	Limit   bool   `json:"limit"`             // raw WebSocket: what the machine allows
+	Mount   bool   `json:"mount,omitempty"`   // this server, in some way to have it
+	TLS     string `json:"tls,omitempty"`     // what speaks TLS in it; "" where nothing does
 }
 
 // Missing is a peer that was left out.

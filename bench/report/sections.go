@@ -148,7 +148,7 @@ func (r *Report) mountings() section {
 	s := section{
 		title: "Mountings: this server in a program, behind a proxy, with TLS",
 		text: []string{"128 B, 100 sessions, one message in flight; thousand a second of CPU, of the server and of the proxy in front of it " +
-			"together, as is their memory. Ratios are to its own listener, in the same run."},
+			"together, as is their memory. Ratios are to its own listener, in the same run. Only the program has the compiler's profile: own-no-profile and the net/http server have none."},
 		table: [][]string{{"mounting", "what", "WebSocket echo", "of own", "polling", "of own", "bytes an idle WebSocket session", "µs of CPU to open it", "proxy"}},
 	}
 	for _, p := range r.Mounts {
@@ -248,6 +248,7 @@ func (r *Report) method() section {
 		fmt.Sprintf("§ is disturbed: in half of the rounds or more, server and load generator were both below %.0f %% of a core in a closed loop, or other virtual machines had more than %.0f %% of the time of the CPUs (steal), or other processes had more than %.0f %%; or the largest round is more than %.0f times the least. Such a row has no verdict. From %.0f %% of the measurements on, no row has one.",
 			100*fullCore, 100*mostSteal, 100*mostOthers, mostSpread, 100*mostCells),
 		"Every reply is checked, byte for byte and in order. † the load generator may have been the limit: its core was busier than 95 % and than the server's. ‡ there were errors, listed above.",
+		"Only our program is built with a compiler profile (default.pgo, of its own benchmarks) and sets GOGC to 50; own-no-profile, among the mountings, is the program without the profile. Peers have what the column setting says: what their documents advise, or their defaults.",
 		"The raw servers know no sessions, transports, heartbeats or limits. No compression anywhere; pingInterval 25 s, pingTimeout 20 s unless said otherwise. Where callbacks take time, ours is a program of a few lines around the package (internal/busy): the program has no such application.",
 		"Broadcasts to 10,000, heartbeats, echo without slow readers, TLS, shares of load and two cores have three rounds at most.",
 		"uws is built here from the sources of uWebSockets that the Rust package libuwebsockets-sys carries, with C++'s -O3 and link-time optimization: neither Debian nor npm has uWebSockets. It may be older than the newest release.",

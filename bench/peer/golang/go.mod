@@ -4,7 +4,7 @@ go 1.26.0
 
 require (
 	github.com/gobwas/ws v1.5.0
-	github.com/lxzan/gws v1.8.9
+	github.com/lxzan/gws v1.10.1
 	github.com/panjf2000/gnet/v2 v2.10.0
 	github.com/zishang520/socket.io/servers/engine/v3 v3.0.6
 	github.com/zishang520/socket.io/v3 v3.0.6
@@ -12,7 +12,6 @@ require (
 
 require (
 	github.com/andybalholm/brotli v1.2.4 // indirect
-	github.com/dolthub/maphash v0.1.0 // indirect
 	github.com/dunglas/httpsfv v1.1.1 // indirect
 	github.com/gobwas/httphead v0.1.0 // indirect
 	github.com/gookit/color v1.6.1 // indirect

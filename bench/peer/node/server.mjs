@@ -1,4 +1,6 @@
 // engine.io on Node.js: echo, or broadcast in a loop over all clients.
+// https://socket.io/docs/v4/performance-tuning advises ws's add-on bufferutil, which is
+// installed, and names eiows in the place of ws, which is another server.
 import cluster from "node:cluster";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -16,6 +18,8 @@ const engine = attach(http, {
 });
 const work = Number(WORK) / 1000;
 engine.on("connection", (socket) => {
+  // https://socket.io/docs/v4/memory-usage advises to let the first request go.
+  socket.request = null;
   socket.on("message", (data) => {
     if (work > 0) for (const until = performance.now() + work; performance.now() < until; );
     if (APP === "echo") return socket.send(data);

@@ -41,12 +41,14 @@ func (h *handler) OnMessage(c *gws.Conn, m *gws.Message) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for c := range h.conns {
-		_ = b.Broadcast(c)
+		_ = b.Broadcast(c, nil)
 	}
 }
 
 func main() {
 	h := &handler{broadcast: setting.Broadcast(), conns: map[*gws.Conn]struct{}{}}
+	// The README also has ParallelEnabled: messages of a connection would overtake each
+	// other, and the echoes would not be in order.
 	server := gws.NewServer(h, &gws.ServerOption{CheckUtf8Enabled: true})
 	if cert, key := setting.Certificate(); cert != "" {
 		log.Fatal(server.RunTLS(setting.Address(), cert, key))
