@@ -20,7 +20,7 @@ type admission struct {
 	value   any         // for Session.Value
 	id      string      // instead of a generated one
 	verdict *Verdict    // not nil when it comes later
-	binding binding     // with Options.Bind
+	binding binding     // with Options.Access.Bind
 	later   bool        // Later was called
 	placed  bool        // it has a place among the sessions
 	holder  holder      // the address that the place counts for
@@ -58,7 +58,7 @@ func (r *Request) mustDecide() {
 }
 
 // Later postpones the decision: the request waits, bounded by
-// Options.AdmitTimeout, until the result's Accept or Refuse is called. It may
+// Options.Timeouts.Admit, until the result's Accept or Refuse is called. It may
 // be used in Admit only, which then returns nil. What is read of the request
 // later must be read from a Clone.
 func (r *Request) Later() *Verdict {
@@ -207,7 +207,7 @@ func (h *httpConn) park(v *Verdict) (waits bool) {
 	sh.parked++
 	h.verdict = v
 	h.become(exchangeDeciding)
-	v.deadline = v.loop.Now() + o.AdmitTimeout
+	v.deadline = v.loop.Now() + o.Timeouts.Admit
 	v.slot = v.loop.Claim((*verdictAlarm)(v))
 	v.loop.Arm(v.slot, v.deadline)
 	return true

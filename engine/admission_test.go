@@ -204,7 +204,7 @@ func TestLaterLost(t *testing.T) {
 // late verdict has no hold on what comes after.
 func TestAdmitTimeout(t *testing.T) {
 	onLoops(t, func(t *testing.T, loops int) {
-		p := newParking(t, loops, Options{AdmitTimeout: 3 * time.Second})
+		p := newParking(t, loops, Options{Timeouts: Timeouts{Admit: 3 * time.Second}})
 		require.Empty(t, p.play(hsPolling+" conn=p", hsWebSocket, "advance 2.8s"))
 		require.Equal(t, []string{"p: 503 Service Unavailable", "w: 503 Service Unavailable", "w: closed"}, p.play("advance 300ms"))
 		require.Empty(t, p.play(hsPolling+" conn=p"))
@@ -224,7 +224,7 @@ func TestAdmitTimeout(t *testing.T) {
 func TestMaxAdmitting(t *testing.T) {
 	for _, c := range []struct{ loops, limit, room int }{{1, 1, 1}, {1, 2, 2}, {2, 4, 4}, {3, 1, 3}, {3, 6, 6}} {
 		for _, form := range []string{"get EIO=4&transport=polling conn=", "ws EIO=4&transport=websocket conn="} {
-			p := newParking(t, c.loops, Options{MaxAdmitting: c.limit})
+			p := newParking(t, c.loops, Options{Limits: Limits{MaxAdmitting: c.limit}})
 			for i := range c.room {
 				require.Empty(t, p.play(fmt.Sprint(form, i)), "%v", c)
 			}
@@ -336,7 +336,7 @@ func TestFloodBehindParked(t *testing.T) {
 	for _, command := range []string{hsPolling + " conn=w", hsWebSocket} {
 		p := newParking(t, 1, Options{})
 		require.Empty(t, p.play(command))
-		p.client("w", "").peer.Write(make([]byte, p.options.MaxPipelined))
+		p.client("w", "").peer.Write(make([]byte, p.options.Limits.MaxPipelined))
 		require.Empty(t, p.collect())
 		p.client("w", "").peer.Write(make([]byte, 1))
 		require.Equal(t, []string{"w: aborted"}, p.collect())
@@ -437,7 +437,7 @@ func TestVerdictsFromGoroutines(t *testing.T) {
 	onLoops(t, func(t *testing.T, loops int) {
 		const clients = 120
 		verdicts := make(chan *Verdict, 2*clients)
-		b := newSpec(t, loops, Options{AdmitTimeout: time.Second}, func(_ *bench, e *Events) {
+		b := newSpec(t, loops, Options{Timeouts: Timeouts{Admit: time.Second}}, func(_ *bench, e *Events) {
 			e.Admit = func(r *Request) error {
 				verdicts <- r.Later()
 				return nil

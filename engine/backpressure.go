@@ -1,7 +1,7 @@
 package engine
 
 // Overflow is what happens to a session that a message does not fit in, by
-// Options.MaxQueue, MaxQueuePackets or QueueBudget. The caller of Send hears of
+// Options.Queue.MaxBytes, Queue.MaxPackets or Queue.Budget. The caller of Send hears of
 // it in either case.
 type Overflow uint8
 
@@ -13,7 +13,7 @@ const (
 	OverflowClose Overflow = iota + 1
 	// OverflowDrop drops that message and leaves the session open: for
 	// messages that the next one makes obsolete. A session is closed only to make
-	// room for others, as QueueBudget says.
+	// room for others, as Queue.Budget says.
 	OverflowDrop
 )
 
@@ -64,7 +64,7 @@ func (s *Session) refuses(size int, adds int64, ours bool) error {
 	share, waiting := s.server.shares.queue, 0
 	if s.outbox != nil {
 		waiting = s.outbox.bytes
-		if !ours && (waiting+size > o.MaxQueue || s.outbox.packets >= o.MaxQueuePackets) {
+		if !ours && (waiting+size > o.Queue.MaxBytes || s.outbox.packets >= o.Queue.MaxPackets) {
 			return ErrQueueFull
 		}
 	}
@@ -88,7 +88,7 @@ func (s *Session) countRefused(err error) {
 	switch {
 	case err == ErrBudget:
 		limit = LimitQueueBudget
-	case s.outbox.packets >= s.server.options.MaxQueuePackets:
+	case s.outbox.packets >= s.server.options.Queue.MaxPackets:
 		limit = LimitQueuePackets
 	}
 	s.server.count(limit)
@@ -120,10 +120,10 @@ func (s *Session) overflow(err error) {
 func (s *Session) tellWater(left int) {
 	o := &s.server.options
 	switch {
-	case !s.high && left >= o.HighWater:
+	case !s.high && left >= o.Queue.HighWater:
 		s.high = true
 		s.tellHighWater(left)
-	case s.high && left <= o.LowWater:
+	case s.high && left <= o.Queue.LowWater:
 		s.high = false
 		s.tellLowWater()
 	}

@@ -18,15 +18,15 @@ func TestOverflow(t *testing.T) {
 		fits    int // messages of 100 bytes
 		err     error
 	}{
-		{"MaxQueue", Options{MaxQueue: 1000}, 4, ErrQueueFull},
-		{"MaxQueuePackets", Options{MaxQueuePackets: 3}, 3, ErrQueueFull},
-		{"QueueBudget", Options{QueueBudget: 3 * 1000}, 4, ErrBudget}, // 1,000 for each of 3 loops, and an eighth
+		{"MaxQueue", Options{Queue: Queue{MaxBytes: 1000}}, 4, ErrQueueFull},
+		{"MaxQueuePackets", Options{Queue: Queue{MaxPackets: 3}}, 3, ErrQueueFull},
+		{"QueueBudget", Options{Queue: Queue{Budget: 3 * 1000}}, 4, ErrBudget}, // 1,000 for each of 3 loops, and an eighth
 	}
 	for _, limit := range limits {
 		for _, policy := range []Overflow{OverflowClose, OverflowDrop} {
 			t.Run(limit.name+" "+policy.String(), func(t *testing.T) {
 				o := limit.options
-				o.Overflow = policy
+				o.Queue.Overflow = policy
 				b := newSpec(t, -3, o, nil)
 				b.play(hsPolling)
 				b.events()
@@ -59,7 +59,7 @@ func TestOverflow(t *testing.T) {
 // connection does not linger, and the others do not notice.
 func TestOverflowCutsWhoDoesNotRead(t *testing.T) {
 	everywhere(t, func(t *testing.T, loops int) {
-		b := newSpec(t, loops, Options{MaxQueue: 200_000}, nil)
+		b := newSpec(t, loops, Options{Queue: Queue{MaxBytes: 200_000}}, nil)
 		b.play("ws EIO=4&transport=websocket conn=slow", "ws EIO=4&transport=websocket conn=good")
 		b.events()
 		slow := b.client("slow", "").peer
@@ -86,7 +86,7 @@ func TestOverflowCutsWhoDoesNotRead(t *testing.T) {
 
 // A client that still reads is told, behind what it was given before.
 func TestOverflowOfAReaderEndsWithACloseFrame(t *testing.T) {
-	b := newSpec(t, 1, Options{MaxQueue: 1000}, func(b *bench, e *Events) {
+	b := newSpec(t, 1, Options{Queue: Queue{MaxBytes: 1000}}, func(b *bench, e *Events) {
 		e.Message = func(s *Session, _ Message) {
 			for s.Send(filler(100)) == nil {
 			}
@@ -103,7 +103,7 @@ func TestOverflowOfAReaderEndsWithACloseFrame(t *testing.T) {
 
 // Who does not read uses the budget up, but for what keeps those who do going.
 func TestBudgetSparesWhoReads(t *testing.T) {
-	b := newSpec(t, 1, Options{QueueBudget: 100_000, Overflow: OverflowDrop}, nil)
+	b := newSpec(t, 1, Options{Queue: Queue{Budget: 100_000, Overflow: OverflowDrop}}, nil)
 	b.play(hsPolling, hsPolling, "ws EIO=4&transport=websocket conn=good")
 	slow, other, good := b.session("A"), b.session("B"), b.session("C")
 	for slow.Send(filler(1000)) == nil {
@@ -130,7 +130,7 @@ func TestBudgetSparesWhoReads(t *testing.T) {
 // Who has little waiting, but whose connection takes nothing, has no part in
 // the reserve until it reads again.
 func TestBudgetDoesNotSpareWhoDoesNotRead(t *testing.T) {
-	b := newSpec(t, 1, Options{QueueBudget: 100_000, Overflow: OverflowDrop}, nil)
+	b := newSpec(t, 1, Options{Queue: Queue{Budget: 100_000, Overflow: OverflowDrop}}, nil)
 	b.play("ws EIO=4&transport=websocket conn=slow", "ws EIO=4&transport=websocket conn=good", hsPolling)
 	slow, good, full := b.session("A"), b.session("B"), b.session("C")
 	b.client("slow", "").peer.SetWindow(0)
@@ -153,7 +153,7 @@ func TestBudgetDoesNotSpareWhoDoesNotRead(t *testing.T) {
 
 // Where nobody is to be cut, refused messages do not begin walk after walk.
 func TestReliefRestsBetweenWalks(t *testing.T) {
-	b := newSpec(t, 1, Options{QueueBudget: 100_000, Overflow: OverflowDrop}, nil)
+	b := newSpec(t, 1, Options{Queue: Queue{Budget: 100_000, Overflow: OverflowDrop}}, nil)
 	b.play(hsPolling)
 	s := b.session("A")
 	const others = 200_000 // bytes that no session holds
@@ -188,7 +188,7 @@ func TestBudgetIsRelievedOfWhatIsNotTaken(t *testing.T) {
 		{"WebSocket that closes", []string{"ws EIO=4&transport=websocket conn=c", "window c 0", "send A %s", "close c 1000"}, 60, true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newSpec(t, 1, Options{QueueBudget: 100_000, Compression: Compression{Off: true}}, nil)
+			b := newSpec(t, 1, Options{Queue: Queue{Budget: 100_000}, CompressionThreshold: -1}, nil)
 			for _, command := range c.commands {
 				if strings.Contains(command, "%s") {
 					command = fmt.Sprintf(command, strings.Repeat(strings.Repeat("x", 1000)+" ", c.packets))
@@ -220,7 +220,7 @@ func TestBudgetIsRelievedOfWhatIsNotTaken(t *testing.T) {
 // The marks are told once each, in turn, on the session's loop.
 func TestWaterMarks(t *testing.T) {
 	everywhere(t, func(t *testing.T, loops int) {
-		b := newSpec(t, loops, Options{MaxQueue: 10_000, HighWater: 1000, LowWater: 300, MaxPayload: 300}, func(b *bench, e *Events) {
+		b := newSpec(t, loops, Options{Queue: Queue{MaxBytes: 10_000, HighWater: 1000, LowWater: 300}, MaxPayload: 300}, func(b *bench, e *Events) {
 			e.HighWater = func(s *Session, buffered int) { b.heard("high", s, fmt.Sprint(buffered)) }
 			e.LowWater = func(s *Session) { b.heard("low", s, "") }
 		})

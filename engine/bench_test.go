@@ -25,7 +25,7 @@ var oneAddress = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 func newEcho(tb testing.TB, loops int) *echo { return newEchoWith(tb, loops, Options{}) }
 
 func newEchoWith(tb testing.TB, loops int, o Options) *echo {
-	o.Exempt = oneAddress
+	o.Limits.Exempt = oneAddress
 	server, err := New(o, Events{Message: func(s *Session, m Message) { _ = s.Send(m) }})
 	if err != nil {
 		tb.Fatal(err)

@@ -8,15 +8,15 @@ import (
 	"turbine/httpparse"
 )
 
-// A binding is what Options.Bind said about a request, as a hash: short, and of
+// A binding is what Options.Access.Bind said about a request, as a hash: short, and of
 // no use to who reads it, since what was said may be a password.
 type binding [8]byte
 
-// bind asks Options.Bind about r, which it borrows. It reports false after a
+// bind asks Options.Access.Bind about r, which it borrows. It reports false after a
 // panic there.
 func (h *httpConn) bind(r *httpparse.Request) (b binding, ok bool) {
 	ok = h.call(callBind, func() {
-		sum := sha256.Sum256([]byte(h.server.options.Bind(h.server.newRequest(r, h.conn))))
+		sum := sha256.Sum256([]byte(h.server.options.Access.Bind(h.server.newRequest(r, h.conn))))
 		copy(b[:], sum[:])
 	})
 	return b, ok
@@ -24,13 +24,13 @@ func (h *httpConn) bind(r *httpparse.Request) (b binding, ok bool) {
 
 // boundTo reports whether a request with the binding b may come to the session.
 func (s *Session) boundTo(b binding) bool {
-	return s.server.options.Bind == nil || subtle.ConstantTimeCompare(s.extra.binding[:], b[:]) == 1
+	return s.server.options.Access.Bind == nil || subtle.ConstantTimeCompare(s.extra.binding[:], b[:]) == 1
 }
 
 // boundTo is Session.boundTo for a WebSocket handshake, which is at the session's
 // loop already. It borrows r.
 func (h *httpConn) boundTo(s *Session, r *httpparse.Request) bool {
-	if h.server.options.Bind == nil {
+	if h.server.options.Access.Bind == nil {
 		return true
 	}
 	b, ok := h.bind(r)
@@ -39,7 +39,7 @@ func (h *httpConn) boundTo(s *Session, r *httpparse.Request) bool {
 
 // BindIP binds a session to the client's IP address, and with IPv6 to its /64:
 // the rest a client changes by itself (RFC 8981). Behind a proxy all clients
-// have the proxy's, unless that is one of Options.TrustedProxies. Clients whose
+// have the proxy's, unless that is one of Options.Proxies.Trusted. Clients whose
 // address changes, as that of a phone between networks does, lose their session.
 func BindIP(r *Request) string {
 	ip := r.RemoteAddr().Addr().Unmap()

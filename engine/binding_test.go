@@ -18,7 +18,7 @@ func TestBind(t *testing.T) {
 	everywhere(t, func(t *testing.T, loops int) {
 		var heard []string
 		log := new(warnings)
-		b := newSpec(t, loops, Options{Bind: BindHeader("Authorization"), Logger: slog.New(log)}, hearRefusals(&heard))
+		b := newSpec(t, loops, Options{Access: Access{Bind: BindHeader("Authorization")}, Logger: slog.New(log)}, hearRefusals(&heard))
 		b.echo = true
 		b.play(hsPolling + mine)
 		const refused = `403 {"code":4,"message":"Forbidden"}`
@@ -30,7 +30,7 @@ func TestBind(t *testing.T) {
 		}
 		lines := log.take()
 		require.Len(t, lines, 1, "once a second")
-		require.Regexp(t, `^WARN request refused that comes from elsewhere than its session peer=\S+ help=Bind suppressed=0$`, lines[0])
+		require.Regexp(t, `^WARN request refused that comes from elsewhere than its session peer=\S+ help=Access.Bind suppressed=0$`, lines[0])
 		require.Len(t, heard, 12)
 		for _, h := range heard {
 			require.Equal(t, "4 BINDING_MISMATCH ", h, "and not what was said")
@@ -52,7 +52,7 @@ func TestBind(t *testing.T) {
 // A body that comes later, and one behind which more requests wait.
 func TestBindRefusesBodies(t *testing.T) {
 	everywhere(t, func(t *testing.T, loops int) {
-		b := newSpec(t, loops, Options{Bind: BindHeader("X-User")}, nil)
+		b := newSpec(t, loops, Options{Access: Access{Bind: BindHeader("X-User")}}, nil)
 		b.play(hsPolling + ` "header=X-User: a"`)
 		const head = `"POST /engine.io/?EIO=4&transport=polling&sid=A HTTP/1.1\r\nHost: x\r\nX-User: b\r\nContent-Length: 5\r\n\r\n`
 		require.Equal(t, []string{`d: 403 {"code":4,"message":"Forbidden"}`, "d: closed"}, b.play("raw d "+head+`4h"`))
@@ -67,7 +67,7 @@ func TestBindLater(t *testing.T) {
 	const mine = ` "header=X-User: a"`
 	for _, command := range []string{hsPolling + " conn=w", hsWebSocket} {
 		var verdict *Verdict
-		b := newSpec(t, 1, Options{Bind: BindHeader("X-User")}, func(_ *bench, e *Events) {
+		b := newSpec(t, 1, Options{Access: Access{Bind: BindHeader("X-User")}}, func(_ *bench, e *Events) {
 			e.Admit = func(r *Request) error {
 				verdict = r.Later()
 				return nil
@@ -90,12 +90,12 @@ func TestBindLater(t *testing.T) {
 func TestBindPanics(t *testing.T) {
 	everywhere(t, func(t *testing.T, loops int) {
 		log, angry := new(counter), false
-		b := newSpec(t, loops, Options{Logger: slog.New(log), Bind: func(*Request) string {
+		b := newSpec(t, loops, Options{Logger: slog.New(log), Access: Access{Bind: func(*Request) string {
 			if angry {
 				panic("the application's fault")
 			}
 			return ""
-		}}, nil)
+		}}}, nil)
 		b.play(hsPolling)
 		angry = true
 		const refused = `403 {"code":4,"message":"Forbidden"}`

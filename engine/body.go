@@ -10,7 +10,7 @@ func (h *httpConn) awaitBody(r *httpparse.Request) {
 	h.become(exchangeBody)
 	h.chunked, h.chunks, h.left = r.Chunked, httpparse.Chunked{}, r.ContentLength
 	h.body = pool.Spills.Get(0)
-	h.expect(h.server.options.BodyTimeout)
+	h.expect(h.server.options.Timeouts.Body)
 	if r.ExpectContinue {
 		h.conn.Write(continueResponse)
 	}
@@ -52,7 +52,7 @@ func (h *httpConn) receiveChunked(p []byte) []byte {
 	return rest
 }
 
-// keep copies the next bytes of the body, if Options.BodyBudget lets it. A small
+// keep copies the next bytes of the body, if Options.Limits.BodyBudget lets it. A small
 // body is spared, as a small message is: it is not what has used up the budget.
 func (h *httpConn) keep(p []byte) bool {
 	if h.body.Len()+len(p) > sparedMessage && !h.affords(len(p)) {
@@ -64,7 +64,7 @@ func (h *httpConn) keep(p []byte) bool {
 	return true
 }
 
-// affords reports whether Options.BodyBudget has room for n bytes of a body more, be
+// affords reports whether Options.Limits.BodyBudget has room for n bytes of a body more, be
 // they kept here or on their way to the session's loop.
 func (h *httpConn) affords(n int) bool {
 	here, home := h.server.shard(h.conn.Loop()), h.server.shard(h.exchange.home)

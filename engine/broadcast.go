@@ -10,7 +10,7 @@ import (
 // serving others. What one caller does reaches each session in the order of the
 // calls: Broadcast, Publish, Join, Leave, Send and Close, in all their forms. A
 // caller is one goroutine, or the callbacks of one session. A session that is
-// closing does not get p; to one whose queue is full, Options.Overflow applies.
+// closing does not get p; to one whose queue is full, Options.Queue.Overflow applies.
 //
 // What has not begun waits, and no limit counts it: about 100 bytes a loop, and p
 // itself. An application that broadcasts faster than its loops reach all sessions,

@@ -107,7 +107,7 @@ func TestCloseIsLast(t *testing.T) {
 			}
 			b.play(end, "send A late")
 			_ = b.sendWith("A", "late")
-			b.world.Advance(b.options.CloseTimeout + time.Minute)
+			b.world.Advance(b.options.Timeouts.Close + time.Minute)
 			b.collect()
 			require.Regexp(t, `close A "[^;]*$`, b.events(), "%s after %q", end, setup)
 			b.finish()

@@ -59,7 +59,7 @@ type SameSite uint8
 
 // The values of SameSite. SameSiteOmit leaves the choice to the browser.
 const (
-	SameSiteLax SameSite = iota
+	SameSiteLax SameSite = iota + 1
 	SameSiteStrict
 	SameSiteNone
 	SameSiteOmit
@@ -68,7 +68,7 @@ const (
 // String is the value of the attribute, and "" when there is none.
 func (s SameSite) String() string {
 	switch s {
-	case SameSiteLax:
+	case 0, SameSiteLax:
 		return "Lax"
 	case SameSiteStrict:
 		return "Strict"

@@ -9,7 +9,7 @@ import (
 
 // Where a trusted proxy says what its client speaks, the cookie goes by that.
 func TestCookieByForwardedScheme(t *testing.T) {
-	b := newSpec(t, 1, Options{TrustedProxies: theWorld, Cookie: &Cookie{}}, nil)
+	b := newSpec(t, 1, Options{Proxies: Proxies{Trusted: theWorld}, Cookie: &Cookie{}}, nil)
 	for proto, want := range map[string]bool{"https": true, "http": false, "": false} {
 		var headers []string
 		if proto != "" {

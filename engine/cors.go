@@ -10,7 +10,7 @@ import (
 
 // CORS says which pages of other origins a browser lets talk to the server by
 // polling. The server lets the same pages use WebSockets, to which a browser
-// does not apply it: what CORS allows need not be in Options.Origins, too.
+// does not apply it: what CORS allows need not be in Options.Access.Origins, too.
 // Without a CORS no page of another origin may poll.
 //
 // Origins, Patterns and Allow are asked in this order, and where one of them
@@ -22,7 +22,7 @@ type CORS struct {
 	// with a port unless it is the scheme's own, without a path. "*" alone
 	// stands for any and is answered with "*", which lets no page send
 	// cookies when it polls. A WebSocket brings them nevertheless: "*" switches
-	// the check of Origin off, as Options.AnyOrigin does, and every page on the
+	// the check of Origin off, as Options.Access.AnyOrigin does, and every page on the
 	// Web may then open a session with the cookies of who looks at it.
 	Origins []string
 	// Patterns allow the origins they match. They match anywhere unless
@@ -34,7 +34,7 @@ type CORS struct {
 	// must not block. Nil allows none.
 	Allow func(origin string) bool
 	// AnyOrigin echoes whatever origin asks. It switches the check of Origin
-	// off, as Options.AnyOrigin does: every page on the Web may then open a
+	// off, as Options.Access.AnyOrigin does: every page on the Web may then open a
 	// WebSocket with the cookies of who looks at it, and with Credentials poll
 	// with them, too. Only for servers to which a cookie means nothing.
 	AnyOrigin bool
@@ -194,7 +194,7 @@ func (c *CORS) allowsPage(r *httpparse.Request) bool {
 
 // allowsPage is CORS.allowsPage, where the watchdog knows of it.
 func (h *httpConn) allowsPage(r *httpparse.Request) bool {
-	cors := h.server.options.CORS
+	cors := h.server.options.Access.CORS
 	if cors != nil && cors.Allow != nil {
 		defer h.enter(callAllow).leave()
 	}

@@ -36,7 +36,7 @@ func TestPingsOfManyAreInTimeUnderAFlood(t *testing.T) {
 			var world *looptest.World
 			var latest time.Duration
 			pings, messages := 0, 0
-			options := Options{PingInterval: 5 * time.Second, PingTimeout: 4 * time.Second, Exempt: oneAddress, Logger: slog.New(slog.DiscardHandler)}
+			options := Options{PingInterval: 5 * time.Second, PingTimeout: 4 * time.Second, Limits: Limits{Exempt: oneAddress}, Logger: slog.New(slog.DiscardHandler)}
 			server, err := New(options, Events{
 				Open:      func(s *Session, _ *Request) { due[s] = world.Now() + options.PingInterval },
 				Heartbeat: func(s *Session) { due[s] = world.Now() + options.PingInterval },

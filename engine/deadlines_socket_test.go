@@ -20,7 +20,7 @@ func TestPingsLeaveBesideBusyClients(t *testing.T) {
 	const idle, busy = 400, 100
 	var messages, first, last atomic.Int64
 	server, address, ended := serveWith(t,
-		Options{Loops: 1, PingInterval: 1500 * time.Millisecond, PingTimeout: 20 * time.Second, SlowCallback: time.Hour, Logger: slog.New(slog.DiscardHandler)},
+		Options{Loops: 1, PingInterval: 1500 * time.Millisecond, PingTimeout: 20 * time.Second, Timeouts: Timeouts{SlowCallback: time.Hour}, Logger: slog.New(slog.DiscardHandler)},
 		Events{Message: func(s *Session, m Message) {
 			for begun := time.Now(); time.Since(begun) < time.Millisecond; {
 				continue
@@ -87,7 +87,7 @@ func TestPongThatWaitsOnAnotherLoop(t *testing.T) {
 	g := newGate()
 	var ends atomic.Int32
 	server, address, ended := serveWith(t,
-		Options{Loops: 2, PingInterval: 100 * time.Millisecond, PingTimeout: 3 * time.Second, SlowCallback: time.Hour, Logger: slog.New(slog.DiscardHandler)},
+		Options{Loops: 2, PingInterval: 100 * time.Millisecond, PingTimeout: 3 * time.Second, Timeouts: Timeouts{SlowCallback: time.Hour}, Logger: slog.New(slog.DiscardHandler)},
 		Events{
 			Message: func(*Session, Message) { g.pass() },
 			Close:   func(*Session, Reason, error) { ends.Add(1) },

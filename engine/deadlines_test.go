@@ -79,7 +79,7 @@ func TestHeartbeatThatWaitsUnreadIsInTime(t *testing.T) {
 	} {
 		for _, loops := range []int{1, 2, -2, 3} {
 			t.Run(fmt.Sprintf("%s/%d loops", c.name, loops), func(t *testing.T) {
-				b := newSpec(t, loops, Options{FirstRequestTimeout: 40 * time.Second}, (*bench).slowly)
+				b := newSpec(t, loops, Options{Timeouts: Timeouts{FirstRequest: 40 * time.Second}}, (*bench).slowly)
 				b.play(c.open...)
 				b.dial = dialAway
 				b.play("ws EIO=4&transport=websocket conn=slow")
@@ -160,7 +160,7 @@ func TestPausedClientsArePinged(t *testing.T) {
 	} {
 		for _, answers := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s/answers %v", c.name, answers), func(t *testing.T) {
-				b := newHeld(t, 1, Options{MaxPending: 1}, func(_ *bench, e *Events) { e.Admit = nil })
+				b := newHeld(t, 1, Options{Limits: Limits{MaxPending: 1}}, func(_ *bench, e *Events) { e.Admit = nil })
 				b.begin(c.open...)
 				b.play(c.fill)
 				require.True(t, b.session("A").has(publicPaused))
@@ -194,7 +194,7 @@ func TestPausedClientsArePinged(t *testing.T) {
 
 // Pings do not pile up for a paused client that takes none.
 func TestPausedClientThatTakesNothing(t *testing.T) {
-	b := newHeld(t, 1, Options{MaxPending: 1}, func(_ *bench, e *Events) { e.Admit = nil })
+	b := newHeld(t, 1, Options{Limits: Limits{MaxPending: 1}}, func(_ *bench, e *Events) { e.Admit = nil })
 	b.begin("get EIO=4&transport=polling")
 	b.play("post sid=A 4x conn=d", "advance 10m")
 	require.Equal(t, packetSize, b.session("A").Buffered())
@@ -244,7 +244,7 @@ func TestShortHeartbeatsAreNotCutShort(t *testing.T) {
 func TestInquiriesAreAShareOfTime(t *testing.T) {
 	const sessions = 40
 	ended := 0
-	b := newSpec(t, 2, Options{FirstRequestTimeout: 30 * time.Second, SlowCallback: -1}, func(b *bench, e *Events) {
+	b := newSpec(t, 2, Options{Timeouts: Timeouts{FirstRequest: 30 * time.Second, SlowCallback: -1}}, func(b *bench, e *Events) {
 		closed := e.Close
 		e.Close = func(s *Session, r Reason, err error) {
 			closed(s, r, err)

@@ -63,7 +63,7 @@ const (
 	// maxKeptInboxes is the most places of a map that are kept when it is empty.
 	maxKeptInboxes = 4096
 	// taskPatience is how long an Executor may leave all that waits alone before
-	// its tasks count as lost. It is less than AdmitTimeout is by default.
+	// its tasks count as lost. It is less than Timeouts.Admit is by default.
 	taskPatience = 5 * time.Second
 )
 
@@ -139,7 +139,7 @@ func (d *dispatcher) put(s *Session, e event) (pause bool, err error) {
 	d.weigh(in)
 	o := &d.server.options
 	if !in.paused && e.kind != callClose {
-		in.paused = in.bytes >= o.MaxPending || d.bytes > o.PendingBudget/2
+		in.paused = in.bytes >= o.Limits.MaxPending || d.bytes > o.Limits.PendingBudget/2
 		pause = in.paused
 	}
 	d.lineUp(in, s, &d.server.shard(s.loop).mark)
@@ -152,7 +152,7 @@ func (d *dispatcher) put(s *Session, e event) (pause bool, err error) {
 func (d *dispatcher) admits() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.admitting < d.server.options.MaxAdmitting
+	return d.admitting < d.server.options.Limits.MaxAdmitting
 }
 
 // putAdmit lets a worker ask the application about v's request, a clone.
@@ -444,7 +444,7 @@ func (d *dispatcher) done(in *inbox, o outcome) {
 // of it wait. d.mu is held.
 func (d *dispatcher) relieved(in *inbox) bool {
 	o := &d.server.options
-	return in.bytes <= o.MaxPending/2 && d.bytes <= o.PendingBudget/2
+	return in.bytes <= o.Limits.MaxPending/2 && d.bytes <= o.Limits.PendingBudget/2
 }
 
 // remove forgets an empty inbox. d.mu is held.

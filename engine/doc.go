@@ -15,7 +15,7 @@
 //
 //   - Events are called on event loops, a few goroutines that serve all clients.
 //     Those of one session come one after another, those of different sessions at
-//     the same time. They must not block: Options.SlowCallback tells which one did.
+//     the same time. They must not block: Options.Timeouts.SlowCallback tells which one did.
 //     Slow work goes to a goroutine of the application's own, which answers with
 //     Send, and a slow decision about a new client is made with Request.Later; or
 //     Options.Executor runs the callbacks on goroutines, where they may block.
@@ -30,11 +30,11 @@
 //   - A message that Send accepts arrives, or the session closes with a Reason.
 //     Close is the last event of a session and comes once.
 //   - What clients may use up is bounded by Options. For who falls behind:
-//     Events.HighWater and LowWater tell; beyond MaxQueue, MaxQueuePackets or
-//     QueueBudget, Send returns an error and the session is closed, or the
-//     message dropped, as Options.Overflow says.
-//   - Pages of other origins are refused unless Options.Origins, CORS or AnyOrigin
-//     let them in; Options.Bind ties a session to who opened it.
+//     Events.HighWater and LowWater tell; beyond Queue.MaxBytes, Queue.MaxPackets or
+//     Queue.Budget, Send returns an error and the session is closed, or the
+//     message dropped, as Options.Queue.Overflow says.
+//   - Pages of other origins are refused unless Options.Access.Origins, CORS or AnyOrigin
+//     let them in; Options.Access.Bind ties a session to who opened it.
 //   - Prepare encodes a message once for many: Server.Broadcast gives it to
 //     all, Server.Publish to a group that sessions Join and Leave.
 //   - A panic in a callback, or runtime.Goexit, costs its session, or its

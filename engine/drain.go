@@ -45,15 +45,15 @@ type drainPlan struct {
 	over time.Duration
 }
 
-// drainRate is how many sessions a second are closed where Options.DrainPeriod
+// drainRate is how many sessions a second are closed where Options.Drain.Period
 // is not given. Half of what one acceptor takes: so their clients can come back
 // to one other process at that rate.
 const drainRate = 10_000
 
 // Shutdown ends the server in good order. At once health checks and new
 // sessions are told 503; those there are go on, also over new connections.
-// After Options.DrainDelay each session is closed, as Session.Close does, at a
-// moment of its own in Options.DrainPeriod. When all are gone it stops
+// After Options.Drain.Delay each session is closed, as Session.Close does, at a
+// moment of its own in Options.Drain.Period. When all are gone it stops
 // accepting, closes idle connections, waits until all connections have ended,
 // and makes Serve return.
 //
@@ -62,7 +62,7 @@ const drainRate = 10_000
 // the loop and its sessions end, and Serve returns, when that callback returns.
 //
 // A polling client that does not poll again, as at the end of a test, is waited for
-// until ctx or Options.CloseTimeout ends: give ctx a deadline.
+// until ctx or Options.Timeouts.Close ends: give ctx a deadline.
 //
 // If ctx has a deadline the delay and the period are cut to three quarters of the
 // time left, so that the last session has the fourth quarter to take what was
@@ -120,7 +120,7 @@ const cutWait = time.Second
 // pace is how long Shutdown waits before it closes the first session, and over
 // how long it closes all.
 func (s *Server) pace(ctx context.Context) (delay, over time.Duration) {
-	delay, over = s.options.DrainDelay, s.options.DrainPeriod
+	delay, over = s.options.Drain.Delay, s.options.Drain.Period
 	if over == 0 {
 		over = time.Duration(s.Stats().Sessions) * time.Second / drainRate
 	}

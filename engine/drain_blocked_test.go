@@ -17,7 +17,7 @@ func TestShutdownWhileACallbackBlocks(t *testing.T) {
 		t.Run(fmt.Sprintf("%d loops", loops), func(t *testing.T) {
 			goroutines := runtime.NumGoroutine()
 			g := newGate()
-			server, address, ended := serveWith(t, Options{Loops: loops, SlowCallback: -1},
+			server, address, ended := serveWith(t, Options{Loops: loops, Timeouts: Timeouts{SlowCallback: -1}},
 				Events{Message: func(*Session, Message) { g.pass() }})
 			clients := make([]*wire, 2*loops)
 			for i := range clients {

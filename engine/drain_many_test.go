@@ -21,7 +21,7 @@ import (
 func TestCutOfMany(t *testing.T) {
 	const sessions, batch = 100_000 / race.Less, 100
 	var closed atomic.Int64
-	server, err := engine.New(engine.Options{Loops: 1, MaxSessions: sessions, FirstRequestTimeout: time.Minute, Logger: slog.New(slog.DiscardHandler)},
+	server, err := engine.New(engine.Options{Loops: 1, Limits: engine.Limits{MaxSessions: sessions}, Timeouts: engine.Timeouts{FirstRequest: time.Minute}, Logger: slog.New(slog.DiscardHandler)},
 		engine.Events{Close: func(*engine.Session, engine.Reason, error) { closed.Add(1) }})
 	require.NoError(t, err)
 	l, err := engine.Listen("127.0.0.1:0")

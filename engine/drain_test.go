@@ -120,7 +120,7 @@ func TestRetryAfter(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newSpec(t, 1, Options{MaxPolls: 1}, nil)
+			b := newSpec(t, 1, Options{Limits: Limits{MaxPolls: 1}}, nil)
 			for range sessions + 1 {
 				b.play(hsPolling)
 			}
@@ -148,7 +148,7 @@ func TestRetryAfter(t *testing.T) {
 
 // Clients who are told 503 for another reason come back soon.
 func TestRetryAfterOverload(t *testing.T) {
-	p := newParking(t, 1, Options{MaxAdmitting: 1})
+	p := newParking(t, 1, Options{Limits: Limits{MaxAdmitting: 1}})
 	p.play(hsPolling + " conn=first")
 	require.Equal(t, []string{"503 [Retry-After: 1] [no Connection] Service Unavailable"}, p.play(hsPolling+" show=Retry-After,Connection"))
 	p.verdicts[0].Accept()
@@ -187,7 +187,7 @@ func TestDrainPace(t *testing.T) {
 		{"no time left", time.Hour, time.Hour, -time.Hour, 5, 0, 0, 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBench(t, 1, Options{DrainDelay: c.delay, DrainPeriod: c.period})
+			b := newBench(t, 1, Options{Drain: Drain{Delay: c.delay, Period: c.period}})
 			b.server.shards[0].loop.AddResidents(c.sessions)
 			ctx := t.Context()
 			if c.left != 0 {
@@ -260,7 +260,7 @@ func TestShutdownDelayWithoutSessions(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address := listener.Addr().String()
-	server, ended := serveOn(t, Options{Loops: 1, DrainDelay: time.Hour, Logger: slog.New(slog.DiscardHandler)}, Events{}, listener)
+	server, ended := serveOn(t, Options{Loops: 1, Drain: Drain{Delay: time.Hour}, Logger: slog.New(slog.DiscardHandler)}, Events{}, listener)
 	require.NotEmpty(t, dialWire(t, address).open())
 	for s := range server.Sessions() {
 		s.CloseNow()

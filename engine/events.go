@@ -27,7 +27,7 @@ type Packet = packet.Packet
 // is taken back when the callback returns, so it is borrowed all the same. What is
 // left is about single packets and header fields, and stays on the loop: Packet,
 // PacketCreate, Flush, Flushed, ConnectionError, InitialHeaders and Headers; so do
-// Options.Bind, GenerateID and Middleware, CORS.Allow, and the functions given to
+// Options.Access.Bind, GenerateID and Middleware, CORS.Allow, and the functions given to
 // BroadcastTo and PublishTo.
 type Events struct {
 	// Admit is asked before a session is made. An error refuses it, with status
@@ -35,7 +35,7 @@ type Events struct {
 	// that was made by Refuse, or is a Refusal. Any other error is logged, at most
 	// once a second, and the client is told "Forbidden".
 	// Who must ask elsewhere first calls r.Later and returns nil, or, with
-	// Options.Executor, asks here: the client waits for Options.AdmitTimeout at
+	// Options.Executor, asks here: the client waits for Options.Timeouts.Admit at
 	// most, as it does for Later. r is borrowed.
 	Admit func(r *Request) error
 	// ConnectionError says that a request was refused with one of the
@@ -75,10 +75,10 @@ type Events struct {
 	Flush func(s *Session, packets int)
 	// Flushed says that the transport has taken them.
 	Flushed func(s *Session)
-	// HighWater says that this many bytes wait for the client, Options.HighWater
+	// HighWater says that this many bytes wait for the client, Options.Queue.HighWater
 	// or more: time to send less. LowWater comes next, or Close.
 	HighWater func(s *Session, buffered int)
-	// LowWater says that no more than Options.LowWater bytes wait any more.
+	// LowWater says that no more than Options.Queue.LowWater bytes wait any more.
 	LowWater func(s *Session)
 	// Drain says that nothing is queued for a client that had fallen behind.
 	Drain func(s *Session)

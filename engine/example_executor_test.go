@@ -32,7 +32,7 @@ func ExampleOptions_executor() {
 	var db accounts
 	url, stop := serve(engine.New(engine.Options{Executor: engine.NewExecutor(100)}, engine.Events{
 		Admit: func(r *engine.Request) error {
-			_, err := db.name(context.Background(), r.Query("token")) // Options.AdmitTimeout bounds it for the client
+			_, err := db.name(context.Background(), r.Query("token")) // Options.Timeouts.Admit bounds it for the client
 			return err
 		},
 		Message: func(s *engine.Session, m engine.Message) {

@@ -18,7 +18,7 @@ import (
 // own. Who sends what it must not, or comes from elsewhere, changes nothing.
 func ExampleProxyListener() {
 	server, err := engine.New(engine.Options{
-		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},
+		Proxies: engine.Proxies{Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},
 	}, engine.Events{
 		Open: func(_ *engine.Session, r *engine.Request) { fmt.Println("a session of", r.RemoteAddr().Addr()) },
 	})
@@ -84,7 +84,7 @@ func ExampleListenUnix() {
 		fmt.Println(err)
 		return
 	}
-	server, err := engine.New(engine.Options{TrustUnixSockets: true}, engine.Events{})
+	server, err := engine.New(engine.Options{Proxies: engine.Proxies{TrustUnixSockets: true}}, engine.Events{})
 	if err != nil {
 		fmt.Println(err)
 		return

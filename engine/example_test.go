@@ -122,9 +122,7 @@ func ExampleServer_Broadcast() {
 // loses messages here, not the session, and is told how far behind it is.
 func ExampleServer_Publish() {
 	server, err := engine.New(engine.Options{
-		Overflow:        engine.OverflowDrop,
-		MaxQueuePackets: 2,
-		HighWater:       200,
+		Queue: engine.Queue{Overflow: engine.OverflowDrop, MaxPackets: 2, HighWater: 200},
 	}, engine.Events{
 		Open:      func(s *engine.Session, r *engine.Request) { s.Join(r.Query("match")) },
 		HighWater: func(_ *engine.Session, buffered int) { fmt.Println(buffered, "bytes wait") },
@@ -191,7 +189,7 @@ func ExampleRequest_Later() {
 		}
 		return "Ada", nil
 	}
-	url, stop := serve(engine.New(engine.Options{AdmitTimeout: 5 * time.Second}, engine.Events{
+	url, stop := serve(engine.New(engine.Options{Timeouts: engine.Timeouts{Admit: 5 * time.Second}}, engine.Events{
 		Admit: func(r *engine.Request) error {
 			verdict, token := r.Later(), r.Query("token") // r is borrowed: read it here
 			go func() {
@@ -286,8 +284,8 @@ func ExampleOptions_generateID() {
 // when PerMessageDeflate is given.
 func ExampleOptions_compression() {
 	url, stop := serve(engine.New(engine.Options{
-		Compression:       engine.Compression{Threshold: 512},
-		PerMessageDeflate: &engine.PerMessageDeflate{Threshold: 512},
+		CompressionThreshold: 512,
+		PerMessageDeflate:    &engine.PerMessageDeflate{Threshold: 512},
 	}, engine.Events{
 		Open: func(s *engine.Session, _ *engine.Request) {
 			_ = s.Send(engine.Message{Data: make([]byte, 1000)})
@@ -310,7 +308,7 @@ func ExampleOptions_compression() {
 // Pages of another origin may connect by polling, with cookies.
 func ExampleCORS() {
 	url, stop := serve(engine.New(engine.Options{
-		CORS: &engine.CORS{Origins: []string{"https://example.com"}, Credentials: true},
+		Access: engine.Access{CORS: &engine.CORS{Origins: []string{"https://example.com"}, Credentials: true}},
 	}, engine.Events{}))
 	defer stop()
 
@@ -327,7 +325,7 @@ func ExampleCORS() {
 // sends no Origin.
 func ExampleOptions_origins() {
 	url, stop := serve(engine.New(engine.Options{
-		Origins: []string{"https://example.com"}, // the server's public name, behind a proxy that changes Host
+		Access: engine.Access{Origins: []string{"https://example.com"}}, // the server's public name, behind a proxy that changes Host
 	}, engine.Events{}))
 	defer stop()
 
@@ -346,7 +344,7 @@ func ExampleOptions_origins() {
 func ExampleOptions_bind() {
 	login := engine.BindCookie("login")
 	url, stop := serve(engine.New(engine.Options{
-		Bind: func(r *engine.Request) string { return engine.BindIP(r) + " " + login(r) },
+		Access: engine.Access{Bind: func(r *engine.Request) string { return engine.BindIP(r) + " " + login(r) }},
 	}, engine.Events{
 		Open: func(s *engine.Session, _ *engine.Request) { _ = s.Send(engine.Message{Data: []byte("hello")}) },
 	}))

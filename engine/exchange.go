@@ -19,7 +19,7 @@ type exchange struct {
 	home *loop.Loop // where the session lives
 
 	query        query
-	binding      binding // with Options.Bind
+	binding      binding // with Options.Access.Bind
 	method       method
 	minor        int
 	keepAlive    bool
@@ -215,7 +215,7 @@ func (t *arriveTask) release() {
 	}
 }
 
-// count has the body count for Options.BodyBudget as long as the task is under way:
+// count has the body count for Options.Limits.BodyBudget as long as the task is under way:
 // a loop that is busy may have any number of them coming.
 func (t *arriveTask) count(sign int64) {
 	if t.body != nil {

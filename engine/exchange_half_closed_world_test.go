@@ -109,7 +109,7 @@ func TestHalfClosedHandshakes(t *testing.T) {
 // to a half-closed client as to others, and so is what came behind it.
 func TestHalfClosedPostThatIsHeld(t *testing.T) {
 	onLoops(t, func(t *testing.T, loops int) {
-		b := newHeld(t, loops, Options{MaxPending: 1}, func(_ *bench, e *Events) { e.Drain = nil })
+		b := newHeld(t, loops, Options{Limits: Limits{MaxPending: 1}}, func(_ *bench, e *Events) { e.Drain = nil })
 		b.begin(hsPolling)
 		require.Empty(t, b.halfClose(halfPost+halfFinish))
 		require.Equal(t, 1, b.server.Stats().Sessions)

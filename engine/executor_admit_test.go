@@ -10,7 +10,7 @@ import (
 // Clients that wait for an Admit that does not come are bounded, also where
 // their time is up and the Executor has not got to them.
 func TestExecutorAdmitIsBounded(t *testing.T) {
-	b := newHeld(t, 1, Options{MaxAdmitting: 3}, func(_ *bench, e *Events) {
+	b := newHeld(t, 1, Options{Limits: Limits{MaxAdmitting: 3}}, func(_ *bench, e *Events) {
 		e.Admit = func(*Request) error { return nil }
 	})
 	for round := range 20 {

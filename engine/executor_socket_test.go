@@ -41,7 +41,7 @@ func TestExecutorBlocks(t *testing.T) {
 	g := newGate()
 	var closed atomic.Int32
 	server, address, ended := serveWith(t,
-		Options{Loops: 1, Executor: NewExecutor(goroutines + 1), SlowCallback: time.Hour},
+		Options{Loops: 1, Executor: NewExecutor(goroutines + 1), Timeouts: Timeouts{SlowCallback: time.Hour}},
 		Events{
 			Message: func(s *Session, m Message) {
 				if string(m.Data) == "block" {
@@ -228,7 +228,7 @@ func TestNewExecutor(t *testing.T) {
 func TestExecutorOwnsBytes(t *testing.T) {
 	const clients, rounds = 8, 30
 	bad := make(chan string, 1)
-	server, address, ended := serveWith(t, Options{Loops: 2, Executor: NewExecutor(3), MaxPending: 4000}, Events{
+	server, address, ended := serveWith(t, Options{Loops: 2, Executor: NewExecutor(3), Limits: Limits{MaxPending: 4000}}, Events{
 		Message: func(s *Session, m Message) {
 			if want := bytes.Repeat(m.Data[:1], len(m.Data)); !bytes.Equal(want, m.Data) {
 				select {

@@ -83,7 +83,7 @@ func TestExecutorKeepsOrder(t *testing.T) {
 func TestExecutorKeepsOrderOfAllEvents(t *testing.T) {
 	var b *bench
 	heard := func(event string) func(*Session) { return func(s *Session) { b.heard(event, s, "") } }
-	b = newHeld(t, 1, Options{HighWater: 1000, LowWater: 10}, func(_ *bench, e *Events) {
+	b = newHeld(t, 1, Options{Queue: Queue{HighWater: 1000, LowWater: 10}}, func(_ *bench, e *Events) {
 		e.Admit = nil
 		e.Heartbeat, e.Upgrading, e.LowWater = heard("heartbeat"), heard("upgrading"), heard("low")
 		e.HighWater = func(s *Session, n int) { b.heard("high", s, fmt.Sprint(n > 1000)) }
@@ -106,7 +106,7 @@ func TestExecutorKeepsOrderOfAllEvents(t *testing.T) {
 // sent arrives when it has caught up.
 func TestExecutorPausesWebSocket(t *testing.T) {
 	onLoops(t, func(t *testing.T, loops int) {
-		b := newHeld(t, loops, Options{MaxPending: 4 * eventSize}, func(_ *bench, e *Events) { e.Admit = nil })
+		b := newHeld(t, loops, Options{Limits: Limits{MaxPending: 4 * eventSize}}, func(_ *bench, e *Events) { e.Admit = nil })
 		b.begin(hsWebSocket)
 		w := b.client("w", "").peer
 		for i := range 20 {
@@ -131,7 +131,7 @@ func TestExecutorPausesWebSocket(t *testing.T) {
 func TestExecutorPauseSparesHeartbeat(t *testing.T) {
 	for _, revision := range []int{3, 4} {
 		for _, answers := range []bool{true, false} {
-			b := newHeld(t, 1, Options{MaxPending: 1}, func(_ *bench, e *Events) { e.Admit = nil })
+			b := newHeld(t, 1, Options{Limits: Limits{MaxPending: 1}}, func(_ *bench, e *Events) { e.Admit = nil })
 			b.begin(fmt.Sprintf("ws EIO=%d&transport=websocket conn=w", revision))
 			b.play("frame w text 4slow", "advance 24s")
 			for range 10 {
@@ -155,7 +155,7 @@ func TestExecutorPauseSparesHeartbeat(t *testing.T) {
 // On polling a post is answered when the application has caught up.
 func TestExecutorHoldsPost(t *testing.T) {
 	onLoops(t, func(t *testing.T, loops int) {
-		o := Options{MaxPending: 2 * eventSize}
+		o := Options{Limits: Limits{MaxPending: 2 * eventSize}}
 		b := newHeld(t, loops, o, func(_ *bench, e *Events) { e.Admit = nil })
 		b.begin(hsPolling)
 		require.Equal(t, []string{"200 ok"}, b.play("post sid=A 4a"))
@@ -204,7 +204,7 @@ func TestExecutorHoldsPost(t *testing.T) {
 // clients have to wait, and one that has too much waiting is closed.
 func TestExecutorBudget(t *testing.T) {
 	budget := int64(200 * eventSize)
-	b := newHeld(t, 1, Options{PendingBudget: budget, MaxPending: 1 << 20}, func(_ *bench, e *Events) { e.Admit = nil })
+	b := newHeld(t, 1, Options{Limits: Limits{PendingBudget: budget, MaxPending: 1 << 20}}, func(_ *bench, e *Events) { e.Admit = nil })
 	b.begin("ws EIO=4&transport=websocket conn=greedy", "ws EIO=4&transport=websocket conn=fair")
 	burst := func(n int) {
 		b.client("greedy", "").peer.Write([]byte(strings.Repeat(string(frame(ws.OpText, "4x")), n))) // one read
@@ -236,7 +236,7 @@ func TestExecutorBudget(t *testing.T) {
 // not be told that it came, is not told that it went.
 func TestExecutorBudgetRefusesOpen(t *testing.T) {
 	onLoops(t, func(t *testing.T, loops int) {
-		b := newHeld(t, loops, Options{PendingBudget: 1}, func(_ *bench, e *Events) { e.Admit = nil })
+		b := newHeld(t, loops, Options{Limits: Limits{PendingBudget: 1}}, func(_ *bench, e *Events) { e.Admit = nil })
 		b.play(hsPolling, hsPolling, hsWebSocket)
 		require.EqualValues(t, 2, b.server.Stats().Limits[LimitPendingBudget])
 		b.ends[ReasonOverflow] += 2 // the server counts them all the same
@@ -395,7 +395,7 @@ func TestExecutorAdmit(t *testing.T) {
 		for _, upgrade := range []bool{false, true} {
 			log := new(counter)
 			var admit func(r *Request) error
-			b := newHeld(t, loops, Options{Logger: slog.New(log), MaxAdmitting: 3}, func(b *bench, e *Events) {
+			b := newHeld(t, loops, Options{Logger: slog.New(log), Limits: Limits{MaxAdmitting: 3}}, func(b *bench, e *Events) {
 				e.Admit = func(r *Request) error { return admit(r) }
 				opened := e.Open
 				e.Open = func(s *Session, r *Request) {

@@ -52,11 +52,11 @@ func (x *exits) tells(kind callKind) func(*Session) {
 }
 
 func (x *exits) options(loops int, o Options) Options {
-	o.Loops, o.PingInterval, o.SlowCallback, o.HighWater = loops, time.Hour, -1, 1
+	o.Loops, o.PingInterval, o.Timeouts.SlowCallback, o.Queue.HighWater = loops, time.Hour, -1, 1
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	o.Bind = func(r *Request) string { x.request(callBind, r); return "" }
+	o.Access.Bind = func(r *Request) string { x.request(callBind, r); return "" }
 	o.GenerateID = func(r *Request) (string, error) {
 		x.request(callGenerateID, r)
 		return fmt.Sprint("session", time.Now().UnixNano()), nil
@@ -67,7 +67,7 @@ func (x *exits) options(loops int, o Options) Options {
 			next.ServeHTTP(w, r)
 		})
 	}}
-	o.CORS = &CORS{Allow: func(origin string) bool { x.exit(callAllow, origin == "http://doomed.example"); return true }}
+	o.Access.CORS = &CORS{Allow: func(origin string) bool { x.exit(callAllow, origin == "http://doomed.example"); return true }}
 	return o
 }
 

@@ -21,7 +21,7 @@ import (
 // and the end of a connection to it, from 192.0.2.1 unless told otherwise.
 func fronted(t testing.TB, o Options, from string) (*Server, *loop.Conn) {
 	t.Helper()
-	o.TrustedProxies = append(theWorld[:1:1], netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:f::/48"))
+	o.Proxies.Trusted = append(theWorld[:1:1], netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:f::/48"))
 	server, err := New(o, Events{})
 	require.NoError(t, err)
 	var conn *loop.Conn
@@ -47,8 +47,8 @@ func TestRemoteAddrOfRequest(t *testing.T) {
 		want    string
 	}{
 		{"a proxy", Options{}, "", "198.51.100.1:0"},
-		{"a chosen field", Options{ClientHeader: "X-Real-IP"}, "", "198.51.100.3:0"},
-		{"a chosen field is missing", Options{ClientHeader: "Forwarded"}, "", socket},
+		{"a chosen field", Options{Proxies: Proxies{ClientHeader: "X-Real-IP"}}, "", "198.51.100.3:0"},
+		{"a chosen field is missing", Options{Proxies: Proxies{ClientHeader: "Forwarded"}}, "", socket},
 		{"a stranger", Options{}, "203.0.113.66:1", socket},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -67,7 +67,7 @@ func TestRemoteAddrOfRequest(t *testing.T) {
 // other scheme are another origin's; where nobody says, both are the server's own.
 func TestOriginByForwardedScheme(t *testing.T) {
 	everywhere(t, func(t *testing.T, loops int) {
-		b := newSpec(t, loops, Options{TrustedProxies: theWorld}, nil)
+		b := newSpec(t, loops, Options{Proxies: Proxies{Trusted: theWorld}}, nil)
 		for _, c := range []struct {
 			origin, proto string
 			want          int
@@ -99,8 +99,8 @@ func TestForwardedAddressEverywhere(t *testing.T) {
 			return func(r *Request) { seen[where] = r.RemoteAddr().String() }
 		}
 		b := newSpec(t, loops, Options{
-			TrustedProxies: theWorld,
-			Bind:           func(r *Request) string { note("bind")(r); return BindIP(r) },
+			Proxies: Proxies{Trusted: theWorld},
+			Access:  Access{Bind: func(r *Request) string { note("bind")(r); return BindIP(r) }},
 			GenerateID: func(r *Request) (string, error) {
 				note("id")(r)
 				ids++
@@ -147,7 +147,7 @@ func TestForwardedAddressEverywhere(t *testing.T) {
 // The rate of handshakes is each client's, and of no use to who says of himself
 // that he is somebody else.
 func TestHandshakeRateByForwardedAddress(t *testing.T) {
-	b := newSpec(t, 1, Options{TrustedProxies: theWorld, Exempt: nobody, HandshakeRate: 1}, nil)
+	b := newSpec(t, 1, Options{Proxies: Proxies{Trusted: theWorld}, Limits: Limits{Exempt: nobody, HandshakeRate: 1}}, nil)
 	status := func(forwarded string) int {
 		return b.fetch("GET", "EIO=4&transport=polling", "X-Forwarded-For: "+forwarded).StatusCode
 	}
@@ -161,7 +161,7 @@ func TestHandshakeRateByForwardedAddress(t *testing.T) {
 	require.Equal(t, 200, status("unknown"), "the proxy itself is bound by nothing")
 	b.finish()
 
-	b = newSpec(t, 1, Options{Exempt: nobody, HandshakeRate: 1}, nil)
+	b = newSpec(t, 1, Options{Limits: Limits{Exempt: nobody, HandshakeRate: 1}}, nil)
 	for i := range 10 {
 		require.Equal(t, 200, status(fmt.Sprint("198.51.100.", i)))
 	}
@@ -175,7 +175,7 @@ func TestWebSocketsCountForForwardedAddress(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	for _, c := range []struct{ network, address string }{{"tcp", "127.0.0.1:0"}, {"unix", path}} {
 		t.Run(c.network, func(t *testing.T) {
-			server, err := New(Options{Loops: 2, MaxConnsPerIP: 2, Exempt: nobody, TrustedProxies: loopback, TrustUnixSockets: true}, Events{})
+			server, err := New(Options{Loops: 2, Limits: Limits{MaxConnsPerIP: 2, Exempt: nobody}, Proxies: Proxies{Trusted: loopback, TrustUnixSockets: true}}, Events{})
 			require.NoError(t, err)
 			l, err := net.Listen(c.network, c.address)
 			require.NoError(t, err)

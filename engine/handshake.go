@@ -49,7 +49,7 @@ func (h *httpConn) unfit(r *httpparse.Request, a *admission) *HandshakeError {
 	if !s.options.allowsRevision(x.query.revision) {
 		return refusedRevision.because("", queryValue(r, "EIO"), "")
 	}
-	if s.options.Bind != nil {
+	if s.options.Access.Bind != nil {
 		var ok bool
 		if a.binding, ok = h.bind(r); !ok {
 			return refusedForbidden.because("BINDING_MISMATCH", ErrCallbackPanic.Error(), "")
@@ -106,7 +106,7 @@ func (h *httpConn) openPolling(r *httpparse.Request, a *admission) {
 		return
 	}
 	h.settled = true
-	t := &polling{session: session, remote: s.clientAddr(r, h.conn), jsonp: jsonp, heardBy: on.Now() + s.options.FirstRequestTimeout}
+	t := &polling{session: session, remote: s.clientAddr(r, h.conn), jsonp: jsonp, heardBy: on.Now() + s.options.Timeouts.FirstRequest}
 	session.setTransport(t)
 	session.startHeartbeat()
 	if cookie := s.options.Cookie; cookie != nil {

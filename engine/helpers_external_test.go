@@ -33,8 +33,8 @@ func run(t *testing.T, o engine.Options, e engine.Events) *running {
 	if o.Loops == 0 {
 		o.Loops = 2
 	}
-	if o.CloseTimeout == 0 {
-		o.CloseTimeout = 2 * time.Second
+	if o.Timeouts.Close == 0 {
+		o.Timeouts.Close = 2 * time.Second
 	}
 	leavesNothing(t)
 	server, err := engine.New(o, e)

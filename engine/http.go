@@ -109,7 +109,7 @@ func newHTTPConn(s *Server, c *loop.Conn) *httpConn {
 	h := &httpConn{server: s, conn: c}
 	h.exchange.http = h
 	h.slot = c.Loop().Claim((*httpAlarm)(h))
-	timeout := s.options.IdleTimeout
+	timeout := s.options.Timeouts.Idle
 	if s.phase.ending() { // accepted just before the end
 		timeout = min(timeout, firstRequest)
 	}
@@ -134,7 +134,7 @@ func (h *httpConn) expect(timeout time.Duration) {
 func (h *httpConn) Data(p []byte) {
 	if h.slot == 0 { // moved here from another loop
 		h.slot = h.conn.Loop().Claim((*httpAlarm)(h))
-		h.expect(h.server.options.HeaderTimeout)
+		h.expect(h.server.options.Timeouts.Header)
 	}
 	if h.lent != nil {
 		h.dataLent(p)
@@ -187,7 +187,7 @@ func (h *httpConn) consume(p []byte) {
 	if len(p) == 0 || h.state == exchangeClosed {
 		return
 	}
-	if h.state.waits() && len(p) > h.server.options.MaxPipelined {
+	if h.state.waits() && len(p) > h.server.options.Limits.MaxPipelined {
 		h.flooded(LimitPipelined)
 		return
 	}
@@ -213,7 +213,7 @@ func (h *httpConn) met(limit Limit) {
 func (h *httpConn) head(p []byte) int {
 	if h.state == exchangeIdle {
 		h.become(exchangeHead)
-		h.expect(h.server.options.HeaderTimeout)
+		h.expect(h.server.options.Timeouts.Header)
 	}
 	r := &h.server.shard(h.conn.Loop()).request
 	n, err := httpparse.Parse(p, r, h.server.limits)
@@ -268,7 +268,7 @@ func (h *httpConn) answered(response *pool.Buf) {
 		return
 	}
 	h.become(exchangeIdle)
-	h.expect(h.server.options.IdleTimeout)
+	h.expect(h.server.options.Timeouts.Idle)
 	if !h.parsing && h.spill != nil {
 		on := h.conn.Loop()
 		_ = on.Post(&resumeTask{http: h, on: on}) // not on the session's stack

@@ -100,7 +100,7 @@ var injections = []injection{
 // injectServer does with what clients send all that an application may.
 func injectServer(t *testing.T, logs *logLines) *bench {
 	o := Options{
-		CORS:              &CORS{AnyOrigin: true, Credentials: true},
+		Access:            Access{CORS: &CORS{AnyOrigin: true, Credentials: true}},
 		Cookie:            &Cookie{EveryResponse: true},
 		PerMessageDeflate: &PerMessageDeflate{},
 		Logger:            slog.New(logs),
@@ -216,7 +216,7 @@ func TestNothingIsInjected(t *testing.T) {
 				injectOne(t, b, raw, value)
 			}
 			b.server.CloseSessions()
-			b.world.Advance(b.options.CloseTimeout + time.Second)
+			b.world.Advance(b.options.Timeouts.Close + time.Second)
 			b.world.Close()
 			require.Zero(t, OnLoan())
 			logs.check(t)

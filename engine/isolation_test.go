@@ -43,12 +43,12 @@ func (g tag) lines(more ...string) []string {
 
 func isolationOptions() Options {
 	return Options{
-		CORS:              &CORS{Patterns: []*regexp.Regexp{regexp.MustCompile(`^https://client-\d+\.example$`)}, Credentials: true},
-		Cookie:            &Cookie{EveryResponse: true},
-		Compression:       Compression{Threshold: 400},
-		PerMessageDeflate: &PerMessageDeflate{Threshold: 400},
-		MaxPayload:        100_000,
-		MaxQueue:          1 << 20,
+		Access:               Access{CORS: &CORS{Patterns: []*regexp.Regexp{regexp.MustCompile(`^https://client-\d+\.example$`)}, Credentials: true}},
+		Cookie:               &Cookie{EveryResponse: true},
+		CompressionThreshold: 400,
+		PerMessageDeflate:    &PerMessageDeflate{Threshold: 400},
+		MaxPayload:           100_000,
+		Queue:                Queue{MaxBytes: 1 << 20},
 	}
 }
 

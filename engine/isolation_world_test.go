@@ -461,7 +461,7 @@ func (m *mixer) finish() {
 			p.in = append(p.in, p.peer.Read()...)
 			m.check(p)
 		}
-		m.bench.world.Advance(m.bench.options.CloseTimeout)
+		m.bench.world.Advance(m.bench.options.Timeouts.Close)
 	}
 	m.bench.world.Close()
 	require.Zero(m.t, OnLoan())

@@ -109,40 +109,40 @@ var limitNames = [NumLimits]string{
 // limitHelp is what lets in a client that has met a limit: the fields of Options, as
 // docs/security.md has them with their flags.
 var limitHelp = [NumLimits]string{
-	LimitConns:               "MaxConns",
-	LimitConnsPerIP:          "MaxConnsPerIP or Exempt",
-	LimitConnRate:            "ConnRate or Exempt",
-	LimitProxyHeader:         "TrustedProxies",
-	LimitTLSHandshakes:       "MaxTLSHandshakes",
-	LimitTLSHandshakeTimeout: "TLSHandshakeTimeout",
-	LimitHandshakeRate:       "HandshakeRate or Exempt",
-	LimitSessions:            "MaxSessions",
-	LimitSessionsPerIP:       "MaxSessionsPerIP or Exempt",
-	LimitRequestLine:         "MaxRequestLine",
-	LimitHeaderBytes:         "MaxHeaderBytes",
-	LimitHeaders:             "MaxHeaders",
-	LimitHeaderTimeout:       "HeaderTimeout",
-	LimitBodyTimeout:         "BodyTimeout",
-	LimitIdleTimeout:         "IdleTimeout",
+	LimitConns:               "Limits.MaxConns",
+	LimitConnsPerIP:          "Limits.MaxConnsPerIP or Limits.Exempt",
+	LimitConnRate:            "Limits.ConnRate or Limits.Exempt",
+	LimitProxyHeader:         "Proxies.Trusted",
+	LimitTLSHandshakes:       "Limits.MaxTLSHandshakes",
+	LimitTLSHandshakeTimeout: "Timeouts.TLSHandshake",
+	LimitHandshakeRate:       "Limits.HandshakeRate or Limits.Exempt",
+	LimitSessions:            "Limits.MaxSessions",
+	LimitSessionsPerIP:       "Limits.MaxSessionsPerIP or Limits.Exempt",
+	LimitRequestLine:         "Limits.MaxRequestLine",
+	LimitHeaderBytes:         "Limits.MaxHeaderBytes",
+	LimitHeaders:             "Limits.MaxHeaders",
+	LimitHeaderTimeout:       "Timeouts.Header",
+	LimitBodyTimeout:         "Timeouts.Body",
+	LimitIdleTimeout:         "Timeouts.Idle",
 	LimitPayload:             "MaxPayload",
-	LimitPayloadPackets:      "MaxPayloadPackets",
-	LimitFragments:           "MaxFragments",
-	LimitPipelined:           "MaxPipelined",
-	LimitBodyBudget:          "BodyBudget",
-	LimitPolls:               "MaxPolls",
-	LimitUpgrades:            "MaxUpgrades",
-	LimitUpgradeTimeout:      "UpgradeTimeout",
-	LimitAdmitting:           "MaxAdmitting",
-	LimitAdmitTimeout:        "AdmitTimeout",
-	LimitFirstRequestTimeout: "FirstRequestTimeout",
-	LimitQueue:               "MaxQueue",
-	LimitQueuePackets:        "MaxQueuePackets",
-	LimitQueueBudget:         "QueueBudget",
-	LimitCloseTimeout:        "CloseTimeout",
-	LimitPending:             "MaxPending",
-	LimitPendingBudget:       "PendingBudget",
-	LimitFallback:            "MaxFallback",
-	LimitFallbackWaiting:     "MaxFallbackWaiting",
+	LimitPayloadPackets:      "Limits.MaxPayloadPackets",
+	LimitFragments:           "Limits.MaxFragments",
+	LimitPipelined:           "Limits.MaxPipelined",
+	LimitBodyBudget:          "Limits.BodyBudget",
+	LimitPolls:               "Limits.MaxPolls",
+	LimitUpgrades:            "Limits.MaxUpgrades",
+	LimitUpgradeTimeout:      "Timeouts.Upgrade",
+	LimitAdmitting:           "Limits.MaxAdmitting",
+	LimitAdmitTimeout:        "Timeouts.Admit",
+	LimitFirstRequestTimeout: "Timeouts.FirstRequest",
+	LimitQueue:               "Queue.MaxBytes",
+	LimitQueuePackets:        "Queue.MaxPackets",
+	LimitQueueBudget:         "Queue.Budget",
+	LimitCloseTimeout:        "Timeouts.Close",
+	LimitPending:             "Limits.MaxPending",
+	LimitPendingBudget:       "Limits.PendingBudget",
+	LimitFallback:            "Limits.MaxFallback",
+	LimitFallbackWaiting:     "Limits.MaxFallbackWaiting",
 }
 
 // Errors that tell Events.Close which limit ended a session.
@@ -239,7 +239,7 @@ func limitRefused(why loop.Refusal) Limit {
 }
 
 // mayShake holds a request that would begin a session against
-// Options.HandshakeRate, and refuses it if need be.
+// Options.Limits.HandshakeRate, and refuses it if need be.
 func (h *httpConn) mayShake(r *httpparse.Request) bool {
 	s, on := h.server, h.conn.Loop()
 	address := s.clientAddr(r, h.conn).Addr()

@@ -11,7 +11,7 @@ import (
 // The rates by address are of all loops. One that was held up, and whose clock
 // has left that out, takes nobody for one who has come too often.
 func TestHandshakeRateAfterAStop(t *testing.T) {
-	b := newSpec(t, 2, Options{HandshakeRate: 1, Exempt: nobody}, nil)
+	b := newSpec(t, 2, Options{Limits: Limits{HandshakeRate: 1, Exempt: nobody}}, nil)
 	ask := func(loop int) string {
 		peer := b.world.DialLoop(loop)
 		peer.Write([]byte("GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n"))

@@ -70,11 +70,11 @@ func (p *sessionPlaces) release(h holder) {
 // session by default. An idle one is some hundred bytes.
 const sessionMemory = 1 << 10
 
-// maxSessions is what Options.MaxSessions stands for, of a server that may have
+// maxSessions is what Options.Limits.MaxSessions stands for, of a server that may have
 // that many connections; 0 of one whose connections are not the system's.
 func (o *Options) maxSessions(conns int) int64 {
-	if o.MaxSessions > 0 {
-		return int64(o.MaxSessions)
+	if o.Limits.MaxSessions > 0 {
+		return int64(o.Limits.MaxSessions)
 	}
 	limit := max(debug.SetMemoryLimit(-1)/sessionMemory, 1) // asks only
 	if conns > 0 {

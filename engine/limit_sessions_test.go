@@ -39,7 +39,7 @@ func TestSessionPlaces(t *testing.T) {
 				if strings.Contains(end, "w") != strings.Contains(begin, "ws") && (strings.Contains(end, " w") || strings.HasPrefix(end, "post")) {
 					continue
 				}
-				b := newSpec(t, loops, Options{MaxSessions: 1, MaxSessionsPerIP: 1, Exempt: nobody, HandshakeRate: 100}, nil)
+				b := newSpec(t, loops, Options{Limits: Limits{MaxSessions: 1, MaxSessionsPerIP: 1, Exempt: nobody, HandshakeRate: 100}}, nil)
 				what := begin + " | " + end
 				b.play(strings.Split(begin, "; ")...)
 				require.Len(t, b.sessions, 1, what)
@@ -86,7 +86,7 @@ func TestNoSessionNoPlace(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			everywhere(t, func(t *testing.T, loops int) {
-				c.options.MaxSessions, c.options.MaxSessionsPerIP, c.options.Exempt = 1, 1, nobody
+				c.options.Limits.MaxSessions, c.options.Limits.MaxSessionsPerIP, c.options.Limits.Exempt = 1, 1, nobody
 				b := newSpec(t, loops, c.options, func(b *bench, e *Events) {
 					if c.admit != nil {
 						e.Admit = c.admit
@@ -118,11 +118,11 @@ func TestSessionLimitComesFirst(t *testing.T) {
 			options Options
 			answer  string
 		}{
-			{LimitSessions, Options{MaxSessions: 2}, "503 [Retry-After: 1] [Access-Control-Allow-Origin: *] Service Unavailable"},
-			{LimitSessionsPerIP, Options{MaxSessionsPerIP: 2, Exempt: nobody}, "429 [Retry-After: 1] [Access-Control-Allow-Origin: *] Too Many Requests"},
+			{LimitSessions, Options{Limits: Limits{MaxSessions: 2}}, "503 [Retry-After: 1] [Access-Control-Allow-Origin: *] Service Unavailable"},
+			{LimitSessionsPerIP, Options{Limits: Limits{MaxSessionsPerIP: 2, Exempt: nobody}}, "429 [Retry-After: 1] [Access-Control-Allow-Origin: *] Too Many Requests"},
 		} {
 			asked, seen := 0, 0
-			c.options.CORS = &CORS{Origins: []string{"*"}}
+			c.options.Access.CORS = &CORS{Origins: []string{"*"}}
 			c.options.Middleware = []func(http.Handler) http.Handler{func(next http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { seen++; next.ServeHTTP(w, r) })
 			}}
@@ -154,8 +154,8 @@ func TestSessionLimitAfterTheVerdict(t *testing.T) {
 			options Options
 			answers []string
 		}{
-			{Options{MaxSessions: 2}, []string{"c: 503 Service Unavailable", "w: 503 Service Unavailable"}},
-			{Options{MaxSessionsPerIP: 2, Exempt: nobody}, []string{"c: 429 Too Many Requests", "w: 429 Too Many Requests"}},
+			{Options{Limits: Limits{MaxSessions: 2}}, []string{"c: 503 Service Unavailable", "w: 503 Service Unavailable"}},
+			{Options{Limits: Limits{MaxSessionsPerIP: 2, Exempt: nobody}}, []string{"c: 429 Too Many Requests", "w: 429 Too Many Requests"}},
 		} {
 			var verdicts []*Verdict
 			b := newSpec(t, loops, c.options, func(_ *bench, e *Events) {
@@ -183,8 +183,7 @@ func TestSessionLimitAfterTheVerdict(t *testing.T) {
 // that speak for nobody, count for no address.
 func TestSessionsCountForClients(t *testing.T) {
 	everywhere(t, func(t *testing.T, loops int) {
-		b := newSpec(t, loops, Options{MaxSessionsPerIP: 2, TrustedProxies: theWorld, MaxConnsPerIP: 100,
-			Exempt: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}}, nil)
+		b := newSpec(t, loops, Options{Limits: Limits{MaxSessionsPerIP: 2, MaxConnsPerIP: 100, Exempt: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}}, Proxies: Proxies{Trusted: theWorld}}, nil)
 		begin := func(status, client string) {
 			t.Helper()
 			require.Contains(t, b.play(hsPolling + " header=X-Forwarded-For:" + client)[0], status, client)
@@ -235,7 +234,7 @@ func TestMaxSessionsDefault(t *testing.T) {
 		{math.MaxInt, 1 << 30, 1000, math.MaxInt},
 	} {
 		debug.SetMemoryLimit(c.memory)
-		o := Options{MaxSessions: c.given}
+		o := Options{Limits: Limits{MaxSessions: c.given}}
 		require.Equal(t, c.want, o.maxSessions(c.conns), "%+v", c)
 	}
 }
@@ -266,7 +265,7 @@ func TestSessionHolders(t *testing.T) {
 // Handshakes on all loops at the same time begin no session too many.
 func TestSessionLimitOverSockets(t *testing.T) {
 	const most, clients = 37, 240
-	server, address := startSpread(t, Options{Loops: 4, MaxSessions: most}, false)
+	server, address := startSpread(t, Options{Loops: 4, Limits: Limits{MaxSessions: most}}, false)
 	all := come(t, clients, []visitStep{func(v *visit) func() {
 		c := v.connect()
 		answer := v.ask(c, "GET", "transport=polling", "")

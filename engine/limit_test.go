@@ -78,18 +78,18 @@ func TestLimits(t *testing.T) {
 		LimitProxyHeader:         {sockets: true}, // a listener of its own: TestProxyHeaderRefused
 		LimitTLSHandshakes:       {sockets: true}, // TestTLSLimits
 		LimitTLSHandshakeTimeout: {sockets: true},
-		LimitHandshakeRate: {options: Options{HandshakeRate: 1, Exempt: nobody},
+		LimitHandshakeRate: {options: Options{Limits: Limits{HandshakeRate: 1, Exempt: nobody}},
 			commands: append(strings.Split(strings.Repeat(hsPolling+"|", 10), "|")[:10], hsPolling+" show=Retry-After"),
 			prints:   "429 [Retry-After: 1] Too Many Requests"},
-		LimitSessions: {options: Options{MaxSessions: 2}, commands: []string{hsPolling, hsPolling, hsPolling + " show=Retry-After"},
+		LimitSessions: {options: Options{Limits: Limits{MaxSessions: 2}}, commands: []string{hsPolling, hsPolling, hsPolling + " show=Retry-After"},
 			prints: "503 [Retry-After: 1] Service Unavailable"},
-		LimitSessionsPerIP: {options: Options{MaxSessionsPerIP: 2, Exempt: nobody}, commands: []string{hsPolling, hsPolling, hsPolling + " show=Retry-After"},
+		LimitSessionsPerIP: {options: Options{Limits: Limits{MaxSessionsPerIP: 2, Exempt: nobody}}, commands: []string{hsPolling, hsPolling, hsPolling + " show=Retry-After"},
 			prints: "429 [Retry-After: 1] Too Many Requests"},
-		LimitRequestLine: {options: Options{MaxRequestLine: 100},
+		LimitRequestLine: {options: Options{Limits: Limits{MaxRequestLine: 100}},
 			commands: []string{`raw a "repeat=GET /engine.io/?EIO=4&transport=polling&x=,60,a"`}, prints: "a: 414|a: closed"},
-		LimitHeaderBytes: {options: Options{MaxRequestLine: 100, MaxHeaderBytes: 100},
+		LimitHeaderBytes: {options: Options{Limits: Limits{MaxRequestLine: 100, MaxHeaderBytes: 100}},
 			commands: []string{`raw a "GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n"`, `raw a "repeat=A: ,200,a"`}, prints: "a: 431|a: closed"},
-		LimitHeaders: {options: Options{MaxHeaders: 2},
+		LimitHeaders: {options: Options{Limits: Limits{MaxHeaders: 2}},
 			commands: []string{`raw a "GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nA: b\r\nC: d\r\n\r\n"`}, prints: "a: 431|a: closed"},
 		LimitHeaderTimeout: {commands: []string{`raw a "GET /engine.io/"`, "advance 10s"}, prints: "a: 408|a: closed"},
 		LimitBodyTimeout: {commands: []string{hsPolling, "raw b " + post("A", "4hel", 6), "advance 30s"},
@@ -97,39 +97,39 @@ func TestLimits(t *testing.T) {
 		LimitIdleTimeout: {commands: []string{"dial n", "advance 75s"}, prints: "n: closed"},
 		LimitPayload: {options: Options{MaxPayload: 10},
 			commands: []string{hsPolling, "post sid=A 4aaaaaaaaaaa"}, prints: "413|closed"},
-		LimitPayloadPackets: {options: Options{MaxPayloadPackets: 2},
+		LimitPayloadPackets: {options: Options{Limits: Limits{MaxPayloadPackets: 2}},
 			commands: []string{hsPolling, `post sid=A "4a\x1e4b"`, `post sid=A "4a\x1e4b\x1e4c"`}, prints: "400",
 			events: `message A "a"; message A "b"; close A "parse error" engine: too many packets in one payload`},
-		LimitFragments: {options: Options{MaxFragments: 2}, commands: []string{hsWebSocket, fragments},
+		LimitFragments: {options: Options{Limits: Limits{MaxFragments: 2}}, commands: []string{hsWebSocket, fragments},
 			prints: "w: close 1008|w: closed", events: `close A "transport error" wsframe: close 1008: too many fragments`},
-		LimitPipelined: {options: Options{MaxPipelined: 100}, commands: []string{hsPolling, "get sid=A conn=r", "raw r repeat=,100,b", "raw r b"},
+		LimitPipelined: {options: Options{Limits: Limits{MaxPipelined: 100}}, commands: []string{hsPolling, "get sid=A conn=r", "raw r repeat=,100,b", "raw r b"},
 			prints: "r: aborted", events: `close A "transport error" poll connection closed prematurely`},
-		LimitBodyBudget: {options: Options{BodyBudget: 1, MaxPayload: 20_000}, shared: true,
+		LimitBodyBudget: {options: Options{Limits: Limits{BodyBudget: 1}, MaxPayload: 20_000}, shared: true,
 			commands: []string{hsPolling, hsPolling, "raw a " + post("A", "4aaaa", 10), "raw b " + post("B", "4bbbbb", 20_000), "show b Retry-After", "raw b repeat=,19994,b"},
 			prints:   "b: 503 [Retry-After: 1]|b: closed", events: `close B "transport error" data request connection closed prematurely`},
-		LimitPolls: {options: Options{MaxPolls: 1}, shared: true,
+		LimitPolls: {options: Options{Limits: Limits{MaxPolls: 1}}, shared: true,
 			commands: []string{hsPolling, hsPolling, "get sid=A conn=a", "get sid=B conn=b show=Retry-After"},
 			prints:   "b: 503 [Retry-After: 1]", events: `close B "transport error" engine: too many polls wait`},
-		LimitUpgrades: {options: Options{MaxUpgrades: 1}, shared: true,
+		LimitUpgrades: {options: Options{Limits: Limits{MaxUpgrades: 1}}, shared: true,
 			commands: []string{hsPolling, hsPolling, "ws sid=A conn=a", "ws sid=B conn=b"}, prints: "b: 503 Service Unavailable|b: closed"},
 		LimitUpgradeTimeout: {commands: []string{hsPolling, "ws sid=A conn=w", "advance 10s"}, prints: "w: close|w: closed"},
-		LimitAdmitting: {options: Options{MaxAdmitting: 1}, later: true, shared: true,
+		LimitAdmitting: {options: Options{Limits: Limits{MaxAdmitting: 1}}, later: true, shared: true,
 			commands: []string{hsPolling + " conn=a", hsPolling + " conn=b"}, prints: "b: 503 Service Unavailable"},
 		LimitAdmitTimeout: {later: true, commands: []string{hsPolling + " conn=a", "advance 10s"}, prints: "a: 503 Service Unavailable"},
-		LimitFirstRequestTimeout: {options: Options{FirstRequestTimeout: 30 * time.Second}, commands: []string{hsPolling, "advance 30s"},
+		LimitFirstRequestTimeout: {options: Options{Timeouts: Timeouts{FirstRequest: 30 * time.Second}}, commands: []string{hsPolling, "advance 30s"},
 			events: `close A "ping timeout" engine: client was not heard of after its handshake`},
-		LimitQueue: {options: Options{MaxQueue: 300}, commands: []string{hsPolling, "send A a b c"},
+		LimitQueue: {options: Options{Queue: Queue{MaxBytes: 300}}, commands: []string{hsPolling, "send A a b c"},
 			prints: "engine: session queue full", events: `close A "queue overflow" engine: session queue full`},
-		LimitQueuePackets: {options: Options{MaxQueuePackets: 2}, commands: []string{hsPolling, "send A a b c"},
+		LimitQueuePackets: {options: Options{Queue: Queue{MaxPackets: 2}}, commands: []string{hsPolling, "send A a b c"},
 			prints: "engine: session queue full", events: `close A "queue overflow" engine: session queue full`},
-		LimitQueueBudget: {options: Options{QueueBudget: 300}, commands: []string{hsPolling, "send A a b c"}, shared: true,
+		LimitQueueBudget: {options: Options{Queue: Queue{Budget: 300}}, commands: []string{hsPolling, "send A a b c"}, shared: true,
 			prints: "engine: budget of all queues is used up", events: `close A "queue overflow" engine: budget of all queues is used up`},
 		LimitCloseTimeout: {commands: []string{hsPolling, "send A x", "close-session A", "advance 30s"},
 			events: `close A "forced close" engine: client did not take what was queued in time`},
-		LimitPending: {options: Options{MaxPending: 2 * eventSize, Executor: new(byHand)},
+		LimitPending: {options: Options{Limits: Limits{MaxPending: 2 * eventSize}, Executor: new(byHand)},
 			commands: []string{hsPolling, "post sid=A 4a", `post sid=A "4b\x1e4c"`}, prints: "200 ok",
 			events: `message A "b"; message A "c"`},
-		LimitPendingBudget: {options: Options{PendingBudget: 3 * eventSize, Executor: new(byHand)}, also: LimitPending,
+		LimitPendingBudget: {options: Options{Limits: Limits{PendingBudget: 3 * eventSize}, Executor: new(byHand)}, also: LimitPending,
 			commands: []string{hsPolling, `post sid=A "4a"`, `post sid=A "4b\x1e4c\x1e4d\x1e4e\x1e4f"`}, prints: "200 ok",
 			events: `close A "queue overflow" engine: budget of all waiting events is used up`},
 		LimitFallback:        {sockets: true}, // TestFallbackLimits
@@ -188,9 +188,9 @@ func TestConnLimits(t *testing.T) {
 		options Options
 		most    int // connections that are let in
 	}{
-		{LimitConns, Options{MaxConns: 3}, 3},
-		{LimitConnsPerIP, Options{MaxConnsPerIP: 3, Exempt: nobody}, 3},
-		{LimitConnRate, Options{ConnRate: 1, Exempt: nobody}, 1000}, // at least 10, more if this machine is slow
+		{LimitConns, Options{Limits: Limits{MaxConns: 3}}, 3},
+		{LimitConnsPerIP, Options{Limits: Limits{MaxConnsPerIP: 3, Exempt: nobody}}, 3},
+		{LimitConnRate, Options{Limits: Limits{ConnRate: 1, Exempt: nobody}}, 1000}, // at least 10, more if this machine is slow
 	} {
 		t.Run(c.limit.String(), func(t *testing.T) {
 			log := new(warnings)
@@ -258,7 +258,7 @@ func TestLimitHelpIsOfThePage(t *testing.T) {
 // what came together since the last.
 func TestLimitsAreLoggedOnceASecond(t *testing.T) {
 	log := new(warnings)
-	b := newSpec(t, -3, Options{MaxPayload: 10, MaxHeaders: 2, Logger: slog.New(log)}, nil)
+	b := newSpec(t, -3, Options{MaxPayload: 10, Limits: Limits{MaxHeaders: 2}, Logger: slog.New(log)}, nil)
 	b.play(hsPolling)
 	for range 5 {
 		b.play("post sid=A 4aaaaaaaaaaa", `raw x "GET / HTTP/1.1\r\nHost: x\r\nA: b\r\nC: d\r\n\r\n"`)
@@ -270,7 +270,7 @@ func TestLimitsAreLoggedOnceASecond(t *testing.T) {
 	b.play("advance 1ms", "post sid=A 4aaaaaaaaaaa")
 	lines := log.take()
 	require.Len(t, lines, 1)
-	require.Regexp(t, `^WARN limits were met headers=5 payload=6 client=\S+ help=MaxHeaders, MaxPayload$`, lines[0])
+	require.Regexp(t, `^WARN limits were met headers=5 payload=6 client=\S+ help=Limits.MaxHeaders, MaxPayload$`, lines[0])
 	b.play("advance 10s")
 	require.Empty(t, log.take(), "nothing new")
 	limits := b.server.Stats().Limits
@@ -284,7 +284,7 @@ func TestLimitsAreLoggedOnceASecond(t *testing.T) {
 func TestHandshakeRate(t *testing.T) {
 	everywhere(t, func(t *testing.T, loops int) {
 		asked, seen := 0, 0
-		b := newSpec(t, loops, Options{HandshakeRate: 2, Exempt: nobody, CORS: &CORS{Origins: []string{"*"}},
+		b := newSpec(t, loops, Options{Limits: Limits{HandshakeRate: 2, Exempt: nobody}, Access: Access{CORS: &CORS{Origins: []string{"*"}}},
 			Middleware: []func(http.Handler) http.Handler{func(next http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { seen++; next.ServeHTTP(w, r) })
 			}},
@@ -318,9 +318,22 @@ func TestHandshakeRate(t *testing.T) {
 	})
 }
 
+// A negative limit by address is none.
+func TestNegativeLimitsByAddressAreOff(t *testing.T) {
+	const burst = 1000 // of a rate of 100 a second, the default
+	for _, limit := range []int{0, -1} {
+		b := newSpec(t, 1, Options{Limits: Limits{HandshakeRate: limit, MaxSessionsPerIP: limit, Exempt: nobody}}, nil)
+		for range burst {
+			require.Contains(t, b.play(hsPolling)[0], "200 ")
+		}
+		require.Equal(t, limit < 0, strings.HasPrefix(b.play(hsPolling)[0], "200 "), limit)
+		b.finish()
+	}
+}
+
 // The connection goes on after a 429, unless a body is behind the request.
 func TestHandshakeRateKeepsTheConnection(t *testing.T) {
-	b := newSpec(t, 1, Options{HandshakeRate: 1, Exempt: nobody}, nil)
+	b := newSpec(t, 1, Options{Limits: Limits{HandshakeRate: 1, Exempt: nobody}}, nil)
 	for range 10 {
 		b.play(hsPolling)
 	}
@@ -336,7 +349,7 @@ func TestFirstRequestTimeout(t *testing.T) {
 	for _, first := range []string{"get sid=A conn=p", "post sid=A 4x", "ws sid=A conn=w"} {
 		for _, revision := range []string{"4", "3"} {
 			everywhere(t, func(t *testing.T, loops int) {
-				b := newSpec(t, loops, Options{FirstRequestTimeout: 5 * time.Second}, nil)
+				b := newSpec(t, loops, Options{Timeouts: Timeouts{FirstRequest: 5 * time.Second}}, nil)
 				b.play("get EIO="+revision+"&transport=polling", "advance 4999ms")
 				if revision == "3" && strings.HasPrefix(first, "post") {
 					first = "post sid=A 2:4x"
@@ -349,7 +362,7 @@ func TestFirstRequestTimeout(t *testing.T) {
 		}
 	}
 	// A session on WebSocket from its beginning has nothing to say.
-	b := newSpec(t, 1, Options{FirstRequestTimeout: 5 * time.Second}, nil)
+	b := newSpec(t, 1, Options{Timeouts: Timeouts{FirstRequest: 5 * time.Second}}, nil)
 	b.play(hsWebSocket, "advance 44999ms")
 	require.Equal(t, StateOpen, b.session("A").State())
 	b.play("advance 1ms")
@@ -361,7 +374,7 @@ func TestFirstRequestTimeout(t *testing.T) {
 // it is not the client that is late.
 func TestFirstRequestBeforeALateAlarm(t *testing.T) {
 	everywhere(t, func(t *testing.T, loops int) {
-		b := newSpec(t, loops, Options{FirstRequestTimeout: 5 * time.Second}, nil)
+		b := newSpec(t, loops, Options{Timeouts: Timeouts{FirstRequest: 5 * time.Second}}, nil)
 		b.play(hsPolling)
 		b.events()
 		s := b.session("A")
@@ -381,7 +394,7 @@ func TestFirstRequestBeforeALateAlarm(t *testing.T) {
 func TestBodyBudget(t *testing.T) {
 	for _, end := range []string{"complete", "reset a", "fin a", "advance 30s", "shutdown", "close-session A; advance 30s"} {
 		t.Run(end, func(t *testing.T) {
-			b := newSpec(t, 3, Options{BodyBudget: 1, MaxPayload: 17_000}, nil)
+			b := newSpec(t, 3, Options{Limits: Limits{BodyBudget: 1}, MaxPayload: 17_000}, nil)
 			b.play(hsPolling, hsPolling, hsPolling) // A, B and C, on loops 0, 1 and 2
 			away := b.server.shards[2]
 			dial := func(name string) {
@@ -411,7 +424,7 @@ func TestBodyBudget(t *testing.T) {
 		})
 	}
 	// Whole bodies do not wait, and chunked ones count by what has come.
-	b := newSpec(t, 1, Options{BodyBudget: 1, MaxPayload: 20}, nil)
+	b := newSpec(t, 1, Options{Limits: Limits{BodyBudget: 1}, MaxPayload: 20}, nil)
 	b.play(hsPolling, hsPolling, `raw a "POST /engine.io/?EIO=4&transport=polling&sid=A HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n4aaa"`)
 	require.EqualValues(t, 4, b.server.shards[0].bodies)
 	require.Equal(t, []string{"200 ok"}, b.play("post sid=B 4bbbbbbbbbbbbbbbbbbb"))
@@ -421,7 +434,7 @@ func TestBodyBudget(t *testing.T) {
 // A poll that something waits for needs no place among those that wait, and
 // gives back the one it had.
 func TestMaxPolls(t *testing.T) {
-	b := newSpec(t, 1, Options{MaxPolls: 1}, nil)
+	b := newSpec(t, 1, Options{Limits: Limits{MaxPolls: 1}}, nil)
 	b.play(hsPolling, hsPolling, "get sid=A conn=a", "send B x")
 	require.Equal(t, []string{"200 4x"}, b.play("get sid=B"))
 	for _, end := range []func(){
@@ -444,7 +457,7 @@ func TestMaxPolls(t *testing.T) {
 // An upgrade gives its place back however it ends.
 func TestMaxUpgrades(t *testing.T) {
 	for _, end := range []string{"frame a text 5", "frame a text 4x", "reset a", "fin a", "close a", "advance 10s", "close-session A; get sid=A"} {
-		b := newSpec(t, 1, Options{MaxUpgrades: 1}, nil)
+		b := newSpec(t, 1, Options{Limits: Limits{MaxUpgrades: 1}}, nil)
 		b.play(hsPolling, hsPolling, "ws sid=A conn=a")
 		require.Equal(t, []string{"b: 503 Service Unavailable", "b: closed"}, b.play("ws sid=B conn=b"))
 		require.Equal(t, StateOpen, b.session("B").State(), "it stays on polling")
@@ -458,7 +471,7 @@ func TestMaxUpgrades(t *testing.T) {
 // not.
 func TestDroppedMessagesCount(t *testing.T) {
 	log := new(warnings)
-	b := newSpec(t, 1, Options{MaxQueue: 300, Overflow: OverflowDrop, Logger: slog.New(log)}, func(b *bench, e *Events) {
+	b := newSpec(t, 1, Options{Queue: Queue{MaxBytes: 300, Overflow: OverflowDrop}, Logger: slog.New(log)}, func(b *bench, e *Events) {
 		e.PacketCreate = func(*Session, Packet) {}
 	})
 	b.play(hsPolling)
@@ -477,7 +490,7 @@ func TestDroppedMessagesCount(t *testing.T) {
 // small body comes behind its head.
 func TestBodyBudgetSparesSmallBodies(t *testing.T) {
 	everywhere(t, func(t *testing.T, loops int) {
-		b := newSpec(t, loops, Options{BodyBudget: 1, MaxPayload: 100_000}, nil)
+		b := newSpec(t, loops, Options{Limits: Limits{BodyBudget: 1}, MaxPayload: 100_000}, nil)
 		n := len(b.world.Loops())
 		for range n {
 			b.play(hsPolling, hsPolling)
@@ -502,7 +515,7 @@ func TestBodyBudgetSparesSmallBodies(t *testing.T) {
 // request behind a poll is taken all the same.
 func TestBytesAheadOfPollsAreBoundedInAll(t *testing.T) {
 	everywhere(t, func(t *testing.T, loops int) {
-		b := newSpec(t, loops, Options{BodyBudget: int64(max(loops, -loops)) << 20, MaxPayload: 1000}, nil)
+		b := newSpec(t, loops, Options{Limits: Limits{BodyBudget: int64(max(loops, -loops)) << 20}, MaxPayload: 1000}, nil)
 		const hostile = 150
 		for i := range hostile {
 			c := fmt.Sprint("c", i)
@@ -548,7 +561,7 @@ func TestLimitIsAnErrorsIdentity(t *testing.T) {
 }
 
 func TestShares(t *testing.T) {
-	o := Options{QueueBudget: 1000, BodyBudget: 1000, MaxPayload: 10, MaxPolls: 7, MaxUpgrades: 3, MaxAdmitting: 1}
+	o := Options{Queue: Queue{Budget: 1000}, Limits: Limits{BodyBudget: 1000, MaxPolls: 7, MaxUpgrades: 3, MaxAdmitting: 1}, MaxPayload: 10}
 	for loops, want := range map[int]shares{
 		1: {queue: 1000, bodies: 1000, polls: 7, upgrades: 3, admitting: 1},
 		2: {queue: 500, bodies: 500, polls: 4, upgrades: 2, admitting: 1},
@@ -556,6 +569,6 @@ func TestShares(t *testing.T) {
 	} {
 		require.Equal(t, want, o.shares(loops), "%d loops", loops)
 	}
-	o.QueueBudget, o.BodyBudget = 1, 1
+	o.Queue.Budget, o.Limits.BodyBudget = 1, 1
 	require.Equal(t, shares{queue: 1, bodies: 10, polls: 4, upgrades: 2, admitting: 1}, o.shares(2), "room for one")
 }

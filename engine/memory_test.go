@@ -138,15 +138,17 @@ func serveEcho(t *testing.T, how serving) (server *engine.Server, address string
 	t.Helper()
 	server, err := engine.New(
 		engine.Options{
-			PingInterval:   10 * time.Minute,
-			HeaderTimeout:  10 * time.Minute,
-			IdleTimeout:    10 * time.Minute,
-			UpgradeTimeout: 10 * time.Minute,
+			PingInterval: 10 * time.Minute,
+			Timeouts: engine.Timeouts{
+				Header:  10 * time.Minute,
+				Idle:    10 * time.Minute,
+				Upgrade: 10 * time.Minute,
 
-			FirstRequestTimeout: 10 * time.Minute,
-			TLSHandshakeTimeout: 10 * time.Minute,
-			TLS:                 how.tls,
-			Fallback:            how.pages,
+				FirstRequest: 10 * time.Minute,
+				TLSHandshake: 10 * time.Minute,
+			},
+			TLS:      how.tls,
+			Fallback: how.pages,
 		},
 		engine.Events{Message: func(s *engine.Session, m engine.Message) { _ = s.Send(m) }}, // a lost echo fails the client
 	)

@@ -365,7 +365,7 @@ func TestMiddlewareBeforeVerdict(t *testing.T) {
 			{func(v *Verdict) { v.Refuse(Refuse("no")) }, "403", "400"},
 			{nil, "503", "503"},
 		} {
-			p := newParking(t, loops, Options{Middleware: []wrapper{adds("X-One", "1")}, CORS: &CORS{AnyOrigin: true}})
+			p := newParking(t, loops, Options{Middleware: []wrapper{adds("X-One", "1")}, Access: Access{CORS: &CORS{AnyOrigin: true}}})
 			const show = " header=Origin:http://a show=x-one,access-control-allow-origin"
 			require.Empty(t, p.play(hsPolling+" conn=p"+show, hsWebSocket+show))
 			for _, v := range p.verdicts {

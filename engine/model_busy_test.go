@@ -41,7 +41,7 @@ func newModelBusy(seed uint64) *modelBusy {
 
 func (b *modelBusy) options(o *engine.Options) {
 	o.PingInterval, o.PingTimeout, o.Loops = busyInterval, busyTimeout, 1
-	o.SlowCallback = -1
+	o.Timeouts.SlowCallback = -1
 }
 
 func (b *modelBusy) begin(world *looptest.World, d *modelDriver) {

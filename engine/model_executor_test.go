@@ -43,11 +43,11 @@ func (e *modelExecutor) options(o *engine.Options) {
 	o.Executor = e
 	switch e.random.IntN(4) {
 	case 0:
-		o.MaxPending = 1
+		o.Limits.MaxPending = 1
 	case 1:
-		o.MaxPending = 3000
+		o.Limits.MaxPending = 3000
 	case 2:
-		o.PendingBudget = 30_000
+		o.Limits.PendingBudget = 30_000
 	}
 }
 
@@ -106,7 +106,7 @@ func TestModelOnExecutorAndSockets(t *testing.T) {
 	var counts modelCounts
 	modelSeeds(t, &counts, func() bool { return false }, func(seed uint64) {
 		runModelOnSockets(t, seed, steps, false, &counts, func(o *engine.Options) {
-			o.Executor, o.MaxPending = engine.NewExecutor(3), 4000
+			o.Executor, o.Limits.MaxPending = engine.NewExecutor(3), 4000
 		})
 	})
 }

@@ -56,7 +56,7 @@ func newModelOrder(r *modelRun, drivers int) *modelOrder {
 
 // orderOptions let no message be dropped for want of room.
 func orderOptions(o *engine.Options) {
-	o.Overflow, o.MaxQueue, o.MaxQueuePackets, o.QueueBudget = engine.OverflowClose, 64<<20, 1<<20, 1<<30
+	o.Queue.Overflow, o.Queue.MaxBytes, o.Queue.MaxPackets, o.Queue.Budget = engine.OverflowClose, 64<<20, 1<<20, 1<<30
 }
 
 // caller finds the caller of that number. o.mu is held.

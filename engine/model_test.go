@@ -205,16 +205,16 @@ func (n *worldNet) Settle() {
 func newModelRun(t *testing.T, seed uint64, counts *modelCounts, change ...func(*engine.Options)) *modelRun {
 	r := &modelRun{t: t, seed: seed, counts: counts}
 	options := engine.Options{
-		Loops: 4, PingInterval: 10 * time.Second, PingTimeout: 10 * time.Second, CloseTimeout: 2 * time.Second,
-		MaxQueue: 256 << 10, Overflow: engine.OverflowDrop, Logger: modelLog, Exempt: modelExempt,
+		Loops: 4, PingInterval: 10 * time.Second, PingTimeout: 10 * time.Second, Timeouts: engine.Timeouts{Close: 2 * time.Second},
+		Queue: engine.Queue{MaxBytes: 256 << 10, Overflow: engine.OverflowDrop}, Logger: modelLog, Limits: engine.Limits{Exempt: modelExempt},
 	}
 	switch rand.New(rand.NewPCG(seed, 2)).IntN(4) {
 	case 0:
-		options.Overflow, options.MaxQueue = engine.OverflowClose, 16<<10
+		options.Queue.Overflow, options.Queue.MaxBytes = engine.OverflowClose, 16<<10
 	case 1:
-		options.MaxQueuePackets = 20
+		options.Queue.MaxPackets = 20
 	case 2:
-		options.QueueBudget, r.budget = 256<<10, true
+		options.Queue.Budget, r.budget = 256<<10, true
 	}
 	for _, f := range change {
 		f(&options)

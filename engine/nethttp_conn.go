@@ -59,26 +59,26 @@ type lentConn struct {
 	posted    bool
 
 	readBy, writeBy time.Time
-	patience        time.Duration // that is left of BodyTimeout
+	patience        time.Duration // that is left of Timeouts.Body
 }
 
 func newLentConn(h *httpConn, o *outside) *lentConn {
 	c := &lentConn{
 		http: h, loop: h.conn.Loop(), outside: o,
 		local: address(h.conn.LocalAddr()), remote: address(h.conn.RemoteAddr()), tls: h.server.tlsOf(h.conn),
-		patience: h.server.options.BodyTimeout,
+		patience: h.server.options.Timeouts.Body,
 	}
 	c.changed.L = &c.mu
 	return c
 }
 
-// bodyPace is how many bytes of a body earn another Options.BodyTimeout of
+// bodyPace is how many bytes of a body earn another Options.Timeouts.Body of
 // waiting for more: who sends a byte now and then would hold a goroutine, and a
-// place among Options.MaxFallback, for ever.
+// place among Options.Limits.MaxFallback, for ever.
 const bodyPace = 16 << 10
 
 // Read takes what has come of the request. Where no deadline is set,
-// Options.BodyTimeout bounds how long it waits, in all, for each bodyPace bytes of
+// Options.Timeouts.Body bounds how long it waits, in all, for each bodyPace bytes of
 // a body.
 func (c *lentConn) Read(p []byte) (int, error) {
 	c.mu.Lock()
@@ -91,7 +91,7 @@ func (c *lentConn) Read(p []byte) (int, error) {
 		case over(c.readBy):
 			return 0, os.ErrDeadlineExceeded
 		case len(c.in) > 0:
-			n, timeout := c.take(p), c.outside.server.options.BodyTimeout
+			n, timeout := c.take(p), c.outside.server.options.Timeouts.Body
 			c.patience = min(max(time.Until(by), 0)+time.Duration(n)*(timeout/bodyPace), timeout)
 			return n, nil
 		case c.inErr != nil:
@@ -124,7 +124,7 @@ func (c *lentConn) take(p []byte) int {
 }
 
 // Write blocks while the client does not take what was written before. Where no
-// deadline is set, a client that takes nothing for Options.CloseTimeout is given up.
+// deadline is set, a client that takes nothing for Options.Timeouts.Close is given up.
 func (c *lentConn) Write(p []byte) (n int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -157,7 +157,7 @@ func (c *lentConn) writeErr() error {
 
 // room waits until something may be written. mu is held.
 func (c *lentConn) room() error {
-	by := time.Now().Add(c.outside.server.options.CloseTimeout)
+	by := time.Now().Add(c.outside.server.options.Timeouts.Close)
 	before := c.pending
 	for {
 		if err := c.writeErr(); err != nil {
@@ -168,7 +168,7 @@ func (c *lentConn) room() error {
 			return nil
 		}
 		if c.pending != before {
-			by, before = time.Now().Add(c.outside.server.options.CloseTimeout), c.pending
+			by, before = time.Now().Add(c.outside.server.options.Timeouts.Close), c.pending
 		}
 		until := c.writeBy
 		if until.IsZero() {

@@ -55,7 +55,7 @@ func TestLentStates(t *testing.T) {
 // A lentConn keeps a window's worth in each direction, and its deadlines end
 // calls that are under way.
 func TestLentConnIsAConn(t *testing.T) {
-	b := newSpec(t, 1, Options{Fallback: http.NotFoundHandler(), BodyTimeout: time.Hour}, func(b *bench, _ *Events) { b.server.seats.limit = 0 })
+	b := newSpec(t, 1, Options{Fallback: http.NotFoundHandler(), Timeouts: Timeouts{Body: time.Hour}}, func(b *bench, _ *Events) { b.server.seats.limit = 0 })
 	b.play(`raw c "POST /page HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"`)
 	h := b.accepted[0]
 	c := h.lent

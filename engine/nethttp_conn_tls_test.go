@@ -22,7 +22,7 @@ func TestFallbackOverTLSIsSecure(t *testing.T) {
 				http.StripPrefix("/app", wrap(server.Load())).ServeHTTP(w, r)
 			})
 			known := make(chan bool, 4)
-			s := secure(t, engine.Options{Fallback: inside, Cookie: &engine.Cookie{}, CloseTimeout: 2 * time.Second}, engine.Events{
+			s := secure(t, engine.Options{Fallback: inside, Cookie: &engine.Cookie{}, Timeouts: engine.Timeouts{Close: 2 * time.Second}}, engine.Events{
 				Admit: func(r *engine.Request) error { known <- r.TLS() != nil; return nil },
 			})
 			server.Store(s.Server)

@@ -18,7 +18,7 @@ import (
 // for a shorter time.
 func TestFallbackOwnDeadlines(t *testing.T) {
 	begun, hastyWrote, patientWrote := make(chan struct{}), make(chan error, 1), make(chan error, 1)
-	s := run(t, engine.Options{BodyTimeout: 100 * time.Millisecond, CloseTimeout: 100 * time.Millisecond, Fallback: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := run(t, engine.Options{Timeouts: engine.Timeouts{Body: 100 * time.Millisecond, Close: 100 * time.Millisecond}, Fallback: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/patient" {
 			control, late := http.NewResponseController(w), time.Now().Add(time.Hour)
 			_ = control.SetReadDeadline(late)

@@ -258,7 +258,7 @@ func TestFallbackBesideSessions(t *testing.T) {
 // A handler is told the client of a connection, as its PROXY header says, and no
 // more than net/http tells it of what proxies say in header fields.
 func TestFallbackRemoteAddr(t *testing.T) {
-	s := run(t, engine.Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Fallback: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := run(t, engine.Options{Proxies: engine.Proxies{Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, Fallback: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.RemoteAddr)
 	})}, engine.Events{})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -347,7 +347,7 @@ func TestFallbackBodyHasBackpressure(t *testing.T) {
 }
 
 // A client that does not read makes the handler wait, and is given up after
-// CloseTimeout; the deadline of a ResponseController comes before that.
+// Timeouts.Close; the deadline of a ResponseController comes before that.
 func TestFallbackSlowReader(t *testing.T) {
 	for _, own := range []bool{false, true} {
 		t.Run(fmt.Sprint("own deadline: ", own), func(t *testing.T) {
@@ -357,7 +357,7 @@ func TestFallbackSlowReader(t *testing.T) {
 			if own {
 				timeout = time.Hour
 			}
-			s := run(t, engine.Options{CloseTimeout: timeout, Fallback: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			s := run(t, engine.Options{Timeouts: engine.Timeouts{Close: timeout}, Fallback: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				if own {
 					_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
 				}
@@ -379,9 +379,9 @@ func TestFallbackSlowReader(t *testing.T) {
 	}
 }
 
-// A body that stops coming fails for its handler after BodyTimeout.
+// A body that stops coming fails for its handler after Timeouts.Body.
 func TestFallbackBodyTimeout(t *testing.T) {
-	s := run(t, engine.Options{BodyTimeout: 100 * time.Millisecond, Fallback: battery()}, engine.Events{})
+	s := run(t, engine.Options{Timeouts: engine.Timeouts{Body: 100 * time.Millisecond}, Fallback: battery()}, engine.Events{})
 	c := dialLine(t, s.address)
 	c.say("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
 	_, body := c.hear("POST")
@@ -461,7 +461,7 @@ func TestFallbackReverseProxy(t *testing.T) {
 // 503. Sessions do not notice.
 func TestFallbackLimits(t *testing.T) {
 	release := make(chan struct{})
-	s, open := runSlow(t, engine.Options{MaxFallbackWaiting: 1, AdmitTimeout: time.Hour}, release)
+	s, open := runSlow(t, engine.Options{Limits: engine.Limits{MaxFallbackWaiting: 1}, Timeouts: engine.Timeouts{Admit: time.Hour}}, release)
 	waits := func(n int) {
 		t.Helper()
 		eventually(t, "one waits", func() error { return same(n, int(s.Stats().Limits[engine.LimitFallback])) })
@@ -491,10 +491,10 @@ func TestFallbackLimits(t *testing.T) {
 	}
 }
 
-// Who has waited for AdmitTimeout is told 503, and may ask again.
+// Who has waited for Timeouts.Admit is told 503, and may ask again.
 func TestFallbackWaitsInVain(t *testing.T) {
 	release := make(chan struct{})
-	s, open := runSlow(t, engine.Options{AdmitTimeout: 50 * time.Millisecond}, release)
+	s, open := runSlow(t, engine.Options{Timeouts: engine.Timeouts{Admit: 50 * time.Millisecond}}, release)
 	served := []*line{open(), open()}
 	c := open()
 	response, _ := c.hear("GET")
@@ -517,7 +517,7 @@ func TestFallbackWaitsInVain(t *testing.T) {
 // requests have come, until release is closed.
 func runSlow(t *testing.T, o engine.Options, release <-chan struct{}) (s *running, open func() *line) {
 	var serving atomic.Int64
-	o.MaxFallback = 2
+	o.Limits.MaxFallback = 2
 	o.Fallback = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		serving.Add(1)
 		<-release

@@ -13,7 +13,7 @@ import (
 )
 
 // A body that comes byte by byte holds a place among those that are served for
-// BodyTimeout, not for as long as its client likes; one that comes slowly is read.
+// Timeouts.Body, not for as long as its client likes; one that comes slowly is read.
 func TestFallbackTrickle(t *testing.T) {
 	s := run(t, engine.Options{Fallback: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n, err := io.Copy(io.Discard, r.Body)
@@ -21,11 +21,11 @@ func TestFallbackTrickle(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		}
 		_, _ = io.WriteString(w, strings.Repeat("x", int(n>>12)))
-	}), MaxFallback: 1, BodyTimeout: time.Second, AdmitTimeout: time.Hour}, echoEvents)
+	}), Limits: engine.Limits{MaxFallback: 1}, Timeouts: engine.Timeouts{Body: time.Second, Admit: time.Hour}}, echoEvents)
 	slow := dialLine(t, s.address)
 	const pieces, piece = 16, 16 << 10
 	slow.say("POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", pieces*piece)
-	for range pieces { // longer than BodyTimeout in all, far less for each piece
+	for range pieces { // longer than Timeouts.Body in all, far less for each piece
 		time.Sleep(75 * time.Millisecond)
 		slow.say("%s", strings.Repeat("x", piece))
 	}

@@ -34,7 +34,7 @@ func (h *httpConn) lend(o *outside, r *httpparse.Request, p []byte, n int) int {
 		h.busy()
 	case waits:
 		h.met(LimitFallback)
-		h.expect(h.server.options.AdmitTimeout)
+		h.expect(h.server.options.Timeouts.Admit)
 	}
 	return used
 }
@@ -106,7 +106,7 @@ func (h *httpConn) dataLent(p []byte) {
 
 // flow reads on or not, as there is room for what comes.
 func (h *httpConn) flow() {
-	if h.lent.isFull() || h.spill != nil && h.spill.Len() > h.server.options.MaxPipelined {
+	if h.lent.isFull() || h.spill != nil && h.spill.Len() > h.server.options.Limits.MaxPipelined {
 		h.conn.Pause()
 	} else {
 		h.conn.Resume()
@@ -134,7 +134,7 @@ func (h *httpConn) unlend(keep bool) {
 	}
 	h.become(exchangeIdle)
 	h.exchange.keepAlive = true
-	h.expect(h.server.options.IdleTimeout)
+	h.expect(h.server.options.Timeouts.Idle)
 	h.conn.Resume()
 	h.resume()
 }

@@ -29,10 +29,10 @@ import (
 //   - What carries a session's id under Options.Path, polls and posts and the
 //     upgrade, is served on the loop. The handlers and middlewares around do not
 //     see it; Options.Middleware does. An Origin of another host is the
-//     exception, unless Options.CORS is set: so a middleware for CORS has its say.
+//     exception, unless Options.Access.CORS is set: so a middleware for CORS has its say.
 //   - All others pass http.Server.Handler again, from its top: new handshakes,
 //     too, so that nobody gets past an authentication on somebody else's
-//     connection. Options.MaxFallback bounds how many do at the same time. When
+//     connection. Options.Limits.MaxFallback bounds how many do at the same time. When
 //     they get here, the loop goes on with them.
 //
 // So a session's first request always passes what is around the server, in this
@@ -46,7 +46,7 @@ import (
 // The client's address is r.RemoteAddr of the request that the connection is
 // taken with; if a middleware has made that no address, it is the connection's
 // own, or 0.0.0.0 where the connection cannot be taken. Where a proxy carries several clients on one connection, name it in
-// Options.TrustedProxies instead of having a middleware change that field.
+// Options.Proxies.Trusted instead of having a middleware change that field.
 //
 // Where the connection cannot be taken, the handler stays until the request is
 // answered. That is so with HTTP/2 and TLS that net/http has to do with, with
@@ -78,7 +78,7 @@ import (
 // does, writes to a connection that was taken, and net/http logs an error for it:
 // leave Options.Path out of the compression.
 //
-// Connections that were taken count for Options.MaxConns, MaxConnsPerIP and
+// Connections that were taken count for Options.Limits.MaxConns, MaxConnsPerIP and
 // ConnRate; beyond them the answer is 503.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	lent, _ := r.Context().Value(lentKey{}).(*lentConn)
@@ -189,7 +189,7 @@ func (m *mounting) readBody() bool {
 		return false
 	}
 	control := http.NewResponseController(m.w)
-	_ = control.SetReadDeadline(time.Now().Add(s.options.BodyTimeout)) // there may be none
+	_ = control.SetReadDeadline(time.Now().Add(s.options.Timeouts.Body)) // there may be none
 	for {
 		m.body = slices.Grow(m.body, 512)
 		n, err := m.r.Body.Read(m.body[len(m.body):cap(m.body)])
@@ -199,7 +199,7 @@ func (m *mounting) readBody() bool {
 		case len(m.body) > s.options.MaxPayload:
 			m.refuseBody(LimitPayload, http.StatusRequestEntityTooLarge)
 			return false
-		case sum > s.options.BodyBudget:
+		case sum > s.options.Limits.BodyBudget:
 			s.count(LimitBodyBudget)
 			m.unavailable()
 			return false

@@ -45,8 +45,8 @@ func mount(t *testing.T, o engine.Options, e engine.Events, wrap func(*engine.Se
 	if o.Loops == 0 {
 		o.Loops = 2
 	}
-	if o.CloseTimeout == 0 {
-		o.CloseTimeout = 2 * time.Second
+	if o.Timeouts.Close == 0 {
+		o.Timeouts.Close = 2 * time.Second
 	}
 	leavesNothing(t)
 	server, err := engine.New(o, e)
@@ -439,7 +439,7 @@ func TestMountedBodies(t *testing.T) {
 		})
 	}
 	patient := mount(t, engine.Options{MaxPayload: 1000}, echoEvents, under("/app", replacing), plain)
-	hasty := mount(t, engine.Options{BodyTimeout: 200 * time.Millisecond}, echoEvents, under("/app"), plain)
+	hasty := mount(t, engine.Options{Timeouts: engine.Timeouts{Body: 200 * time.Millisecond}}, echoEvents, under("/app"), plain)
 	smuggled := "GET /app/engine.io/?EIO=4&transport=polling&smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 	for _, c := range []struct{ name, fields, body, status, echo string }{
 		{"as it came", "Content-Length: 3\r\n", "4hi", "200 ok", "4hi"},
@@ -498,12 +498,12 @@ func TestMountedLimits(t *testing.T) {
 		options engine.Options
 		limit   engine.Limit
 	}{
-		{"in all", engine.Options{MaxConns: 3}, engine.LimitConns},
-		{"by address", engine.Options{MaxConnsPerIP: 3}, engine.LimitConnsPerIP},
-		{"by address and time", engine.Options{ConnRate: 1}, engine.LimitConnRate},
+		{"in all", engine.Options{Limits: engine.Limits{MaxConns: 3}}, engine.LimitConns},
+		{"by address", engine.Options{Limits: engine.Limits{MaxConnsPerIP: 3}}, engine.LimitConnsPerIP},
+		{"by address and time", engine.Options{Limits: engine.Limits{ConnRate: 1}}, engine.LimitConnRate},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.options.Exempt = []netip.Prefix{} // loopback, too
+			c.options.Limits.Exempt = []netip.Prefix{} // loopback, too
 			m := mount(t, c.options, echoEvents, itself, plain)
 			var open []net.Conn
 			status := 101
@@ -641,7 +641,7 @@ func TestMountedFallback(t *testing.T) {
 // hangs. A server that never served has nothing to end.
 func TestMountedShutdown(t *testing.T) {
 	goroutines := runtime.NumGoroutine()
-	server, err := engine.New(engine.Options{Loops: 2, CloseTimeout: 100 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}, echoEvents)
+	server, err := engine.New(engine.Options{Loops: 2, Timeouts: engine.Timeouts{Close: 100 * time.Millisecond}, Logger: slog.New(slog.DiscardHandler)}, echoEvents)
 	require.NoError(t, err)
 	eventually(t, "no goroutine before the first request", func() error { return atMost(goroutines, runtime.NumGoroutine()) })
 	h := httptest.NewServer(server)
@@ -742,7 +742,7 @@ func goroutinesIn(function string) int {
 // Sessions go on while the server drains, also over new connections, and new ones
 // are told to come back later.
 func TestMountedDrain(t *testing.T) {
-	m := mount(t, engine.Options{DrainDelay: time.Hour}, echoEvents, itself, plain)
+	m := mount(t, engine.Options{Drain: engine.Drain{Delay: time.Hour}}, echoEvents, itself, plain)
 	client := &netClient{t: t, http: m.http.Client(), url: m.http.URL + "/engine.io/"}
 	client.open()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -763,7 +763,7 @@ func TestMountedDrain(t *testing.T) {
 
 // Two servers share an http.Server, and the port of one of them.
 func TestMountedServersAreApart(t *testing.T) {
-	other, err := engine.New(engine.Options{Path: "/other/", Loops: 1, CloseTimeout: time.Second, Logger: slog.New(slog.DiscardHandler)}, echoEvents)
+	other, err := engine.New(engine.Options{Path: "/other/", Loops: 1, Timeouts: engine.Timeouts{Close: time.Second}, Logger: slog.New(slog.DiscardHandler)}, echoEvents)
 	require.NoError(t, err)
 	both := func(s *engine.Server) http.Handler {
 		mux := http.NewServeMux()

@@ -17,7 +17,7 @@ import (
 // Two servers with the same path share an http.Server, and a proxy has requests
 // for both on one connection.
 func TestMountedServersOfTwoHosts(t *testing.T) {
-	other, err := engine.New(engine.Options{Loops: 1, CloseTimeout: time.Second, Logger: slog.New(slog.DiscardHandler)}, echoEvents)
+	other, err := engine.New(engine.Options{Loops: 1, Timeouts: engine.Timeouts{Close: time.Second}, Logger: slog.New(slog.DiscardHandler)}, echoEvents)
 	require.NoError(t, err)
 	both := func(s *engine.Server) http.Handler {
 		mux := http.NewServeMux()

@@ -43,7 +43,7 @@ func TestMountedUnknownIsNoUnixSocket(t *testing.T) {
 				s.CloseNow()
 			}}
 			path := filepath.Join(t.TempDir(), "socket")
-			m := mount(t, engine.Options{TrustUnixSockets: true}, events, under("", c.around...), func(h *httptest.Server) {
+			m := mount(t, engine.Options{Proxies: engine.Proxies{TrustUnixSockets: true}}, events, under("", c.around...), func(h *httptest.Server) {
 				if c.network == "unix" {
 					require.NoError(t, h.Listener.Close())
 					l, err := net.Listen("unix", path)
@@ -88,7 +88,7 @@ func TestMountedUnknownOnRelayIsNoUnixSocket(t *testing.T) {
 		seen <- r.RemoteAddr().String()
 		s.CloseNow()
 	}}
-	m := mount(t, engine.Options{TrustUnixSockets: true}, events, under("", late), func(h *httptest.Server) {
+	m := mount(t, engine.Options{Proxies: engine.Proxies{TrustUnixSockets: true}}, events, under("", late), func(h *httptest.Server) {
 		h.Listener = wrappedListener{h.Listener}
 		h.Start()
 	})

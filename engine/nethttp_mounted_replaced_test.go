@@ -95,7 +95,7 @@ func TestMountedServerIsLetGoOfWithRequests(t *testing.T) {
 			next.ServeHTTP(w, r)
 		})
 	}
-	m := mount(t, engine.Options{MaxFallback: 1}, echoEvents, under("", holding), plain)
+	m := mount(t, engine.Options{Limits: engine.Limits{MaxFallback: 1}}, echoEvents, under("", holding), plain)
 	var conns []*line
 	for range 10 {
 		conn := dialLine(t, m.address())

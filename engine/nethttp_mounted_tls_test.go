@@ -87,7 +87,7 @@ func TestFallbackOverTLS(t *testing.T) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\n\r\n")
 		_, _ = io.Copy(conn, buffered)
 	})
-	s := secure(t, engine.Options{Fallback: mux, CloseTimeout: 2 * time.Second}, engine.Events{})
+	s := secure(t, engine.Options{Fallback: mux, Timeouts: engine.Timeouts{Close: 2 * time.Second}}, engine.Events{})
 	conn, err := s.dial(nil)
 	require.NoError(t, err)
 	c := &line{Conn: conn, t: t, r: bufio.NewReader(conn)}

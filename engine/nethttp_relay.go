@@ -42,7 +42,7 @@ func (m *mounting) serveHere() {
 	defer context.AfterFunc(m.r.Context(), func() { _ = conn.CloseWrite() })()
 	// A poll waits as long as its session lets it: the deadline of an
 	// http.Server is for responses, and begins when there is one.
-	w := &patientWriter{m.w, http.NewResponseController(m.w), m.server.options.CloseTimeout}
+	w := &patientWriter{m.w, http.NewResponseController(m.w), m.server.options.Timeouts.Close}
 	_ = w.control.SetWriteDeadline(time.Time{}) // there may be none
 	response, err := http.ReadResponse(bufio.NewReaderSize(conn, relayBuffer), m.r)
 	w.extend()
@@ -121,7 +121,7 @@ func (m *mounting) relay(conn net.Conn, first []byte) error {
 	if err != nil {
 		return err
 	}
-	r := &relay{client: conn, loop: ours, tls: m.tls, patience: m.server.options.CloseTimeout}
+	r := &relay{client: conn, loop: ours, tls: m.tls, patience: m.server.options.Timeouts.Close}
 	go r.up()
 	go r.down()
 	return nil

@@ -28,7 +28,7 @@ type outside struct {
 func newFallback(s *Server) *outside {
 	o := &outside{server: s, http: &http.Server{
 		Handler:           s.options.Fallback,
-		ReadHeaderTimeout: s.options.HeaderTimeout,
+		ReadHeaderTimeout: s.options.Timeouts.Header,
 		ErrorLog:          slog.NewLogLogger(s.quiet.Handler(), slog.LevelError),
 	}}
 	return o.prepare()
@@ -41,7 +41,7 @@ func newSurroundings(s *Server, root *http.Server) *outside {
 		Handler:                      root.Handler,
 		DisableGeneralOptionsHandler: root.DisableGeneralOptionsHandler,
 		ReadTimeout:                  root.ReadTimeout,
-		ReadHeaderTimeout:            s.options.HeaderTimeout,
+		ReadHeaderTimeout:            s.options.Timeouts.Header,
 		WriteTimeout:                 root.WriteTimeout,
 		MaxHeaderBytes:               root.MaxHeaderBytes,
 		ErrorLog:                     root.ErrorLog,

@@ -31,7 +31,9 @@ const maxHeaderBytesLimit = 1 << 20
 // Limits of times, numbers and bytes: sums and products of a few of them, with the
 // time that a server has run, stay within 64 bits. Nobody needs more.
 const (
+	minTime   = time.Millisecond
 	maxTime   = 10 * 365 * 24 * time.Hour
+	maxLoops  = 256
 	maxNumber = math.MaxInt32
 	maxBytes  = 1 << 50
 	// Each request of MaxFallback has a goroutine, and a place in a channel from the
@@ -39,70 +41,117 @@ const (
 	maxFallbackLimit = 1 << 20
 )
 
+// A number is an option that is a number or a time: what zero stands for, and what
+// New takes. Where it can be off, a negative value switches it off.
+type number[T int | int64 | time.Duration] struct {
+	name                  string
+	field                 *T
+	standard, least, most T
+	off                   bool
+}
+
+// settled fills in the defaults of numbers, and checks them in their order.
+func settled[T int | int64 | time.Duration](numbers ...number[T]) error {
+	for _, n := range numbers {
+		if *n.field == 0 {
+			*n.field = n.standard
+		}
+		switch value := *n.field; {
+		case n.off && value < 0:
+		case value < n.least:
+			return badOption("%s of %v is below %v", n.name, value, n.least)
+		case value > n.most:
+			return badOption("%s of %v is above %v", n.name, value, n.most)
+		}
+	}
+	return nil
+}
+
+// settleTimes fills in and checks the times.
+func (o *Options) settleTimes() error {
+	const off = true
+	t := &o.Timeouts
+	return settled([]number[time.Duration]{
+		{"PingInterval", &o.PingInterval, 25 * time.Second, minTime, maxTime, !off},
+		{"PingTimeout", &o.PingTimeout, 20 * time.Second, minTime, maxTime, !off},
+		{"Timeouts.Idle", &t.Idle, 75 * time.Second, minTime, maxTime, !off},
+		{"Timeouts.Header", &t.Header, 10 * time.Second, minTime, maxTime, !off},
+		{"Timeouts.Body", &t.Body, 30 * time.Second, minTime, maxTime, !off},
+		{"Timeouts.Upgrade", &t.Upgrade, 10 * time.Second, minTime, maxTime, !off},
+		{"Timeouts.Close", &t.Close, 30 * time.Second, minTime, maxTime, !off},
+		{"Timeouts.Admit", &t.Admit, 10 * time.Second, minTime, maxTime, !off},
+		{"Timeouts.FirstRequest", &t.FirstRequest, 30 * time.Second, minTime, maxTime, !off},
+		{"Timeouts.TLSHandshake", &t.TLSHandshake, loop.DefaultTLSTimeout, minTime, maxTime, !off},
+		{"Timeouts.ForeignUpgrade", &t.ForeignUpgrade, time.Second, minTime, maxTime, off},
+		{"Timeouts.SlowCallback", &t.SlowCallback, 20 * time.Millisecond, minTime, maxTime, off},
+		{"Drain.Delay", &o.Drain.Delay, 0, 0, maxTime, !off},
+		{"Drain.Period", &o.Drain.Period, 0, 0, maxTime, !off},
+	}...)
+}
+
+// settleNumbers fills in and checks what is counted.
+func (o *Options) settleNumbers() error {
+	const off = true
+	l := &o.Limits
+	return settled([]number[int]{
+		{"MaxPayload", &o.MaxPayload, 1_000_000, 1, maxPayloadLimit, !off},
+		{"CompressionThreshold", &o.CompressionThreshold, defaultThreshold, 1, maxNumber, off},
+		{"Loops", &o.Loops, 0, 0, maxLoops, !off},
+		{"Limits.MaxConns", &l.MaxConns, 0, 0, maxNumber, !off}, // the descriptor limit decides
+		{"Limits.MaxConnsPerIP", &l.MaxConnsPerIP, loop.DefaultConnsPerIP, 1, maxNumber, off},
+		{"Limits.ConnRate", &l.ConnRate, loop.DefaultConnRate, 1, maxNumber, off},
+		{"Limits.HandshakeRate", &l.HandshakeRate, 100, 1, maxNumber, off},
+		{"Limits.MaxSessions", &l.MaxSessions, 0, 0, maxNumber, !off}, // see maxSessions
+		{"Limits.MaxSessionsPerIP", &l.MaxSessionsPerIP, 8_192, 1, maxNumber, off},
+		{"Limits.MaxHeaderBytes", &l.MaxHeaderBytes, 16_384, 1, maxHeaderBytesLimit, !off},
+		{"Limits.MaxHeaders", &l.MaxHeaders, 100, 1, maxNumber, !off},
+		{"Limits.MaxRequestLine", &l.MaxRequestLine, 8_192, 1, maxNumber, !off},
+		{"Limits.MaxPipelined", &l.MaxPipelined, 64 << 10, 1, maxNumber, !off},
+		{"Limits.MaxPayloadPackets", &l.MaxPayloadPackets, 16_384, 1, maxNumber, !off},
+		{"Limits.MaxFragments", &l.MaxFragments, 16_384, 1, maxNumber, !off},
+		{"Limits.MaxPolls", &l.MaxPolls, 100_000, 1, maxNumber, !off},
+		{"Limits.MaxUpgrades", &l.MaxUpgrades, 10_000, 1, maxNumber, !off},
+		{"Limits.MaxAdmitting", &l.MaxAdmitting, 10_000, 1, maxNumber, !off},
+		{"Limits.MaxPending", &l.MaxPending, 256 << 10, 1, maxNumber, !off},
+		{"Limits.MaxFallback", &l.MaxFallback, 1_000, 1, maxFallbackLimit, !off},
+		{"Limits.MaxFallbackWaiting", &l.MaxFallbackWaiting, 1_000, 1, maxNumber, !off},
+		{"Limits.MaxTLSHandshakes", &l.MaxTLSHandshakes, loop.DefaultTLSHandshakes, 1, maxNumber, !off},
+		{"Queue.MaxBytes", &o.Queue.MaxBytes, 8 << 20, 1, maxNumber, !off},
+		{"Queue.MaxPackets", &o.Queue.MaxPackets, 16_384, 1, maxNumber, !off},
+	}...)
+}
+
+// settleWaterMarks fills in and checks the marks of queues, whose limit is settled: a
+// queue ends before it gets to a mark above it.
+func (o *Options) settleWaterMarks() error {
+	q := &o.Queue
+	if err := settled(number[int]{"Queue.HighWater", &q.HighWater, max(q.MaxBytes/4, 1), 1, q.MaxBytes, false}); err != nil {
+		return err
+	}
+	return settled(number[int]{"Queue.LowWater", &q.LowWater, q.HighWater / 4, 0, q.HighWater - 1, false})
+}
+
+// settleBudgets fills in and checks the budgets, of which each has its part of Go's
+// memory limit, if there is one.
+func (o *Options) settleBudgets() error {
+	return settled([]number[int64]{
+		{"Queue.Budget", &o.Queue.Budget, memoryShare(1<<30, 4), 1, maxBytes, false},
+		{"Limits.BodyBudget", &o.Limits.BodyBudget, memoryShare(256<<20, 16), 1, maxBytes, false},
+		{"Limits.PendingBudget", &o.Limits.PendingBudget, memoryShare(256<<20, 16), 1, maxBytes, false},
+	}...)
+}
+
 // withDefaults fills in the defaults and checks the result.
 func (o Options) withDefaults() (Options, error) {
 	if o.Path == "" {
 		o.Path = "/engine.io/"
 	}
-	setDuration := func(d *time.Duration, value time.Duration) {
-		if *d == 0 {
-			*d = value
-		}
+	if o.Limits.Exempt == nil {
+		o.Limits.Exempt = peers.Shared()
 	}
-	setDuration(&o.PingInterval, 25*time.Second)
-	setDuration(&o.PingTimeout, 20*time.Second)
-	setDuration(&o.UpgradeTimeout, 10*time.Second)
-	setDuration(&o.HeaderTimeout, 10*time.Second)
-	setDuration(&o.BodyTimeout, 30*time.Second)
-	setDuration(&o.IdleTimeout, 75*time.Second)
-	setDuration(&o.CloseTimeout, 30*time.Second)
-	setDuration(&o.ForeignUpgradeTimeout, time.Second)
-	setDuration(&o.AdmitTimeout, 10*time.Second)
-	setDuration(&o.FirstRequestTimeout, 30*time.Second)
-	setDuration(&o.TLSHandshakeTimeout, loop.DefaultTLSTimeout)
-	setDuration(&o.SlowCallback, 20*time.Millisecond)
-	setInt := func(n *int, value int) {
-		if *n == 0 {
-			*n = value
-		}
+	if o.Queue.Overflow == 0 {
+		o.Queue.Overflow = OverflowClose
 	}
-	setInt(&o.MaxPayload, 1_000_000)
-	setInt(&o.MaxPayloadPackets, 16_384)
-	setInt(&o.MaxFragments, 16_384)
-	setInt(&o.MaxRequestLine, 8_192)
-	setInt(&o.MaxHeaderBytes, 16_384)
-	setInt(&o.MaxHeaders, 100)
-	setInt(&o.MaxPipelined, 64<<10)
-	setInt(&o.MaxConnsPerIP, loop.DefaultConnsPerIP)
-	setInt(&o.ConnRate, loop.DefaultConnRate)
-	setInt(&o.HandshakeRate, 100)
-	setInt(&o.MaxSessionsPerIP, 8_192)
-	setInt(&o.MaxTLSHandshakes, loop.DefaultTLSHandshakes)
-	setInt(&o.MaxPolls, 100_000)
-	setInt(&o.MaxUpgrades, 10_000)
-	setInt(&o.MaxQueue, 8<<20)
-	setInt(&o.MaxQueuePackets, 16_384)
-	setInt(&o.MaxPending, 256<<10)
-	setInt(&o.HighWater, max(o.MaxQueue/4, 1))
-	setInt(&o.LowWater, o.HighWater/4)
-	setBudget := func(n *int64, most, parts int64) {
-		if *n == 0 {
-			*n = memoryShare(most, parts)
-		}
-	}
-	setBudget(&o.QueueBudget, 1<<30, 4)
-	setBudget(&o.BodyBudget, 256<<20, 16)
-	setBudget(&o.PendingBudget, 256<<20, 16)
-	if o.Exempt == nil {
-		o.Exempt = peers.Shared()
-	}
-	if o.Overflow == 0 {
-		o.Overflow = OverflowClose
-	}
-	setInt(&o.MaxAdmitting, 10_000)
-	setInt(&o.MaxFallback, 1_000)
-	setInt(&o.MaxFallbackWaiting, 1_000)
-	setInt(&o.Compression.Threshold, defaultThreshold)
 	if len(o.Transports) == 0 {
 		o.Transports = []Transport{Polling, WebSocket}
 	}
@@ -112,8 +161,10 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	if err := o.check(); err != nil {
-		return o, err
+	for _, settle := range []func() error{o.settleTimes, o.settleNumbers, o.settleWaterMarks, o.settleBudgets, o.check} {
+		if err := settle(); err != nil {
+			return o, err
+		}
 	}
 	o.own()
 	return o, nil
@@ -129,9 +180,9 @@ func memoryShare(most, parts int64) int64 {
 // own copies what the caller could change after it was checked.
 func (o *Options) own() {
 	o.Transports, o.Revisions = slices.Clone(o.Transports), slices.Clone(o.Revisions)
-	o.Middleware, o.Origins = slices.Clone(o.Middleware), slices.Clone(o.Origins)
-	o.Exempt = append([]netip.Prefix{}, o.Exempt...) // an empty list stays one
-	o.TrustedProxies = slices.Clone(o.TrustedProxies)
+	o.Middleware, o.Access.Origins = slices.Clone(o.Middleware), slices.Clone(o.Access.Origins)
+	o.Limits.Exempt = append([]netip.Prefix{}, o.Limits.Exempt...) // an empty list stays one
+	o.Proxies.Trusted = slices.Clone(o.Proxies.Trusted)
 	if o.Cookie != nil {
 		c := *o.Cookie
 		o.Cookie = &c
@@ -144,18 +195,18 @@ func (o *Options) own() {
 		d := *o.PerMessageDeflate
 		o.PerMessageDeflate = &d
 	}
-	if o.CORS != nil {
-		c := *o.CORS
+	if o.Access.CORS != nil {
+		c := *o.Access.CORS
 		c.Origins, c.Patterns = slices.Clone(c.Origins), slices.Clone(c.Patterns)
 		c.Methods, c.Headers, c.ExposedHeaders = slices.Clone(c.Methods), slices.Clone(c.Headers), slices.Clone(c.ExposedHeaders)
-		o.CORS = &c
+		o.Access.CORS = &c
 	}
 }
 
 // check finds what the options cannot mean.
 func (o *Options) check() error {
-	err := cmp.Or(o.checkPaths(), o.checkTimes(), o.checkNumbers(), o.checkQueue(), o.checkPeers(), o.checkProtocol(),
-		checkOrigins(o.Origins), o.CORS.check(), o.Cookie.check())
+	err := cmp.Or(o.checkPaths(), o.checkSettings(), o.checkPeers(), o.checkProtocol(),
+		checkOrigins(o.Access.Origins), o.Access.CORS.check(), o.Cookie.check())
 	if err != nil || o.TLS == nil {
 		return err
 	}
@@ -180,104 +231,12 @@ func (o *Options) checkPaths() error {
 	return nil
 }
 
-func (o *Options) checkTimes() error {
-	for _, d := range []struct {
-		name  string
-		value time.Duration
-	}{
-		{"PingInterval", o.PingInterval}, {"PingTimeout", o.PingTimeout},
-		{"UpgradeTimeout", o.UpgradeTimeout}, {"HeaderTimeout", o.HeaderTimeout},
-		{"BodyTimeout", o.BodyTimeout}, {"IdleTimeout", o.IdleTimeout},
-		{"CloseTimeout", o.CloseTimeout}, {"ForeignUpgradeTimeout", o.ForeignUpgradeTimeout},
-		{"AdmitTimeout", o.AdmitTimeout}, {"FirstRequestTimeout", o.FirstRequestTimeout},
-		{"TLSHandshakeTimeout", o.TLSHandshakeTimeout},
-	} {
-		if d.value < time.Millisecond {
-			return badOption("%s of %v is below one millisecond", d.name, d.value)
-		}
-		if d.value > maxTime {
-			return badOption("%s of %v is above ten years", d.name, d.value)
-		}
-	}
-	if o.SlowCallback > maxTime {
-		return badOption("SlowCallback of %v is above ten years; a negative time switches it off", o.SlowCallback)
-	}
-	if o.SlowCallback > 0 && o.SlowCallback < time.Millisecond {
-		return badOption("SlowCallback of %v is below one millisecond", o.SlowCallback)
-	}
-	if o.DrainDelay < 0 {
-		return badOption("DrainDelay of %v is negative", o.DrainDelay)
-	}
-	if o.DrainPeriod < 0 {
-		return badOption("DrainPeriod of %v is negative", o.DrainPeriod)
-	}
-	if o.DrainDelay > maxTime || o.DrainPeriod > maxTime {
-		return badOption("DrainDelay of %v or DrainPeriod of %v is above ten years", o.DrainDelay, o.DrainPeriod)
-	}
-	return nil
-}
-
-func (o *Options) checkNumbers() error {
-	for _, n := range []struct {
-		name  string
-		value int64
-	}{
-		{"MaxPayload", int64(o.MaxPayload)}, {"MaxPayloadPackets", int64(o.MaxPayloadPackets)}, {"MaxFragments", int64(o.MaxFragments)},
-		{"MaxRequestLine", int64(o.MaxRequestLine)}, {"MaxHeaderBytes", int64(o.MaxHeaderBytes)},
-		{"MaxHeaders", int64(o.MaxHeaders)}, {"MaxPipelined", int64(o.MaxPipelined)},
-		{"MaxQueue", int64(o.MaxQueue)}, {"MaxQueuePackets", int64(o.MaxQueuePackets)}, {"QueueBudget", o.QueueBudget},
-		{"MaxConnsPerIP", int64(o.MaxConnsPerIP)}, {"ConnRate", int64(o.ConnRate)}, {"HandshakeRate", int64(o.HandshakeRate)},
-		{"MaxSessionsPerIP", int64(o.MaxSessionsPerIP)},
-		{"MaxTLSHandshakes", int64(o.MaxTLSHandshakes)},
-		{"MaxPolls", int64(o.MaxPolls)}, {"MaxUpgrades", int64(o.MaxUpgrades)}, {"MaxAdmitting", int64(o.MaxAdmitting)},
-		{"MaxPending", int64(o.MaxPending)}, {"PendingBudget", o.PendingBudget}, {"BodyBudget", o.BodyBudget},
-		{"MaxFallback", int64(o.MaxFallback)}, {"MaxFallbackWaiting", int64(o.MaxFallbackWaiting)},
-		{"Compression.Threshold", int64(o.Compression.Threshold)},
-	} {
-		if n.value < 1 {
-			return badOption("%s of %d is below 1", n.name, n.value)
-		}
-		most := int64(maxNumber)
-		if strings.HasSuffix(n.name, "Budget") {
-			most = maxBytes
-		}
-		if n.name == "MaxFallback" {
-			most = maxFallbackLimit
-		}
-		if n.value > most {
-			return badOption("%s of %d is above %d", n.name, n.value, most)
-		}
-	}
-	if o.MaxPayload > maxPayloadLimit {
-		return badOption("MaxPayload of %d is above %d", o.MaxPayload, maxPayloadLimit)
-	}
-	if o.MaxHeaderBytes > maxHeaderBytesLimit {
-		return badOption("MaxHeaderBytes of %d is above %d", o.MaxHeaderBytes, maxHeaderBytesLimit)
-	}
-	if o.Loops < 0 || o.Loops > 256 {
-		return badOption("Loops of %d is not within 0 and 256", o.Loops)
-	}
-	if o.MaxConns < 0 || o.MaxConns > maxNumber {
-		return badOption("MaxConns of %d is not within 0 and %d", o.MaxConns, maxNumber)
-	}
-	if o.MaxSessions < 0 || o.MaxSessions > maxNumber {
-		return badOption("MaxSessions of %d is not within 0 and %d", o.MaxSessions, maxNumber)
+func (o *Options) checkSettings() error {
+	if o.Queue.Overflow != OverflowClose && o.Queue.Overflow != OverflowDrop {
+		return badOption("unknown Queue.Overflow %d", o.Queue.Overflow)
 	}
 	if d := o.PerMessageDeflate; d != nil && (d.Threshold < 0 || d.Threshold > maxNumber) {
 		return badOption("PerMessageDeflate.Threshold of %d is not within 0 and %d", d.Threshold, maxNumber)
-	}
-	return nil
-}
-
-func (o *Options) checkQueue() error {
-	if o.Overflow != OverflowClose && o.Overflow != OverflowDrop {
-		return badOption("unknown Overflow %d", o.Overflow)
-	}
-	if o.HighWater < 1 || o.LowWater < 0 || o.LowWater >= o.HighWater {
-		return badOption("LowWater of %d and HighWater of %d: 0 <= LowWater < HighWater is needed", o.LowWater, o.HighWater)
-	}
-	if o.HighWater > o.MaxQueue {
-		return badOption("HighWater of %d is above MaxQueue of %d: a queue ends before it gets there", o.HighWater, o.MaxQueue)
 	}
 	return nil
 }
@@ -286,7 +245,7 @@ func (o *Options) checkPeers() error {
 	for _, list := range []struct {
 		name     string
 		networks []netip.Prefix
-	}{{"Exempt", o.Exempt}, {"TrustedProxies", o.TrustedProxies}} {
+	}{{"Limits.Exempt", o.Limits.Exempt}, {"Proxies.Trusted", o.Proxies.Trusted}} {
 		for i, p := range list.networks {
 			switch {
 			case !p.IsValid():
@@ -296,11 +255,11 @@ func (o *Options) checkPeers() error {
 			}
 		}
 	}
-	switch o.ClientHeader {
+	switch o.Proxies.ClientHeader {
 	case "", proxied.ForwardedFor, proxied.Forwarded, proxied.RealIP:
 		return nil
 	}
-	return badOption("ClientHeader %q is none of %s, %s and %s", o.ClientHeader, proxied.ForwardedFor, proxied.Forwarded, proxied.RealIP)
+	return badOption("Proxies.ClientHeader %q is none of %s, %s and %s", o.Proxies.ClientHeader, proxied.ForwardedFor, proxied.Forwarded, proxied.RealIP)
 }
 
 func (o *Options) checkProtocol() error {
@@ -332,20 +291,23 @@ const maxTick = 50 * time.Millisecond
 // tick is the step of the timing wheels: a twentieth of the shortest timeout,
 // so that deadlines are met within 5 %, or 10 ms where that is more.
 func (o *Options) tick() time.Duration {
-	shortest := min(o.PingInterval, o.PingTimeout, o.UpgradeTimeout, o.HeaderTimeout, o.BodyTimeout, o.IdleTimeout, o.CloseTimeout, o.AdmitTimeout, o.FirstRequestTimeout, o.TLSHandshakeTimeout)
-	// Nobody waits for the end of a foreign upgrade: that may be late by half.
-	return max(10*time.Millisecond, min(shortest/20, o.ForeignUpgradeTimeout/2, maxTick))
+	t := &o.Timeouts
+	shortest := min(o.PingInterval, o.PingTimeout, t.Upgrade, t.Header, t.Body, t.Idle, t.Close, t.Admit, t.FirstRequest, t.TLSHandshake) / 20
+	if t.ForeignUpgrade > 0 {
+		shortest = min(shortest, t.ForeignUpgrade/2) // nobody waits for its end: that may be late by half
+	}
+	return max(10*time.Millisecond, min(shortest, maxTick))
 }
 
 func (o *Options) loop() loop.Options {
 	return loop.Options{
 		Loops:         o.Loops,
 		Tick:          o.tick(),
-		Linger:        o.CloseTimeout,
-		MaxConns:      o.MaxConns,
-		MaxConnsPerIP: o.MaxConnsPerIP,
-		ConnRate:      o.ConnRate,
-		Exempt:        o.Exempt,
+		Linger:        o.Timeouts.Close,
+		MaxConns:      o.Limits.MaxConns,
+		MaxConnsPerIP: o.Limits.MaxConnsPerIP,
+		ConnRate:      o.Limits.ConnRate,
+		Exempt:        o.Limits.Exempt,
 		Logger:        o.Logger,
 	}
 }

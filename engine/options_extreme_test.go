@@ -17,18 +17,16 @@ import (
 // it is: with the largest that New takes, clients are served as ever, and no New
 // panics.
 func TestExtremeOptions(t *testing.T) {
-	kind := reflect.TypeFor[Options]()
-	for i := range kind.NumField() {
-		field := kind.Field(i)
-		switch field.Type.Kind() {
+	for name, index := range optionFields() {
+		switch reflect.TypeFor[Options]().FieldByIndex(index).Type.Kind() {
 		case reflect.Int, reflect.Int64:
 		default:
 			continue
 		}
-		t.Run(field.Name, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			with := func(value int64) Options {
 				o := Options{Fallback: http.NotFoundHandler()}
-				reflect.ValueOf(&o).Elem().Field(i).SetInt(value)
+				reflect.ValueOf(&o).Elem().FieldByIndex(index).SetInt(value)
 				return o
 			}
 			taken := func(value int64) bool {
@@ -105,6 +103,6 @@ func isServedBy(t *testing.T, o Options) {
 	b.play("post sid=B 1") // both end by their clients, so no time has to pass
 	b.client("u", "").peer.CloseWrite()
 	b.work()
-	b.options.CloseTimeout = min(b.options.CloseTimeout, time.Minute)
+	b.options.Timeouts.Close = min(b.options.Timeouts.Close, time.Minute)
 	b.finish()
 }

@@ -1,11 +1,14 @@
 package engine
 
 import (
+	"cmp"
 	"crypto/tls"
+	"iter"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,76 +29,75 @@ func TestOptions(t *testing.T) {
 		kept []any
 		bad  []any
 	}{
-		"Path":            {"/engine.io/", []any{"/live", "/live/", "/"}, []any{"live", " /live", "http://x/"}},
-		"PingInterval":    {25 * time.Second, []any{time.Millisecond, time.Hour}, durations},
-		"PingTimeout":     {20 * time.Second, []any{time.Millisecond, time.Hour}, durations},
-		"UpgradeTimeout":  {10 * time.Second, []any{time.Millisecond, time.Hour}, durations},
-		"MaxPayload":      {1_000_000, []any{1, 1 << 30}, []any{-1, 1<<30 + 1}},
-		"MaxFragments":    {16_384, []any{1, 1 << 20}, []any{-1}},
-		"MaxQueue":        {8 << 20, []any{1, 1 << 30}, []any{-1}},
-		"MaxQueuePackets": {16_384, []any{1, 1 << 30}, []any{-1}},
-		"QueueBudget":     {int64(1 << 30), []any{int64(1), int64(1 << 40)}, []any{int64(-1)}},
-		"Overflow":        {OverflowClose, []any{OverflowDrop}, []any{Overflow(3)}},
-		"HighWater":       {2 << 20, []any{1, 8 << 20}, []any{-1, 8<<20 + 1}},
-		"LowWater":        {512 << 10, []any{1, 1000}, []any{-1, 2 << 20}},
+		"Path":                {"/engine.io/", []any{"/live", "/live/", "/"}, []any{"live", " /live", "http://x/"}},
+		"PingInterval":        {25 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"PingTimeout":         {20 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"Timeouts.Upgrade":    {10 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"MaxPayload":          {1_000_000, []any{1, 1 << 30}, []any{-1, 1<<30 + 1}},
+		"Limits.MaxFragments": {16_384, []any{1, 1 << 20}, []any{-1}},
+		"Queue.MaxBytes":      {8 << 20, []any{1, 1 << 30}, []any{-1}},
+		"Queue.MaxPackets":    {16_384, []any{1, 1 << 30}, []any{-1}},
+		"Queue.Budget":        {int64(1 << 30), []any{int64(1), int64(1 << 40)}, []any{int64(-1)}},
+		"Queue.Overflow":      {OverflowClose, []any{OverflowDrop}, []any{Overflow(3)}},
+		"Queue.HighWater":     {2 << 20, []any{1, 8 << 20}, []any{-1, 8<<20 + 1}},
+		"Queue.LowWater":      {512 << 10, []any{1, 1000}, []any{-1, 2 << 20}},
 		"Transports": {[]Transport{Polling, WebSocket}, []any{[]Transport{WebSocket}, []Transport{WebSocket, Polling}},
 			[]any{[]Transport{0}, []Transport{Polling, 3}}},
 		"NoUpgrades": {false, []any{true}, nil},
 		"Revisions": {[]Revision{Revision4, Revision3}, []any{[]Revision{Revision3}, []Revision{Revision4}},
 			[]any{[]Revision{0}, []Revision{Revision4, 5}, []Revision{2}}},
-		"NoTrailingSlash":       {false, []any{true}, nil},
-		"ForeignUpgradeTimeout": {time.Second, []any{time.Millisecond, time.Hour}, durations},
-		"KeepForeignUpgrades":   {false, []any{true}, nil},
-		"Origins": {[]string(nil), []any{[]string{"https://example.com", "http://[::1]:3000", "null"}},
+		"NoTrailingSlash":         {false, []any{true}, nil},
+		"Timeouts.ForeignUpgrade": {time.Second, []any{time.Millisecond, time.Hour, -time.Nanosecond, -time.Hour}, []any{time.Millisecond - 1}},
+		"Access.Origins": {[]string(nil), []any{[]string{"https://example.com", "http://[::1]:3000", "null"}},
 			[]any{[]string{"*"}, []string{"https://a", "example.com"}, []string{"https://a/"}, []string{"https://A"}, []string{""}}},
-		"AnyOrigin":     {false, []any{true}, nil},
-		"Bind":          {(func(*Request) string)(nil), nil, nil},
-		"CORS":          {(*CORS)(nil), []any{&CORS{Origins: []string{"*"}}}, []any{&CORS{Origins: []string{"*"}, Credentials: true}}},
-		"Cookie":        {(*Cookie)(nil), []any{&Cookie{}, &Cookie{Name: "sid"}}, []any{&Cookie{Name: "a b"}}},
-		"InitialPacket": {(*Message)(nil), []any{&Message{Data: []byte("hi")}}, nil},
-		"Compression":   {Compression{Threshold: 1024}, []any{Compression{Off: true, Threshold: 1}}, []any{Compression{Threshold: -1}}},
+		"Access.AnyOrigin":     {false, []any{true}, nil},
+		"Access.Bind":          {(func(*Request) string)(nil), nil, nil},
+		"Access.CORS":          {(*CORS)(nil), []any{&CORS{Origins: []string{"*"}}}, []any{&CORS{Origins: []string{"*"}, Credentials: true}}},
+		"Cookie":               {(*Cookie)(nil), []any{&Cookie{}, &Cookie{Name: "sid"}}, []any{&Cookie{Name: "a b"}}},
+		"InitialPacket":        {(*Message)(nil), []any{&Message{Data: []byte("hi")}}, nil},
+		"CompressionThreshold": {1024, []any{1, 1 << 20, -1, -1 << 20}, nil},
 		"PerMessageDeflate": {(*PerMessageDeflate)(nil), []any{&PerMessageDeflate{}, &PerMessageDeflate{ContextTakeover: true}},
 			[]any{&PerMessageDeflate{Threshold: -1}}},
-		"GenerateID":    {(func(*Request) (string, error))(nil), nil, nil},
-		"AdmitTimeout":  {10 * time.Second, []any{time.Millisecond, time.Hour}, durations},
-		"MaxAdmitting":  {10_000, []any{1, 1 << 20}, []any{-1}},
-		"Debug":         {(func(string) *slog.Logger)(nil), nil, nil},
-		"Middleware":    {([]func(http.Handler) http.Handler)(nil), nil, []any{[]func(http.Handler) http.Handler{nil}}},
-		"HeaderTimeout": {10 * time.Second, []any{time.Millisecond, time.Hour}, durations},
-		"BodyTimeout":   {30 * time.Second, []any{time.Millisecond, time.Hour}, durations},
-		"IdleTimeout":   {75 * time.Second, []any{time.Millisecond, time.Hour}, durations},
-		"CloseTimeout":  {30 * time.Second, []any{time.Millisecond, time.Hour}, durations},
-		"DrainDelay":    {time.Duration(0), []any{time.Nanosecond, time.Hour}, []any{-time.Second}},
-		"DrainPeriod":   {time.Duration(0), []any{time.Nanosecond, time.Hour}, []any{-time.Second}},
-		"HealthPath":    {"", []any{"/healthz", "/a/b"}, []any{"healthz", "/healthz/", "/", "/engine.io/healthz"}},
-		"Loops":         {0, []any{1, 256}, []any{-1, 257}},
-		"MaxConns":      {0, []any{1, 1 << 30}, []any{-1}},
+		"GenerateID":          {(func(*Request) (string, error))(nil), nil, nil},
+		"Timeouts.Admit":      {10 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"Limits.MaxAdmitting": {10_000, []any{1, 1 << 20}, []any{-1}},
+		"Debug":               {(func(string) *slog.Logger)(nil), nil, nil},
+		"Middleware":          {([]func(http.Handler) http.Handler)(nil), nil, []any{[]func(http.Handler) http.Handler{nil}}},
+		"Timeouts.Header":     {10 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"Timeouts.Body":       {30 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"Timeouts.Idle":       {75 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"Timeouts.Close":      {30 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"Drain.Delay":         {time.Duration(0), []any{time.Nanosecond, time.Hour}, []any{-time.Second}},
+		"Drain.Period":        {time.Duration(0), []any{time.Nanosecond, time.Hour}, []any{-time.Second}},
+		"HealthPath":          {"", []any{"/healthz", "/a/b"}, []any{"healthz", "/healthz/", "/", "/engine.io/healthz"}},
+		"Loops":               {0, []any{1, 256}, []any{-1, 257}},
+		"Limits.MaxConns":     {0, []any{1, 1 << 30}, []any{-1}},
 
-		"MaxPayloadPackets": {16_384, []any{1, 1 << 20}, []any{-1}},
-		"BodyBudget":        {int64(256 << 20), []any{int64(1), int64(1 << 40)}, []any{int64(-1)}},
-		"MaxRequestLine":    {8_192, []any{1, 1 << 20}, []any{-1}},
-		"MaxHeaderBytes":    {16_384, []any{1, 1 << 20}, []any{-1, 1<<20 + 1}},
-		"MaxHeaders":        {100, []any{1, 1 << 20}, []any{-1}},
-		"MaxPipelined":      {64 << 10, []any{1, 1 << 20}, []any{-1}},
-		"MaxConnsPerIP":     {4096, []any{1, 1 << 30}, []any{-1}},
-		"ConnRate":          {200, []any{1, 1 << 30}, []any{-1}},
-		"HandshakeRate":     {100, []any{1, 1 << 30}, []any{-1}},
-		"MaxSessions":       {0, []any{1, 1 << 30}, []any{-1}},
-		"MaxSessionsPerIP":  {8192, []any{1, 1 << 30}, []any{-1}},
-		"MaxPolls":          {100_000, []any{1, 1 << 30}, []any{-1}},
-		"MaxUpgrades":       {10_000, []any{1, 1 << 30}, []any{-1}},
-		"Exempt": {[]netip.Prefix(peers.Shared()), []any{[]netip.Prefix{}, []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}},
+		"Limits.MaxPayloadPackets": {16_384, []any{1, 1 << 20}, []any{-1}},
+		"Limits.BodyBudget":        {int64(256 << 20), []any{int64(1), int64(1 << 40)}, []any{int64(-1)}},
+		"Limits.MaxRequestLine":    {8_192, []any{1, 1 << 20}, []any{-1}},
+		"Limits.MaxHeaderBytes":    {16_384, []any{1, 1 << 20}, []any{-1, 1<<20 + 1}},
+		"Limits.MaxHeaders":        {100, []any{1, 1 << 20}, []any{-1}},
+		"Limits.MaxPipelined":      {64 << 10, []any{1, 1 << 20}, []any{-1}},
+		"Limits.MaxConnsPerIP":     {4096, []any{1, 1 << 30, -1, -1 << 30}, nil},
+		"Limits.ConnRate":          {200, []any{1, 1 << 30, -1, -1 << 30}, nil},
+		"Limits.HandshakeRate":     {100, []any{1, 1 << 30, -1, -1 << 30}, nil},
+		"Limits.MaxSessions":       {0, []any{1, 1 << 30}, []any{-1}},
+		"Limits.MaxSessionsPerIP":  {8192, []any{1, 1 << 30, -1, -1 << 30}, nil},
+		"Limits.MaxPolls":          {100_000, []any{1, 1 << 30}, []any{-1}},
+		"Limits.MaxUpgrades":       {10_000, []any{1, 1 << 30}, []any{-1}},
+		"Limits.Exempt": {[]netip.Prefix(peers.Shared()), []any{[]netip.Prefix{}, []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}},
 			[]any{[]netip.Prefix{{}}, []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}}},
-		"TrustedProxies": {[]netip.Prefix(nil), []any{[]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}},
+		"Proxies.Trusted": {[]netip.Prefix(nil), []any{[]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}},
 			[]any{[]netip.Prefix{{}}, []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}}},
-		"TrustUnixSockets": {false, []any{true}, nil},
-		"ClientHeader":     {"", []any{"X-Forwarded-For", "Forwarded", "X-Real-IP"}, []any{"Via", "forwarded"}},
-		"Executor":         {nil, []any{NewExecutor(1)}, nil},
-		"MaxPending":       {256 << 10, []any{1, 1 << 30}, []any{-1}},
-		"PendingBudget":    {int64(256 << 20), []any{int64(1), int64(1 << 40)}, []any{int64(-1)}},
-		"SlowCallback": {20 * time.Millisecond, []any{time.Millisecond, time.Hour, -time.Nanosecond, -time.Hour},
+		"Proxies.TrustUnixSockets": {false, []any{true}, nil},
+		"Proxies.ClientHeader":     {"", []any{"X-Forwarded-For", "Forwarded", "X-Real-IP"}, []any{"Via", "forwarded"}},
+		"Executor":                 {nil, []any{NewExecutor(1)}, nil},
+		"Limits.MaxPending":        {256 << 10, []any{1, 1 << 30}, []any{-1}},
+		"Limits.PendingBudget":     {int64(256 << 20), []any{int64(1), int64(1 << 40)}, []any{int64(-1)}},
+		"Timeouts.SlowCallback": {20 * time.Millisecond, []any{time.Millisecond, time.Hour, -time.Nanosecond, -time.Hour},
 			[]any{time.Millisecond - 1}},
-		"FirstRequestTimeout": {30 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"Timeouts.FirstRequest": {30 * time.Second, []any{time.Millisecond, time.Hour}, durations},
 		"TLS": {(*TLS)(nil), []any{&TLS{Config: certified}, &TLS{Config: certified, MinVersion: tls.VersionTLS13}},
 			[]any{
 				&TLS{}, &TLS{Config: &tls.Config{}}, &TLS{CertFile: "cert.pem"}, &TLS{KeyFile: "key.pem"},
@@ -105,36 +107,34 @@ func TestOptions(t *testing.T) {
 				&TLS{Config: certified, ClientAuth: -1}, &TLS{Config: certified, ClientAuth: tls.RequireAndVerifyClientCert + 1},
 				&TLS{Config: certified, ClientAuth: tls.VerifyClientCertIfGiven},
 			}},
-		"MaxTLSHandshakes":    {4096, []any{1, 1 << 20}, []any{-1}},
-		"TLSHandshakeTimeout": {10 * time.Second, []any{time.Millisecond, time.Hour}, durations},
+		"Limits.MaxTLSHandshakes": {4096, []any{1, 1 << 20}, []any{-1}},
+		"Timeouts.TLSHandshake":   {10 * time.Second, []any{time.Millisecond, time.Hour}, durations},
 
-		"Fallback":           {http.Handler(nil), []any{http.NewServeMux()}, nil},
-		"MaxFallback":        {1_000, []any{1, 1 << 20}, []any{-1}},
-		"MaxFallbackWaiting": {1_000, []any{1, 1 << 20}, []any{-1}},
+		"Fallback":                  {http.Handler(nil), []any{http.NewServeMux()}, nil},
+		"Limits.MaxFallback":        {1_000, []any{1, 1 << 20}, []any{-1}},
+		"Limits.MaxFallbackWaiting": {1_000, []any{1, 1 << 20}, []any{-1}},
 
 		"Logger": {slog.Default(), []any{logger}, nil},
 	}
-	kind := reflect.TypeFor[Options]()
-	for i := range kind.NumField() {
-		name := kind.Field(i).Name
+	for name, index := range optionFields() {
 		row, ok := rows[name]
 		require.True(t, ok, "no row for Options.%s", name)
 		delete(rows, name)
 		try := func(value any) (any, error) {
 			var o Options
 			if value != nil {
-				reflect.ValueOf(&o).Elem().Field(i).Set(reflect.ValueOf(value))
+				reflect.ValueOf(&o).Elem().FieldByIndex(index).Set(reflect.ValueOf(value))
 			}
 			server, err := New(o, Events{})
 			if err != nil {
 				require.Nil(t, server)
 				return nil, err
 			}
-			return reflect.ValueOf(server.options).Field(i).Interface(), nil
+			return reflect.ValueOf(server.options).FieldByIndex(index).Interface(), nil
 		}
 		got, err := try(nil)
 		require.NoError(t, err)
-		if kind.Field(i).Type.Kind() == reflect.Func {
+		if reflect.TypeFor[Options]().FieldByIndex(index).Type.Kind() == reflect.Func {
 			require.Nil(t, got, "default of %s", name)
 		} else {
 			require.Equal(t, row.zero, got, "default of %s", name)
@@ -144,17 +144,41 @@ func TestOptions(t *testing.T) {
 			require.NoError(t, err, "%s %v", name, value)
 			require.Equal(t, value, got, name)
 		}
+		said := map[string]string{"Transports": "transport", "Revisions": "revision", "Access.CORS": "CORS"}[name]
 		for _, value := range row.bad {
 			_, err := try(value)
 			require.ErrorIs(t, err, ErrOptions, "%s %v", name, value)
 			require.Equal(t, 1, strings.Count(err.Error(), ErrOptions.Error()), err)
-			require.ErrorContains(t, err, map[string]string{"Transports": "transport", "Revisions": "revision"}[name])
-			if name != "Transports" && name != "Revisions" {
-				require.ErrorContains(t, err, name)
-			}
+			require.ErrorContains(t, err, cmp.Or(said, name))
 		}
 	}
 	require.Empty(t, rows, "rows for fields that do not exist")
+}
+
+// optionFields are the fields of Options, those of its groups with the group's name
+// before them.
+func optionFields() iter.Seq2[string, []int] {
+	groups := []reflect.Type{
+		reflect.TypeFor[Access](), reflect.TypeFor[Proxies](), reflect.TypeFor[Queue](),
+		reflect.TypeFor[Limits](), reflect.TypeFor[Timeouts](), reflect.TypeFor[Drain](),
+	}
+	return func(yield func(string, []int) bool) {
+		kind := reflect.TypeFor[Options]()
+		for i := range kind.NumField() {
+			field := kind.Field(i)
+			if !slices.Contains(groups, field.Type) {
+				if !yield(field.Name, []int{i}) {
+					return
+				}
+				continue
+			}
+			for j := range field.Type.NumField() {
+				if !yield(field.Name+"."+field.Type.Field(j).Name, []int{i, j}) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // An empty list is the default as nil is.
@@ -173,13 +197,15 @@ func TestTick(t *testing.T) {
 		{func(*Options) {}, 50 * time.Millisecond},
 		{func(o *Options) { o.PingInterval = time.Second }, 50 * time.Millisecond},
 		{func(o *Options) { o.PingTimeout = 300 * time.Millisecond }, 15 * time.Millisecond},
-		{func(o *Options) { o.UpgradeTimeout = 400 * time.Millisecond }, 20 * time.Millisecond},
-		{func(o *Options) { o.HeaderTimeout = 400 * time.Millisecond }, 20 * time.Millisecond},
-		{func(o *Options) { o.BodyTimeout = 400 * time.Millisecond }, 20 * time.Millisecond},
-		{func(o *Options) { o.IdleTimeout = 400 * time.Millisecond }, 20 * time.Millisecond},
-		{func(o *Options) { o.FirstRequestTimeout = 400 * time.Millisecond }, 20 * time.Millisecond},
-		{func(o *Options) { o.TLSHandshakeTimeout = 400 * time.Millisecond }, 20 * time.Millisecond},
-		{func(o *Options) { o.CloseTimeout = time.Millisecond }, 10 * time.Millisecond},
+		{func(o *Options) { o.Timeouts.Upgrade = 400 * time.Millisecond }, 20 * time.Millisecond},
+		{func(o *Options) { o.Timeouts.Header = 400 * time.Millisecond }, 20 * time.Millisecond},
+		{func(o *Options) { o.Timeouts.Body = 400 * time.Millisecond }, 20 * time.Millisecond},
+		{func(o *Options) { o.Timeouts.Idle = 400 * time.Millisecond }, 20 * time.Millisecond},
+		{func(o *Options) { o.Timeouts.FirstRequest = 400 * time.Millisecond }, 20 * time.Millisecond},
+		{func(o *Options) { o.Timeouts.TLSHandshake = 400 * time.Millisecond }, 20 * time.Millisecond},
+		{func(o *Options) { o.Timeouts.Close = time.Millisecond }, 10 * time.Millisecond},
+		{func(o *Options) { o.Timeouts.ForeignUpgrade = 60 * time.Millisecond }, 30 * time.Millisecond},
+		{func(o *Options) { o.Timeouts.ForeignUpgrade = -1 }, 50 * time.Millisecond},
 	} {
 		var o Options
 		c.change(&o)

@@ -11,7 +11,7 @@ import (
 
 // originAllowed reports whether the page that made r, which came on c, may talk
 // to the server, if one made it: a page of the server's own origin, of
-// Options.Origins, or of CORS, which the caller has asked. It borrows r.
+// Options.Access.Origins, or of CORS, which the caller has asked. It borrows r.
 //
 // A browser says Origin with each WebSocket handshake, and with each poll and
 // post of a page from elsewhere, and no page can keep it from that. A script
@@ -32,7 +32,7 @@ func (s *Server) originAllowed(r *httpparse.Request, c *loop.Conn, byCORS bool) 
 	if sameOrigin(origin, r.Header("Host"), s.schemeOf(r, c)) {
 		return true
 	}
-	for _, allowed := range s.options.Origins {
+	for _, allowed := range s.options.Access.Origins {
 		if allowed == string(origin) {
 			return true
 		}
@@ -72,14 +72,14 @@ func splitHost(p []byte) (name, port []byte) {
 
 func defaultPort(p []byte) bool { return len(p) == 0 || string(p) == "80" || string(p) == "443" }
 
-// checkOrigins is for Options.Origins.
+// checkOrigins is for Options.Access.Origins.
 func checkOrigins(origins []string) error {
 	for _, origin := range origins {
 		switch {
 		case origin == "*":
-			return badOption("Origins: for pages from anywhere set AnyOrigin instead of \"*\"")
+			return badOption("Access.Origins: for pages from anywhere set Access.AnyOrigin instead of \"*\"")
 		case !isOrigin(origin) || strings.ToLower(origin) != origin:
-			return badOption("Origins: %q is not an origin like https://example.com, in lower case, without a path or slash at its end", origin)
+			return badOption("Access.Origins: %q is not an origin like https://example.com, in lower case, without a path or slash at its end", origin)
 		}
 	}
 	return nil

@@ -115,7 +115,7 @@ func TestOriginsOfCORS(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			asked = 0
-			b := newSpec(t, 1, Options{CORS: &c.cors, Origins: c.listed}, nil)
+			b := newSpec(t, 1, Options{Access: Access{CORS: &c.cors, Origins: c.listed}}, nil)
 			b.play(hsPolling)
 			status := func(method, query, origin string, headers ...string) int {
 				r := b.fetch(method, query, append(headers, "Origin: "+origin)...)
@@ -154,11 +154,11 @@ func TestMiddlewareBeforeOrigin(t *testing.T) {
 
 // Who is let in costs nothing more for it.
 func TestOriginAllocs(t *testing.T) {
-	server, conn := fronted(t, Options{Origins: []string{"https://a", "https://b"}, CORS: &CORS{Origins: []string{"https://c"}}}, "203.0.113.1:1")
+	server, conn := fronted(t, Options{Access: Access{Origins: []string{"https://a", "https://b"}, CORS: &CORS{Origins: []string{"https://c"}}}}, "203.0.113.1:1")
 	for _, origin := range []string{"https://turbine", "https://b", "https://c"} {
 		r := corsRequest("Host: turbine\nOrigin: " + origin)
 		require.Zero(t, testing.AllocsPerRun(100, func() {
-			require.True(t, server.originAllowed(r, conn, server.options.CORS.allowsPage(r)))
+			require.True(t, server.originAllowed(r, conn, server.options.Access.CORS.allowsPage(r)))
 		}))
 	}
 }

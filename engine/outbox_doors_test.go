@@ -52,15 +52,15 @@ func TestEveryWayIntoAnOutboxAsksTheLimits(t *testing.T) {
 		options Options
 		most    int // bytes that may wait
 	}{
-		{"MaxQueue", Options{MaxQueue: 1000}, 1000},
-		{"MaxQueuePackets", Options{MaxQueuePackets: 3}, 3 * 300},
-		{"QueueBudget", Options{QueueBudget: 1000}, 1125},
+		{"MaxQueue", Options{Queue: Queue{MaxBytes: 1000}}, 1000},
+		{"MaxQueuePackets", Options{Queue: Queue{MaxPackets: 3}}, 3 * 300},
+		{"QueueBudget", Options{Queue: Queue{Budget: 1000}}, 1125},
 	} {
 		for _, door := range outboxDoors {
 			for _, policy := range []Overflow{OverflowClose, OverflowDrop} {
 				t.Run(fmt.Sprint(limit.name, "/", door.name, "/", policy), func(t *testing.T) {
 					o := limit.options
-					o.Overflow = policy
+					o.Queue.Overflow = policy
 					b := newSpec(t, 1, o, nil)
 					b.play(door.on)
 					if door.on == hsWebSocket {
@@ -137,7 +137,7 @@ func TestOutboxHasOneDoor(t *testing.T) {
 func TestPongsOfWhoReadsNothing(t *testing.T) {
 	everywhere(t, func(t *testing.T, loops int) {
 		const hostile, posts = 16, 4
-		b := newSpec(t, loops, Options{QueueBudget: 8 << 20}, func(b *bench, e *Events) {
+		b := newSpec(t, loops, Options{Queue: Queue{Budget: 8 << 20}}, func(b *bench, e *Events) {
 			e.Message = func(s *Session, m Message) { require.NoError(b.t, s.Send(m)) }
 		})
 		pings := strings.Repeat("1:2", 16_384)

@@ -16,7 +16,7 @@ func TestPendingBudgetServesWhoSendsLittle(t *testing.T) {
 	for _, events := range []int{2, 10, 30, 100} { // that each hostile session has waiting: 800 bytes to 40 KB
 		t.Run(fmt.Sprint(events), func(t *testing.T) {
 			const budget, good, rounds = 400 * eventSize, 20, 10
-			b := newHeld(t, 1, Options{PendingBudget: budget}, func(_ *bench, e *Events) { e.Admit = nil })
+			b := newHeld(t, 1, Options{Limits: Limits{PendingBudget: budget}}, func(_ *bench, e *Events) { e.Admit = nil })
 			for i := range good {
 				b.begin(fmt.Sprintf("ws EIO=4&transport=websocket conn=g%d", i))
 			}
@@ -61,7 +61,7 @@ func (goes) Submit(task func()) error { go task(); return nil }
 // these and of its end, and of nothing between.
 func TestPendingBudgetEndsWhoIsBeingServed(t *testing.T) {
 	began, goOn, heard := make(chan bool), make(chan bool), make(chan string, 300)
-	b := newSpec(t, 1, Options{PendingBudget: 200 * eventSize, Executor: goes{}}, func(_ *bench, e *Events) {
+	b := newSpec(t, 1, Options{Limits: Limits{PendingBudget: 200 * eventSize}, Executor: goes{}}, func(_ *bench, e *Events) {
 		*e = Events{
 			Message: func(_ *Session, m Message) {
 				if string(m.Data) == "first" {

@@ -111,7 +111,7 @@ func (p *polling) respond(packets []packet.Packet, compress bool) {
 		contentType = typeOctets
 	}
 	size := s.revision.PayloadSize(packets, s.base64 || p.jsonp != nil)
-	compress = compress && x.encoding != encodingNone && size >= s.server.compressThreshold
+	compress = compress && x.encoding != encodingNone && size >= s.server.options.CompressionThreshold
 	if p.jsonp == nil && !compress {
 		b := x.head(s.loop, 200, contentType, size)
 		b.SetTail(s.revision.AppendPayload(b.Tail(), packets, s.base64))
@@ -316,7 +316,7 @@ func (p *polling) decode(body []byte, octets bool, n int) error {
 	}
 	turn := beginTurn(s.loop)
 	for rest := body; ; n++ {
-		if n == s.server.options.MaxPayloadPackets {
+		if n == s.server.options.Limits.MaxPayloadPackets {
 			s.server.met(LimitPayloadPackets, s.loop)
 			return ErrTooManyPackets
 		}

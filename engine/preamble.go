@@ -14,7 +14,7 @@ import (
 // ProxyListener says that clients come to l through proxies that speak the PROXY
 // protocol, version 1 or 2: each connection begins with its client's address, ahead of
 // HTTP, and ahead of TLS. It is for Serve and the like. A connection from
-// elsewhere than Options.TrustedProxies, one without such a header, and one with
+// elsewhere than Options.Proxies.Trusted, one without such a header, and one with
 // a header that makes no sense are closed without an answer, counted as
 // LimitProxyHeader and told to the log.
 //
@@ -29,7 +29,7 @@ type proxyListener struct{ net.Listener }
 var (
 	errStranger      = errors.New("it is no trusted proxy")
 	errCutProxy      = errors.New("it ended inside the PROXY header")
-	errNobodyTrusted = errors.New("engine: ProxyListener without a trusted proxy: see Options.TrustedProxies and TrustUnixSockets")
+	errNobodyTrusted = errors.New("engine: ProxyListener without a trusted proxy: see Options.Proxies.Trusted and TrustUnixSockets")
 )
 
 // preamble is the handler of a connection on which a proxy speaks first, until
@@ -55,7 +55,7 @@ func (s *Server) afterPreamble(next func(*loop.Conn) loop.Handler) func(*loop.Co
 			h.refuse(errStranger)
 			return h
 		}
-		timeout := s.options.HeaderTimeout
+		timeout := s.options.Timeouts.Header
 		if s.phase.ending() {
 			timeout = min(timeout, firstRequest)
 		}

@@ -34,8 +34,8 @@ func newProxyBench(t *testing.T, loops int, o Options) *proxyBench {
 	t.Helper()
 	p := &proxyBench{log: new(warnings)}
 	o.Logger = slog.New(p.log)
-	if o.TrustedProxies == nil {
-		o.TrustedProxies = theWorld
+	if o.Proxies.Trusted == nil {
+		o.Proxies.Trusted = theWorld
 	}
 	p.bench = newSpec(t, loops, o, func(_ *bench, e *Events) {
 		e.Admit = func(r *Request) error { p.begins = append(p.begins, r.RemoteAddr().String()); return nil }
@@ -176,7 +176,7 @@ func TestProxyHeaderRefused(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, piece := range []int{len(c.bytes), 1} {
-				p := newProxyBench(t, 1, Options{TrustedProxies: c.trust})
+				p := newProxyBench(t, 1, Options{Proxies: Proxies{Trusted: c.trust}})
 				peer := p.dial()
 				for rest := c.bytes; len(rest) > 0; rest = rest[min(piece, len(rest)):] {
 					peer.Write(rest[:min(piece, len(rest))])
@@ -187,7 +187,7 @@ func TestProxyHeaderRefused(t *testing.T) {
 				require.Empty(t, peer.Read(), "nothing is said")
 				require.Empty(t, p.begins)
 				require.EqualValues(t, 1, p.server.Stats().Limits[LimitProxyHeader])
-				require.Equal(t, []string{fmt.Sprintf("WARN limits were met proxy_header=1 proxy=%v proxy_error=%v help=TrustedProxies", peer.Addr(), c.reason)}, p.log.take())
+				require.Equal(t, []string{fmt.Sprintf("WARN limits were met proxy_header=1 proxy=%v proxy_error=%v help=Proxies.Trusted", peer.Addr(), c.reason)}, p.log.take())
 				require.Zero(t, p.world.Sockets())
 				p.finish()
 			}
@@ -210,7 +210,7 @@ func TestProxyHeaderEnds(t *testing.T) {
 	cut.CloseWrite()
 	p.world.Run()
 	require.True(t, cut.Aborted())
-	require.Equal(t, []string{fmt.Sprintf("WARN limits were met proxy_header=1 proxy=%v proxy_error=%v help=TrustedProxies", cut.Addr(), errCutProxy)}, p.log.take())
+	require.Equal(t, []string{fmt.Sprintf("WARN limits were met proxy_header=1 proxy=%v proxy_error=%v help=Proxies.Trusted", cut.Addr(), errCutProxy)}, p.log.take())
 
 	gone := p.dial()
 	gone.Write([]byte("PROXY TCP4 198.51."))
@@ -326,7 +326,7 @@ func (b *behindProxies) eventually(what string, done func() bool) {
 // The limits by address are the clients', not the proxy's, however the
 // connection ends.
 func TestProxyLimitsByClient(t *testing.T) {
-	b := newBehindProxies(t, Options{MaxConnsPerIP: 2, Exempt: nobody, TrustedProxies: loopback, ConnRate: 1_000_000, HandshakeRate: 1_000_000}, "tcp", "127.0.0.1:0")
+	b := newBehindProxies(t, Options{Limits: Limits{MaxConnsPerIP: 2, Exempt: nobody, ConnRate: 1_000_000, HandshakeRate: 1_000_000}, Proxies: Proxies{Trusted: loopback}}, "tcp", "127.0.0.1:0")
 	for round := range 5 {
 		var held []net.Conn
 		for _, client := range []string{"198.51.100.7", "198.51.100.7", "198.51.100.8", "198.51.100.8", "198.51.100.9"} {
@@ -348,7 +348,7 @@ func TestProxyLimitsByClient(t *testing.T) {
 
 // What is new from one client is bounded, too.
 func TestProxyRateByClient(t *testing.T) {
-	b := newBehindProxies(t, Options{ConnRate: 1, Exempt: nobody, TrustedProxies: loopback, HandshakeRate: 1_000_000}, "tcp", "127.0.0.1:0")
+	b := newBehindProxies(t, Options{Limits: Limits{ConnRate: 1, Exempt: nobody, HandshakeRate: 1_000_000}, Proxies: Proxies{Trusted: loopback}}, "tcp", "127.0.0.1:0")
 	let := 0
 	for ; let < 1000; let++ {
 		if _, ok := b.tries("198.51.100.7"); !ok {
@@ -366,7 +366,7 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 
 // A header on a listener that wants none is a request that makes no sense.
 func TestProxyHeaderWhereNoneIsWanted(t *testing.T) {
-	b := newBehindProxies(t, Options{TrustedProxies: loopback}, "tcp", "127.0.0.1:0")
+	b := newBehindProxies(t, Options{Proxies: Proxies{Trusted: loopback}}, "tcp", "127.0.0.1:0")
 	for _, version := range []byte{1, 2} {
 		w := dialWire(t, b.open)
 		_, err := w.conn.Write(append(proxyHeader(version, "198.51.100.7:4711", "203.0.113.1:443"), handshake...))
@@ -382,7 +382,7 @@ func TestProxyHeaderWhereNoneIsWanted(t *testing.T) {
 func TestProxyHeaderOverUnixSocket(t *testing.T) {
 	for _, trust := range []bool{true, false} {
 		path := filepath.Join(t.TempDir(), "socket")
-		b := newBehindProxies(t, Options{TrustUnixSockets: trust, TrustedProxies: loopback}, "unix", path)
+		b := newBehindProxies(t, Options{Proxies: Proxies{TrustUnixSockets: trust, Trusted: loopback}}, "unix", path)
 		conn, err := net.Dial("unix", path)
 		require.NoError(t, err)
 		require.NoError(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
@@ -395,7 +395,7 @@ func TestProxyHeaderOverUnixSocket(t *testing.T) {
 		} else {
 			require.Zero(t, n)
 			require.EqualValues(t, 1, b.server.Stats().Limits[LimitProxyHeader])
-			require.Equal(t, []string{"WARN limits were met proxy_header=1 proxy=@ proxy_error=it is no trusted proxy help=TrustedProxies"}, b.log.take())
+			require.Equal(t, []string{"WARN limits were met proxy_header=1 proxy=@ proxy_error=it is no trusted proxy help=Proxies.Trusted"}, b.log.take())
 		}
 		require.NoError(t, conn.Close())
 	}
@@ -416,7 +416,7 @@ func FuzzPreamble(f *testing.F) {
 	f.Fuzz(func(t *testing.T, p []byte, step uint8) {
 		var behind []byte
 		var from netip.AddrPort
-		server, err := New(Options{TrustedProxies: theWorld, Logger: slog.New(slog.DiscardHandler)}, Events{})
+		server, err := New(Options{Proxies: Proxies{Trusted: theWorld}, Logger: slog.New(slog.DiscardHandler)}, Events{})
 		require.NoError(t, err)
 		next := func(c *loop.Conn) loop.Handler {
 			from = c.RemoteAddr()

@@ -138,7 +138,7 @@ func TestOneCallersOrder(t *testing.T) {
 // The same with many in front; the other sessions are spared the wait for them.
 func TestOrderBehindTenThousand(t *testing.T) {
 	const sessions = 10_000
-	b := newSpec(t, 1, Options{MaxConns: 2 * sessions}, nil)
+	b := newSpec(t, 1, Options{Limits: Limits{MaxConns: 2 * sessions}}, nil)
 	names := make([]string, sessions)
 	for i := range names {
 		names[i] = fmt.Sprint("w", i)
@@ -166,7 +166,7 @@ func TestOrderBehindTenThousand(t *testing.T) {
 // what is held counts for its limits.
 func TestHeldMessagesCountAndEnd(t *testing.T) {
 	for _, end := range []func(s *Session){(*Session).CloseNow, (*Session).Close, nil} {
-		b := newSpec(t, 1, Options{MaxQueuePackets: 3}, nil)
+		b := newSpec(t, 1, Options{Queue: Queue{MaxPackets: 3}}, nil)
 		var names []string
 		for i := range 200 {
 			names = append(names, fmt.Sprint("w", i))
@@ -215,7 +215,7 @@ func TestWalksAreAShareOfTime(t *testing.T) {
 		"Publish":   func(s *Server, keep func(*Session) bool) { s.PublishTo("g", say("x"), keep) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newSpec(t, 1, Options{SlowCallback: -1}, nil)
+			b := newSpec(t, 1, Options{Timeouts: Timeouts{SlowCallback: -1}}, nil)
 			names := make([]string, walkVisits)
 			for i := range names {
 				names[i] = fmt.Sprint("w", i)

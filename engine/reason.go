@@ -19,8 +19,8 @@ const (
 	// ReasonForcedClose: Session.Close, CloseNow or Server.CloseSessions was
 	// called.
 	ReasonForcedClose
-	// ReasonOverflow: more was sent to the client than Options.MaxQueue,
-	// MaxQueuePackets or QueueBudget let wait for it, or came from it than
+	// ReasonOverflow: more was sent to the client than Options.Queue.MaxBytes,
+	// Queue.MaxPackets or Queue.Budget let wait for it, or came from it than
 	// PendingBudget lets wait for the application. The reference server has no
 	// such limit.
 	ReasonOverflow
@@ -57,13 +57,13 @@ func (r Reason) String() string {
 var (
 	// ErrClosed: the session is closing or closed; nothing was sent.
 	ErrClosed = errors.New("engine: session closed")
-	// ErrQueueFull: more than Options.MaxQueue bytes, or MaxQueuePackets
+	// ErrQueueFull: more than Options.Queue.MaxBytes bytes, or Queue.MaxPackets
 	// packets, would wait for the client; nothing was sent.
 	ErrQueueFull = errors.New("engine: session queue full")
-	// ErrBudget: more than Options.QueueBudget bytes would wait for all
+	// ErrBudget: more than Options.Queue.Budget bytes would wait for all
 	// clients together; nothing was sent.
 	ErrBudget = errors.New("engine: budget of all queues is used up")
-	// ErrPendingBudget: more than Options.PendingBudget bytes of events would
+	// ErrPendingBudget: more than Options.Limits.PendingBudget bytes of events would
 	// wait for the Executor. It is what Events.Close is told.
 	ErrPendingBudget = errors.New("engine: budget of all waiting events is used up")
 	// ErrNotUTF8: a message that is not Binary has to be text in UTF-8; nothing

@@ -303,15 +303,15 @@ func (s *Server) logForbidden(r *httpparse.Request, c *loop.Conn, name string) {
 		attrs = append(attrs, slog.String("scheme", known.String()))
 	}
 	s.options.Logger.Warn("page of another origin refused", append(attrs,
-		slog.String("help", "name the page's origin in Origins, or have the proxy pass Host and X-Forwarded-Proto on"), slog.Int64("suppressed", suppressed))...)
+		slog.String("help", "name the page's origin in Access.Origins, or have the proxy pass Host and X-Forwarded-Proto on"), slog.Int64("suppressed", suppressed))...)
 }
 
 // logBinding logs a request, on c, that is not bound to its session as
-// Options.Bind wants. It is called on the loop on.
+// Options.Access.Bind wants. It is called on the loop on.
 func (s *Server) logBinding(on *loop.Loop, c *loop.Conn) {
 	if suppressed, ok := s.bindings.Allow(on.Clock()); ok {
 		s.options.Logger.Warn("request refused that comes from elsewhere than its session", "peer", peerName(c.RemoteAddr()),
-			"help", "Bind", "suppressed", suppressed)
+			"help", "Access.Bind", "suppressed", suppressed)
 	}
 }
 

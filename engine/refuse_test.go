@@ -65,7 +65,7 @@ func TestErrorsStayInside(t *testing.T) {
 			`400 {"code":3,"message":"Bad request"}`, "400 Bad request", true, true},
 		{"GenerateID panics", Options{GenerateID: func(*Request) (string, error) { panic(fault) }}, nil,
 			`400 {"code":3,"message":"Bad request"}`, "400 Bad request", true, false},
-		{"Bind panics", Options{Bind: func(*Request) string { panic(fault) }}, nil,
+		{"Bind panics", Options{Access: Access{Bind: func(*Request) string { panic(fault) }}}, nil,
 			`403 {"code":4,"message":"Forbidden"}`, "400 Forbidden", true, false},
 		{"a middleware panics", Options{Middleware: []func(http.Handler) http.Handler{func(http.Handler) http.Handler {
 			return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panics() })

@@ -7,11 +7,11 @@ import (
 	"turbine/loop"
 )
 
-// used is how many bytes count for the loop's share of Options.QueueBudget. Safe
+// used is how many bytes count for the loop's share of Options.Queue.Budget. Safe
 // from any goroutine.
 func (sh *shard) used() int64 { return sh.queued.Load() + sh.loop.Unsent() }
 
-// relief is a Task that makes room when a loop's share of Options.QueueBudget is
+// relief is a Task that makes room when a loop's share of Options.Queue.Budget is
 // used up. It cuts those that hold most, and longest: whoever comes next is not to
 // blame. A first walk over the loop's slots measures what is held, a second one
 // cuts from the top until the low mark is reached. Each walk does a portion in
@@ -42,7 +42,7 @@ const reliefSteps = 4
 // are to be queued. Where messages are dropped, sessions that these do not fit in
 // cost others nothing until the reserve is half used up.
 func (s *Server) lacksRoom(used, adds int64) bool {
-	if s.options.Overflow == OverflowDrop {
+	if s.options.Queue.Overflow == OverflowDrop {
 		return used > s.shares.queue+s.shares.queue/16
 	}
 	return used+adds > s.shares.queue

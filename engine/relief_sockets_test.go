@@ -24,7 +24,7 @@ func TestSharedMessageCountsOnceInConnections(t *testing.T) {
 		{"compressed", ` "header=Sec-WebSocket-Extensions: permessage-deflate"`, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newSpec(t, c.on, Options{QueueBudget: 64 << 20, PerMessageDeflate: &PerMessageDeflate{}}, nil)
+			b := newSpec(t, c.on, Options{Queue: Queue{Budget: 64 << 20}, PerMessageDeflate: &PerMessageDeflate{}}, nil)
 			for i := range sessions {
 				name := fmt.Sprintf("deaf%d", i)
 				b.play("ws EIO=4&transport=websocket conn=" + name + c.header)
@@ -71,7 +71,7 @@ func incompressible(n int) string {
 // Of connections that have been given the same and take nothing, those go first that
 // have not for the longest time.
 func TestReliefCutsTheOldestConnectionsOfOneSize(t *testing.T) {
-	b := newSpec(t, 1, Options{QueueBudget: 100_000}, nil)
+	b := newSpec(t, 1, Options{Queue: Queue{Budget: 100_000}}, nil)
 	for i := range 100 {
 		name := fmt.Sprintf("deaf%d", i)
 		b.play("ws EIO=4&transport=websocket conn=" + name)

@@ -30,7 +30,7 @@ func TestBudgetServesWhoReadsBesideWhoDoesNot(t *testing.T) {
 		for _, policy := range []Overflow{OverflowClose, OverflowDrop} {
 			t.Run(fmt.Sprint(attack.name, "/", policy), func(t *testing.T) {
 				const budget, good, rounds = 256 << 10, 30, 16
-				b := newSpec(t, 1, Options{QueueBudget: budget, Overflow: policy}, func(_ *bench, e *Events) {
+				b := newSpec(t, 1, Options{Queue: Queue{Budget: budget, Overflow: policy}}, func(_ *bench, e *Events) {
 					e.Message = func(s *Session, m Message) { _ = s.Send(m) }
 				})
 				for i := range good {
@@ -87,7 +87,7 @@ func TestBudgetServesWhoReadsBesideWhoDoesNot(t *testing.T) {
 // pongs cost no good client anything, and its session goes on.
 func TestReliefCutsCandidatesThatReadNothing(t *testing.T) {
 	const budget, good, hostile = 256 << 10, 10, 20
-	b := newSpec(t, 1, Options{QueueBudget: budget}, nil)
+	b := newSpec(t, 1, Options{Queue: Queue{Budget: budget}}, nil)
 	b.echo = true
 	for i := range good {
 		b.play(fmt.Sprintf("ws EIO=4&transport=websocket conn=g%d", i))
@@ -115,7 +115,7 @@ func TestReliefCutsCandidatesThatReadNothing(t *testing.T) {
 
 // Of queues of one size those that have waited longest go first.
 func TestReliefCutsTheOldestOfOneSize(t *testing.T) {
-	b := newSpec(t, 1, Options{QueueBudget: 100_000}, nil)
+	b := newSpec(t, 1, Options{Queue: Queue{Budget: 100_000}}, nil)
 	for range 100 {
 		b.play(hsPolling)
 	}
@@ -141,7 +141,7 @@ func TestReliefCutsTheOldestOfOneSize(t *testing.T) {
 
 // A client that lags and reads stays, beside smaller queues that nobody reads.
 func TestReliefSparesWhoLagsAndReads(t *testing.T) {
-	b := newSpec(t, 1, Options{QueueBudget: 100_000, MaxPayload: 2500, FirstRequestTimeout: time.Hour, PingInterval: time.Hour}, nil)
+	b := newSpec(t, 1, Options{Queue: Queue{Budget: 100_000}, MaxPayload: 2500, Timeouts: Timeouts{FirstRequest: time.Hour}, PingInterval: time.Hour}, nil)
 	b.play(hsPolling)
 	lags := b.session("A")
 	for range 5 {
@@ -165,7 +165,7 @@ func TestReliefSparesWhoLagsAndReads(t *testing.T) {
 func TestSharedMessageCountsOnce(t *testing.T) {
 	everywhere(t, func(t *testing.T, on int) {
 		const sessions, size = 1400, 1_000_000
-		b := newSpec(t, on, Options{QueueBudget: 64 << 20}, nil)
+		b := newSpec(t, on, Options{Queue: Queue{Budget: 64 << 20}}, nil)
 		for range sessions + 1 {
 			b.play("get EIO=4&transport=polling conn=c")
 		}
@@ -210,7 +210,7 @@ const pool16 = 16
 func TestSharedMessageIsLetGoOf(t *testing.T) {
 	p := prepared(Message{Binary: true, Data: make([]byte, 5000)})
 	for range 2 { // two servers share it
-		b := newSpec(t, 1, Options{MaxQueue: 12_000}, nil)
+		b := newSpec(t, 1, Options{Queue: Queue{MaxBytes: 12_000}}, nil)
 		defer b.finish()
 		b.play(hsPolling, hsPolling, hsPolling)
 		done := make(chan struct{})

@@ -95,7 +95,7 @@ func (r *Request) Headers() http.Header {
 }
 
 // RemoteAddr is the client's address: that of the connection's other end, or,
-// where that is one of Options.TrustedProxies, the one that it speaks for, with
+// where that is one of Options.Proxies.Trusted, the one that it speaks for, with
 // port 0 if it does not say the port.
 func (r *Request) RemoteAddr() netip.AddrPort { return r.remote }
 

@@ -25,7 +25,7 @@ func TestRequestsOverSockets(t *testing.T) {
 	cases, err := requests.Load()
 	require.NoError(t, err)
 	s := &requestServer{messages: map[string][]string{}}
-	server, err := engine.New(engine.Options{Loops: 2, CloseTimeout: time.Second, Logger: slog.New(slog.DiscardHandler)}, engine.Events{Open: s.open, Message: s.message})
+	server, err := engine.New(engine.Options{Loops: 2, Timeouts: engine.Timeouts{Close: time.Second}, Logger: slog.New(slog.DiscardHandler)}, engine.Events{Open: s.open, Message: s.message})
 	require.NoError(t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

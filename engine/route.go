@@ -143,14 +143,14 @@ func (h *httpConn) pollingRequest(r *httpparse.Request, p []byte, n int) int {
 	x, o := &h.exchange, &h.server.options
 	userAgent := r.Header("User-Agent")
 	x.oldIE = bytes.Contains(userAgent, []byte(";MSIE")) || bytes.Contains(userAgent, []byte("Trident/"))
-	if !o.Compression.Off && x.method == methodGET {
+	if o.CompressionThreshold > 0 && x.method == methodGET {
 		x.encoding = negotiateEncoding(r.Header("Accept-Encoding"))
 	}
 	if !x.query.hasSID {
 		h.handshakeRequest(r, p[:n], nil)
 		return h.used(p, n)
 	}
-	if o.Bind != nil {
+	if o.Access.Bind != nil {
 		var ok bool
 		if x.binding, ok = h.bind(r); !ok {
 			h.forbid(r, "BINDING_MISMATCH", ErrCallbackPanic.Error())
@@ -223,7 +223,7 @@ func (h *httpConn) direct(r *httpparse.Request) bool {
 		return false
 	}
 	origin := r.Header("Origin")
-	return origin == nil || h.server.options.CORS != nil || sameOrigin(origin, r.Header("Host"), h.server.schemeOf(r, h.conn))
+	return origin == nil || h.server.options.Access.CORS != nil || sameOrigin(origin, r.Header("Host"), h.server.schemeOf(r, h.conn))
 }
 
 // elsewhere handles a request for a path that is not ours, whose head is the first
@@ -265,18 +265,18 @@ func (h *httpConn) unserve(r *httpparse.Request) {
 		return
 	}
 	h.become(exchangeUnserved)
-	if o.KeepForeignUpgrades {
-		h.expect(o.IdleTimeout)
-	} else {
-		h.expect(o.ForeignUpgradeTimeout)
+	patience := o.Timeouts.ForeignUpgrade
+	if patience < 0 {
+		patience = o.Timeouts.Idle
 	}
+	h.expect(patience)
 }
 
 // preflight sets the header fields that CORS wants in the answer, and reports
 // whether r was an OPTIONS request, which is answered (Fetch standard, CORS
 // protocol): whoever asks, since without Allow-Origin a browser goes no further.
 func (h *httpConn) preflight(r *httpparse.Request, allowed bool) (answered bool) {
-	x, cors := &h.exchange, h.server.options.CORS
+	x, cors := &h.exchange, h.server.options.Access.CORS
 	switch {
 	case cors == nil:
 		return false

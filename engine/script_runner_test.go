@@ -74,11 +74,11 @@ func newBench(t testing.TB, loops int, o Options) *bench {
 	if o.Logger == nil {
 		o.Logger = slog.New(&b.logged)
 	}
-	if o.Exempt == nil {
-		o.Exempt = oneAddress
+	if o.Limits.Exempt == nil {
+		o.Limits.Exempt = oneAddress
 	}
-	if o.FirstRequestTimeout == 0 { // many scripts wait for other deadlines
-		o.FirstRequestTimeout = time.Hour
+	if o.Timeouts.FirstRequest == 0 { // many scripts wait for other deadlines
+		o.Timeouts.FirstRequest = time.Hour
 	}
 	b.hand, _ = o.Executor.(*byHand)
 	server, err := New(o, Events{
@@ -197,7 +197,7 @@ func (b *bench) session(name string) *Session {
 func (b *bench) finish() {
 	b.t.Helper()
 	b.server.CloseSessions()
-	b.world.Advance(b.options.CloseTimeout + time.Second)
+	b.world.Advance(b.options.Timeouts.Close + time.Second)
 	b.rest()
 	b.world.Close()
 	require.True(b.t, b.server.dispatch.idle(), "events left")
@@ -831,7 +831,12 @@ func setOptions(words []string) (o Options, echo bool, reject string, err error)
 			reject = value
 			continue
 		}
-		field := reflect.ValueOf(&o).Elem().FieldByName(strings.ToUpper(key[:1]) + key[1:])
+		field := reflect.ValueOf(&o).Elem()
+		for part := range strings.SplitSeq(key, ".") {
+			if field.Kind() == reflect.Struct {
+				field = field.FieldByName(strings.ToUpper(part[:1]) + part[1:])
+			}
+		}
 		if !field.IsValid() {
 			return o, false, "", fmt.Errorf("no option %s", key)
 		}

@@ -13,7 +13,7 @@ import (
 // sent behind a Broadcast or Publish of the same caller arrives behind it. Send
 // returns ErrClosed when the session is closing or closed, ErrNotUTF8 for text that
 // is none, and ErrQueueFull or ErrBudget when clients have fallen behind too far;
-// Options.Overflow says what becomes of the session then. Safe from any goroutine.
+// Options.Queue.Overflow says what becomes of the session then. Safe from any goroutine.
 func (s *Session) Send(m Message) error { return s.SendWith(m, SendOptions{}) }
 
 // SendOptions say how a message is sent. The zero value is Send.
@@ -119,7 +119,7 @@ func (s *Session) over(inTurn bool) bool {
 func (s *Session) book(size, own int, more int64, ours bool) error {
 	if err := s.refuses(size, int64(own)+more, ours); err != nil {
 		s.countRefused(err)
-		if s.server.options.Overflow != OverflowDrop {
+		if s.server.options.Queue.Overflow != OverflowDrop {
 			s.overflow(err)
 		}
 		return err
@@ -247,7 +247,7 @@ func (s *Session) run() {
 	}
 	if s.state == sessionOpen && s.over(true) {
 		s.become(sessionClosing)
-		s.closeBy = s.loop.Now() + s.server.options.CloseTimeout
+		s.closeBy = s.loop.Now() + s.server.options.Timeouts.Close
 		s.arm()
 	}
 	s.flushFrom(batch, more)

@@ -40,15 +40,14 @@ type Server struct {
 
 	handshakes *peers.Rates // by address, of all loops
 	places     sessionPlaces
-	exempt     peers.Networks // Options.Exempt, and the trusted proxies
+	exempt     peers.Networks // Options.Limits.Exempt, and the trusted proxies
 	proxies    proxied.Proxies
 	tls        *serverTLS // nil without Options.TLS
 	debug      debugLoggers
 
-	anyOrigin         bool         // pages from everywhere are let in
-	middleware        http.Handler // the chain of Options.Middleware; nil without
-	compressThreshold int          // of poll responses, bytes
-	deflateThreshold  int          // of WebSocket messages, bytes
+	anyOrigin        bool         // pages from everywhere are let in
+	middleware       http.Handler // the chain of Options.Middleware; nil without
+	deflateThreshold int          // of WebSocket messages, bytes
 
 	fallback      *outside     // of Options.Fallback; nil without
 	seats         seats        // of all outsides
@@ -89,23 +88,23 @@ func New(o Options, e Events) (*Server, error) {
 		events:  e,
 		path:    []byte(strings.TrimSuffix(filled.Path, "/")),
 		health:  []byte(filled.HealthPath),
-		frames:  wsframe.Limits{Message: filled.MaxPayload, Fragments: filled.MaxFragments},
+		frames:  wsframe.Limits{Message: filled.MaxPayload, Fragments: filled.Limits.MaxFragments},
 		limits: httpparse.Limits{
-			RequestLine: filled.MaxRequestLine, HeaderBytes: filled.MaxHeaderBytes, HeaderCount: filled.MaxHeaders,
+			RequestLine: filled.Limits.MaxRequestLine, HeaderBytes: filled.Limits.MaxHeaderBytes, HeaderCount: filled.Limits.MaxHeaders,
 		},
-		handshakes: peers.NewRates(filled.HandshakeRate),
-		exempt:     slices.Concat(filled.Exempt, filled.TrustedProxies),
-		proxies:    proxied.Proxies{Trusted: filled.TrustedProxies, UnixSockets: filled.TrustUnixSockets, Field: filled.ClientHeader},
+		handshakes: peers.NewRates(filled.Limits.HandshakeRate),
+		exempt:     slices.Concat(filled.Limits.Exempt, filled.Proxies.Trusted),
+		proxies:    proxied.Proxies{Trusted: filled.Proxies.Trusted, UnixSockets: filled.Proxies.TrustUnixSockets, Field: filled.Proxies.ClientHeader},
 	}
-	s.places.byAddress, s.places.exempt = peers.NewCounts(filled.MaxSessionsPerIP), &s.exempt
+	s.places.byAddress, s.places.exempt = peers.NewCounts(filled.Limits.MaxSessionsPerIP), &s.exempt
 	s.debug = newDebug(filled.Debug)
 	s.dispatch = newDispatcher(s)
 	s.quiet = slog.New(seldom.Handler(filled.Logger.Handler()))
-	s.seats.limit, s.seats.waitLimit = filled.MaxFallback, filled.MaxFallbackWaiting
+	s.seats.limit, s.seats.waitLimit = filled.Limits.MaxFallback, filled.Limits.MaxFallbackWaiting
 	if filled.Fallback != nil {
 		s.fallback = newFallback(s)
 	}
-	s.anyOrigin = filled.AnyOrigin || filled.CORS.opensToAll()
+	s.anyOrigin = filled.Access.AnyOrigin || filled.Access.CORS.opensToAll()
 	if !filled.NoTrailingSlash {
 		s.path = append(s.path, '/')
 	}
@@ -114,7 +113,6 @@ func New(o Options, e Events) (*Server, error) {
 			return nil, fmt.Errorf("%w: InitialPacket: %w", ErrOptions, err)
 		}
 	}
-	s.compressThreshold = filled.Compression.Threshold
 	if d := filled.PerMessageDeflate; d != nil {
 		s.deflateThreshold = d.Threshold
 		if d.Threshold == 0 {
@@ -159,7 +157,7 @@ func (s *Server) useLoops(loops []*loop.Loop, conns int) {
 	s.dealer = loop.NewDealer(loops)
 	s.shards = make([]*shard, len(loops))
 	for _, l := range loops {
-		s.shards[l.Index()] = &shard{server: s, loop: l, mark: mark{on: s.options.SlowCallback > 0}}
+		s.shards[l.Index()] = &shard{server: s, loop: l, mark: mark{on: s.options.Timeouts.SlowCallback > 0}}
 	}
 }
 
@@ -263,12 +261,12 @@ func (s *Server) runLoops(reactor *loop.Reactor, done chan<- struct{}) {
 type Stats struct {
 	Sessions  int
 	Conns     int
-	Queued    int64          // bytes that wait for clients, as Options.QueueBudget counts them
+	Queued    int64          // bytes that wait for clients, as Options.Queue.Budget counts them
 	Closed    [reasons]int64 // sessions that have ended since the start, by Reason
-	Forbidden int64          // requests refused for their Origin or by Options.Bind, since the start
+	Forbidden int64          // requests refused for their Origin or by Options.Access.Bind, since the start
 	TLS       TLSStats       // of the connections of ServeTLS
 	Pending   int64          // bytes of events that wait for Options.Executor, as PendingBudget counts them
-	Slow      int64          // callbacks that have held up their loop for Options.SlowCallback, since the start
+	Slow      int64          // callbacks that have held up their loop for Options.Timeouts.SlowCallback, since the start
 
 	// Limits is how often each limit was met since the start:
 	//

@@ -24,7 +24,7 @@ import (
 //	| open    | no request in time after a handshake by polling | closed | ping timeout
 //	| open    | transport closed, failed, unreadable | closed | transport close, transport error, parse error
 //	| open    | Session.Close, its turn in the drain | closing | queue drains, then transport closes
-//	| closing | drained / CloseTimeout            | closed  | forced close; server shutting down after the drain's turn
+//	| closing | drained / Timeouts.Close          | closed  | forced close; server shutting down after the drain's turn
 //	| closed  | anything                          | closed  | nothing; Send returns ErrClosed; Events.Close ran once
 //
 // A closing session keeps its heartbeat; messages that still arrive are
@@ -114,7 +114,7 @@ type extra struct {
 	takeover *wsframe.Takeover // compression with context takeover
 	groups   []membership      // changed under the session's mu by the loop
 	left     []string          // the groups of a session that has closed; guarded by mu
-	binding  binding           // of the handshake; with Options.Bind
+	binding  binding           // of the handshake; with Options.Access.Bind
 	unread   unread            // on a WebSocket
 	posted   posted            // on polling
 	goesOn   bool              // a goOnTask is under way
@@ -189,7 +189,7 @@ func (s *Session) RemoteAddr() netip.AddrPort {
 }
 
 // Buffered is the number of bytes that wait in the session for the client to
-// take them, as Options.MaxQueue counts them. Safe from any goroutine.
+// take them, as Options.Queue.MaxBytes counts them. Safe from any goroutine.
 func (s *Session) Buffered() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -227,7 +227,7 @@ func (s State) String() string {
 func (s *Session) Revision() Revision { return s.revision }
 
 // Close ends the session when the client has taken what was queued for it, or
-// after Options.CloseTimeout. Send returns ErrClosed from now on. Closing twice
+// after Options.Timeouts.Close. Send returns ErrClosed from now on. Closing twice
 // does nothing. Events.Message does not come any more. Safe from any goroutine.
 func (s *Session) Close() {
 	s.set(publicQuit)

@@ -243,7 +243,7 @@ func TestShutdownOutOfTime(t *testing.T) {
 // Send, Close, Value and Broadcast from other goroutines while the loops run.
 func TestManyGoroutines(t *testing.T) {
 	const senders, messages = 4, 200
-	b := newBench(t, 2, Options{MaxQueue: 1 << 20})
+	b := newBench(t, 2, Options{Queue: Queue{MaxBytes: 1 << 20}})
 	b.play("ws EIO=4&transport=websocket conn=a", "get EIO=4&transport=polling",
 		"ws EIO=3&transport=websocket conn=c", "ws EIO=4&transport=websocket conn=d")
 	sessions := b.sessions
@@ -334,8 +334,7 @@ var streamNames = []string{"handshake", "post", "chunked", "pipelined", "websock
 // the loop at, and returns what was said and heard.
 func feed(t *testing.T, name string, loops, at int, cut func(stream string) []string) (*bench, []string) {
 	const soon = 2 * time.Second
-	b := newBench(t, loops, Options{PingInterval: time.Hour, HeaderTimeout: soon, BodyTimeout: soon,
-		IdleTimeout: soon, UpgradeTimeout: soon, CloseTimeout: soon})
+	b := newBench(t, loops, Options{PingInterval: time.Hour, Timeouts: Timeouts{Header: soon, Body: soon, Idle: soon, Upgrade: soon, Close: soon}})
 	b.echo = true
 	b.play("get EIO=4&transport=polling")
 	c := &client{name: "c", peer: b.world.DialLoop(at)}

@@ -83,7 +83,7 @@ func (s *Server) register(l *loop.Loop, q query, a *admission) (*Session, bool) 
 	}
 	shard := s.shard(l)
 	session.secret = shard.entropy.secret()
-	if s.options.Bind != nil {
+	if s.options.Access.Bind != nil {
 		session.rare().binding = a.binding
 	}
 	if a.id != "" {

@@ -3,7 +3,7 @@ package engine
 // shares are what each loop may have of the limits that are for all loops together,
 // so that no loop has to ask another. docs/security.md has the limits.
 type shares struct {
-	queue     int64 // of Options.QueueBudget
+	queue     int64 // of Options.Queue.Budget
 	bodies    int64 // of BodyBudget, and at least one body
 	polls     int   // of MaxPolls
 	upgrades  int   // of MaxUpgrades
@@ -14,10 +14,10 @@ func (o *Options) shares(loops int) shares {
 	// Rounded up: the sum may exceed the limit by less than the number of loops.
 	part := func(limit int) int { return (limit + loops - 1) / loops }
 	return shares{
-		queue:     max(o.QueueBudget/int64(loops), 1),
-		bodies:    max(o.BodyBudget/int64(loops), int64(o.MaxPayload)),
-		polls:     part(o.MaxPolls),
-		upgrades:  part(o.MaxUpgrades),
-		admitting: part(o.MaxAdmitting),
+		queue:     max(o.Queue.Budget/int64(loops), 1),
+		bodies:    max(o.Limits.BodyBudget/int64(loops), int64(o.MaxPayload)),
+		polls:     part(o.Limits.MaxPolls),
+		upgrades:  part(o.Limits.MaxUpgrades),
+		admitting: part(o.Limits.MaxAdmitting),
 	}
 }

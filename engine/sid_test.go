@@ -133,7 +133,7 @@ func TestOwnIDFreedAfterClose(t *testing.T) {
 			require.Equal(t, strings.Repeat("3 ID_GENERATION_ERROR,", 6), strings.Join(heard, ",")+",")
 			require.Equal(t, 1, b.server.Stats().Sessions)
 			b.session(letters(i)).Close()
-			b.world.Advance(b.options.CloseTimeout)
+			b.world.Advance(b.options.Timeouts.Close)
 			b.collect()
 			require.Zero(t, b.server.Stats().Sessions)
 			require.Empty(t, b.server.ownIDs.homes)

@@ -135,7 +135,7 @@ func TestSpecCORS(t *testing.T) {
 		{"T237", "GET", full, 200, "https://example.com|true|||c,d|"},
 	} {
 		t.Run(c.number+" "+c.method, func(t *testing.T) {
-			b := newSpec(t, 1, Options{CORS: &c.cors}, nil)
+			b := newSpec(t, 1, Options{Access: Access{CORS: &c.cors}}, nil)
 			r := b.fetch(c.method, "EIO=4&transport=polling", origin)
 			require.Equal(t, c.status, r.StatusCode)
 			body, err := io.ReadAll(r.Body)
@@ -153,7 +153,7 @@ func TestSpecCORS(t *testing.T) {
 
 // T032: a refusal has the headers of CORS, too. T238: an echo works with CORS.
 func TestSpecCORSElsewhere(t *testing.T) {
-	b := newSpec(t, -3, Options{CORS: &CORS{Origins: []string{"http://engine.io"}, Credentials: true}}, nil)
+	b := newSpec(t, -3, Options{Access: Access{CORS: &CORS{Origins: []string{"http://engine.io"}, Credentials: true}}}, nil)
 	b.echo = true
 	const show = ` "header=Origin: http://engine.io" show=Access-Control-Allow-Credentials,Access-Control-Allow-Origin`
 	const fields = "[Access-Control-Allow-Credentials: true] [Access-Control-Allow-Origin: http://engine.io]"

@@ -367,29 +367,29 @@ func TestSpecUpgradeEvents(t *testing.T) {
 func TestSpecCompression(t *testing.T) {
 	const both = "gzip, deflate"
 	for _, c := range []struct {
-		number   string
-		options  Compression
-		size     int // of the message; one byte more goes over the wire
-		plain    bool
-		accept   string
-		encoding string
+		number    string
+		threshold int
+		size      int // of the message; one byte more goes over the wire
+		plain     bool
+		accept    string
+		encoding  string
 	}{
-		{"T216", Compression{}, 1024, false, both, "gzip"},
-		{"T217", Compression{}, 1024, false, "deflate", "deflate"},
-		{"T218", Compression{Threshold: 1}, 10, false, both, "gzip"},
-		{"T219", Compression{Off: true}, 1024, false, both, ""},
-		{"T220", Compression{}, 1024, true, both, ""},
-		{"T221", Compression{}, 100, false, both, ""},
-		{"T222", Compression{}, 1023, false, both, "gzip"},
-		{"T222", Compression{}, 1022, false, both, ""},
-		{"T223", Compression{}, 1024, false, "", ""},
-		{"T223", Compression{}, 1024, false, "br", ""},
-		{"T223", Compression{}, 1024, false, "identity, gzip;q=0", ""},
-		{"T223", Compression{}, 1024, false, "gzip;q=0.5, deflate", "deflate"},
+		{"T216", 0, 1024, false, both, "gzip"},
+		{"T217", 0, 1024, false, "deflate", "deflate"},
+		{"T218", 1, 10, false, both, "gzip"},
+		{"T219", -1, 1024, false, both, ""},
+		{"T220", 0, 1024, true, both, ""},
+		{"T221", 0, 100, false, both, ""},
+		{"T222", 0, 1023, false, both, "gzip"},
+		{"T222", 0, 1022, false, both, ""},
+		{"T223", 0, 1024, false, "", ""},
+		{"T223", 0, 1024, false, "br", ""},
+		{"T223", 0, 1024, false, "identity, gzip;q=0", ""},
+		{"T223", 0, 1024, false, "gzip;q=0.5, deflate", "deflate"},
 	} {
 		for _, loops := range []int{1, -3} {
 			t.Run(fmt.Sprint(c.number, " ", c.size, " ", c.accept, " ", loops), func(t *testing.T) {
-				b := newSpec(t, loops, Options{Compression: c.options}, nil)
+				b := newSpec(t, loops, Options{CompressionThreshold: c.threshold}, nil)
 				b.play(hsPolling)
 				want := strings.Repeat("a", c.size)
 				require.NoError(t, b.session("A").SendWith(Message{Data: []byte(want)}, SendOptions{NoCompress: c.plain}))

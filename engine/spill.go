@@ -9,7 +9,7 @@ import (
 // yet: a piece of a head, or what was sent ahead of a response.
 
 // setAside borrows p and keeps a copy of it in the spill, where it counts for
-// Options.BodyBudget.
+// Options.Limits.BodyBudget.
 func (h *httpConn) setAside(p []byte) {
 	if h.spill == nil {
 		h.spill = pool.Spills.Get(len(p))
@@ -27,7 +27,7 @@ func (h *httpConn) takeSpill() *pool.Buf {
 }
 
 // sparedAhead is how many bytes ahead of its response a client may have sent
-// that are not refused by Options.BodyBudget: its next request.
+// that are not refused by Options.Limits.BodyBudget: its next request.
 const sparedAhead = 4 << 10
 
 // boundAhead ends the connection if too much was sent ahead of a response, by it
@@ -35,7 +35,7 @@ const sparedAhead = 4 << 10
 func (h *httpConn) boundAhead() bool {
 	sh, ahead := h.server.shard(h.conn.Loop()), h.spill.Len()
 	switch {
-	case ahead > h.server.options.MaxPipelined:
+	case ahead > h.server.options.Limits.MaxPipelined:
 		h.flooded(LimitPipelined)
 	case ahead > sparedAhead && sh.bodies > h.server.shares.bodies:
 		h.flooded(LimitBodyBudget)

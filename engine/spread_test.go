@@ -336,7 +336,7 @@ func dialer(t *testing.T, address string) func() io.ReadWriteCloser {
 
 func startSpread(t *testing.T, o Options, mounted bool) (server *Server, address string) {
 	t.Helper()
-	o.CloseTimeout, o.Logger = time.Second, slog.New(slog.DiscardHandler)
+	o.Timeouts.Close, o.Logger = time.Second, slog.New(slog.DiscardHandler)
 	server, err := New(o, Events{})
 	require.NoError(t, err)
 	end := func() {

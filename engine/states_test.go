@@ -108,7 +108,7 @@ func (s exchangeState) text() string {
 func TestExchangeStates(t *testing.T) {
 	const session = "get EIO=4&transport=polling\n"
 	machine{
-		options: "pingInterval=1h maxPayload=100 bodyTimeout=70s idleTimeout=60s",
+		options: "pingInterval=1h maxPayload=100 timeouts.body=70s timeouts.idle=60s",
 		states: []step{
 			{"idle", session + "dial c"},
 			{"head", session + `raw c "GET /engine.io/?EIO=4&tr"`},
@@ -778,7 +778,7 @@ pinged websocket 4  | 30 s                | closed  | w: close; w: closed; close
 func TestUpgradeStates(t *testing.T) {
 	const session = "get EIO=4&transport=polling\n"
 	machine{
-		options: "upgradeTimeout=10s app=echo",
+		options: "timeouts.upgrade=10s app=echo",
 		states: []step{
 			{"idle", session},
 			{"idle, not allowed", "ws EIO=4&transport=websocket conn=w"},

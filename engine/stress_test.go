@@ -40,8 +40,8 @@ func hostileClients(t *testing.T, executor engine.Executor) {
 	log := new(stressLog)
 	server, err := engine.New(engine.Options{
 		Loops: 4, PingInterval: 300 * time.Millisecond, PingTimeout: 300 * time.Millisecond,
-		UpgradeTimeout: 200 * time.Millisecond, CloseTimeout: 500 * time.Millisecond, BodyTimeout: 200 * time.Millisecond,
-		MaxQueue: 100_000, Logger: slog.New(log), Executor: executor, MaxPending: 2000,
+		Timeouts: engine.Timeouts{Upgrade: 200 * time.Millisecond, Close: 500 * time.Millisecond, Body: 200 * time.Millisecond},
+		Queue:    engine.Queue{MaxBytes: 100_000}, Logger: slog.New(log), Executor: executor, Limits: engine.Limits{MaxPending: 2000},
 	}, engine.Events{Open: s.open, Message: s.message, Close: s.close})
 	require.NoError(t, err)
 	s.server = server

@@ -173,13 +173,13 @@ func (g *stage) sessions() []*Session {
 // newStage makes every callback there is call each.
 func newStage(t *testing.T, loops int, o Options) *stage {
 	g := &stage{seen: map[string]int{}}
-	o.HighWater, o.LowWater = 3000, 10
-	o.Bind = func(*Request) string { g.in("Options.Bind"); return "" }
+	o.Queue.HighWater, o.Queue.LowWater = 3000, 10
+	o.Access.Bind = func(*Request) string { g.in("Options.Access.Bind"); return "" }
 	o.GenerateID = func(*Request) (string, error) {
 		g.in("Options.GenerateID")
 		return fmt.Sprint("id", rand.Uint64()), nil
 	}
-	o.CORS = &CORS{Allow: func(string) bool { g.in("CORS.Allow"); return true }}
+	o.Access.CORS = &CORS{Allow: func(string) bool { g.in("CORS.Allow"); return true }}
 	o.Middleware = []func(http.Handler) http.Handler{func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			g.in("Options.Middleware")
@@ -249,7 +249,7 @@ func (g *stage) happen() {
 }
 
 func stageOptions(executor bool) Options {
-	o := Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), SlowCallback: time.Hour}
+	o := Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Timeouts: Timeouts{SlowCallback: time.Hour}}
 	if executor {
 		o.Executor = new(byHand)
 	}

@@ -33,7 +33,7 @@ type TLS struct {
 	// tls.VersionTLS12 or newer. Zero means Config.MinVersion, or 1.2.
 	MinVersion uint16
 	// Config is for all else; it is copied. Its callbacks may wait for something,
-	// up to TLSHandshakeTimeout, as may keys that sign by asking another machine:
+	// up to Timeouts.TLSHandshake, as may keys that sign by asking another machine:
 	// other handshakes continue meanwhile, up to MaxTLSHandshakes.
 	//
 	// "http/1.1" is put in front of its NextProtos, and "h2" is left out, since
@@ -129,7 +129,7 @@ func (s *Server) newTLS() error {
 	// from before a reload.
 	t.loops = loop.NewTLS(loop.TLSOptions{
 		Config: t.base, Protocols: http11,
-		Timeout: s.options.TLSHandshakeTimeout, MaxHandshakes: s.options.MaxTLSHandshakes, Exempt: s.exempt,
+		Timeout: s.options.Timeouts.TLSHandshake, MaxHandshakes: s.options.Limits.MaxTLSHandshakes, Exempt: s.exempt,
 		Plain: answerPlain, Met: s.metTLS, Logger: s.options.Logger,
 	})
 	t.loops.Use(current)

@@ -286,8 +286,10 @@ func TestTLSEchoMatrixInTheWorld(t *testing.T) {
 				never := 24 * time.Hour // a step of the machine is 10 ms, and a byte takes one
 				server, err := engine.New(engine.Options{
 					TLS:          &engine.TLS{Config: &tls.Config{Certificates: []tls.Certificate{authority.Issue(t, "server", nil).TLS(t)}}},
-					PingInterval: never, TLSHandshakeTimeout: never, HeaderTimeout: never, BodyTimeout: never, IdleTimeout: never,
-					UpgradeTimeout: never, FirstRequestTimeout: never,
+					PingInterval: never, Timeouts: engine.Timeouts{
+						TLSHandshake: never, Header: never, Body: never, Idle: never,
+						Upgrade: never, FirstRequest: never,
+					},
 				}, engine.Events{Message: func(s *engine.Session, m engine.Message) { _ = s.Send(m) }})
 				require.NoError(t, err)
 				m := contract.WorldMachine(t, 2, server.LoopOptions(), server.AcceptTLS)
@@ -743,7 +745,7 @@ func TestTLSMinVersion(t *testing.T) {
 // The limits of handshakes are counted and logged like all others.
 func TestTLSLimits(t *testing.T) {
 	t.Run("tls_handshakes", func(t *testing.T) {
-		s := secure(t, engine.Options{MaxTLSHandshakes: 1}, engine.Events{})
+		s := secure(t, engine.Options{Limits: engine.Limits{MaxTLSHandshakes: 1}}, engine.Events{})
 		first := firstMessage(t)
 		open := func() net.Conn {
 			c, err := net.Dial("tcp", s.address)
@@ -770,7 +772,7 @@ func TestTLSLimits(t *testing.T) {
 		newWire(c).handshake(t)
 	})
 	t.Run("tls_handshake_timeout", func(t *testing.T) {
-		s := secure(t, engine.Options{TLSHandshakeTimeout: time.Second}, engine.Events{})
+		s := secure(t, engine.Options{Timeouts: engine.Timeouts{TLSHandshake: time.Second}}, engine.Events{})
 		for _, first := range [][]byte{nil, firstMessage(t)[:50], firstMessage(t)} {
 			c, err := net.Dial("tcp", s.address)
 			require.NoError(t, err)
@@ -803,7 +805,7 @@ func firstMessage(t *testing.T) []byte {
 
 // Shutdown does not wait for clients that stopped inside their handshakes.
 func TestShutdownInsideTLSHandshakes(t *testing.T) {
-	s := secure(t, engine.Options{TLSHandshakeTimeout: time.Hour}, engine.Events{})
+	s := secure(t, engine.Options{Timeouts: engine.Timeouts{TLSHandshake: time.Hour}}, engine.Events{})
 	for _, first := range [][]byte{nil, firstMessage(t)[:50], firstMessage(t)} {
 		c, err := net.Dial("tcp", s.address)
 		require.NoError(t, err)
@@ -820,7 +822,7 @@ func TestShutdownInsideTLSHandshakes(t *testing.T) {
 // A proxy names its client ahead of TLS, in one piece with it or not.
 func TestTLSBehindProxyHeader(t *testing.T) {
 	remote := make(chan string, 10)
-	s := secure(t, engine.Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, engine.Events{
+	s := secure(t, engine.Options{Proxies: engine.Proxies{Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}}, engine.Events{
 		Admit: func(r *engine.Request) error {
 			remote <- fmt.Sprint(r.RemoteAddr(), r.TLS() != nil)
 			return nil

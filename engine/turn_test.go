@@ -22,7 +22,7 @@ type slowApp struct {
 
 func newSlowApp(t *testing.T, o Options) *slowApp {
 	app := new(slowApp)
-	o.Exempt = oneAddress
+	o.Limits.Exempt = oneAddress
 	server, err := New(o, Events{Message: func(s *Session, m Message) {
 		app.taken = append(app.taken, string(m.Data))
 		app.world.Jump(time.Millisecond)
@@ -200,7 +200,7 @@ func TestUnreadBytesCountForBodyBudget(t *testing.T) {
 	const hostile = 40
 	for _, compressed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("compression %v", compressed), func(t *testing.T) {
-			o := Options{BodyBudget: 256 << 10}
+			o := Options{Limits: Limits{BodyBudget: 256 << 10}}
 			if compressed {
 				o.PerMessageDeflate = &PerMessageDeflate{}
 			}

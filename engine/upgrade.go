@@ -15,7 +15,7 @@ import (
 // upgradeState is how far the switch from polling to WebSocket has come.
 //
 //	| state           | event                                           | next    | does
-//	| idle            | WebSocket with this sid, polling, upgrades allowed | probing | 101, arm UpgradeTimeout
+//	| idle          | WebSocket with this sid, polling, upgrades allowed | probing | 101, arm Timeouts.Upgrade
 //	| idle            | the same, more than MaxUpgrades under way       | idle    | 503
 //	| idle, done      | WebSocket with this sid, not allowed            | same    | close that WebSocket
 //	| probing, probed | another WebSocket with this sid                 | same    | close that WebSocket
@@ -58,7 +58,7 @@ func (s *Session) offer(conn *loop.Conn, q query, deflate wsframe.DeflateParams,
 	u := &upgrade{
 		link:     link{conn: conn, deflate: deflate},
 		session:  s,
-		deadline: s.loop.Now() + o.UpgradeTimeout,
+		deadline: s.loop.Now() + o.Timeouts.Upgrade,
 		state:    upgradeProbing,
 		base64:   q.base64,
 	}

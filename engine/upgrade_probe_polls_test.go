@@ -12,7 +12,7 @@ import (
 // time is up. It is freed at once, and then once in noopPace.
 func TestPollsDuringAProbe(t *testing.T) {
 	everywhere(t, func(t *testing.T, loops int) {
-		b := newSpec(t, loops, Options{UpgradeTimeout: 10 * time.Second}, nil)
+		b := newSpec(t, loops, Options{Timeouts: Timeouts{Upgrade: 10 * time.Second}}, nil)
 		b.play(hsPolling)
 		require.Empty(t, b.play("get sid=A conn=p"))
 		require.Contains(t, b.play("ws sid=A conn=w", "frame w text 2probe"), "p: 200 6", "the waiting poll is answered at once")

@@ -22,7 +22,7 @@ import (
 // comes behind a Broadcast. It needs two descriptors a session.
 func BenchmarkEchoDuringWalk(b *testing.B) {
 	const sessions = 9_500
-	options := Options{Loops: 1, Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Logger: slog.New(slog.DiscardHandler)}
+	options := Options{Loops: 1, Limits: Limits{Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, Logger: slog.New(slog.DiscardHandler)}
 	server, err := New(options, Events{Message: func(s *Session, m Message) { _ = s.Send(m) }})
 	require.NoError(b, err)
 	reactor, err := loop.Open(server.LoopOptions(), server.Accept)

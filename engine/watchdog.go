@@ -15,7 +15,7 @@ import (
 )
 
 // watchdog tells which callback holds up its loop for longer than
-// Options.SlowCallback. It is a goroutine that lives as long as Serve, and looks
+// Options.Timeouts.SlowCallback. It is a goroutine that lives as long as Serve, and looks
 // at the loops' marks every half of that time: a callback that it meets three
 // times in a row is slow. It counts looks, not time: while the process is stopped,
 // or gets no CPU, neither of the two goes on. While no callback runs at all it
@@ -44,7 +44,7 @@ type sighting struct {
 }
 
 const (
-	slowLooks  = 2  // so many steps are Options.SlowCallback
+	slowLooks  = 2  // so many steps are Options.Timeouts.SlowCallback
 	restLooks  = 10 // without a callback until it sleeps
 	tellAgain  = 10 // times as long
 	maxStack   = 8 << 10
@@ -55,11 +55,11 @@ const (
 // newWatchdog is called before the loops run. It returns nil where nobody is to
 // watch.
 func newWatchdog(s *Server) *watchdog {
-	if s.options.SlowCallback < 0 {
+	if s.options.Timeouts.SlowCallback < 0 {
 		return nil
 	}
 	return &watchdog{
-		server: s, number: watchdogs.Add(1), step: s.options.SlowCallback / slowLooks,
+		server: s, number: watchdogs.Add(1), step: s.options.Timeouts.SlowCallback / slowLooks,
 		began: time.Now(), wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 }
@@ -282,7 +282,7 @@ var callNames = [...]string{
 	callClose:           "Events.Close",
 	callSent:            "SendOptions.Sent",
 	callKeep:            "keep of BroadcastTo or PublishTo",
-	callBind:            "Options.Bind",
+	callBind:            "Options.Access.Bind",
 	callGenerateID:      "Options.GenerateID",
 	callMiddleware:      "Options.Middleware",
 	callAllow:           "CORS.Allow",

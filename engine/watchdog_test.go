@@ -18,7 +18,7 @@ import (
 // goroutine is that of the loops.
 func watched(t *testing.T, o Options) (*stage, *watchdog, *warnings) {
 	log := new(warnings)
-	o.Logger, o.SlowCallback = slog.New(log), 20*time.Millisecond
+	o.Logger, o.Timeouts.SlowCallback = slog.New(log), 20*time.Millisecond
 	g := newStage(t, 1, o)
 	w := newWatchdog(g.server)
 	w.attach()
@@ -149,7 +149,7 @@ func TestWatchdogAfterPanic(t *testing.T) {
 
 // Who is switched off costs nothing.
 func TestWatchdogOff(t *testing.T) {
-	server, err := New(Options{SlowCallback: -1}, Events{})
+	server, err := New(Options{Timeouts: Timeouts{SlowCallback: -1}}, Events{})
 	require.NoError(t, err)
 	require.Nil(t, newWatchdog(server))
 	var w *watchdog
@@ -178,7 +178,7 @@ func TestWatchdogOnSockets(t *testing.T) {
 	log := &heard{slow: make(chan struct{})}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	server, err := New(Options{Loops: 2, Logger: slog.New(log), SlowCallback: time.Millisecond}, Events{
+	server, err := New(Options{Loops: 2, Logger: slog.New(log), Timeouts: Timeouts{SlowCallback: time.Millisecond}}, Events{
 		Open: func(*Session, *Request) { waitFor(ctx, log.slow) },
 	})
 	require.NoError(t, err)

@@ -63,12 +63,12 @@ func (k *link) next(p []byte, s *Server) (m wsframe.Message, rest []byte, err er
 var errMessageBudget = &wsframe.CloseError{Code: 1013, Reason: "too many messages at a time"}
 
 // sparedMessage is the size in bytes up to which a message or body is not refused
-// by Options.BodyBudget: a client that sends small ones is not hurt by one that
+// by Options.Limits.BodyBudget: a client that sends small ones is not hurt by one that
 // never finishes large ones.
 const sparedMessage = 16 << 10
 
 // count is for what the reader holds of a message, which was before bytes and is
-// held: it counts for Options.BodyBudget as long as it is there. err is what the
+// held: it counts for Options.Limits.BodyBudget as long as it is there. err is what the
 // reader has said; the result says that instead, or that this is too much.
 func (k *link) count(s *Server, before, held int, err error) error {
 	sh := s.shard(k.conn.Loop())
@@ -102,7 +102,7 @@ func putPacketFrame(b *pool.Buf, r Revision, kind packet.Type, binary bool) {
 //	| open   | more than a turn has time for        | open   | the rest waits unread
 //	| open   | close frame, close packet            | closed | echo, Conn.Close; session: transport close
 //	| open   | protocol fault, too big, bad UTF-8   | closed | close frame 1002, 1009, 1007; session: transport error
-//	| open   | over Options.BodyBudget              | closed | close frame 1013; session: transport error
+//	| open | over Options.Limits.BodyBudget         | closed | close frame 1013; session: transport error
 //	| open   | no packet                            | closed | close frame; session: parse error
 //	| open   | session closes                       | closed | flush, close frame, Conn.Close
 //	| any    | connection lost                      | closed | session: transport close

@@ -29,7 +29,7 @@ func TestBodyBudgetOfMessages(t *testing.T) {
 	} {
 		for _, end := range open.ends {
 			t.Run(open.name+"/"+end, func(t *testing.T) {
-				b := newSpec(t, 1, Options{BodyBudget: 40_000, MaxPayload: 30_000}, nil)
+				b := newSpec(t, 1, Options{Limits: Limits{BodyBudget: 40_000}, MaxPayload: 30_000}, nil)
 				b.play(open.begin...)
 				shard := b.server.shards[0]
 				require.Empty(t, b.play(begun("a", 25_000)...))
@@ -58,7 +58,7 @@ func TestBodyBudgetOfMessages(t *testing.T) {
 func TestManyMessagesBegun(t *testing.T) {
 	for name, head := range map[string]string{"frame": "81ff00000000000f424000000000", "fragments": "01fe61a800000000"} {
 		t.Run(name, func(t *testing.T) {
-			b := newSpec(t, 1, Options{BodyBudget: 1 << 20}, nil)
+			b := newSpec(t, 1, Options{Limits: Limits{BodyBudget: 1 << 20}}, nil)
 			for i := range 100 {
 				w := fmt.Sprintf("w%d", i)
 				b.play(hsWebSocket+" conn="+w, "raw "+w+" hex "+head, "raw "+w+" repeat=4,24999,a")
@@ -77,7 +77,7 @@ func TestBodyBudgetOfBodiesOnTheirWay(t *testing.T) {
 	for _, separate := range []bool{false, true} {
 		t.Run(fmt.Sprintf("head alone %v", separate), func(t *testing.T) {
 			const posts, size, room = 20, 30_000, 3
-			b := newSpec(t, 2, Options{BodyBudget: 2 * 100_000, MaxPayload: 50_000}, nil)
+			b := newSpec(t, 2, Options{Limits: Limits{BodyBudget: 2 * 100_000}, MaxPayload: 50_000}, nil)
 			var conns []*client
 			for i := range posts {
 				name := fmt.Sprintf("c%d", i)

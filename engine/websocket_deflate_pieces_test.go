@@ -37,7 +37,7 @@ func TestDeflateInAnyPieces(t *testing.T) {
 	for seed := range uint64(40 / race.Less) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		takeover, upgrade, ends := random.IntN(2) == 0, random.IntN(2) == 0, random.IntN(4)
-		o := Options{PerMessageDeflate: &PerMessageDeflate{ContextTakeover: takeover, ClientContextTakeover: takeover}, MaxPending: 1 + random.IntN(300_000)}
+		o := Options{PerMessageDeflate: &PerMessageDeflate{ContextTakeover: takeover, ClientContextTakeover: takeover}, Limits: Limits{MaxPending: 1 + random.IntN(300_000)}}
 		start := newSpec
 		if random.IntN(2) == 0 {
 			start = newHeld

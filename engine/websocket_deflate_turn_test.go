@@ -79,7 +79,7 @@ func TestDeflateTakesTurns(t *testing.T) {
 	}
 }
 
-// Nor does it go beyond Options.MaxPending by more than a few messages.
+// Nor does it go beyond Options.Limits.MaxPending by more than a few messages.
 func TestDeflateWaitsForTheExecutor(t *testing.T) {
 	b := newHeld(t, 1, Options{PerMessageDeflate: &PerMessageDeflate{}}, func(_ *bench, e *Events) { e.Admit = nil })
 	var k unpacker
@@ -96,10 +96,10 @@ func TestDeflateWaitsForTheExecutor(t *testing.T) {
 	b.finish()
 }
 
-// A message that the application has taken counts for Options.BodyBudget no more,
+// A message that the application has taken counts for Options.Limits.BodyBudget no more,
 // also while what is behind it waits.
 func TestDeflateHoldsNothingThatWasTaken(t *testing.T) {
-	b := newHeld(t, 1, Options{PerMessageDeflate: &PerMessageDeflate{}, MaxPending: 1}, func(_ *bench, e *Events) { e.Admit = nil })
+	b := newHeld(t, 1, Options{PerMessageDeflate: &PerMessageDeflate{}, Limits: Limits{MaxPending: 1}}, func(_ *bench, e *Events) { e.Admit = nil })
 	var k unpacker
 	b.speak(t, "ws EIO=4&transport=websocket", &k)
 	b.rest()

@@ -22,7 +22,7 @@ func (s *Session) unread() bool {
 	return s.extra != nil && (s.extra.unread.bytes != nil || s.extra.unread.message.Compressed)
 }
 
-// keep borrows p, which comes behind what waits and counts for Options.BodyBudget.
+// keep borrows p, which comes behind what waits and counts for Options.Limits.BodyBudget.
 func (t *websocket) keep(p []byte) {
 	s := t.session
 	u := &s.extra.unread

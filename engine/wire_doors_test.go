@@ -58,14 +58,14 @@ func inSuccession(r request, times int) []byte {
 }
 
 // Whatever is written for clients that read nothing is bounded for each of them, by
-// the mark at which its connection is read no more, and for all of them by QueueBudget,
+// the mark at which its connection is read no more, and for all of them by Queue.Budget,
 // although no Send comes that asks for it.
 func TestEveryWayToTheWireIsBounded(t *testing.T) {
 	const clients, rounds, highWater = 20, 4, 64 << 10
 	for _, door := range wireDoors {
 		t.Run(door.name, func(t *testing.T) {
 			for _, budget := range []int64{0, 256 << 10} {
-				b := newSpec(t, 1, Options{QueueBudget: budget, HandshakeRate: 1_000_000}, nil)
+				b := newSpec(t, 1, Options{Queue: Queue{Budget: budget}, Limits: Limits{HandshakeRate: 1_000_000}}, nil)
 				for i := range clients {
 					name := fmt.Sprintf("c%d", i)
 					door.begin(b, name)
@@ -81,7 +81,7 @@ func TestEveryWayToTheWireIsBounded(t *testing.T) {
 				}
 				if queued := b.server.Stats().Queued; budget == 0 {
 					require.Greater(t, queued, int64(clients*10_000), "they have been sent something")
-					if door.name != "small broadcasts" { // MaxQueue bounds these
+					if door.name != "small broadcasts" { // Queue.MaxBytes bounds these
 						require.LessOrEqual(t, queued, int64(clients*(highWater+1024)))
 					}
 				} else {

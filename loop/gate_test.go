@@ -100,6 +100,24 @@ func TestSetRemoteAddrTakesOfTheRate(t *testing.T) {
 	}
 }
 
+// Negative limits are none.
+func TestGateWithNegativeLimits(t *testing.T) {
+	for _, c := range []struct{ perIP, rate, lets int }{{3, -1, 3}, {-1, 1, 10}, {-1, -1, 10_000}} {
+		options := Options{MaxConnsPerIP: c.perIP, ConnRate: c.rate, Exempt: []netip.Prefix{}}.withDefaults()
+		gate, held := newGate(&options), 0
+		for range 10_000 {
+			if ok, _ := gate.admit(netip.MustParseAddr("198.51.100.7"), 0); ok {
+				held++
+			}
+		}
+		require.Equal(t, c.lets, held, "%+v", c)
+		for range held {
+			gate.release(netip.MustParseAddr("198.51.100.7"))
+		}
+		require.Zero(t, gate.held.Len())
+	}
+}
+
 // Without limits by address, as on loops that no reactor has made, only the
 // address changes; an invalid one changes nothing, and nothing does after the end.
 func TestSetRemoteAddr(t *testing.T) {

@@ -56,11 +56,11 @@ type Options struct {
 	// together. Zero means the process's descriptor limit less a reserve.
 	MaxConns int
 	// MaxConnsPerIP is the same for one IPv4 address, or one IPv6 network of
-	// 64 bits. Zero means DefaultConnsPerIP.
+	// 64 bits. Zero means DefaultConnsPerIP, a negative value no limit.
 	MaxConnsPerIP int
 	// ConnRate is how many connections a second are accepted from one such
 	// address; one that was quiet may use up ten seconds' worth at once. Zero
-	// means DefaultConnRate.
+	// means DefaultConnRate, a negative value no limit.
 	ConnRate int
 	// Exempt are networks whose addresses these two are not for. Nil means
 	// loopback, private and link-local networks; an empty list means none.

@@ -140,7 +140,7 @@ func TestWatchedWithoutPings(t *testing.T) {
 // A server that gives up on who does not read leaves the others alone.
 func TestSlowClosed(t *testing.T) {
 	t.Parallel()
-	addr := serve(t, "echo", engine.Options{MaxQueue: 100_000, Overflow: engine.OverflowClose})
+	addr := serve(t, "echo", engine.Options{Queue: engine.Queue{MaxBytes: 100_000, Overflow: engine.OverflowClose}})
 	o, err := runUntil(t, Plan{
 		Kind: SlowReaders, Addr: addr, Path: "/engine.io/", Sessions: 3, InFlight: 2, Size: 50,
 		Slow: 2, SlowSize: 200_000,

@@ -118,7 +118,7 @@ func newWorld(o Options) (*world, error) {
 	garbage := newGarbage(o.Garbage)
 	server, err := engine.New(engine.Options{
 		PingInterval: o.PingInterval, PingTimeout: o.PingTimeout,
-		Exempt: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, // all clients' one address
+		Limits: engine.Limits{Exempt: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}, // all clients' one address
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}, engine.Events{Message: func(s *engine.Session, m engine.Message) { _ = s.Send(m) }})
 	if err != nil {

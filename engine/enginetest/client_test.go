@@ -219,7 +219,7 @@ func TestUpgradeWithMessagesInFlight(t *testing.T) {
 }
 
 func TestClosedSaysHowTheSessionEnded(t *testing.T) {
-	o := engine.Options{MaxPayload: 1000, MaxQueue: 3000}
+	o := engine.Options{MaxPayload: 1000, Queue: engine.Queue{MaxBytes: 3000}}
 	for _, test := range []struct {
 		name               string
 		end                func(c *enginetest.Client)
@@ -296,7 +296,7 @@ func TestLose(t *testing.T) {
 			if c.Lose(); kind.Transport == engine.Polling {
 				require.Len(t, reasons, 1, "the server has not heard of it")
 				w.Advance(time.Minute)
-				want = engine.ReasonPingTimeout // no poll has come for FirstRequestTimeout
+				want = engine.ReasonPingTimeout // no poll has come for Timeouts.FirstRequest
 			}
 			require.Len(t, reasons, 2)
 			require.Equal(t, want, reasons[1])

@@ -127,7 +127,7 @@ func TestFailuresSayWhatIsMissing(t *testing.T) {
 			c.Upgrade()
 		}, []string{"expected an open session", "closed by the client"}},
 		{"Upgrade that is refused", func(t testing.TB) {
-			enginetest.New(t, engine.Options{Bind: func(r *engine.Request) string { return r.Query("transport") }}, engine.Events{}).Dial(polls).Upgrade()
+			enginetest.New(t, engine.Options{Access: engine.Access{Bind: func(r *engine.Request) string { return r.Query("transport") }}}, engine.Events{}).Dial(polls).Upgrade()
 		}, []string{"came status 403"}},
 		{"a session that ends in the upgrade", func(t testing.TB) {
 			enginetest.New(t, engine.Options{}, engine.Events{Upgrading: func(s *engine.Session) { s.CloseNow() }}).Dial(polls).Upgrade()

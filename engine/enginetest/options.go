@@ -34,7 +34,7 @@ type Options struct {
 	// Paused begins as after Client.Pause.
 	Paused bool
 	// Address is where a client of a World comes from. Zero means 127.0.0.1, which
-	// no limit by address counts, as long as engine.Options.Exempt is nil.
+	// no limit by address counts, as long as engine.Limits.Exempt is nil.
 	Address netip.Addr
 	// TLS is the client's side of TLS. In a World nil means a plain connection, and
 	// engine.Options.TLS has to be set otherwise. With a URL that begins with https
@@ -68,7 +68,7 @@ type Refused struct {
 	// closed it without a session.
 	Status int
 	// Code is the protocol's number: 4 is Forbidden, which Events.Admit and
-	// Options.Origins say. -1 means that the response has none, as on WebSocket.
+	// Options.Access.Origins say. -1 means that the response has none, as on WebSocket.
 	Code int
 	// Message is what the client is told.
 	Message string

@@ -267,7 +267,7 @@ func (w *World) end() {
 	w.server.CloseSessions()
 	w.rest()
 	rested := true
-	for left := cmp.Or(w.options.CloseTimeout, 30*time.Second) + time.Second; left > 0 && rested && w.left() != ""; left -= w.world.Tick() {
+	for left := cmp.Or(w.options.Timeouts.Close, 30*time.Second) + time.Second; left > 0 && rested && w.left() != ""; left -= w.world.Tick() {
 		w.world.Advance(w.world.Tick())
 		rested = w.rest()
 	}

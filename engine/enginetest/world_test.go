@@ -51,7 +51,7 @@ func TestPingTimeoutsByAdvance(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	o := engine.Options{Revisions: []engine.Revision{engine.Revision4}, HandshakeRate: 1}
+	o := engine.Options{Revisions: []engine.Revision{engine.Revision4}, Limits: engine.Limits{HandshakeRate: 1}}
 	events := engine.Events{Admit: func(r *engine.Request) error {
 		switch r.Query("as") {
 		case "stranger":
@@ -211,7 +211,7 @@ func TestPause(t *testing.T) {
 		t.Run(name(kind), func(t *testing.T) {
 			nothingOnLoan(t)
 			high, low := 0, 0
-			w := enginetest.New(t, engine.Options{HighWater: 30_000}, engine.Events{
+			w := enginetest.New(t, engine.Options{Queue: engine.Queue{HighWater: 30_000}}, engine.Events{
 				HighWater: func(*engine.Session, int) { high++ },
 				LowWater:  func(*engine.Session) { low++ },
 			})
@@ -366,7 +366,7 @@ func TestDialMountedServer(t *testing.T) {
 // A World is of one loop, whatever the options say.
 func TestWorldHasOneLoop(t *testing.T) {
 	nothingOnLoan(t)
-	w := enginetest.New(t, engine.Options{Loops: 8, QueueBudget: 1 << 20, MaxPolls: 2}, engine.Events{})
+	w := enginetest.New(t, engine.Options{Loops: 8, Queue: engine.Queue{Budget: 1 << 20}, Limits: engine.Limits{MaxPolls: 2}}, engine.Events{})
 	w.Dial(enginetest.Options{})
 	second := w.Dial(enginetest.Options{})
 	third := w.Dial(enginetest.Options{})

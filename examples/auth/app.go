@@ -35,7 +35,7 @@ func newApp(passwords map[string][]byte, secure bool, lifetime time.Duration) (*
 	a.server, err = engine.New(engine.Options{
 		// Each request of a session has to bring the login that it began with: its
 		// id alone is of no use to anybody else.
-		Bind: token,
+		Access: engine.Access{Bind: token},
 	}, engine.Events{
 		Admit:   a.admit,
 		Open:    a.open,

@@ -48,7 +48,7 @@ func newPusher(c config) (*pusher, error) {
 	p := &pusher{token: c.token, maxBody: c.maxBody}
 	o := engine.Options{MaxPayload: 4096} // clients have little to say
 	if c.origins != nil {
-		o.CORS = &engine.CORS{Origins: c.origins} // pages of these may connect
+		o.Access.CORS = &engine.CORS{Origins: c.origins} // pages of these may connect
 	}
 	var err error
 	p.server, err = engine.New(o, engine.Events{

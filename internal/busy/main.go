@@ -54,11 +54,11 @@ func run(f *flags) error {
 		return err
 	}
 	server, err := engine.New(engine.Options{
-		Loops: f.Loops, PingInterval: f.PingInterval, PingTimeout: f.PingTimeout, Exempt: f.Exempt,
-		SlowCallback: -1, // they are, by intent
+		Loops: f.Loops, PingInterval: f.PingInterval, PingTimeout: f.PingTimeout, Limits: engine.Limits{Exempt: f.Exempt},
+		Timeouts: engine.Timeouts{SlowCallback: -1}, // they are, by intent
 	}, engine.Events{Message: func(s *engine.Session, m engine.Message) {
 		work(f.Work)
-		_ = s.Send(m) // an echo that does not fit closes the session, by Options.Overflow
+		_ = s.Send(m) // an echo that does not fit closes the session, by Options.Queue.Overflow
 	}})
 	if err != nil {
 		return err

@@ -27,8 +27,12 @@ type counts struct {
 // larger one has seen a crowd, and a Go map does not shrink.
 const keptEntries = 64
 
-// NewCounts makes a Counts that lets each peer hold limit at a time.
+// NewCounts makes a Counts that lets each peer hold limit at a time. If limit is
+// negative there is none, and the result is nil, which counts nobody.
 func NewCounts(limit int) *Counts {
+	if limit < 0 {
+		return nil
+	}
 	return &Counts{limit: uint32(min(limit, math.MaxInt32)), seed: maphash.MakeSeed()}
 }
 
@@ -36,6 +40,9 @@ func (c *Counts) part(k Key) *counts { return &c.parts[maphash.Comparable(c.seed
 
 // Add counts one more of k's, unless it holds as many as it may.
 func (c *Counts) Add(k Key) bool {
+	if c == nil {
+		return true
+	}
 	p := c.part(k)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -53,6 +60,9 @@ func (c *Counts) Add(k Key) bool {
 
 // Full reports whether k holds as many as it may.
 func (c *Counts) Full(k Key) bool {
+	if c == nil {
+		return false
+	}
 	p := c.part(k)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -61,6 +71,9 @@ func (c *Counts) Full(k Key) bool {
 
 // Remove takes back one Add.
 func (c *Counts) Remove(k Key) {
+	if c == nil {
+		return
+	}
 	p := c.part(k)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -76,6 +89,9 @@ func (c *Counts) Remove(k Key) {
 
 // Len is the number of peers that hold anything.
 func (c *Counts) Len() (n int) {
+	if c == nil {
+		return 0
+	}
 	for i := range c.parts {
 		p := &c.parts[i]
 		p.mu.Lock()

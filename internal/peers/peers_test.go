@@ -79,6 +79,21 @@ func TestCounts(t *testing.T) {
 	require.Zero(t, c.Len(), "who holds nothing has no entry")
 }
 
+// A negative limit is none: nobody is counted.
+func TestNegativeLimitsAreNone(t *testing.T) {
+	c, r := NewCounts(-1), NewRates(-1)
+	for range 1000 {
+		require.True(t, c.Add(1))
+		wait, ok := r.Take(1, 0)
+		require.True(t, ok)
+		require.Zero(t, wait)
+	}
+	require.False(t, c.Full(1))
+	c.Remove(1)
+	require.Zero(t, c.Len())
+	require.Zero(t, r.Len())
+}
+
 // What a crowd took comes back when it has gone.
 func TestCountsGiveMemoryBack(t *testing.T) {
 	c := NewCounts(1)

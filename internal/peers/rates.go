@@ -32,14 +32,22 @@ type rates struct {
 	until time.Duration // when young is to become old
 }
 
-// NewRates makes a Rates that lets each peer come perSecond times a second.
+// NewRates makes a Rates that lets each peer come perSecond times a second. If
+// perSecond is negative there is no limit, and the result is nil, which counts
+// nobody.
 func NewRates(perSecond int) *Rates {
+	if perSecond < 0 {
+		return nil
+	}
 	return &Rates{token: max(time.Second/time.Duration(perSecond), 1), seed: maphash.MakeSeed()}
 }
 
 // Take takes a token of k's, if there is one, or says how long the next one
 // takes to come. now is the time since some fixed moment.
 func (r *Rates) Take(k Key, now time.Duration) (wait time.Duration, ok bool) {
+	if r == nil {
+		return 0, true
+	}
 	p := &r.parts[maphash.Comparable(r.seed, k)%parts]
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -70,6 +78,9 @@ func (p *rates) age(now time.Duration) {
 
 // Len is the number of entries.
 func (r *Rates) Len() (n int) {
+	if r == nil {
+		return 0
+	}
 	for i := range r.parts {
 		p := &r.parts[i]
 		p.mu.Lock()

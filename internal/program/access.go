@@ -12,13 +12,13 @@ type accessFlags struct {
 }
 
 func (f *accessFlags) apply(o *engine.Options) error {
-	o.Origins = f.Origin
-	o.AnyOrigin = f.AnyOrigin
+	o.Access.Origins = f.Origin
+	o.Access.AnyOrigin = f.AnyOrigin
 	if f.BindIP {
-		o.Bind = engine.BindIP
+		o.Access.Bind = engine.BindIP
 	}
 	if len(f.CORSOrigin) > 0 {
-		o.CORS = &engine.CORS{Origins: f.CORSOrigin, Credentials: f.CORSCredentials}
+		o.Access.CORS = &engine.CORS{Origins: f.CORSOrigin, Credentials: f.CORSCredentials}
 	}
 	return nil
 }

@@ -80,7 +80,9 @@ func (f *protocolFlags) apply(o *engine.Options) error {
 	o.PingInterval = f.PingInterval
 	o.PingTimeout = f.PingTimeout
 	o.MaxPayload = f.MaxPayload
-	o.Compression = engine.Compression{Off: !f.Compression}
+	if !f.Compression {
+		o.CompressionThreshold = -1
+	}
 	if f.Cookie != "" {
 		o.Cookie = &engine.Cookie{Name: f.Cookie}
 	}
@@ -129,8 +131,8 @@ func (f *drainFlags) apply(o *engine.Options) error {
 	if f.DrainDelay+f.DrainPeriod > f.DrainTimeout {
 		return fmt.Errorf("--drain-timeout: %v is not enough for a delay of %v and a period of %v", f.DrainTimeout, f.DrainDelay, f.DrainPeriod)
 	}
-	o.DrainDelay = f.DrainDelay
-	o.DrainPeriod = f.DrainPeriod
+	o.Drain.Delay = f.DrainDelay
+	o.Drain.Period = f.DrainPeriod
 	return nil
 }
 

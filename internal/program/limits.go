@@ -15,20 +15,20 @@ type queueFlags struct {
 }
 
 func (f *queueFlags) apply(o *engine.Options) error {
-	o.MaxQueue = f.MaxQueue
-	o.MaxQueuePackets = f.MaxQueuePackets
-	o.QueueBudget = f.QueueBudget
+	o.Queue.MaxBytes = f.MaxQueue
+	o.Queue.MaxPackets = f.MaxQueuePackets
+	o.Queue.Budget = f.QueueBudget
 	return nil
 }
 
 // limitFlags are the limits that have a default which few need to change.
 type limitFlags struct {
 	MaxConns          int      `default:"0" help:"Limit of connections, in all. Above it a new connection is closed at once. 0 means as many as the descriptor limit allows."`
-	MaxConnsPerIP     int      `name:"max-conns-per-ip" default:"4096" help:"Limit of the connections of one IPv4 address or IPv6 network of 64 bits. Above it a new connection is closed at once."`
-	ConnRate          int      `default:"200" help:"Limit of new connections a second of one IPv4 address or IPv6 network of 64 bits; ten seconds' worth may come at once. Above it a new connection is closed at once."`
-	HandshakeRate     int      `default:"100" help:"Limit of new sessions a second of one IPv4 address or IPv6 network of 64 bits; ten seconds' worth may come at once. Above it a handshake is refused with 429."`
+	MaxConnsPerIP     int      `name:"max-conns-per-ip" default:"4096" help:"Limit of the connections of one IPv4 address or IPv6 network of 64 bits. Above it a new connection is closed at once. A negative number switches the limit off."`
+	ConnRate          int      `default:"200" help:"Limit of new connections a second of one IPv4 address or IPv6 network of 64 bits; ten seconds' worth may come at once. Above it a new connection is closed at once. A negative number switches the limit off."`
+	HandshakeRate     int      `default:"100" help:"Limit of new sessions a second of one IPv4 address or IPv6 network of 64 bits; ten seconds' worth may come at once. Above it a handshake is refused with 429. A negative number switches the limit off."`
 	MaxSessions       int      `default:"0" help:"Limit of sessions, in all. Above it a handshake is refused with 503. 0 means one for each KiB of GOMEMLIMIT, or twice --max-conns if that is less."`
-	MaxSessionsPerIP  int      `name:"max-sessions-per-ip" default:"8192" help:"Limit of the sessions that clients of one IPv4 address or IPv6 network of 64 bits have begun. Above it a handshake is refused with 429."`
+	MaxSessionsPerIP  int      `name:"max-sessions-per-ip" default:"8192" help:"Limit of the sessions that clients of one IPv4 address or IPv6 network of 64 bits have begun. Above it a handshake is refused with 429. A negative number switches the limit off."`
 	Exempt            []string `placeholder:"NETWORK" help:"Networks that the four limits by address do not apply to, such as those of proxies that are not trusted; none means no network. By default loopback, private, link-local and carrier-grade NAT networks."`
 	MaxTLSHandshakes  int      `name:"max-tls-handshakes" default:"4096" help:"Limit of TLS handshakes in progress, in all. Above it one of them that waits for its client is closed."`
 	MaxRequestLine    int      `default:"8192" help:"Limit of a request line, in bytes. A longer one is refused with 414."`
@@ -43,23 +43,23 @@ type limitFlags struct {
 }
 
 func (f *limitFlags) apply(o *engine.Options) (err error) {
-	o.MaxConns = f.MaxConns
-	o.MaxConnsPerIP = f.MaxConnsPerIP
-	o.ConnRate = f.ConnRate
-	o.HandshakeRate = f.HandshakeRate
-	o.MaxSessions = f.MaxSessions
-	o.MaxSessionsPerIP = f.MaxSessionsPerIP
-	o.MaxTLSHandshakes = f.MaxTLSHandshakes
-	o.MaxRequestLine = f.MaxRequestLine
-	o.MaxHeaderBytes = f.MaxHeaderBytes
-	o.MaxHeaders = f.MaxHeaders
-	o.MaxPipelined = f.MaxPipelined
-	o.MaxPayloadPackets = f.MaxPayloadPackets
-	o.MaxFragments = f.MaxFragments
-	o.BodyBudget = f.BodyBudget
-	o.MaxPolls = f.MaxPolls
-	o.MaxUpgrades = f.MaxUpgrades
-	o.Exempt, err = parseNetworks(f.Exempt)
+	o.Limits.MaxConns = f.MaxConns
+	o.Limits.MaxConnsPerIP = f.MaxConnsPerIP
+	o.Limits.ConnRate = f.ConnRate
+	o.Limits.HandshakeRate = f.HandshakeRate
+	o.Limits.MaxSessions = f.MaxSessions
+	o.Limits.MaxSessionsPerIP = f.MaxSessionsPerIP
+	o.Limits.MaxTLSHandshakes = f.MaxTLSHandshakes
+	o.Limits.MaxRequestLine = f.MaxRequestLine
+	o.Limits.MaxHeaderBytes = f.MaxHeaderBytes
+	o.Limits.MaxHeaders = f.MaxHeaders
+	o.Limits.MaxPipelined = f.MaxPipelined
+	o.Limits.MaxPayloadPackets = f.MaxPayloadPackets
+	o.Limits.MaxFragments = f.MaxFragments
+	o.Limits.BodyBudget = f.BodyBudget
+	o.Limits.MaxPolls = f.MaxPolls
+	o.Limits.MaxUpgrades = f.MaxUpgrades
+	o.Limits.Exempt, err = parseNetworks(f.Exempt)
 	return err
 }
 
@@ -76,14 +76,14 @@ type timeoutFlags struct {
 }
 
 func (f *timeoutFlags) apply(o *engine.Options) error {
-	o.UpgradeTimeout = f.UpgradeTimeout
-	o.HeaderTimeout = f.HeaderTimeout
-	o.BodyTimeout = f.BodyTimeout
-	o.IdleTimeout = f.IdleTimeout
-	o.FirstRequestTimeout = f.FirstRequestTimeout
-	o.TLSHandshakeTimeout = f.TLSHandshakeTimeout
-	o.CloseTimeout = f.CloseTimeout
-	o.SlowCallback = f.SlowCallback
+	o.Timeouts.Upgrade = f.UpgradeTimeout
+	o.Timeouts.Header = f.HeaderTimeout
+	o.Timeouts.Body = f.BodyTimeout
+	o.Timeouts.Idle = f.IdleTimeout
+	o.Timeouts.FirstRequest = f.FirstRequestTimeout
+	o.Timeouts.TLSHandshake = f.TLSHandshakeTimeout
+	o.Timeouts.Close = f.CloseTimeout
+	o.Timeouts.SlowCallback = f.SlowCallback
 	return nil
 }
 

@@ -2,6 +2,7 @@ package program
 
 import (
 	"io"
+	"maps"
 	"net/netip"
 	"os"
 	"reflect"
@@ -46,8 +47,7 @@ func TestLimitsTable(t *testing.T) {
 		option, flag, value, counter := cells[1], cells[2], cells[3], cells[5]
 		require.False(t, rows[counter], "twice: %s", counter)
 		rows[counter] = true
-		_, ok := reflect.TypeFor[engine.Options]().FieldByName(option)
-		require.True(t, ok, "option %s", option)
+		require.True(t, isOption(option), "option %s", option)
 		if flag == "-" {
 			continue
 		}
@@ -63,8 +63,9 @@ func TestLimitsTable(t *testing.T) {
 	require.Len(t, rows, engine.NumLimits)
 }
 
-// Each flag of these groups reaches the option of its name, and no other.
+// Each flag of these groups reaches the option that it is called after, and no other.
 func TestFlagsReachOptions(t *testing.T) {
+	w := newWording(programFlags())
 	for _, group := range []interface{ apply(*engine.Options) error }{&queueFlags{}, &limitFlags{}, &timeoutFlags{}} {
 		kind := reflect.TypeOf(group).Elem()
 		for i := range kind.NumField() {
@@ -76,15 +77,31 @@ func TestFlagsReachOptions(t *testing.T) {
 			value.SetInt(7_000_000)
 			var o engine.Options
 			require.NoError(t, group.apply(&o))
-			for j := range reflect.TypeFor[engine.Options]().NumField() {
-				name := reflect.TypeFor[engine.Options]().Field(j).Name
-				got := reflect.ValueOf(o).Field(j)
-				require.Equal(t, name == field.Name, !got.IsZero(), "flag %s, option %s", field.Name, name)
+			set := setOptions("", reflect.ValueOf(o))
+			require.Len(t, set, 1, "flag %s", field.Name)
+			for name, got := range set {
+				require.Equal(t, value.Interface(), got, name)
+				require.Equal(t, strings.ToLower(field.Name), strings.ReplaceAll(w.inFlags(name)[2:], "-", ""), name)
 			}
-			require.Equal(t, value.Interface(), reflect.ValueOf(o).FieldByName(field.Name).Interface())
 			value.SetInt(0)
 		}
 	}
+}
+
+// setOptions are the options that are not zero, by name, those of groups with the
+// group's name before them.
+func setOptions(group string, o reflect.Value) map[string]any {
+	set := map[string]any{}
+	for i := range o.NumField() {
+		name, value := group+o.Type().Field(i).Name, o.Field(i)
+		switch {
+		case value.Kind() == reflect.Struct:
+			maps.Copy(set, setOptions(name+".", value))
+		case !value.IsZero():
+			set[name] = value.Interface()
+		}
+	}
+	return set
 }
 
 func TestExemptFlag(t *testing.T) {
@@ -100,7 +117,7 @@ func TestExemptFlag(t *testing.T) {
 		var o engine.Options
 		f := parsed(t, c.args...)
 		require.NoError(t, f.limitFlags.apply(&o))
-		require.Equal(t, c.want, o.Exempt, "%q", c.args)
+		require.Equal(t, c.want, o.Limits.Exempt, "%q", c.args)
 	}
 	for _, bad := range []string{"here", "10.0.0.0/33", "none,10.0.0.0/8", "fe80::1%eth0"} {
 		f := parsed(t, "--exempt", bad)

@@ -88,7 +88,7 @@ func newServer(f *flags, debug func(string) *slog.Logger) (*engine.Server, error
 	o.Debug = debug
 	var server *engine.Server
 	events := engine.Events{Message: func(s *engine.Session, m engine.Message) {
-		_ = s.Send(m) // an echo that does not fit closes the session, by Options.Overflow
+		_ = s.Send(m) // an echo that does not fit closes the session, by Options.Queue.Overflow
 	}}
 	if f.App == "broadcast" {
 		events.Message = func(_ *engine.Session, m engine.Message) {

@@ -26,15 +26,15 @@ func (f *proxyFlags) apply(o *engine.Options) (err error) {
 	var networks []string
 	for _, text := range f.TrustedProxy {
 		if text == unixPeers {
-			o.TrustUnixSockets = true
+			o.Proxies.TrustUnixSockets = true
 			continue
 		}
 		networks = append(networks, text)
 	}
-	if o.TrustedProxies, err = networksOf("--trusted-proxy", networks); err != nil {
+	if o.Proxies.Trusted, err = networksOf("--trusted-proxy", networks); err != nil {
 		return err
 	}
-	o.ClientHeader = f.ClientHeader
+	o.Proxies.ClientHeader = f.ClientHeader
 	if len(f.ProxyProtocol) > 0 && len(f.TrustedProxy) == 0 {
 		return errors.New("--proxy-protocol: without --trusted-proxy nobody could connect")
 	}

@@ -16,10 +16,10 @@ func TestProxyFlagsReachOptions(t *testing.T) {
 	}{
 		{nil, engine.Options{}},
 		{[]string{"--trusted-proxy", "10.0.0.0/8,203.0.113.7"},
-			engine.Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("203.0.113.7/32")}}},
+			engine.Options{Proxies: engine.Proxies{Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("203.0.113.7/32")}}}},
 		{[]string{"--trusted-proxy", "unix", "--trusted-proxy", "::1"},
-			engine.Options{TrustUnixSockets: true, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("::1/128")}}},
-		{[]string{"--trusted-proxy", "unix", "--client-header", "X-Real-IP"}, engine.Options{TrustUnixSockets: true, ClientHeader: "X-Real-IP"}},
+			engine.Options{Proxies: engine.Proxies{TrustUnixSockets: true, Trusted: []netip.Prefix{netip.MustParsePrefix("::1/128")}}}},
+		{[]string{"--trusted-proxy", "unix", "--client-header", "X-Real-IP"}, engine.Options{Proxies: engine.Proxies{TrustUnixSockets: true, ClientHeader: "X-Real-IP"}}},
 	} {
 		f := parsed(t, c.args...)
 		var o engine.Options

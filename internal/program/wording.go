@@ -18,10 +18,16 @@ type wording map[string]string // the flag of an option, without its dashes and 
 
 // otherNames are options whose flag has another name.
 var otherNames = map[string]string{
-	"Bind": "--bind-ip", "CORS.Origins": "--cors-origin", "Cookie.Name": "--cookie", "Origins": "--origin", "TrustedProxies": "--trusted-proxy",
+	"Access.Bind": "--bind-ip", "CORS.Origins": "--cors-origin", "Cookie.Name": "--cookie", "Access.Origins": "--origin",
+	"Proxies.Trusted": "--trusted-proxy",
+	"Queue.MaxBytes":  "--max-queue", "Queue.MaxPackets": "--max-queue-packets", "Queue.Budget": "--queue-budget",
+	"Timeouts.Idle": "--idle-timeout", "Timeouts.Header": "--header-timeout", "Timeouts.Body": "--body-timeout",
+	"Timeouts.Upgrade": "--upgrade-timeout", "Timeouts.Close": "--close-timeout",
+	"Timeouts.FirstRequest": "--first-request-timeout", "Timeouts.TLSHandshake": "--tls-handshake-timeout",
+	"Drain.Delay": "--drain-delay", "Drain.Period": "--drain-period",
 }
 
-var optionName = regexp.MustCompile(`\b[A-Z]\w*(\.[A-Z]\w*)?`)
+var optionName = regexp.MustCompile(`\b[A-Z]\w*(\.[A-Z]\w*)*`)
 
 func newWording(flags []*kong.Flag) wording {
 	w := wording{}
@@ -37,12 +43,29 @@ func (w wording) inFlags(text string) string {
 		if flag, ok := otherNames[name]; ok {
 			return flag
 		}
-		flag, ok := w[strings.ToLower(name)]
-		if _, option := reflect.TypeFor[engine.Options]().FieldByName(name); !ok || !option {
+		flag, ok := w[strings.ToLower(name[strings.LastIndex(name, ".")+1:])]
+		if !ok || !isOption(name) {
 			return name
 		}
 		return flag
 	})
+}
+
+// isOption reports whether name is a field of engine.Options, or of one of its
+// groups.
+func isOption(name string) bool {
+	kind := reflect.TypeFor[engine.Options]()
+	for part := range strings.SplitSeq(name, ".") {
+		if kind.Kind() != reflect.Struct {
+			return false
+		}
+		field, ok := kind.FieldByName(part)
+		if !ok {
+			return false
+		}
+		kind = field.Type
+	}
+	return true
 }
 
 // usage is the text of an error that the command line is to blame for.

@@ -41,8 +41,8 @@ func TestWording(t *testing.T) {
 
 	var log bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: w.attr}))
-	logger.Warn("refused", "origin", "http://Origins", "help", "MaxSessionsPerIP or Exempt, MaxPending, Bind")
-	require.Contains(t, log.String(), `origin=http://Origins help="--max-sessions-per-ip or --exempt, MaxPending, --bind-ip"`)
+	logger.Warn("refused", "origin", "http://Origins", "help", "Limits.MaxSessionsPerIP or Limits.Exempt, Limits.MaxPending, Access.Bind")
+	require.Contains(t, log.String(), `origin=http://Origins help="--max-sessions-per-ip or --exempt, Limits.MaxPending, --bind-ip"`)
 }
 
 // The options of docs/security.md are called as their flags, so that what the log

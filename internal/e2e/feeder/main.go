@@ -65,7 +65,7 @@ func main() {
 
 func run() error {
 	f := &feeder{}
-	server, err := engine.New(engine.Options{DrainPeriod: *period}, engine.Events{
+	server, err := engine.New(engine.Options{Drain: engine.Drain{Period: *period}}, engine.Events{
 		Open: f.open,
 		Close: func(s *engine.Session, r engine.Reason, err error) {
 			why := r.String()

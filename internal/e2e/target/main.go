@@ -170,7 +170,7 @@ func newEngine(f *flags) (*engine.Server, error) {
 			MaxPayload:   f.MaxPayload,
 			Loops:        f.Loops, // where it has its own
 			Executor:     executor,
-			MaxSessions:  10_000_000, // benchmarks of handshakes leave theirs to the heartbeat
+			Limits:       engine.Limits{MaxSessions: 10_000_000}, // benchmarks of handshakes leave theirs to the heartbeat
 		},
 		engine.Events{Message: func(s *engine.Session, m engine.Message) {
 			_ = s.Send(m) // an echo that does not fit closes the session

@@ -62,7 +62,7 @@ func run(drain time.Duration, blocking bool) error {
 	var accepted atomic.Int64
 	var options engine.Options
 	if blocking {
-		options = engine.Options{Executor: goroutines{}, MaxPending: 1, PingInterval: 500 * time.Millisecond, PingTimeout: 2 * time.Second}
+		options = engine.Options{Executor: goroutines{}, Limits: engine.Limits{MaxPending: 1}, PingInterval: 500 * time.Millisecond, PingTimeout: 2 * time.Second}
 	}
 	released := make(chan struct{})
 	server, err := engine.New(options, engine.Events{
