@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"turbine/bench/load"
@@ -89,23 +90,24 @@ func (f *field) server(ctx context.Context, s Server, plan *load.Plan) (Running,
 	return r, err
 }
 
-// saturations are the runs of which the fastest counts: others on the machine make
-// a server slower, never faster.
+// saturations are the runs of which the median counts, as of all figures.
 const saturations = 3
 
 // saturation is how many messages a second the server echoes in a closed loop, of
 // the same sessions and messages as in the scenario.
-func (f *field) saturation(ctx context.Context, s Server, r Running) (most float64, err error) {
+func (f *field) saturation(ctx context.Context, s Server, r Running) (float64, error) {
 	plan := f.part.scenario.planFor(s, f.options)
 	plan.Kind, plan.InFlight = load.Echo, 1
+	var rates []float64
 	for range saturations {
 		o, err := f.once(ctx, s, r, plan)
 		if err != nil {
 			return 0, err
 		}
-		most = max(most, report.Wall.Of(sampleOf(o)))
+		rates = append(rates, report.Wall.Of(sampleOf(o)))
 	}
-	return most, nil
+	slices.Sort(rates)
+	return rates[saturations/2], nil
 }
 
 func (f *field) once(ctx context.Context, s Server, r Running, plan load.Plan) (load.Outcome, error) {

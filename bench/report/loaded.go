@@ -12,7 +12,7 @@ func (r *Report) loaded() section {
 	s := section{
 		title: "Latency against load: at shares of what each peer can do",
 		text: []string{
-			"What a peer can do is the fastest of three closed loops: 100 sessions, 128 B, one message in flight. The shares of this rate are sent by the clock, each message at its own time, " +
+			"What a peer can do is the median of three closed loops: 100 sessions, 128 B, one message in flight. The shares of this rate are sent by the clock, each message at its own time, " +
 				"and latency counts from when a message was due, not from when it was sent (open loop, no coordinated omission). " +
 				"Medians over the rounds of p50 and p99, in µs. The same share is another rate for each peer, as the second column says.",
 			"The last column is how late the load generator sent, p99 at 80 %: this part of the latency is its own.",
