@@ -21,7 +21,7 @@ type exchange struct {
 	query        query
 	binding      binding // with Options.Access.Bind
 	method       method
-	minor        int
+	minor        uint8 // of HTTP/1
 	keepAlive    bool
 	webSocket    bool // it asks for a WebSocket, and the server has WebSocket
 	bodyLeft     bool // nobody has taken the body: it would be read as the next request

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -22,8 +23,8 @@ func TestLentStates(t *testing.T) {
 	for _, c := range []struct{ request, event, next, does string }{
 		{get, poll, "lent", ""},
 		{get, `raw c "repeat=,70000,G"`, "lent", ""},
-		{get, "advance 10s", "head", "c: 503 Service Unavailable"},
-		{get + "\n" + poll, "advance 10s", "head", `c: 503 Service Unavailable|c: 400 {"code":5,"message":"Unsupported protocol version"}`},
+		{get, "advance 10s", "idle", "c: 503 Service Unavailable"},
+		{get + "\n" + poll, "advance 10s", "idle", `c: 503 Service Unavailable|c: 400 {"code":5,"message":"Unsupported protocol version"}`},
 		{get, "fin c", "closed", "c: closed"},
 		{get, "reset c", "closed", ""},
 		{post, `raw c "67890"`, "lent", ""},
@@ -59,7 +60,8 @@ func TestLentConnIsAConn(t *testing.T) {
 	b.play(`raw c "POST /page HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"`)
 	h := b.accepted[0]
 	c := h.lent
-	require.Equal(t, "@", c.LocalAddr().String())
+	require.Equal(t, h.conn.LocalAddr().String(), c.LocalAddr().String())
+	require.Equal(t, "@", address(netip.AddrPort{}).String(), "of a Unix socket")
 	require.Equal(t, h.conn.RemoteAddr().String(), c.RemoteAddr().String())
 	head := make([]byte, 1000)
 	n, err := c.Read(head)

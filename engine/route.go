@@ -94,7 +94,7 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 	h.exchange = exchange{
 		http:      h,
 		method:    parseMethod(r.Method),
-		minor:     r.Minor,
+		minor:     uint8(r.Minor), // 0 or 1
 		keepAlive: r.KeepAlive,
 		bodyLeft:  r.HasBody(),
 		secure:    s.options.Cookie != nil && s.clientSecure(r, h.conn),
