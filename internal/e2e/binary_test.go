@@ -85,7 +85,7 @@ func TestBadFlag(t *testing.T) {
 		{[]string{"--revisions", "4,9"}, "9"},
 		{[]string{"--loops", "-1"}, "loops"},
 		{[]string{"--app", "tango"}, "app"},
-		{[]string{"--max-conns-per-ip=-1"}, "--max-conns-per-ip"},
+		{[]string{"--max-polls=-1"}, "--max-polls"},
 		{[]string{"--exempt", "10.0.0.0/8,here"}, "here"},
 		{[]string{"--log-level", "loud"}, "log-level"},
 		{[]string{"--health-path", "healthz"}, "--health-path"},
