@@ -3,7 +3,6 @@ package engine
 import (
 	"crypto/sha256"
 	"crypto/subtle"
-	"net/http"
 
 	"turbine/httpparse"
 )
@@ -60,11 +59,5 @@ func BindHeader(name string) func(*Request) string {
 // BindCookie binds a session to the value of a cookie, such as the one of the
 // application's own login.
 func BindCookie(name string) func(*Request) string {
-	return func(r *Request) string {
-		cookies := http.Request{Header: http.Header{"Cookie": {r.Header("Cookie")}}}
-		if c, err := cookies.Cookie(name); err == nil {
-			return c.Value
-		}
-		return ""
-	}
+	return func(r *Request) string { return r.Cookie(name) }
 }

@@ -11,6 +11,13 @@ type Message struct {
 	Data   []byte
 }
 
+// Text is a Message of text. It holds a copy of text.
+func Text(text string) Message { return Message{Data: []byte(text)} }
+
+// Binary is a Message of bytes. It borrows data, as the Message does that one writes
+// down: until Send or Prepare returns.
+func Binary(data []byte) Message { return Message{Binary: true, Data: data} }
+
 // fromClient makes the Message that a client has sent: its text was checked, or made
 // valid, on the way in.
 func fromClient(binary bool, data []byte) Message {

@@ -132,3 +132,15 @@ func TestTextFromAClientIsKnown(t *testing.T) {
 		}
 	}
 }
+
+// Text and Binary are the messages that they say.
+func TestTextAndBinary(t *testing.T) {
+	b := newSpec(t, 1, Options{}, nil)
+	b.play(hsWebSocket)
+	require.NoError(t, b.session("A").Send(Text("h\u00e9")))
+	require.Equal(t, []string{`w: text "4hé"`}, b.collect())
+	require.NoError(t, b.session("A").Send(Binary([]byte{0xff, 0})))
+	require.Equal(t, []string{`w: binary ff00`}, b.collect())
+	require.ErrorIs(t, b.session("A").Send(Text("\xff")), ErrNotUTF8)
+	b.finish()
+}

@@ -3,7 +3,6 @@ package engine
 import (
 	"bytes"
 	"context"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -97,15 +96,20 @@ func standardRequest(r *httpparse.Request, h *httpConn) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	header := (&Request{http: r}).Headers()
+	request := &Request{http: r, remote: h.server.clientAddr(r, h.conn), tls: h.server.tlsOf(h.conn)}
+	return request.standard(u), nil
+}
+
+// standard is r in the form of net/http, for the target u, without a body.
+func (r *Request) standard(u *url.URL) *http.Request {
+	header := r.Headers()
 	host := header.Get("Host")
 	header.Del("Host")
 	return &http.Request{
-		Method: string(r.Method), URL: u, RequestURI: string(r.Target), Host: host, Header: header,
-		Proto: "HTTP/1." + string('0'+byte(r.Minor)), ProtoMajor: 1, ProtoMinor: r.Minor,
-		Body: io.NopCloser(bytes.NewReader(nil)), RemoteAddr: peerName(h.server.clientAddr(r, h.conn)),
-		TLS: h.server.tlsOf(h.conn),
-	}, nil
+		Method: r.Method(), URL: u, RequestURI: r.Target(), Host: host, Header: header,
+		Proto: "HTTP/1." + string('0'+byte(r.http.Minor)), ProtoMajor: 1, ProtoMinor: r.http.Minor,
+		Body: http.NoBody, RemoteAddr: peerName(r.remote), TLS: r.TLS(),
+	}
 }
 
 // framing are the header fields that say how a message is read: the server's

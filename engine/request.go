@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/netip"
+	"net/url"
 
 	"turbine/httpparse"
 	"turbine/loop"
@@ -84,6 +85,31 @@ func unescaped(p []byte) string {
 // Header is the value of a header field, the first one where a name repeats,
 // and "" where it is absent. The name's case does not matter.
 func (r *Request) Header(name string) string { return string(r.http.Header(name)) }
+
+// Host is the Host field: the name and port by which the client has asked.
+func (r *Request) Host() string { return r.Header("Host") }
+
+// Origin is the origin of the page that has sent the request, "" where it is from no
+// browser, or one that does not say.
+func (r *Request) Origin() string { return r.Header("Origin") }
+
+// Cookie is the value of the first cookie of that name, and "" where there is none.
+func (r *Request) Cookie(name string) string {
+	for _, c := range (&http.Request{Header: http.Header{"Cookie": r.Headers()["Cookie"]}}).CookiesNamed(name) {
+		return c.Value
+	}
+	return ""
+}
+
+// HTTP is a copy for libraries that want a request of net/http. It has no body, and
+// may be kept. A target that net/url cannot read is its URL's Opaque.
+func (r *Request) HTTP() *http.Request {
+	u, err := url.ParseRequestURI(r.Target())
+	if err != nil {
+		u = &url.URL{Opaque: r.Target()}
+	}
+	return r.standard(u).WithContext(r.Context())
+}
 
 // Headers is a copy of all header fields.
 func (r *Request) Headers() http.Header {

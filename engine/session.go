@@ -146,6 +146,10 @@ func (s *Session) home() sid {
 // Safe from any goroutine.
 func (s *Session) Transport() Transport { return Transport(s.public.Load()) }
 
+// Server is the server that the session is of, so that Events need not know it before
+// New has made it. Safe from any goroutine.
+func (s *Session) Server() *Server { return s.server }
+
 // State is where the session is in its life. Safe from any goroutine.
 func (s *Session) State() State { return State(s.public.Load() >> 8) }
 

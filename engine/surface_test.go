@@ -53,6 +53,7 @@ func newSurface() surface {
 			"Send":         func(s *Session) { _ = s.Send(message) },
 			"SendPrepared": func(s *Session) { _ = s.SendPrepared(prepared(message)) },
 			"SendWith":     func(s *Session) { _ = s.SendWith(message, SendOptions{NoCompress: true, Sent: func() {}}) },
+			"Server":       func(s *Session) { _ = s.Server().Stats() },
 			"SetValue":     func(s *Session) { s.SetValue(1) },
 			"State":        func(s *Session) { _ = s.State() },
 			"Transport":    func(s *Session) { _ = s.Transport() },
