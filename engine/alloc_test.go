@@ -56,6 +56,18 @@ func TestHeartbeatDoesNotAllocate(t *testing.T) {
 	}))
 }
 
+func TestReplacementDoesNotAllocate(t *testing.T) {
+	b := newSpec(t, 1, Options{}, nil)
+	b.play(hsPolling)
+	s, key := b.session("A"), SendOptions{Key: "k"}
+	many := prepared(message).With(key)
+	require.Zero(t, testing.AllocsPerRun(1000, func() {
+		require.NoError(t, s.SendWith(message, key))
+		require.NoError(t, s.SendPrepared(many))
+	}))
+	b.finish()
+}
+
 // A million of these may sit idle: each byte here is a megabyte there. The Go
 // allocator rounds up to 176, 96 and 288.
 func TestSizes(t *testing.T) {

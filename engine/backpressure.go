@@ -61,13 +61,33 @@ func (s *Session) charge(n int) { s.server.shard(s.loop).queued.Add(int64(n)) }
 // heartbeat for its full queue. s.mu is held.
 func (s *Session) refuses(size int, adds int64, ours bool) error {
 	o := &s.server.options
-	share, waiting := s.server.shares.queue, 0
+	waiting := 0
 	if s.outbox != nil {
 		waiting = s.outbox.bytes
 		if !ours && (waiting+size > o.Queue.MaxBytes || s.outbox.packets >= o.Queue.MaxPackets) {
 			return ErrQueueFull
 		}
 	}
+	return s.overBudget(waiting, adds)
+}
+
+// refusesMore is refuses for a message in the place of another, which has size bytes
+// less. s.mu is held.
+func (s *Session) refusesMore(size int, adds int64) error {
+	waiting := s.outbox.bytes
+	switch {
+	case size > 0 && waiting+size > s.server.options.Queue.MaxBytes:
+		return ErrQueueFull
+	case adds > 0:
+		return s.overBudget(waiting, adds)
+	}
+	return nil
+}
+
+// overBudget is the part of refuses that asks the budget; the session has so many
+// bytes waiting. s.mu is held.
+func (s *Session) overBudget(waiting int, adds int64) error {
+	share := s.server.shares.queue
 	shard := s.server.shard(s.loop)
 	used := shard.used() + adds
 	if used <= share {
@@ -94,11 +114,22 @@ func (s *Session) countRefused(err error) {
 	s.server.count(limit)
 }
 
-// takes reports whether queue would take size bytes more now.
-func (s *Session) takes(size int, inTurn bool) bool {
+// takes reports whether a message of size bytes would be queued now, behind others
+// or in the place of one with its key.
+func (s *Session) takes(size int, key string, inTurn bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.over(inTurn) && s.refuses(size, int64(size), false) == nil
+	if s.over(inTurn) {
+		return false
+	}
+	if key != "" {
+		hold := !inTurn && s.mustWait()
+		if k := s.waiting(key, hold); k != nil {
+			more := size - s.outbox.at(k, hold).size()
+			return s.refusesMore(more, int64(more)) == nil
+		}
+	}
+	return s.refuses(size, int64(size), false) == nil
 }
 
 // overflow seals the session and frees its queue; the next run closes it.

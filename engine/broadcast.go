@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"turbine/engine/packet"
 	"turbine/loop"
 )
 
@@ -47,8 +46,7 @@ func (s *Session) givePrepared(p *Prepared) {
 		return
 	}
 	s.begin()
-	s.tellMessageCreate(p.binary, p.data, true)
-	_ = s.queue(outgoing{prepared: p, kind: packet.Message, binary: p.binary}, true)
+	_ = s.sendPrepared(p, true)
 	s.run()
 }
 
@@ -56,10 +54,10 @@ func (s *Session) givePrepared(p *Prepared) {
 // before it, so it needs to ask no limit, and nobody wants to hear of it.
 func (s *Session) takesDirectly(p *Prepared) bool {
 	e := &s.server.events
-	if s.state != sessionOpen || e.PacketCreate != nil || e.Flush != nil || e.Flushed != nil || s.server.debug.socket != nil {
+	if s.state != sessionOpen || p.with.Sent != nil || e.PacketCreate != nil || e.Flush != nil || e.Flushed != nil || s.server.debug.socket != nil {
 		return false
 	}
-	if s.transport != transport(&s.websocket) || !s.websocket.ready() || s.websocket.conn.Blocked() || s.websocket.deflate.Accepted || p.binary && s.base64 {
+	if s.transport != transport(&s.websocket) || !s.websocket.ready() || s.websocket.conn.Blocked() || s.websocket.deflate.Accepted && !p.with.NoCompress || p.binary && s.base64 {
 		return false
 	}
 	s.mu.Lock()

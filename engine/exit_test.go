@@ -194,7 +194,8 @@ func toAll(t *testing.T) *Prepared {
 	return p
 }
 
-// exitKinds are all callbacks but Submit; those with true have a session, which
+// exitKinds are all callbacks but Submit, and Merge, which needs a message that waits
+// and has a test of its own; those with true have a session, which
 // ends by them.
 var exitKinds = map[callKind]bool{
 	callAdmit: false, callConnectionError: false, callInitialHeaders: false, callHeaders: false, callOpen: true, callPacket: true,
@@ -288,6 +289,29 @@ func testExits(t *testing.T, x *exits, loops int, o Options, e Events) {
 	require.ErrorIs(t, <-ended, ErrServerClosed)
 	require.Zero(t, x.opened.Load())
 	until(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= goroutines })
+}
+
+// A Merge that ends its goroutine on the loop costs its session, and the loop goes on.
+func TestMergeThatEndsItsGoroutine(t *testing.T) {
+	opened, closed := make(chan *Session, 2), make(chan error, 2)
+	server, address, ended := serveWith(t, Options{Loops: 1, Access: Access{AnyOrigin: true}}, Events{
+		Open:  func(s *Session, _ *Request) { opened <- s },
+		Close: func(_ *Session, _ Reason, err error) { closed <- err },
+	})
+	c := &doomedClient{t, address}
+	require.NotEmpty(t, c.ask("GET", "", ""))
+	require.NoError(t, (<-opened).SendWith(message, SendOptions{Key: "k"}))
+	server.Broadcast(toAll(t).With(SendOptions{Key: "k", Merge: func(Message, Message) Message {
+		runtime.Goexit()
+		return message
+	}}))
+	require.ErrorIs(t, <-closed, ErrCallbackPanic)
+	require.NotEmpty(t, c.ask("GET", "", ""), "the loop goes on")
+	server.Broadcast(toAll(t))
+	(<-opened).CloseNow()
+	require.NoError(t, <-closed)
+	require.NoError(t, server.Shutdown(t.Context()))
+	require.ErrorIs(t, <-ended, ErrServerClosed)
 }
 
 // keepExits has keep end the goroutine of a walk, in which the others are asked all

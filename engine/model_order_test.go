@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
@@ -31,10 +32,12 @@ type modelOrder struct {
 	due     map[*modelSession]map[int][]int // numbers of messages, by caller
 	closer  map[*modelSession]int           // the callers that have closed it
 	drivers int
-	ready   int            // drivers whose part of the crowd is there
-	opened  sync.WaitGroup // for all of them
-	over    bool           // no more calls: clients are to come to rest, each by itself
-	fanned  int            // messages for many
+	ready   int                  // drivers whose part of the crowd is there
+	opened  sync.WaitGroup       // for all of them
+	over    bool                 // no more calls: clients are to come to rest, each by itself
+	fanned  int                  // messages for many
+	keyed   map[int]map[int]bool // messages with the key of their caller, by caller
+	gone    int                  // messages that another one of their key has replaced
 }
 
 // modelCaller is one goroutine, or the callbacks of one session. It alone uses its
@@ -47,7 +50,7 @@ type modelCaller struct {
 
 func newModelOrder(r *modelRun, drivers int) *modelOrder {
 	o := &modelOrder{
-		run: r, callers: map[int]*modelCaller{}, due: map[*modelSession]map[int][]int{}, closer: map[*modelSession]int{},
+		run: r, callers: map[int]*modelCaller{}, due: map[*modelSession]map[int][]int{}, closer: map[*modelSession]int{}, keyed: map[int]map[int]bool{},
 		drivers: drivers,
 	}
 	o.opened.Add(drivers)
@@ -183,7 +186,7 @@ func (o *modelOrder) act(id int) {
 	case n < 30:
 		text := o.next(c)
 		o.owe(c, m)
-		if m.session.Send(engine.Message{Data: text, Binary: n%2 == 0}) != nil {
+		if m.session.SendWith(engine.Message{Data: text, Binary: n%2 == 0}, o.options(c)) != nil {
 			o.forgive(c, m)
 		}
 	case n < 40:
@@ -234,7 +237,35 @@ func (o *modelOrder) prepare(c *modelCaller) *engine.Prepared {
 	if err != nil {
 		o.run.violation("a message cannot be prepared: %v", err)
 	}
-	return p
+	return p.With(o.options(c))
+}
+
+// options give a third of what c sends a key, which is the caller's own.
+func (o *modelOrder) options(c *modelCaller) (with engine.SendOptions) {
+	if c.random.IntN(3) == 0 {
+		with.Key = fmt.Sprint("of ", c.id)
+		if o.keyed[c.id] == nil {
+			o.keyed[c.id] = map[int]bool{}
+		}
+		o.keyed[c.id][c.calls] = true
+	}
+	return with
+}
+
+// replaced is what is left of all when message n of that caller has come in the place
+// of the first one, and of those of the key in between; ok reports whether it may.
+func (o *modelOrder) replaced(caller int, all []int, n int) (left []int, ok bool) {
+	keyed := o.keyed[caller]
+	at := slices.Index(all, n)
+	if at < 1 || !keyed[n] || !keyed[all[0]] {
+		return all, false
+	}
+	for _, due := range all[:at] {
+		if !keyed[due] {
+			left = append(left, due)
+		}
+	}
+	return append(left, all[at+1:]...), true
 }
 
 // owe notes that m is to get what c sends now. After Close nothing is sent.
@@ -281,6 +312,15 @@ func (o *modelOrder) got(m *modelSession, p []byte) {
 		n = number(rest)
 	}
 	all := o.due[m][id]
+	if left, ok := o.replaced(id, all, n); ok {
+		gone := len(all) - len(left) - 1
+		o.due[m][id] = left
+		o.gone += gone
+		m.mu.Lock()
+		m.accepted -= gone
+		m.mu.Unlock()
+		return
+	}
 	if len(all) == 0 || all[0] != n {
 		o.run.violation("session %d got message %d of caller %d, want %v", m.client.name, n, id, all[:min(len(all), 3)])
 		return
@@ -310,8 +350,8 @@ func newOrderRun(t *testing.T, seed uint64, counts *modelCounts, drivers int, ch
 }
 
 // TestModelKeepsTheOrderOfCallers checks that what one caller sends and publishes
-// reaches each client once and in the order of the calls, whatever the targets,
-// and that a Join and a Leave count for what is published after them: in memory,
+// reaches each client once and in the order of the calls, whatever the targets, but for
+// a message with a key, which may take the place of an earlier one with that key; and that a Join and a Leave count for what is published after them: in memory,
 // where nothing fails and where system calls do, on loops and with an Executor.
 func TestModelKeepsTheOrderOfCallers(t *testing.T) {
 	target := int64(*modelMessages) / 4
@@ -322,6 +362,7 @@ func TestModelKeepsTheOrderOfCallers(t *testing.T) {
 		for _, late := range []bool{false, true} {
 			t.Run(fmt.Sprintf("faults: %v, Executor: %v", faulty, late), func(t *testing.T) {
 				var counts modelCounts
+				gone := 0
 				modelSeeds(t, &counts, func() bool { return counts.messages.Load() < target || counts.runs < 3 }, func(seed uint64) {
 					var faults *looptest.Faulty
 					if faulty {
@@ -334,7 +375,9 @@ func TestModelKeepsTheOrderOfCallers(t *testing.T) {
 					r := newOrderRun(t, seed, &counts, 1, executor.options)
 					runModelWith(t, r, faults, executor)
 					require.Positive(t, r.order.fanned)
+					gone += r.order.gone
 				})
+				require.Positive(t, gone, "messages that others of their key have replaced")
 			})
 		}
 	}

@@ -90,6 +90,7 @@ type outbox struct {
 	since   time.Duration        // about when what is in front came; 0 until the transport has left something
 	ours    uint8                // packets of the protocol's own that wait, a bit for each type
 	held    fifo.Queue[outgoing] // behind items: each waits for an entry of the publishQueue
+	keys    *keyIndex            // nil as long as no message has a key
 }
 
 var outboxes = sync.Pool{New: func() any { return new(outbox) }}
@@ -187,6 +188,9 @@ func (b *outbox) take(batch []outgoing, limit, room int, cost func(*outgoing) in
 		n++
 	}
 	b.items.Drop(n)
+	if b.keys != nil {
+		b.keys.items.drop(n)
+	}
 	return batch
 }
 
@@ -207,23 +211,6 @@ func (b *outbox) hold(o outgoing) {
 	b.bytes += o.size()
 	b.shared += o.shared()
 	b.packets += o.packets()
-}
-
-// letGo lets the first packet that is held be taken, behind those that may be, and
-// those that are joined to it.
-func (b *outbox) letGo() {
-	n := 0
-	for _, o := range b.held.All() {
-		if n > 0 && !o.joined {
-			break
-		}
-		n++
-		b.bytes -= o.size()
-		b.shared -= o.shared()
-		b.packets -= o.packets()
-		b.push(o)
-	}
-	b.held.Drop(n)
 }
 
 // idle reports whether nothing may be taken now.
@@ -249,6 +236,9 @@ func (b *outbox) free(sh *shard) {
 
 // recycle gives back the outbox, of which all was taken.
 func (b *outbox) recycle() {
+	if b.keys != nil {
+		b.forgetKeys()
+	}
 	b.items.Trim(maxKeptItems)
 	*b = outbox{items: b.items}
 	outboxes.Put(b)
@@ -262,6 +252,9 @@ type Prepared struct {
 	data   []byte
 	frame4 *pool.Buf // the whole WebSocket frame, revision 4
 	frame3 *pool.Buf // the same, revision 3; frame4 itself for text
+
+	with SendOptions
+	base *Prepared // what it was made of, by With; nil for one of Prepare
 
 	held atomic.Pointer[holdings] // nil until it waits for a client
 
@@ -286,6 +279,25 @@ func Prepare(m Message) (*Prepared, error) {
 	frame := p.frame4.Bytes()
 	p.data = frame[len(frame)-len(m.Data):]
 	return p, nil
+}
+
+// With returns p as a message that is sent with the options o, wherever it is given
+// instead of p: to SendPrepared, Broadcast and Publish. It costs no copy: bytes that
+// wait for clients count for the budget together with those of p. Sent is called for
+// each session that it was sent to. With of nil is nil. Safe from any goroutine.
+func (p *Prepared) With(o SendOptions) *Prepared {
+	if p == nil {
+		return nil
+	}
+	return &Prepared{binary: p.binary, data: p.data, frame4: p.frame4, frame3: p.frame3, with: o, base: p.root()}
+}
+
+// root is what counts, and is compressed, for all that With has made of it.
+func (p *Prepared) root() *Prepared {
+	if p.base != nil {
+		return p.base
+	}
+	return p
 }
 
 func preparedFrame(r Revision, m Message) *pool.Buf {

@@ -26,6 +26,7 @@ type publishQueue struct {
 	// ahead counts walks, and what has to wait behind them. While it is zero a
 	// send goes to its session's outbox at once.
 	ahead atomic.Int64
+	walks atomic.Uint64 // so many walks have been entered
 
 	mu      sync.Mutex
 	waiting fifo.Queue[queued] // guarded by mu
@@ -41,6 +42,9 @@ type queued struct {
 // enqueue gives e its place. holds says that a later send may not overtake it.
 func (sh *shard) enqueue(e entry, holds bool) {
 	q := &sh.publishes
+	if walked(e) {
+		q.walks.Add(1)
+	}
 	if holds {
 		q.ahead.Add(1)
 	}
@@ -150,11 +154,7 @@ func (e *heldEntry) step() (more bool) {
 		return false
 	}
 	s.begin()
-	s.mu.Lock()
-	if s.outbox != nil {
-		s.outbox.letGo()
-	}
-	s.mu.Unlock()
+	s.letGo()
 	s.run()
 	return false
 }

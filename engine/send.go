@@ -25,6 +25,36 @@ type SendOptions struct {
 	// poll that it answers, in the order of the messages. It is never called when
 	// the session ends before. Without Options.Executor it must not block.
 	Sent func()
+
+	// Key, if it is not empty, lets the message take the place of a message with the
+	// same key that waits for the session's client. The client then gets the newest
+	// value of each key, and its queue is bounded by the number of keys: for prices,
+	// positions and states, of which only the last matters. The message keeps the
+	// place of the one that it has replaced: it may arrive ahead of messages that
+	// were sent before it and behind the one that it has replaced. A message that was
+	// given to the transport is not replaced; both arrive, in order. While a
+	// Broadcast or Publish is under way, a message takes only the place of one that
+	// was sent behind the last of these calls; the others of the same key are replaced
+	// as soon as the walks have passed. The limits count the difference: a message
+	// that is no larger than the one that it replaces is never refused. Sent of a
+	// replaced message is never called. The key is a string, since comparing a string
+	// allocates nothing; it is kept, and does not count, while the message waits.
+	Key string
+	// Merge, if it is not nil, makes one message of the waiting one and the new one,
+	// next, both of the same Key: for changes to a state, which have to be added up.
+	// What it returns takes the place of the waiting one, with the options of the
+	// new one. Without a waiting message, and without Key, it is not called.
+	//
+	// It runs on the goroutine that sends, or on the session's loop if the message is
+	// one of a Broadcast or Publish, or had to wait for one. No lock is held meanwhile:
+	// it may call any method of the Session. If the waiting message has left or changed
+	// in the meantime the result is dropped, and Merge is called again if another one
+	// waits: so it must have no other effects. It borrows both messages and must not
+	// change them; what it returns may be one of them, and is copied. A result that
+	// is text and no UTF-8 is ErrNotUTF8, or, on the loop, both messages are sent.
+	// A panic is that of the caller, and nothing is sent; on the loop it closes the
+	// session, as a panic of any callback does.
+	Merge func(waiting, next Message) Message
 }
 
 // SendWith is Send with options. Safe from any goroutine.
@@ -35,7 +65,10 @@ func (s *Session) SendWith(m Message, o SendOptions) error {
 	if !m.checked() && !wsframe.ValidText(m.Data) {
 		return ErrNotUTF8
 	}
-	s.tellMessageCreate(m.Binary, m.Data, false) // it may panic: nothing is on loan yet
+	s.tellMessageCreate(m.Binary, m.Data, o.Key, false) // it may panic: nothing is on loan yet
+	if o.Key != "" {
+		return s.sendKeyed(m, nil, o, false)
+	}
 	if o.Sent == nil && s.takesFrames(len(m.Data)) && !s.mustWait() {
 		return s.queueFrame(m)
 	}
@@ -54,8 +87,17 @@ func (s *Session) SendPrepared(p *Prepared) error {
 	if p == nil {
 		return ErrNotUTF8
 	}
-	s.tellMessageCreate(p.binary, p.data, false)
-	return s.queue(outgoing{prepared: p, kind: packet.Message, binary: p.binary}, false)
+	return s.sendPrepared(p, false)
+}
+
+// sendPrepared is SendPrepared; inTurn is as for queue.
+func (s *Session) sendPrepared(p *Prepared, inTurn bool) error {
+	s.tellMessageCreate(p.binary, p.data, p.with.Key, inTurn)
+	if p.with.Key != "" {
+		return s.sendKeyed(Message{Data: p.data, Binary: p.binary}, p.root(), p.with, inTurn)
+	}
+	o := outgoing{prepared: p.root(), kind: packet.Message, binary: p.binary, plain: p.with.NoCompress, sent: p.with.Sent}
+	return s.queue(o, inTurn)
 }
 
 // takesFrames reports whether a message of that many bytes can be encoded as it is

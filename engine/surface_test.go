@@ -241,6 +241,17 @@ func (g *stage) happen() {
 		_ = s.SendWith(message, SendOptions{Sent: func() { g.in("SendOptions.Sent") }})
 	}
 	g.server.BroadcastTo(prepared(message), func(*Session) bool { g.in("keep of BroadcastTo or PublishTo"); return true })
+	_, _ = g.run("window w 0")
+	for _, s := range g.sessions() {
+		_ = s.Send(Message{Data: make([]byte, 100_000)})
+		_ = s.SendWith(message, SendOptions{Key: "key"})
+	}
+	g.server.Broadcast(prepared(message).With(SendOptions{Key: "key", Merge: func(_, next Message) Message {
+		g.in("SendOptions.Merge")
+		return next
+	}}))
+	g.collect()
+	_, _ = g.run("window w 1000000")
 	_, _ = g.run("advance 1s")
 	_, _ = g.run("frame w text 4more")
 	for _, s := range g.sessions() {

@@ -252,6 +252,7 @@ const (
 	callDrain
 	callClose
 	callSent
+	callMerge
 	callKeep
 	callBind
 	callGenerateID
@@ -281,6 +282,7 @@ var callNames = [...]string{
 	callDrain:           "Events.Drain",
 	callClose:           "Events.Close",
 	callSent:            "SendOptions.Sent",
+	callMerge:           "SendOptions.Merge",
 	callKeep:            "keep of BroadcastTo or PublishTo",
 	callBind:            "Options.Access.Bind",
 	callGenerateID:      "Options.GenerateID",
