@@ -29,7 +29,9 @@ const (
 	// difference.
 	ReasonShutdown
 
-	reasons = iota + 1 // how many values there are, with zero, which is none
+	// NumReasons is the length of Stats.Closed: how many reasons there are, with
+	// zero, which is none.
+	NumReasons = iota + 1
 )
 
 // String is the reason in the reference server's words.

@@ -45,7 +45,7 @@ type bench struct {
 	sessions []*Session
 	names    map[*Session]string
 	closes   map[*Session]int
-	ends     [reasons]int64 // Close events by reason
+	ends     [NumReasons]int64 // Close events by reason
 	log      []string
 	conceal  *strings.Replacer // session ids -> names; nil when a session has come since
 }

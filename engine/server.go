@@ -261,12 +261,12 @@ func (s *Server) runLoops(reactor *loop.Reactor, done chan<- struct{}) {
 type Stats struct {
 	Sessions  int
 	Conns     int
-	Queued    int64          // bytes that wait for clients, as Options.Queue.Budget counts them
-	Closed    [reasons]int64 // sessions that have ended since the start, by Reason
-	Forbidden int64          // requests refused for their Origin or by Options.Access.Bind, since the start
-	TLS       TLSStats       // of the connections of ServeTLS
-	Pending   int64          // bytes of events that wait for Options.Executor, as PendingBudget counts them
-	Slow      int64          // callbacks that have held up their loop for Options.Timeouts.SlowCallback, since the start
+	Queued    int64             // bytes that wait for clients, as Options.Queue.Budget counts them
+	Closed    [NumReasons]int64 // sessions that have ended since the start, by Reason
+	Forbidden int64             // requests refused for their Origin or by Options.Access.Bind, since the start
+	TLS       TLSStats          // of the connections of ServeTLS
+	Pending   int64             // bytes of events that wait for Options.Executor, as PendingBudget counts them
+	Slow      int64             // callbacks that have held up their loop for Options.Timeouts.SlowCallback, since the start
 
 	// Limits is how often each limit was met since the start:
 	//

@@ -17,12 +17,12 @@ type shard struct {
 	server    *Server
 	loop      *loop.Loop
 	mark      mark
-	queued    atomic.Int64          // bytes in all outboxes
-	closed    [reasons]atomic.Int64 // sessions that have ended, by Reason
-	forbidden atomic.Int64          // requests refused for where they come from
-	tunnels   atomic.Int64          // connections that handlers of net/http have hijacked
-	carried   atomic.Int64          // bytes of bodies on their way here from other loops
-	groups    map[string]*group     // nil when there are none
+	queued    atomic.Int64             // bytes in all outboxes
+	closed    [NumReasons]atomic.Int64 // sessions that have ended, by Reason
+	forbidden atomic.Int64             // requests refused for where they come from
+	tunnels   atomic.Int64             // connections that handlers of net/http have hijacked
+	carried   atomic.Int64             // bytes of bodies on their way here from other loops
+	groups    map[string]*group        // nil when there are none
 	holders   sessionHolders
 	publishes publishQueue // what is for many, and what waits behind it
 	entropy   entropy
