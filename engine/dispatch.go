@@ -1,16 +1,12 @@
 package engine
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
 	"math/bits"
-	"runtime/debug"
 	"sync"
 	"time"
 
 	"turbine/internal/seldom"
-	"turbine/loop"
 )
 
 // dispatcher brings the events of sessions from their loops to the Executor. It
@@ -19,17 +15,17 @@ import (
 // session at a time. Its methods are safe from any goroutine.
 //
 //	| an inbox  | event                               | next      | does
-//	| absent    | first event of a session            | in line   | Submit of a worker
-//	| in line   | more events                         | in line   | -
-//	| in line   | its turn                            | at work   | events run: maxBatch, or until maxTurn
+//	| absent    | first event of a session            | on roster | Submit of a worker
+//	| on roster | more events                         | on roster | -
+//	| on roster | its turn                            | at work   | events run: maxBatch, or until maxTurn
 //	| at work   | more events                         | at work   | -
-//	| at work   | turn over, some wait                | in line   | at its end; Submit of another worker if others wait, too
+//	| at work   | turn over, some wait                | on roster | at its end; Submit of another worker if others wait, too
 //	| at work   | turn over, none waits               | absent    | -
-//	| in line, at work | it holds most when there is no room | same | the session is closed; what waits is dropped
+//	| on roster, at work | it holds most when there is no room | same | the session is closed; what waits is dropped
 //	| at work   | a callback panics                   | at work   | the session is closed; what waits is dropped
 //	| at work   | a callback ends its goroutine       | as above  | the same; Submit of a worker in its place if others wait
 //	| at work   | after any of these, none waits, not Close | dropping | more events are dropped
-//	| dropping  | Close                               | in line   | Submit of a worker; absent after it
+//	| dropping  | Close                               | on roster | Submit of a worker; absent after it
 type dispatcher struct {
 	server   *Server
 	executor Executor
@@ -45,7 +41,7 @@ type dispatcher struct {
 	inboxes     map[*Session]*inbox             // guarded by mu: sessions that have events waiting or running
 	most        int                             // guarded by mu: in inboxes since it was made
 	admitting   int                             // guarded by mu: inboxes of Admit, which have no session yet
-	first, last *inbox                          // guarded by mu: the line
+	first, last *inbox                          // guarded by mu: the roster
 	asked       int                             // guarded by mu: tasks that the Executor has taken and not begun
 	workers     int                             // guarded by mu: at work
 	begun       uint64                          // guarded by mu: workers that have begun
@@ -55,17 +51,8 @@ type dispatcher struct {
 	sizes       [bits.UintSize + 1]pendingQueue // guarded by mu: inboxes by how much they hold
 }
 
-const (
-	// maxBatch is how many events of a session run before it is others' turn, and
-	// maxTurn is after what time another one does not begin.
-	maxBatch = 16
-	maxTurn  = 5 * time.Millisecond
-	// maxKeptInboxes is the most places of a map that are kept when it is empty.
-	maxKeptInboxes = 4096
-	// taskPatience is how long an Executor may leave all that waits alone before
-	// its tasks count as lost. It is less than Timeouts.Admit is by default.
-	taskPatience = 5 * time.Second
-)
+// maxKeptInboxes is the most places of a map that are kept when it is empty.
+const maxKeptInboxes = 4096
 
 // newDispatcher returns nil without an Executor.
 func newDispatcher(s *Server) *dispatcher {
@@ -116,7 +103,7 @@ func (d *dispatcher) put(s *Session, e event) (pause bool, err error) {
 		e.release() // its session is about to be closed
 		return false, nil
 	case in != nil && in.unopened: // Close
-		if in.over = true; !in.lined {
+		if in.over = true; !in.listed {
 			d.remove(in)
 		}
 		d.mu.Unlock()
@@ -142,12 +129,16 @@ func (d *dispatcher) put(s *Session, e event) (pause bool, err error) {
 		in.paused = in.bytes >= o.Limits.MaxPending || d.bytes > o.Limits.PendingBudget/2
 		pause = in.paused
 	}
-	d.lineUp(in, s, &d.server.shard(s.loop).mark)
+	wanted, own := d.enlist(in)
+	d.mu.Unlock()
+	if wanted {
+		d.ask(s, &d.server.shard(s.loop).mark, own)
+	}
 	return pause, nil
 }
 
 // admits reports whether another client may wait for its Admit. Those whose time
-// is up have been answered, but keep their place in the line, and a copy of their
+// is up have been answered, but keep their place on the roster, and a copy of their
 // request, until it is their turn: so they count.
 func (d *dispatcher) admits() bool {
 	d.mu.Lock()
@@ -162,26 +153,34 @@ func (d *dispatcher) putAdmit(v *Verdict, r *Request) {
 	d.mu.Lock()
 	d.admitting++
 	d.bytes += int64(in.bytes)
-	d.lineUp(in, nil, &d.server.shard(v.loop).mark)
+	wanted, own := d.enlist(in)
+	d.mu.Unlock()
+	if wanted {
+		d.ask(nil, &d.server.shard(v.loop).mark, own)
+	}
 }
 
-// lineUp gives the inbox of s a place at the end of the line, unless it has one or
-// a worker has it. It is called on the loop of m. d.mu is held, and given back.
-func (d *dispatcher) lineUp(in *inbox, s *Session, m *mark) {
-	if in.lined {
-		d.mu.Unlock()
-		return
+// enlist gives the inbox a place at the end of the roster, unless it has one or a
+// worker has it. It reports whether the Executor is to be asked for a worker, and
+// whether a goroutine of the server's own works in addition. d.mu is held.
+func (d *dispatcher) enlist(in *inbox) (wanted, own bool) {
+	if in.listed {
+		return false, false
 	}
-	d.line(in)
+	d.append(in)
 	d.asked++
-	own := d.distrusted && d.workers == 0
+	own = d.distrusted && d.workers == 0
 	if own {
 		d.start()
 	}
 	if d.workers == 0 && !d.watched {
 		d.watch()
 	}
-	d.mu.Unlock()
+	return true, own
+}
+
+// ask asks the Executor for a worker, for an event of s. It is called on the loop of m.
+func (d *dispatcher) ask(s *Session, m *mark, own bool) {
 	m.enter(callSubmit, s)
 	returned := false
 	defer func() {
@@ -197,207 +196,15 @@ func (d *dispatcher) lineUp(in *inbox, s *Session, m *mark) {
 	returned = true
 }
 
-// watch has look called while nobody is at work. d.mu is held.
-func (d *dispatcher) watch() {
-	d.watched = true
-	begun := d.begun
-	d.after(taskPatience, func() { d.look(begun) })
-}
-
-// look finds out whether the Executor has lost the tasks that it took, taskPatience
-// after begun workers had begun. An Executor that drops a task does not report it.
-// If sessions wait in the line, nobody works on it and no worker has begun
-// meanwhile, a goroutine of the server's own runs their callbacks, and those that
-// come later, until the Executor begins a task again. A task that was only late
-// does no harm.
-func (d *dispatcher) look(begun uint64) {
-	d.mu.Lock()
-	d.watched = false
-	if d.first == nil || d.workers > 0 {
-		d.mu.Unlock()
-		return
-	}
-	if d.begun != begun {
-		d.watch()
-		d.mu.Unlock()
-		return
-	}
-	lost := d.asked
-	d.asked, d.distrusted = 0, true
-	d.start()
-	d.mu.Unlock()
-	d.quiet.Error("the executor has taken tasks and begun none; one goroutine of the server's own works until it does", "tasks", lost, "patience", taskPatience)
-	d.spawn(d.work)
-}
-
-// begin is what a task of the Executor does first.
-func (d *dispatcher) begin() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.asked = max(d.asked-1, 0) // it may be one that was given up
-	d.distrusted = false
-	d.start()
-}
-
-// start counts a worker. d.mu is held.
-func (d *dispatcher) start() {
-	d.workers++
-	d.begun++
-}
-
-// line puts the inbox at the end of the line. d.mu is held.
-func (d *dispatcher) line(in *inbox) {
-	in.lined = true
+// append puts the inbox at the end of the roster. d.mu is held.
+func (d *dispatcher) append(in *inbox) {
+	in.listed = true
 	if d.first == nil {
 		d.first = in
 	} else {
 		d.last.next = in
 	}
 	d.last = in
-}
-
-// submit asks the Executor for a worker, which counts as asked already. If it
-// refuses, the workers there are see to all that waits, or those that are to
-// begin, which look sees to. When there is none, a goroutine of the server's own
-// becomes one: nothing is stuck or lost, whether the Executor is full of others'
-// tasks or closed for good.
-func (d *dispatcher) submit() {
-	err := errExit // unless Submit returns, or panics
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("engine: panic in Submit: %v", p)
-		}
-		if err != nil {
-			d.refused(err)
-		}
-	}()
-	err = d.executor.Submit(d.task)
-}
-
-// refused gives up a worker that the Executor does not take.
-func (d *dispatcher) refused(err error) {
-	d.mu.Lock()
-	d.asked = max(d.asked-1, 0)
-	if d.asked+d.workers > 0 || d.first == nil {
-		d.mu.Unlock()
-		return
-	}
-	d.start()
-	d.mu.Unlock()
-	if !errors.Is(err, errExecutorBusy) {
-		d.quiet.Error("the executor refuses to work; one goroutine of the server's own does", "error", err)
-	}
-	d.spawn(d.work)
-}
-
-// work is what a worker does: it ends when nobody is in the line, or when a
-// callback ends its goroutine.
-func (d *dispatcher) work() {
-	var batch [maxBatch]event
-	over := false
-	defer func() {
-		if !over {
-			d.replace()
-		}
-	}()
-	for {
-		d.mu.Lock()
-		in := d.first
-		if in == nil {
-			d.workers--
-			d.mu.Unlock()
-			over = true
-			return
-		}
-		d.first, in.next = in.next, nil
-		n, o := copy(batch[:], in.events.Front(maxBatch)), outcome{broken: in.broken}
-		in.hands, in.taken = n, 0
-		for i := range batch[:n] {
-			in.taken += batch[i].size()
-		}
-		d.weigh(in)
-		d.mu.Unlock()
-		d.serve(in, batch[:n], o)
-	}
-}
-
-// serve runs events of one session and gives the batch back, also if a callback
-// ends the goroutine.
-func (d *dispatcher) serve(in *inbox, batch []event, o outcome) {
-	defer func() {
-		clear(batch)
-		d.done(in, o)
-	}()
-	d.run(in.session, batch, &o)
-}
-
-// replace asks for a worker in the place of one whose goroutine has ended.
-func (d *dispatcher) replace() {
-	d.mu.Lock()
-	d.workers--
-	if d.first == nil {
-		d.mu.Unlock()
-		return
-	}
-	d.asked++
-	if d.workers == 0 && !d.watched {
-		d.watch()
-	}
-	d.mu.Unlock()
-	d.submit()
-}
-
-// outcome is what became of a batch.
-type outcome struct {
-	events int // that have run
-	bytes  int
-	broken bool // nothing but Close may run any more
-	closed bool // Close has
-}
-
-// run runs events of one session, of which o says whether only Close may: all, or
-// some that have taken long.
-func (d *dispatcher) run(s *Session, batch []event, o *outcome) {
-	for i, begun := 0, d.clock(); i < len(batch) && (i == 0 || d.clock().Sub(begun) < maxTurn); i++ {
-		d.runOne(s, &batch[i], o)
-	}
-}
-
-// runOne counts the event first, for its callback may end the goroutine.
-func (d *dispatcher) runOne(s *Session, e *event, o *outcome) {
-	o.events++
-	o.bytes += e.size()
-	if e.kind == callClose {
-		o.closed = true
-	}
-	returned := false
-	defer func() {
-		e.release()
-		if !returned {
-			o.broken = true
-			d.panicked(s, recover())
-		}
-	}()
-	if !o.broken || o.closed {
-		e.call(s)
-	}
-	returned = true
-}
-
-// panicked closes the session that a callback has panicked for; p is nil after
-// runtime.Goexit.
-func (d *dispatcher) panicked(s *Session, p any) {
-	if p == nil {
-		p = errExit
-	}
-	stack := string(debug.Stack())
-	if s == nil {
-		d.quiet.Error("panic in "+callAdmit.String()+"; the client is refused", "panic", p, "stack", stack)
-		return
-	}
-	d.quiet.Error("panic in a callback; its session is closed", "panic", p, "stack", stack)
-	// A loop that was stopped has closed it.
-	_ = s.loop.Post(loop.Func(func() { s.close(ReasonTransportError, ErrCallbackPanic) }))
 }
 
 // done gives a batch back.
@@ -422,9 +229,9 @@ func (d *dispatcher) done(in *inbox, o outcome) {
 	switch {
 	case left:
 		crowded = d.first != nil
-		d.line(in)
+		d.append(in)
 	case (o.broken || in.evicted) && !o.closed && !in.over && s != nil:
-		in.lined = false // Close will come, and nothing may go before it
+		in.listed = false // Close will come, and nothing may go before it
 	default:
 		d.remove(in)
 	}

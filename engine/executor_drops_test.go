@@ -154,7 +154,7 @@ func TestExecutorIsBusy(t *testing.T) {
 	m.mood = ""
 	b.play("frame a text 4one")
 	b.on = nil
-	require.True(t, b.hand.step(), "a worker has come and gone since the line was watched")
+	require.True(t, b.hand.step(), "a worker has come and gone since the roster was watched")
 	m.mood = "is late"
 	b.play("frame b text 4two")
 	require.Equal(t, 1, ring())

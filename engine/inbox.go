@@ -11,10 +11,10 @@ import (
 // only as long as there are some.
 type inbox struct {
 	session *Session          // nil for Admit
-	next    *inbox            // behind it in the line
+	next    *inbox            // behind it on the roster
 	events  fifo.Queue[event] // that have not been done
 	bytes   int               // of these
-	lined   bool
+	listed  bool
 	paused  bool // nothing is read from the client until it is shorter
 	broken  bool // a callback has panicked
 	closing bool // Close is the last of events
