@@ -129,14 +129,19 @@ func (s *Session) sendKeyed(m Message, p *Prepared, with SendOptions, inTurn boo
 		}
 		hold := !inTurn && s.mustWait()
 		k := s.waiting(with.Key, hold)
-		if k == nil || with.Merge == nil {
-			return s.putKeyed(m, p, with, k, hold)
+		mergeable := k != nil && with.Merge != nil
+		if mergeable && k == of && k.change == change {
+			m, p, mergeable = merged, nil, false
+		} else if mergeable && try == maxMergeTries {
+			k, mergeable = nil, false
 		}
-		if k == of && k.change == change {
-			return s.putKeyed(merged, nil, with, k, hold)
-		}
-		if try == maxMergeTries {
-			return s.putKeyed(m, p, with, nil, hold)
+		if !mergeable {
+			run, err := s.putKeyed(m, p, with, k, hold)
+			s.mu.Unlock()
+			if run {
+				s.post()
+			}
+			return err
 		}
 		of, change = k, k.change
 		waiting := s.outbox.at(k, hold).message()
@@ -167,15 +172,14 @@ func (b *outbox) at(k *keyed, held bool) *outgoing {
 	return &b.items.All()[b.keys.items.at(k)]
 }
 
-// putKeyed borrows m, or shares p, and puts it at k, or behind all where k is nil.
-// s.mu is held, and given back.
-func (s *Session) putKeyed(m Message, p *Prepared, with SendOptions, k *keyed, hold bool) error {
+// putKeyed borrows m, or shares p, and puts it at k, or behind all where k is nil. It
+// reports whether a run has to be posted. s.mu is held.
+func (s *Session) putKeyed(m Message, p *Prepared, with SendOptions, k *keyed, hold bool) (run bool, err error) {
 	o := outgoing{prepared: p, kind: packet.Message, binary: m.Binary, plain: with.NoCompress, sent: with.Sent}
 	if p == nil {
 		o.data = pool.Frames.Get(len(m.Data))
 		o.data.Append(m.Data)
 	}
-	var err error
 	if k == nil {
 		err = s.put(o, hold)
 	} else {
@@ -194,11 +198,9 @@ func (s *Session) putKeyed(m Message, p *Prepared, with SendOptions, k *keyed, h
 		s.outbox.index().items.add(&keyed{key: with.Key}, s.outbox.items.Len())
 	}
 	if err == nil && (hold || k != nil) || err != nil && !s.sealed.Load() {
-		s.mu.Unlock() // its entry, or the run of what it has replaced, is to come; or it was dropped
-		return err
+		return false, err // its entry, or the run of what it has replaced, is to come; or it was dropped
 	}
-	s.schedule()
-	return err
+	return s.needsRun(), err
 }
 
 // replace takes o in the place of the packet at k, unless it returns an error as

@@ -125,7 +125,11 @@ func (s *Session) queueFrame(m Message) error {
 		s.mu.Unlock()
 		return err
 	}
-	s.schedule()
+	run := s.needsRun()
+	s.mu.Unlock()
+	if run {
+		s.post()
+	}
 	return err
 }
 
@@ -143,65 +147,20 @@ func (s *Session) queue(o outgoing, inTurn bool) error {
 		s.mu.Unlock()
 		return err
 	}
-	s.schedule()
+	run := s.needsRun()
+	s.mu.Unlock()
+	if run {
+		s.post()
+	}
 	return err
 }
 
-// over reports whether nothing may be queued any more. What comes in its turn may
-// until the turn of Close comes.
-func (s *Session) over(inTurn bool) bool {
-	return s.sealed.Load() && !(inTurn && s.has(publicEnding))
-}
-
-// book is the only way into an outbox: whatever is queued for a client, and whoever
-// queues it, asks the same limits here, and is counted. The packet is of size bytes;
-// it adds own to what the loop counts for the budget, and more where it is the first
-// that holds what many share. After an error, what becomes of the session then was
-// done: the caller schedules a run where it is sealed. s.mu is held.
-func (s *Session) book(size, own int, more int64, ours bool) error {
-	if err := s.refuses(size, int64(own)+more, ours); err != nil {
-		s.countRefused(err)
-		if s.server.options.Queue.Overflow != OverflowDrop {
-			s.overflow(err)
-		}
-		return err
-	}
-	if s.outbox == nil {
-		s.outbox = outboxes.Get().(*outbox)
-	}
-	s.charge(own)
-	return nil
-}
-
-// put takes o, unless it returns an error of book. s.mu is held.
-func (s *Session) put(o outgoing, hold bool) error {
-	size := o.size()
-	more := int64(0)
-	if o.prepared != nil {
-		more = s.server.shard(s.loop).firstShare(o.prepared)
-	}
-	if err := s.book(size, size-o.shared(), more, o.ours()); err != nil {
-		return err
-	}
-	if o.prepared != nil {
-		s.server.shard(s.loop).share(o.prepared)
-	}
-	if hold {
-		s.hold(o)
-	} else {
-		s.outbox.push(o)
-	}
-	return nil
-}
-
-// schedule asks for a run, unless one will come. s.mu is held, and given back.
-func (s *Session) schedule() {
+// needsRun notes that a run is to come, and reports whether the caller has to post
+// it once it has unlocked: another one may be on its way. s.mu is held.
+func (s *Session) needsRun() bool {
 	wanted := !s.scheduled
 	s.scheduled = true
-	s.mu.Unlock()
-	if wanted {
-		s.post()
-	}
+	return wanted
 }
 
 // control queues a packet of the protocol's own, also while closing. One that
@@ -221,11 +180,11 @@ func (s *Session) control(kind packet.Type) error {
 		return ErrClosed
 	}
 	err := s.put(outgoing{kind: kind}, false)
-	if s.cut != cutNot {
-		s.schedule()
-		return err
-	}
+	run := s.cut != cutNot && s.needsRun()
 	s.mu.Unlock()
+	if run {
+		s.post()
+	}
 	return err
 }
 

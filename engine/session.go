@@ -253,7 +253,11 @@ func (s *Session) end(inTurn bool) {
 		s.mu.Unlock()
 		return
 	}
-	s.schedule()
+	run := s.needsRun()
+	s.mu.Unlock()
+	if run {
+		s.post()
+	}
 }
 
 // CloseNow ends the session at once: what is queued for the client is dropped.
@@ -265,7 +269,11 @@ func (s *Session) CloseNow() {
 	if s.cut == cutNot {
 		s.cut = cutByCall
 	}
-	s.schedule()
+	run := s.needsRun()
+	s.mu.Unlock()
+	if run {
+		s.post()
+	}
 }
 
 // become is the only place that sets s.state.

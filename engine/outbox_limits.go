@@ -1,0 +1,152 @@
+package engine
+
+// The way into a session's outbox: who asks which limit, what counts, and what becomes
+// of a session that a message does not fit in. All but takes are called under the
+// session's mu.
+
+// over reports whether nothing may be queued any more. What comes in its turn may
+// until the turn of Close comes.
+func (s *Session) over(inTurn bool) bool {
+	return s.sealed.Load() && !(inTurn && s.has(publicEnding))
+}
+
+// book is the only way into an outbox: whatever is queued for a client, and whoever
+// queues it, asks the same limits here, and is counted. The packet is of size bytes;
+// it adds own to what the loop counts for the budget, and more where it is the first
+// that holds what many share. After an error, what becomes of the session then was
+// done: the caller schedules a run where it is sealed. s.mu is held.
+func (s *Session) book(size, own int, more int64, ours bool) error {
+	if err := s.refuses(size, int64(own)+more, ours); err != nil {
+		s.countRefused(err)
+		if s.server.options.Queue.Overflow != OverflowDrop {
+			s.overflow(err)
+		}
+		return err
+	}
+	if s.outbox == nil {
+		s.outbox = outboxes.Get().(*outbox)
+	}
+	s.charge(own)
+	return nil
+}
+
+// put takes o, unless it returns an error of book. s.mu is held.
+func (s *Session) put(o outgoing, hold bool) error {
+	size := o.size()
+	more := int64(0)
+	if o.prepared != nil {
+		more = s.server.shard(s.loop).firstShare(o.prepared)
+	}
+	if err := s.book(size, size-o.shared(), more, o.ours()); err != nil {
+		return err
+	}
+	if o.prepared != nil {
+		s.server.shard(s.loop).share(o.prepared)
+	}
+	if hold {
+		s.hold(o)
+	} else {
+		s.outbox.push(o)
+	}
+	return nil
+}
+
+// sparedQueue is how many bytes a session may have waiting and still draw on
+// the reserve of the budget, if its connection takes what it is given: it is not
+// the one that has used it up.
+const sparedQueue = 16 << 10
+
+// charge counts n bytes more in the outboxes of the session's loop.
+func (s *Session) charge(n int) { s.server.shard(s.loop).queued.Add(int64(n)) }
+
+// refuses says why a packet of size bytes, of which the loop's budget has adds
+// more, cannot be queued now: nil, ErrQueueFull or ErrBudget. One that is the
+// protocol's own, of which one of a kind waits at most, has a place beside those of
+// the session's messages: a client that lags and reads on must not lose its
+// heartbeat for its full queue. s.mu is held.
+func (s *Session) refuses(size int, adds int64, ours bool) error {
+	o := &s.server.options
+	waiting := 0
+	if s.outbox != nil {
+		waiting = s.outbox.bytes
+		if !ours && (waiting+size > o.Queue.MaxBytes || s.outbox.packets >= o.Queue.MaxPackets) {
+			return ErrQueueFull
+		}
+	}
+	return s.overBudget(waiting, adds)
+}
+
+// refusesMore is refuses for a message in the place of another, which has size bytes
+// less. s.mu is held.
+func (s *Session) refusesMore(size int, adds int64) error {
+	waiting := s.outbox.bytes
+	switch {
+	case size > 0 && waiting+size > s.server.options.Queue.MaxBytes:
+		return ErrQueueFull
+	case adds > 0:
+		return s.overBudget(waiting, adds)
+	}
+	return nil
+}
+
+// overBudget is the part of refuses that asks the budget; the session has so many
+// bytes waiting. s.mu is held.
+func (s *Session) overBudget(waiting int, adds int64) error {
+	share := s.server.shares.queue
+	shard := s.server.shard(s.loop)
+	used := shard.used() + adds
+	if used <= share {
+		return nil
+	}
+	if s.server.lacksRoom(used-adds, adds) {
+		shard.relieve(s.server)
+	}
+	if waiting < sparedQueue && !s.behind && used <= share+share/8 {
+		return nil
+	}
+	return ErrBudget
+}
+
+// countRefused counts that a message was refused with err. s.mu is held.
+func (s *Session) countRefused(err error) {
+	limit := LimitQueue
+	switch {
+	case err == ErrBudget:
+		limit = LimitQueueBudget
+	case s.outbox.packets >= s.server.options.Queue.MaxPackets:
+		limit = LimitQueuePackets
+	}
+	s.server.count(limit)
+}
+
+// takes reports whether a message of size bytes would be queued now, behind others
+// or in the place of one with its key.
+func (s *Session) takes(size int, key string, inTurn bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over(inTurn) {
+		return false
+	}
+	if key != "" {
+		hold := !inTurn && s.mustWait()
+		if k := s.waiting(key, hold); k != nil {
+			more := size - s.outbox.at(k, hold).size()
+			return s.refusesMore(more, int64(more)) == nil
+		}
+	}
+	return s.refuses(size, int64(size), false) == nil
+}
+
+// overflow seals the session and frees its queue; the next run closes it.
+// s.mu is held.
+func (s *Session) overflow(err error) {
+	s.cut = cutByQueue
+	if err == ErrBudget {
+		s.cut = cutByBudget
+	}
+	s.sealed.Store(true)
+	if box := s.outbox; box != nil {
+		s.outbox = nil
+		box.free(s.server.shard(s.loop))
+	}
+}
