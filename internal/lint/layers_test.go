@@ -113,7 +113,7 @@ func TestLayers(t *testing.T) {
 		}
 		row, known := layers[name]
 		if !known {
-			t.Errorf("package %s is not in the picture: give it a row in layers and in docs/design.md, section 2", name)
+			t.Errorf("package %s is not in the picture: give it a row in layers and in docs/design.md", name)
 			continue
 		}
 		for _, path := range list {
