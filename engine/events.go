@@ -83,6 +83,7 @@ type Events struct {
 	// Drain says that nothing is queued for a client that had fallen behind.
 	Drain func(s *Session)
 	// Close says that the session has ended, once and last. err is more about
-	// the cause, nil for ends in good order.
+	// the cause, nil for ends in good order. A session's WebSocket is gone by then, and
+	// with it RemoteAddr: keep the address in Open, by SetValue, to log it here.
 	Close func(s *Session, reason Reason, err error)
 }

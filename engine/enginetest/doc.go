@@ -17,8 +17,8 @@
 // server is the real one, and so is the loop; only the system calls are simulated.
 // Callbacks run while the test is in a method of the World or of a Client, on the
 // test's goroutine, or on those of engine.Options.Executor. World.Settle waits for
-// the latter. The World ends with the test, which fails when a session, a
-// connection, or bytes that wait are left.
+// the latter. The World ends with the test: it closes all sessions, and the test
+// fails when a session, a connection, or bytes that wait are left after that.
 //
 // What needs Serve is not in a World: listeners and their limits by address,
 // PROXY protocol, a server that is mounted in net/http, and Shutdown, which returns at

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"os/exec"
@@ -105,6 +106,7 @@ func TestDocumentedModules(t *testing.T) {
 	inReadme := section(t, "README.md", "## In Go")
 	first := section(t, "docs/embedding.md", "## The first program")
 	inTest := block(t, section(t, "docs/embedding.md", "## Tests of your handlers"), "go")
+	end := block(t, section(t, "docs/embedding.md", "## The end"), "go")
 	for _, m := range []struct{ name, commands, program, test string }{
 		{"README.md", block(t, inReadme, ""), "package main\n\nimport (\n\"log\"\n\n\"turbine/engine\"\n)\n\nfunc main() {\n" + block(t, inReadme, "go") + "}\n", ""},
 		{"docs/embedding.md", block(t, first, ""), block(t, first, "go"), `package main
@@ -121,6 +123,7 @@ var events = engine.Events{Message: func(s *engine.Session, m engine.Message) { 
 
 func TestDocumented(t *testing.T) {
 ` + inTest + "}\n"},
+		{"docs/embedding.md, the end", block(t, first, ""), end, ""},
 	} {
 		t.Run(m.name, func(t *testing.T) {
 			module := makeModule(t, m.commands, m.program, m.test)
@@ -129,7 +132,9 @@ func TestDocumented(t *testing.T) {
 				module.run(t, "go test -v . | grep -- '^--- PASS: TestDocumented'")
 				require.NotContains(t, module.run(t, "go list -deps -test ."), "testify")
 			}
-			module.echoes(t, m.program)
+			said := module.echoes(t, m.program)
+			require.NotContains(t, said, "invalid", "of an address")
+			require.NotContains(t, said, "cut off")
 		})
 	}
 }
@@ -168,9 +173,9 @@ func (m module) run(t *testing.T, commands string) string {
 	return string(out)
 }
 
-// echoes builds the program, on a free port in place of 3000, and has a message sent
-// back by it.
-func (m module) echoes(t *testing.T, program string) {
+// echoes builds the program, on a free port in place of 3000, has a message sent back
+// by it and the session end, and returns what the program logs. Asked to end, it does.
+func (m module) echoes(t *testing.T, program string) (logged string) {
 	t.Helper()
 	addr := freeAddr(t)
 	require.Contains(t, program, `(":3000")`)
@@ -179,11 +184,9 @@ func (m module) echoes(t *testing.T, program string) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(string(m), "yours"))
+	var log bytes.Buffer
+	cmd.Stderr = &log
 	require.NoError(t, cmd.Start())
-	defer func() {
-		cancel() // it has no other end
-		_ = cmd.Wait()
-	}()
 	url := "http://" + addr + "/engine.io/?EIO=4&transport=polling"
 	open := m.run(t, "curl -sS --retry 60 --retry-delay 1 --retry-connrefused '"+url+"'")
 	sid := regexp.MustCompile(`"sid":"([^"]+)"`).FindStringSubmatch(open)
@@ -191,4 +194,11 @@ func (m module) echoes(t *testing.T, program string) {
 	url += "&sid=" + sid[1]
 	require.Equal(t, "ok", m.run(t, "curl -sS -d 4hello '"+url+"'"))
 	require.Equal(t, "4hello", m.run(t, "curl -sS '"+url+"'"))
+	require.Equal(t, "ok", m.run(t, "curl -sS -d 1 '"+url+"'"))
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	err := cmd.Wait()
+	if strings.Contains(program, "Shutdown") {
+		require.NoError(t, err, log.String())
+	}
+	return log.String()
 }

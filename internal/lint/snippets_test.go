@@ -23,7 +23,7 @@ import (
 // snippetPackages are those that the code in the documents may use without saying
 // that it imports them, by the name that the code has for them.
 var snippetPackages = map[string]string{
-	"context": "context", "engine": "turbine/engine", "enginetest": "turbine/engine/enginetest", "http": "net/http", "log": "log", "netip": "net/netip", "testing": "testing", "time": "time",
+	"context": "context", "engine": "turbine/engine", "enginetest": "turbine/engine/enginetest", "http": "net/http", "log": "log", "netip": "net/netip", "signal": "os/signal", "testing": "testing", "time": "time",
 }
 
 // snippetNames are what the code in the documents may use without declaring it.
@@ -100,6 +100,7 @@ func exportData(t *testing.T) types.Importer {
 	for _, path := range snippetPackages {
 		args = append(args, path)
 	}
+	args = append(args, "errors", "syscall") // whole files import these
 	slices.Sort(args[5:])
 	cmd := exec.Command("go", args...)
 	var stderr strings.Builder
