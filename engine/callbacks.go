@@ -28,7 +28,7 @@ func (s *Session) tellOpen(r *Request) {
 	returned = true
 }
 
-// tellMessage is between beginMessages and run.
+// tellMessage is between beginMessages and endMessages.
 func (s *Session) tellMessage(m Message) {
 	if s.server.events.Message == nil {
 		return
@@ -178,7 +178,7 @@ func (s *Session) rescue(returned *bool) {
 	}
 }
 
-// rescueMessage is rescue where run says that the callbacks are over.
+// rescueMessage is rescue where endMessages says that the callbacks are over.
 func (s *Session) rescueMessage(returned *bool) {
 	if !*returned {
 		s.panicked(recover())

@@ -239,6 +239,7 @@ func (b *outbox) recycle() {
 		b.forgetKeys()
 	}
 	b.items.Trim(maxKeptItems)
-	*b = outbox{items: b.items}
+	b.held.Trim(0)
+	b.bytes, b.shared, b.packets, b.since, b.ours = 0, 0, 0, 0, 0
 	outboxes.Put(b)
 }

@@ -73,6 +73,9 @@ func (s *Session) refuses(size int, adds int64, ours bool) error {
 			return ErrQueueFull
 		}
 	}
+	if s.server.shard(s.loop).used()+adds <= s.server.shares.queue {
+		return nil // mostly: without a call
+	}
 	return s.overBudget(waiting, adds)
 }
 

@@ -259,7 +259,7 @@ func (p *polling) received(x *exchange, body []byte) {
 	p.data, x.session = nil, nil
 	s.beginMessages()
 	p.decoded(x, p.decodeForm(x, body))
-	s.run()
+	s.endMessages()
 }
 
 // decoded answers the POST, unless the client has to wait: for the application, or

@@ -212,13 +212,21 @@ func (s *Session) begin() {
 	s.mu.Unlock()
 }
 
-// beginMessages is begin for what a client has sent. For the watchdog all of one
-// read or post is one call of Events.Message: it holds up the loop together.
+// beginMessages is begin for what a client has sent, until endMessages. For the
+// watchdog all of one read or post is one call of Events.Message: it holds up the loop
+// together.
 func (s *Session) beginMessages() {
 	s.begin()
 	if s.server.events.Message != nil && s.server.dispatch == nil {
 		s.server.shard(s.loop).mark.begin(s)
 	}
+}
+
+// endMessages runs the session behind its messages. (A function around both would be
+// given a closure for each read, which costs more than the pair.)
+func (s *Session) endMessages() {
+	s.server.shard(s.loop).mark.end()
+	s.run()
 }
 
 // blocked reports whether the session's WebSocket takes nothing at present.
@@ -227,7 +235,6 @@ func (s *Session) blocked() bool { return s.websocket.conn != nil && s.websocket
 // run gives the transport what it takes, and closes when that is all.
 func (s *Session) run() {
 	shard := s.server.shard(s.loop)
-	shard.mark.end()
 	batch, more := shard.batch[:0], true
 	ready := s.state != sessionClosed && s.transport.ready()
 	s.mu.Lock()

@@ -74,7 +74,7 @@ func (p *polling) decodeOn() {
 	p.data, p.held, x.session = nil, false, nil
 	s.beginMessages()
 	p.decoded(x, p.decode(w.body.Bytes(), w.octets, w.packets))
-	s.run()
+	s.endMessages()
 }
 
 // decodeAll takes at once what waits of a POST: what comes next came behind it.

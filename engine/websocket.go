@@ -213,7 +213,7 @@ func (t *websocket) readAll(p []byte) {
 			break
 		}
 	}
-	s.run()
+	s.endMessages()
 }
 
 // message handles one data message or close frame.

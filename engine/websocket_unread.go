@@ -130,11 +130,11 @@ func (t *websocket) readShare(p []byte) {
 		shard.inflater.Done()
 	}
 	if w.used == 0 {
-		s.run()
+		s.endMessages()
 		return
 	}
 	w.start() // also what callbacks have sent is compressed at the cost of the line
-	s.run()
+	s.endMessages()
 	w.lap()
 }
 
