@@ -25,8 +25,8 @@ type compareCommand struct {
 	Out       string        `default:"results" placeholder:"DIR" help:"Where the report goes, in the place of the last one; results by default."`
 }
 
-// Run measures and writes the report. What was measured before an interrupt
-// goes beside it, into DIR-partial.
+// Run measures and writes the report. What was measured before an interrupt goes into
+// DIR-partial, next to the report.
 func (c *compareCommand) Run(ctx context.Context) error {
 	root, err := peer.Root(ctx)
 	if err != nil {

@@ -43,11 +43,11 @@ func (g *gate) admit(address netip.Addr, now time.Duration) (held bool, refusal 
 // release takes back what admit has counted.
 func (g *gate) release(address netip.Addr) { g.held.Remove(peers.KeyOf(address)) }
 
-// SetRemoteAddr says who is at the other end of what this connection carries,
-// where that is a proxy and has told. The connection counts for that address
-// from now on and no more for the proxy's. If it is over a limit of the address,
-// the result says which: then the caller has to end it. An address that is not
-// valid changes nothing.
+// SetRemoteAddr sets the address of the client that this connection carries, as its
+// proxy has said. The connection counts for the client's address from now on, and no
+// more for the proxy's. If a limit of that address is exceeded, the result says
+// which: then the caller has to end the connection. An address that is not valid
+// changes nothing.
 func (c *Conn) SetRemoteAddr(a netip.AddrPort) Refusal {
 	if c.state == connClosed || !a.IsValid() {
 		return 0

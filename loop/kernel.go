@@ -15,11 +15,11 @@ const (
 // gnet's poller, the simulated one of package looptest, and that of bench/sim, which
 // is a million clients at once.
 //
-// Errors are syscall.Errno values. EAGAIN and EINTR of Read and Write mean "not
-// now", and ENOBUFS and ENOMEM "not for a while"; any other error ends the
-// connection, and so does any error of Watch. All methods but Wake are called on
-// the loop's goroutine, but for two: Close also by whoever tried to Adopt on a loop
-// that had stopped, and Watch of a listener also by whoever closes it.
+// Errors are syscall.Errno values. EAGAIN and EINTR of Read and Write mean "not now",
+// and ENOBUFS and ENOMEM "not for a while"; any other error ends the connection, and
+// so does any error of Watch. All methods but Wake are called on the loop's
+// goroutine, with two exceptions: whoever tried to Adopt on a loop that had stopped
+// also calls Close, and whoever closes a listener also calls Watch of it.
 type Kernel interface {
 	// Read reads once, without blocking. 0 and nil is the end of the stream.
 	Read(fd int, p []byte) (int, error)

@@ -47,7 +47,7 @@ func (l *Loop) moveOut() {
 			continue
 		}
 		l.conns.clear(int(c.fd), c)
-		if c.dirty { // it went on writing for maxRounds
+		if c.dirty { // it was still writing after maxRounds
 			l.forget(c)
 		}
 		m.to.expect()

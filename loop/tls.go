@@ -87,7 +87,7 @@ type TLSOptions struct {
 // TLSStats are counts since NewTLS.
 type TLSStats struct {
 	Done    uint64 // handshakes done
-	Resumed uint64 // of these, those that went on with an earlier session
+	Resumed uint64 // of these, those that resumed an earlier session
 	Failed  uint64 // those that failed, what is no TLS at all included
 	Plain   uint64 // of these, those that TLSOptions.Plain had an answer for
 	Now     int    // handshakes under way

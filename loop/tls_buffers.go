@@ -21,8 +21,8 @@ import (
 // us, in a buffer that grows with what has come: crypto/tls would take the room
 // that the record's header promises.
 //
-// This rests on fields that are nobody's business. Where they are not what they
-// are known to be, crypto/tls reads as it was meant to, and only memory is lost.
+// This relies on unexported fields of crypto/tls. If they have another name or type
+// in a new Go, crypto/tls reads as it was meant to, and only memory is lost.
 type tlsBuffers struct {
 	raw, hand uintptr
 	known     bool

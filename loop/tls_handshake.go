@@ -9,10 +9,10 @@ import (
 	"turbine/pool"
 )
 
-// A handshake is what a tlsConn has more until it is open. crypto/tls does a
-// handshake on one stack, so that has a goroutine of its own, which runs between
-// turn and Run and waits otherwise: what is said to be the goroutine's is so
-// while it runs, and the loop's while it waits.
+// A handshake is the extra state of a tlsConn until its TLS handshake is done.
+// crypto/tls does a handshake on one stack, so the handshake has a goroutine of its
+// own, which runs between turn and Run and waits otherwise. What is said to be the
+// goroutine's belongs to the goroutine while it runs, and to the loop while it waits.
 type handshake struct {
 	tls      *TLS
 	filter   *tlsConn

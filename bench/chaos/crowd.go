@@ -139,7 +139,7 @@ func (a *attackCommand) crowd(ctx context.Context, run client) tally {
 	return total
 }
 
-// pause waits, and reports whether to go on.
+// pause waits, and reports whether to continue.
 func pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	shout     = 16 << 10               // bytes of a message of who does not read
+	shout     = 16 << 10               // bytes of a message of a client that does not read
 	shoutPace = 150 * time.Millisecond // between two of them
 	shoutMost = 64 << 20               // bytes in all
 	// deafness is more than the server's idle and close timeouts together.
@@ -68,8 +68,8 @@ func deafPolls(t target, n int) (outcome, error) {
 	if err := shoutByPost(poll, posts, sid); err != nil {
 		return outcome{}, err
 	}
-	// What it goes on asking would keep the connection busy. That it was closed
-	// shows when it asks again.
+	// Further requests would keep the connection busy. The client sees that the
+	// connection was closed when it asks again.
 	time.Sleep(deafness)
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * shoutPace) {
 		if err := poll.get(sid); broken(err) {

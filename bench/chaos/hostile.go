@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// A hostile is one client that does harm for as long as it is let: unlike a
-// client, it has no end of its own, and the server may end it as it likes. n
-// numbers it. It returns when it was ended, or when its time is over.
+// A hostile is one client that does harm for as long as the server lets it: unlike a
+// client, it has no end of its own, and the server may end it at will. n numbers it.
+// It returns when it was ended, or when its time is over.
 type hostile func(m *mob, n int) error
 
 // hostiles are the kinds, by name.

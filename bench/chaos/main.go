@@ -1,9 +1,9 @@
 //go:build linux
 
-// Chaos starts the server and sets clients on it that are slow, deaf, vanished
-// or broken, thousands at once, while well-behaved sessions echo beside them. It
-// measures what these notice, and checks that every session ends for the right
-// reason and that memory and descriptors come back: make chaos.
+// Chaos starts the server and sets clients on it that are slow, deaf, vanished or
+// broken, thousands at once, while well-behaved sessions echo. It measures what the
+// well-behaved notice, and checks that every session ends for the right reason and
+// that memory and descriptors come back: make chaos.
 //
 // As root it does so in a network namespace of its own, where a link can be
 // taken down; without, that part is not run.

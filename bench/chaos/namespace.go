@@ -44,8 +44,8 @@ func ordinary(name string, args ...string) []string {
 	return append([]string{"chrt", "--other", "0", name}, args...)
 }
 
-// modestly is this program, run again with what nobody else wants of the CPU:
-// who is quicker at using up the machine is not to be measured either.
+// modestly is this program, run again with what nobody else wants of the CPU, because
+// the program does not measure which side is quicker at using up the machine.
 func modestly(ctx context.Context, args ...string) *exec.Cmd {
 	return process(ctx, "chrt", append([]string{"--idle", "0", executable()}, args...)...)
 }

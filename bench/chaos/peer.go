@@ -24,8 +24,8 @@ const (
 	// patience bounds a wait for anything that the server owes a client, far
 	// beyond its timeouts.
 	patience = 30 * time.Second
-	// smallWindow is the receive buffer, in bytes, of who does not read. The
-	// kernel makes it as small as it dares.
+	// smallWindow is the receive buffer, in bytes, of a client that does not read. The
+	// kernel raises it to its own least.
 	smallWindow = 4096
 )
 
@@ -189,8 +189,8 @@ func (p *peer) expectText(want string) error {
 	return err
 }
 
-// ended waits for the end of the stream, and drops what comes before. A reset
-// is an end, too.
+// ended waits for the end of the stream, and drops what comes before. A reset is also
+// an end.
 func (p *peer) ended() error {
 	_, err := io.Copy(io.Discard, p.in)
 	if errors.Is(err, syscall.ECONNRESET) {

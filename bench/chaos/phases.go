@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A phase is an attack, of crowds of one or several kinds, with well-behaved
-// sessions beside it.
+// A phase is an attack, of crowds of one or several kinds, while well-behaved
+// sessions echo.
 type phase struct {
 	name   string
 	what   string // a sentence for the report
@@ -17,7 +17,7 @@ type phase struct {
 	vanish int // clients that vanish; 0 for none
 
 	// A phase of hostile clients has a server of its own.
-	flags []string // in place of those of the others, or beside them
+	flags []string // in place of those of the others, or in addition to them
 	busy  bool     // the server is internal/busy
 	rate  float64  // bytes a second of each crowd; 0 for as many as they can
 	good  good     // the well-behaved; goodEcho unless it is said

@@ -25,7 +25,7 @@ type row struct {
 	skipped       string // why it was not run
 	start         figures
 	alone, beside load.Outcome
-	naps          [2]int64 // how late a sleeper woke meanwhile, alone and beside, µs
+	naps          [2]int64 // how late a sleeper woke meanwhile, without and with the attack, µs
 	clients       tally
 	closed        map[string]int64 // sessions that ended, by reason
 	expected      map[string]int64

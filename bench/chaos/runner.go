@@ -136,7 +136,7 @@ func (r *runner) phase(ctx context.Context, p phase) (row, error) {
 	return w, nil
 }
 
-// measure measures the well-behaved alone, and beside the attack.
+// measure measures the well-behaved sessions alone, and during the attack.
 func (r *runner) measure(ctx context.Context, p phase) (row, error) {
 	w := row{phase: p, clients: newTally()}
 	if p.vanish > 0 && !r.separate {

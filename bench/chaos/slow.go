@@ -15,7 +15,7 @@ import (
 
 const (
 	drip = time.Second // between two pieces of a slow sender
-	// endless bounds how long a slow sender is let go on.
+	// endless bounds how long a slow sender may continue.
 	endless = time.Minute
 )
 
@@ -77,7 +77,7 @@ func slowFrame(t target, n int) (outcome, error) {
 }
 
 // slowFragments sends a message in fragments of a byte, one a second. A pong of
-// Engine.IO is a message, too, and has to wait.
+// Engine.IO is also a message, and has to wait.
 func slowFragments(t target, n int) (outcome, error) {
 	return slowMessage(t, n, fragment(ws.OpText, false, "4"), fragment(ws.OpContinuation, false, "a"))
 }

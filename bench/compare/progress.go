@@ -38,7 +38,7 @@ func (p *Progress) Say(text string) {
 	fmt.Fprintln(p.W, text)
 }
 
-// Done tells of a run that was to take about cost.
+// Done reports a run that was expected to take about cost.
 func (p *Progress) Done(id string, round int, name string, f report.Figure, s report.Sample, cost time.Duration) {
 	p.done++
 	p.left = max(0, p.left-cost)

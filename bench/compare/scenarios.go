@@ -167,7 +167,7 @@ func (s *scenario) planFor(p Server, o Options) load.Plan {
 	return plan
 }
 
-// cost is about how long a run takes, beside starting the server.
+// cost is about how long a run takes, without the start of the server.
 func (s *scenario) cost(p Server, o Options) time.Duration {
 	plan := s.planFor(p, o)
 	if plan.Kind == load.Connect || plan.Kind == load.Storm {

@@ -21,8 +21,8 @@ const (
 	roles
 )
 
-// smallWindow is the receive buffer of who does not read, in bytes. The kernel
-// makes it as small as it dares.
+// smallWindow is the receive buffer, in bytes, of a client that does not read. The
+// kernel raises it to its own least.
 const smallWindow = 4096
 
 // A conn is a TCP connection of a session. What happens to it comes up from
@@ -67,7 +67,7 @@ func newDialer(addr string, hosts []string) (*dialer, error) {
 	return d, nil
 }
 
-// socket returns a socket that connects. small is for who does not read.
+// socket returns a socket that connects. small is for a client that does not read.
 func (d *dialer) socket(small bool) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -2,8 +2,8 @@
 
 package load
 
-// heartbeats is echo, with or without a load of its own, beside sessions that
-// only wait for the server's pings.
+// heartbeats is echo, with or without a load of its own, next to sessions that only
+// wait for the server's pings.
 type heartbeats struct {
 	echo
 	watched []*session

@@ -30,7 +30,7 @@ type messages struct {
 	stamp  int    // bytes of the stamp in a message
 	want   []byte // the message that is expected
 
-	// frames are count frames in a row, whole and masked, but for their stamps.
+	// frames are count frames in a row, whole and masked, except their stamps.
 	frames []byte
 	count  int
 	frame  int    // bytes of one

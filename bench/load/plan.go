@@ -19,7 +19,7 @@ type Dialect uint8
 // The dialects.
 const (
 	EngineIO Dialect = iota // protocol revision 4
-	Raw                     // WebSocket alone: messages are echoed as they are
+	Raw                     // WebSocket alone: messages are echoed unchanged
 )
 
 // Via is how sessions come to be.

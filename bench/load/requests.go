@@ -130,7 +130,7 @@ func (o *opens) sid(p packet.Packet) (string, error) {
 	return open.SID, nil
 }
 
-// plain reports whether a session id can stand in JSON and in a query as it is.
+// plain reports whether a session id can stand in JSON and in a query unchanged.
 func plain(sid []byte) bool {
 	for _, c := range sid {
 		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {

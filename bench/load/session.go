@@ -25,7 +25,7 @@ const (
 //	opening  -> probing            handshake done by polling, to be upgraded
 //	opening  -> open               handshake done
 //	probing  -> probed             the probe was answered
-//	probed   -> open               the waiting GET was answered, too
+//	probed   -> open               the waiting GET was also answered
 //	open     -> closing            a close frame was sent
 //	any      -> closed             its end
 type state uint8

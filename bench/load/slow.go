@@ -12,7 +12,7 @@ const (
 	slowEach  = 64 << 20
 )
 
-// slowReaders is echo beside sessions that send and never read.
+// slowReaders is echo next to sessions that send and never read.
 type slowReaders struct {
 	echo
 	slow  []*session

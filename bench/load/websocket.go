@@ -113,8 +113,8 @@ func (s *session) probed() {
 	s.maybeUpgrade()
 }
 
-// maybeUpgrade completes it, unless a request still waits for its answer: a
-// POST, too, which the server would refuse to a session that has moved.
+// maybeUpgrade completes the upgrade, unless a request still waits for its answer,
+// also a POST: the server would refuse a POST to a session that has moved.
 func (s *session) maybeUpgrade() {
 	if c := s.conns[rolePoll]; c != nil && c.waiting > 0 || s.posting() {
 		return

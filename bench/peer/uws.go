@@ -48,7 +48,7 @@ func (w workshop) uws(ctx context.Context, log io.Writer) (string, error) {
 	return "uWebSockets as in " + strings.ReplaceAll(version, "@", " ") + ", c++ " + compiler, nil
 }
 
-// sourceOf finds the folder of the carrier in what cargo tells of a package.
+// sourceOf finds the folder of the carrier in what cargo reports about a package.
 func sourceOf(metadata string) (string, error) {
 	var told struct {
 		Packages []struct {

@@ -58,7 +58,7 @@ type carried struct {
 	sessions   float64 // that are idle
 	memory     bool    // which is their limit; otherwise the CPU of their heartbeats
 	beating    float64 // cores that the heartbeats of carrierSessions take
-	messages   float64 // a second, in and out, beside them
+	messages   float64 // a second, in and out, in addition to the heartbeats
 	handshakes float64 // a second
 	secure     float64 // a second, over TLS; 0 where it is not known
 }

@@ -37,10 +37,9 @@ var (
 	message = wsframe.AppendMaskedFrame(nil, ws.OpText, true, key, []byte("4"+strings.Repeat("x", 128)))
 )
 
-// driver drives one loop, and is its operating system and all of its clients.
-// These are two flat arrays: 9 bytes a client, with nothing in them for the
-// collector to look at. All of it belongs to the driver's goroutine, but for
-// the atomic fields.
+// driver drives one loop, and is its operating system and all of its clients. These
+// are two flat arrays: 9 bytes a client, with nothing in them for the collector to
+// look at. All of it belongs to the driver's goroutine, except the atomic fields.
 type driver struct {
 	world *world
 	loop  *loop.Loop

@@ -67,8 +67,8 @@ type network interface {
 	// wait lets the server work until done, which is called with the client's mu
 	// held, and reports whether that came in time.
 	wait(c *Client, done func() bool) bool
-	// each calls f each time that c's ping interval has passed, with mu held, until
-	// stop is called, with mu held, too.
+	// each calls f each time that c's ping interval has passed, with mu held, until stop
+	// is called, which is also done with mu held.
 	each(c *Client, f func()) (stop func())
 	// hint says what may be the matter when nothing comes.
 	hint() string
@@ -244,8 +244,8 @@ func (c *Client) setPaused(on bool) {
 	c.network.work()
 }
 
-// Close says goodbye and waits until the server has heard it, which ends the
-// session with engine.ReasonTransportClose. A session that has ended stays as it is.
+// Close says goodbye and waits until the server has heard it, which ends the session
+// with engine.ReasonTransportClose. For a session that has ended it does nothing.
 func (c *Client) Close() {
 	c.t.Helper()
 	if !c.goodbye() {

@@ -75,7 +75,7 @@ func (l *testLog) close() {
 	}
 }
 
-// show is a message as failed tests tell of it.
+// show is a message as failed tests print it.
 func show(m engine.Message) string {
 	const most = 200
 	data, rest := m.Data, ""

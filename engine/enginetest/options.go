@@ -19,9 +19,9 @@ type Options struct {
 	Transport engine.Transport
 	// Revision is the revision of the protocol. Zero means 4.
 	Revision engine.Revision
-	// Header is sent with every request. A Host in it is sent in place of the
-	// server's. The cookies that the server sets are sent, too. The client does not
-	// read compressed responses or messages, so do not ask for these here.
+	// Header is sent with every request. A Host in it is sent in place of the server's.
+	// The cookies that the server sets are also sent. The client does not read
+	// compressed responses or messages, so do not ask for these here.
 	Header http.Header
 	// Query is sent with every request.
 	Query url.Values

@@ -129,7 +129,7 @@ func (w *World) unsettled(method string) {
 		method, patience, w.running())
 }
 
-// rest works until callbacks on the Executor have returned, too, and reports whether
+// rest works until callbacks on the Executor have also returned, and reports whether
 // they have in time.
 func (w *World) rest() bool {
 	var late *time.Timer

@@ -7,8 +7,8 @@ import "errors"
 // that receives it closes with the reason "parse error".
 var ErrMalformed = errors.New("packet: malformed packet")
 
-// Type is the type of a packet. Its value is the id on the wire, in both
-// revisions: as an ASCII digit in text, as it is in binary.
+// Type is the type of a packet. Its value is the id on the wire, in both revisions:
+// as an ASCII digit in text, as a byte of that value in binary.
 type Type uint8
 
 // The packet types. Ping and Pong change sides between the revisions, see
