@@ -39,7 +39,7 @@ func (c *compareCommand) Run(ctx context.Context) error {
 	}
 	built := commit(root) // now: what is changed meanwhile is not measured
 	r, ended := compare.Run(ctx, o, servers, &compare.Progress{W: os.Stderr, Terminal: terminal(os.Stderr)})
-	r.Commit, r.Command = built, "cd bench && go run . "+strings.Join(os.Args[1:], " ")
+	r.Commit, r.Command = built, again(os.Args[1:])
 	dir := c.Out
 	if ended != nil {
 		dir += "-partial"
@@ -51,6 +51,18 @@ func (c *compareCommand) Run(ctx context.Context) error {
 	}
 	fmt.Println("the report is in", filepath.Join(dir, "report.html"), "and report.md beside it")
 	return ended
+}
+
+// again is the command that measures the same, in the root of the repository.
+func again(args []string) string {
+	switch command := strings.Join(args, " "); command {
+	case "compare":
+		return "make bench"
+	case "compare --quick --out results/quick":
+		return "make bench-quick"
+	default:
+		return "cd bench && go run . " + command
+	}
 }
 
 // keepOthers takes over from the last report what this run does not measure.

@@ -331,3 +331,15 @@ func TestNamesThatAreNot(t *testing.T) {
 		})
 	}
 }
+
+// The report knows all that may be missing from it.
+func TestNamesOfServers(t *testing.T) {
+	names := func(peers []*peer.Peer) (all []string) {
+		for _, p := range peers {
+			all = append(all, p.Name)
+		}
+		return all
+	}
+	require.Equal(t, names(peer.All(t.TempDir())), report.PeerNames)
+	require.Equal(t, names(peer.Mounts(t.TempDir())), report.MountNames)
+}

@@ -33,6 +33,7 @@ type bars struct {
 	low    []float64 // least and most, for whiskers; may be equal
 	high   []float64
 	limits []bool // raw servers
+	marks  []string
 	figure Figure
 }
 
@@ -50,6 +51,7 @@ func (r *Report) panel(scenario string, f Figure, title string) (b bars, ok bool
 		b.values = append(b.values, c.Median(f))
 		b.low, b.high = append(b.low, v[0]), append(b.high, v[len(v)-1])
 		b.limits = append(b.limits, p.Limit)
+		b.marks = append(b.marks, c.marks())
 	}
 	return b, len(b.names) > 0
 }
@@ -109,7 +111,7 @@ func (b bars) label(p *plot.Plot, most float64) error {
 	labels := plotter.XYLabels{XYs: make(plotter.XYs, len(b.values)), Labels: make([]string, len(b.values))}
 	for i, value := range b.values {
 		labels.XYs[i] = plotter.XY{X: min(max(value, b.high[i]), most) + most*0.015, Y: float64(i)}
-		labels.Labels[i] = b.figure.show(value)
+		labels.Labels[i] = b.figure.show(value) + b.marks[i]
 	}
 	l, err := plotter.NewLabels(labels)
 	if err != nil {

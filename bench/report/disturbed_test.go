@@ -99,7 +99,8 @@ func TestNoVerdictWhereDisturbed(t *testing.T) {
 	require.True(t, strings.HasPrefix(text, "# Turbine and its peers: some rows are disturbed, do not compare these\n"), "%.200s", text)
 	require.Contains(t, text, fmt.Sprintf("1 of %d measurements were disturbed (other processes).", len(r.Cells)))
 	require.Contains(t, text, echo+"gnet | 1.50 (1.50–1.50) | disturbed, do not compare |")
-	require.Contains(t, text, echo+"bun | 2.98 (2.96–3.00) | yes |")
+	require.Contains(t, text, echo+"bun | 2.98 (2.96–3.00) | disturbed, do not compare |", "the same row")
+	require.Contains(t, text, "16 KiB, one in flight | at least 2.00 of bun | 2.98 (2.96–3.00) | yes |", "another row")
 	require.Contains(t, text, "| WebSocket echo, 128 B, one in flight (disturbed, do not compare) | 301 (300–302) | 201§ (200–202) |")
 
 	r = quiet()

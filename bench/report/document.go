@@ -2,6 +2,8 @@ package report
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -27,6 +29,7 @@ func (r *Report) document() document {
 	d.sections = append(d.sections, r.summary(), r.goals())
 	d.sections = append(d.sections, r.throughput()...)
 	d.sections = append(d.sections, r.latency(), r.loaded(), r.memory(), r.heartbeats(), r.pings(), r.crowds(), r.slow(), r.scale(), r.secured(), r.cores(), r.carries(), r.mountings(), r.simulated(), r.real(), r.faults(), r.method())
+	d.sections = slices.Insert(d.sections, len(d.sections)-2, r.absent(d.sections))
 	kept := d.sections[:0]
 	for _, s := range d.sections {
 		if len(s.table) > 1 || len(s.list) > 0 || len(s.text) > 0 && len(s.table) == 0 {
@@ -35,6 +38,30 @@ func (r *Report) document() document {
 	}
 	d.sections = kept
 	return d
+}
+
+// absent says what a reader might look for in vain: tables without a row, and servers.
+func (r *Report) absent(sections []section) section {
+	s := section{title: "Not measured in this run"}
+	for _, part := range sections {
+		if len(part.table) == 1 {
+			s.list = append(s.list, part.title)
+		}
+	}
+	for _, those := range []struct {
+		what  string
+		names []string
+		there []Peer
+	}{{"peers", PeerNames, r.Peers}, {"mountings", MountNames, r.Mounts}} {
+		missing := slices.DeleteFunc(slices.Clone(those.names), func(name string) bool {
+			return slices.ContainsFunc(those.there, func(p Peer) bool { return p.Name == name }) ||
+				slices.ContainsFunc(r.Missing, func(m Missing) bool { return m.Name == name })
+		})
+		if len(missing) > 0 {
+			s.list = append(s.list, fmt.Sprintf("Of the %s: %s", those.what, strings.Join(missing, ", ")))
+		}
+	}
+	return s
 }
 
 func (r *Report) summary() section {

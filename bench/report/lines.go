@@ -92,13 +92,14 @@ func (r *Report) scaleChart() (chart, error) {
 // sessions.
 func (r *Report) scales(value func(*Cell) float64) (all []series) {
 	for _, p := range r.Peers {
-		s := series{name: p.Name}
+		s, marks := series{name: p.Name}, ""
 		for _, id := range []string{"scale-1k", "scale-5k", "scale-18k"} {
 			if c := r.Cell(id, p.Name); c != nil && value(c) > 0 {
+				marks = union(marks, c.marks())
 				s.points = append(s.points, plotter.XY{X: float64(c.Samples[0].Sessions), Y: value(c)})
 			}
 		}
-		if len(s.points) > 1 {
+		if s.name += marks; len(s.points) > 1 {
 			all = append(all, s)
 		}
 	}

@@ -49,13 +49,15 @@ func (r *Report) loaded() section {
 func (r *Report) loadedChart() (chart, error) {
 	var median, tail []series
 	for _, p := range r.Peers {
-		m, t := series{name: p.Name}, series{name: p.Name}
+		m, t, marks := series{name: p.Name}, series{name: p.Name}, ""
 		for _, share := range Shares {
 			if c := r.Cell(ShareID(share), p.Name); c != nil && c.Median(Median) > 0 {
+				marks = union(marks, c.marks())
 				m.points = append(m.points, plotter.XY{X: 100 * share, Y: c.Median(Median)})
 				t.points = append(t.points, plotter.XY{X: 100 * share, Y: c.Median(Tail)})
 			}
 		}
+		m.name, t.name = m.name+marks, t.name+marks
 		if len(m.points) > 1 {
 			median, tail = append(median, m), append(tail, t)
 		}

@@ -122,6 +122,32 @@ func TestMarkdown(t *testing.T) {
 	}
 }
 
+// What a reader might look for and does not find is named.
+func TestAbsentParts(t *testing.T) {
+	r := made()
+	const title = "\n## Not measured in this run\n"
+	text := string(r.document().markdown(nil))
+	require.Contains(t, text, title+"\n- Of the peers: gws, uws, node, zishang, engineioxide\n- Of the mountings: own-no-profile, own-tls, nethttp, nethttp-tls, haproxy\n")
+	require.NotContains(t, text, "libuwebsockets-sys")
+
+	r.Million = nil
+	r.Cells = slices.DeleteFunc(r.Cells, func(c Cell) bool {
+		family, _, _ := strings.Cut(c.Scenario, "-")
+		return slices.Contains([]string{"tls", "load", "cores"}, family)
+	})
+	text = string(r.document().markdown(nil))
+	require.Contains(t, text, title+"\n- Latency against load: at shares of what each peer can do\n- TLS 1.3: handshakes, echo and idle sessions\n"+
+		"- One core and two: WebSocket echo, 128 B, 100 sessions, one in flight\n- Real TCP sessions on one machine\n- Of the peers: ")
+
+	r.Peers, r.Mounts, r.Missing = nil, nil, nil
+	for _, name := range PeerNames {
+		r.Peers = append(r.Peers, Peer{Name: name})
+	}
+	text = string(r.document().markdown(nil))
+	require.NotContains(t, text, "Of the peers")
+	require.Contains(t, text, "libuwebsockets-sys")
+}
+
 // A goal that is missed says so.
 func TestShortOfAGoal(t *testing.T) {
 	r := made()

@@ -173,6 +173,12 @@ type Goal struct {
 // Ours is the name of this server among the peers.
 const Ours = "turbine"
 
+// PeerNames and MountNames are all servers that a run can measure.
+var (
+	PeerNames  = []string{Ours, "gnet", "gws", "uws", "bun", "node", "zishang", "python", "engineioxide"}
+	MountNames = []string{"own", "own-no-profile", "own-tls", "nethttp", "nethttp-tls", "nginx", "haproxy"}
+)
+
 // Goals are those that a comparison judges.
 var Goals = []Goal{
 	{"echo-128", PerCPU, "gnet", 1, 0}, {"echo-128", PerCPU, "bun", 1, 0},

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -148,7 +149,7 @@ func (r *Report) mountings() section {
 	s := section{
 		title: "Mountings: this server in a program, behind a proxy, with TLS",
 		text: []string{"128 B, 100 sessions, one message in flight; thousand a second of CPU, of the server and of the proxy in front of it " +
-			"together, as is their memory. Ratios are to its own listener, in the same run. Only the program has the compiler's profile: own-no-profile and the net/http server have none."},
+			"together, as is their memory. Ratios are to its own listener, in the same run. Only the program has the compiler's profile: the net/http server has none, nor has own-no-profile where it was measured."},
 		table: [][]string{{"mounting", "what", "WebSocket echo", "of own", "polling", "of own", "bytes an idle WebSocket session", "µs of CPU to open it", "proxy"}},
 	}
 	for _, p := range r.Mounts {
@@ -187,13 +188,14 @@ func (r *Report) simulated() section {
 	s := section{
 		title: "Simulated sessions: one process, the engine and real frames, no sockets",
 		text: []string{"The heap is the server's alone. CPU is that of the process, simulated clients included. " +
+			"A heartbeat has no price of its own here, since messages and the application's garbage use the same process. " +
 			"Lateness is how long after it was due a ping left."},
-		table: [][]string{{"sessions", "heap bytes a session", "objects", "heartbeats", "µs of CPU a heartbeat", "cores", "collector, % of a core", "latest ping, ms", "p99, ms", "lost", "GOGC", "for"}},
+		table: [][]string{{"sessions", "heap bytes a session", "objects", "heartbeats", "cores", "collector, % of a core", "latest ping, ms", "p99, ms", "lost", "GOGC", "for"}},
 		chart: "simulated",
 	}
 	for _, m := range r.Sim {
 		s.table = append(s.table, []string{number(float64(m.Sessions)), number(m.HeapBytes), number(m.HeapObjects), number(float64(m.Heartbeats)),
-			number(float64(m.HeartbeatCPU.Nanoseconds()) / 1e3), number(m.CPU), number(100 * m.GC), number(float64(m.LatestPing.Microseconds()) / 1e3),
+			number(m.CPU), number(100 * m.GC), number(float64(m.LatestPing.Microseconds()) / 1e3),
 			number(float64(m.P99Ping.Microseconds()) / 1e3), number(float64(m.Lost)), fmt.Sprint(m.GOGC), m.Elapsed.Round(time.Second).String()})
 	}
 	if len(s.table) == 1 {
@@ -203,19 +205,18 @@ func (r *Report) simulated() section {
 }
 
 func (r *Report) real() section {
+	s := section{
+		title: "Real TCP sessions on one machine",
+		table: [][]string{{"sessions", "held", "lost", "heartbeats", "server bytes a session", "kernel bytes a session, both ends", "server cores", "client cores", "opened in"}},
+	}
 	m := r.Million
 	if m == nil {
-		return section{}
+		return s
 	}
-	return section{
-		title: "Real TCP sessions on one machine",
-		text:  []string{fmt.Sprintf("%d server and %d client processes, since a process may have %d descriptors here.", m.Processes, m.Clients, r.Machine.Descriptors)},
-		table: [][]string{
-			{"sessions", "held", "lost", "heartbeats", "server bytes a session", "kernel bytes a session, both ends", "server cores", "client cores", "opened in"},
-			{number(float64(m.Sessions)), m.Held.Round(time.Second).String(), number(float64(m.Lost)), number(float64(m.Heartbeats)), number(m.UserBytes), number(m.KernelBytes),
-				number(m.ServerCPU), number(m.ClientCPU), m.Opening.Round(time.Second).String()},
-		},
-	}
+	s.text = []string{fmt.Sprintf("%d server and %d client processes, since a process may have %d descriptors here.", m.Processes, m.Clients, r.Machine.Descriptors)}
+	s.table = append(s.table, []string{number(float64(m.Sessions)), m.Held.Round(time.Second).String(), number(float64(m.Lost)), number(float64(m.Heartbeats)), number(m.UserBytes), number(m.KernelBytes),
+		number(m.ServerCPU), number(m.ClientCPU), m.Opening.Round(time.Second).String()})
+	return s
 }
 
 func (r *Report) faults() section {
@@ -240,18 +241,32 @@ func (r *Report) faults() section {
 	return s
 }
 
+// rounds is the largest number of rounds that a scenario had.
+func (r *Report) rounds() (n int) {
+	for _, c := range r.Cells {
+		n = max(n, len(c.Samples))
+	}
+	return n
+}
+
 func (r *Report) method() section {
-	return section{title: "How", list: []string{
+	s := section{title: "How", list: []string{
 		"One server at a time is under load, pinned to one core; the load generator is pinned to another. Figures of throughput are operations divided by the CPU time of the server process: what others do on the machine slows the clock more than that.",
-		"Within a scenario the peers take turns, in another order each round. All figures are medians over the rounds, of throughput and of latency, with the least and the largest round in brackets; no best round is shown. Scenarios of memory, pings, crowds and scale run once.",
+		fmt.Sprintf("Within a scenario the peers take turns, in another order each round; there are %d rounds unless said otherwise. ", r.rounds()) +
+			"All figures are medians over the rounds, of throughput and of latency, with the least and the largest round in brackets; no best round is shown. Scenarios of memory, pings, crowds and scale run once.",
 		"A ratio compares two medians. Its spread is the least and the largest ratio within one round. \"yes\" and \"short\" are said where the goal is outside the spread, \"equal\" where it is inside; elsewhere a ratio whose spread contains 1 is \"equal\".",
-		fmt.Sprintf("§ is disturbed: in half of the rounds or more, server and load generator were both below %.0f %% of a core in a closed loop, or other virtual machines had more than %.0f %% of the time of the CPUs (steal), or other processes had more than %.0f %%; or the largest round is more than %.0f times the least. Such a row has no verdict. From %.0f %% of the measurements on, no row has one.",
+		fmt.Sprintf("§ is disturbed: in half of the rounds or more, server and load generator were both below %.0f %% of a core in a closed loop, or other virtual machines had more than %.0f %% of the time of the CPUs (steal), or other processes had more than %.0f %%; or the largest round is more than %.0f times the least. A row with such a figure has no verdict on its peers. From %.0f %% of the measurements on, no row has one.",
 			100*fullCore, 100*mostSteal, 100*mostOthers, mostSpread, 100*mostCells),
+		"Memory of sessions is the server's resident memory with all sessions open, less what it had before the first one: that of the empty server is not in it.",
+		"A dash is what a server cannot do, or was not asked: raw servers have no polling, upgrades or heartbeats; what takes long was asked of some peers only, as broadcasts to 10,000 and growing numbers of sessions.",
 		"Every reply is checked, byte for byte and in order. † the load generator may have been the limit: its core was busier than 95 % and than the server's. ‡ there were errors, listed above.",
-		"Only our program is built with a compiler profile (default.pgo, of its own benchmarks) and sets GOGC to 50; own-no-profile, among the mountings, is the program without the profile. Peers have what the column setting says: what their documents advise, or their defaults.",
+		"Only our program is built with a compiler profile (default.pgo, of its own benchmarks) and sets GOGC to 50; the mounting own-no-profile is the program without the profile. Peers have what the column setting says: what their documents advise, or their defaults.",
 		"The raw servers know no sessions, transports, heartbeats or limits. No compression anywhere; pingInterval 25 s, pingTimeout 20 s unless said otherwise. Where callbacks take time, ours is a program of a few lines around the package (internal/busy): the program has no such application.",
 		"Broadcasts to 10,000, heartbeats, echo without slow readers, TLS, shares of load and two cores have three rounds at most.",
-		"uws is built here from the sources of uWebSockets that the Rust package libuwebsockets-sys carries, with C++'s -O3 and link-time optimization: neither Debian nor npm has uWebSockets. It may be older than the newest release.",
 		"Broadcast compares APIs, too: where a server has none, its application sends in a loop.",
 	}}
+	if slices.ContainsFunc(r.Peers, func(p Peer) bool { return p.Name == "uws" }) {
+		s.list = append(s.list, "uws is built here from the sources of uWebSockets that the Rust package libuwebsockets-sys carries, with C++'s -O3 and link-time optimization: neither Debian nor npm has uWebSockets. It may be older than the newest release.")
+	}
+	return s
 }

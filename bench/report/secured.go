@@ -42,7 +42,7 @@ func (r *Report) secured() section {
 		measured = measured || there
 	}
 	if !measured {
-		return section{}
+		return section{title: s.title, table: s.table[:1]}
 	}
 	if len(others) > 0 {
 		s.text = append(s.text, "Has TLS too, and was not measured here: "+strings.Join(others, ", ")+".")

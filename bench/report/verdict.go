@@ -81,7 +81,7 @@ func (r *Report) judge(g Goal) judgement {
 	}
 	whole, _ := r.disturbance()
 	switch {
-	case whole || ours.disturbed() != nil || theirs != nil && theirs.disturbed() != nil:
+	case whole || ours.disturbed() != nil || g.Peer != "" && r.disturbedRow(g.Scenario):
 		j.verdict = disturbed
 	case j.reached.contains(limit):
 		j.verdict = equal

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/plot"
 )
 
 // A verdict is given where the difference is larger than the spread.
@@ -40,6 +41,27 @@ func TestVerdicts(t *testing.T) {
 			require.Equal(t, c.want, j.String()+" "+j.verdict.String())
 		})
 	}
+}
+
+// A row is disturbed by any of its figures, and so is each comparison of its peers. A
+// goal without a peer is for our figure alone.
+func TestNoVerdictInADisturbedRow(t *testing.T) {
+	r := &Report{Peers: []Peer{{Name: Ours}, {Name: "gnet"}, {Name: "bun"}},
+		Cells: []Cell{cellOfRounds("echo-128", Ours, quietOurs...), cellOfRounds("echo-128", "gnet", quietGnet...), cellOfRounds("echo-128", "bun", besideBusy...)}}
+	for range 6 { // so that one is no quarter
+		r.Cells = append(r.Cells, cellOfRounds("echo-16k", Ours, quietOurs...))
+	}
+	require.Equal(t, disturbed, r.judge(Goal{"echo-128", PerCPU, "gnet", 0.5, 0}).verdict)
+	require.Equal(t, yes, r.judge(Goal{"echo-128", CPUTime, "", 0, 6}).verdict)
+	require.Contains(t, string(r.document().markdown(nil)), "| WebSocket echo, 128 B, one in flight | at least 1.00 of gnet | 1.19 (0.92–1.41) | disturbed, do not compare |")
+	b, ok := r.panel("echo-128", PerCPU, "echo")
+	require.True(t, ok)
+	require.Equal(t, []string{"§", "", ""}, b.marks, "from below")
+	p, err := b.plot()
+	require.NoError(t, err)
+	svg, err := chart{plots: []*plot.Plot{p}, columns: 1, width: 300, height: 120}.svg()
+	require.NoError(t, err)
+	require.Contains(t, string(svg), "§</text>")
 }
 
 // What is short is read first, what was not measured last.
