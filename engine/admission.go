@@ -112,7 +112,7 @@ func (v *Verdict) Accept() { v.decide(true, denial{}) }
 
 // Refuse refuses the client, as if Admit had returned err: if err is a Refusal, or
 // wraps one, the client is told its message. Any other error is logged, and the
-// client is told "Forbidden", as it is if err is nil.
+// client is told "Forbidden", also if err is nil.
 func (v *Verdict) Refuse(err error) { v.decide(false, denied(err)) }
 
 func (v *Verdict) decide(ok bool, d denial) {

@@ -7,8 +7,8 @@ import (
 	"turbine/httpparse"
 )
 
-// A binding is what Options.Access.Bind said about a request, as a hash: short, and of
-// no use to who reads it, since what was said may be a password.
+// A binding is what Options.Access.Bind said about a request, as a hash: short, and
+// of no use to whoever reads it, since what was said may be a password.
 type binding [8]byte
 
 // bind asks Options.Access.Bind about r, which it borrows. It reports false after a
@@ -50,8 +50,8 @@ func BindIP(r *Request) string {
 	return ip.String()
 }
 
-// BindHeader binds a session to the value of a header field, such as
-// Authorization: who has none at first must not have one later.
+// BindHeader binds a session to the value of a header field, such as Authorization. A
+// session that was opened without the field takes no request that has it.
 func BindHeader(name string) func(*Request) string {
 	return func(r *Request) string { return r.Header(name) }
 }

@@ -79,8 +79,8 @@ func (s SameSite) String() string {
 	}
 }
 
-// check is what makes append safe: the attributes are written as they are.
-// A nil Cookie is none.
+// check is what makes append safe: the attributes are written unchanged. A nil Cookie
+// is none.
 func (c *Cookie) check() error {
 	switch {
 	case c == nil:

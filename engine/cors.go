@@ -9,21 +9,21 @@ import (
 )
 
 // CORS says which pages of other origins a browser lets talk to the server by
-// polling. The server lets the same pages use WebSockets, to which a browser
-// does not apply it: what CORS allows need not be in Options.Access.Origins, too.
-// Without a CORS no page of another origin may poll.
+// polling. The server lets the same pages use WebSockets, to which a browser does not
+// apply CORS: what CORS allows need not also be in Options.Access.Origins. Without a
+// CORS no page of another origin may poll.
 //
 // Origins, Patterns and Allow are asked in this order, and where one of them
 // matches the request's Origin is echoed. A CORS without any of them, and
 // without AnyOrigin, allows no origin. A request without Origin is not from a
 // page of another origin.
 type CORS struct {
-	// Origins are those allowed, compared as they are: "https://example.com",
-	// with a port unless it is the scheme's own, without a path. "*" alone
-	// stands for any and is answered with "*", which lets no page send
-	// cookies when it polls. A WebSocket brings them nevertheless: "*" switches
-	// the check of Origin off, as Options.Access.AnyOrigin does, and every page on the
-	// Web may then open a session with the cookies of who looks at it.
+	// Origins are the origins that are allowed, compared byte by byte:
+	// "https://example.com", with a port unless it is the scheme's own, without a path.
+	// "*" alone stands for any and is answered with "*", which lets no page send cookies
+	// when it polls. A WebSocket brings them nevertheless: "*" switches the check of
+	// Origin off, as Options.Access.AnyOrigin does, and every page on the Web may then
+	// open a session with the cookies of the person that looks at it.
 	Origins []string
 	// Patterns allow the origins they match. They match anywhere unless
 	// anchored: write ^https://[a-z]+\.example\.com$, since what is left open
@@ -33,10 +33,10 @@ type CORS struct {
 	// loop of the connection, for several connections at the same time, and
 	// must not block. Nil allows none.
 	Allow func(origin string) bool
-	// AnyOrigin echoes whatever origin asks. It switches the check of Origin
-	// off, as Options.Access.AnyOrigin does: every page on the Web may then open a
-	// WebSocket with the cookies of who looks at it, and with Credentials poll
-	// with them, too. Only for servers to which a cookie means nothing.
+	// AnyOrigin echoes whatever origin asks. It switches the check of Origin off, as
+	// Options.Access.AnyOrigin does: every page on the Web may then open a WebSocket
+	// with the cookies of the person that looks at it, and with Credentials also poll
+	// with them. Only for servers to which a cookie means nothing.
 	AnyOrigin bool
 	// Methods are what pages may use. Empty means GET, HEAD, PUT, PATCH, POST
 	// and DELETE; the protocol needs GET and POST.
@@ -44,7 +44,7 @@ type CORS struct {
 	// Headers are the request fields that pages may set. Empty means those
 	// that the browser asks for.
 	Headers []string
-	// ExposedHeaders are the response fields that pages may read beside the
+	// ExposedHeaders are the response fields that pages may read in addition to the
 	// common ones.
 	ExposedHeaders []string
 	// Credentials lets pages send cookies and client certificates. A client
@@ -57,8 +57,8 @@ type CORS struct {
 	// PreflightStatus is the status of that answer, 200 to 299. Zero means
 	// 204. Some old browsers and smart TVs take only 200.
 	PreflightStatus int
-	// PreflightContinue handles a preflight like any request after its headers
-	// are set; the engine then refuses it. Only for who answers OPTIONS
+	// PreflightContinue handles a preflight like any request after its headers are set;
+	// the engine then refuses it. It is for an application that answers OPTIONS
 	// elsewhere.
 	PreflightContinue bool
 }
@@ -66,7 +66,7 @@ type CORS struct {
 const defaultMethods = "GET,HEAD,PUT,PATCH,POST,DELETE"
 
 // check is what makes the append functions safe: what is configured is written
-// as it is. A nil CORS is none.
+// unchanged. A nil CORS is none.
 func (c *CORS) check() error {
 	if c == nil {
 		return nil
@@ -113,9 +113,9 @@ func (c *CORS) preflightStatus() int {
 	return c.PreflightStatus
 }
 
-// appendHeaders appends the header fields of any response to r but a
-// preflight's: errors and the 101 have them, too. allowed is what allowsPage
-// said about r. It borrows r. c has been checked; nil appends nothing.
+// appendHeaders appends the header fields of any response to r but a preflight's,
+// also of errors and of the 101. allowed is what allowsPage said about r. It borrows
+// r. c has been checked; nil appends nothing.
 func (c *CORS) appendHeaders(dst []byte, r *httpparse.Request, allowed bool) []byte {
 	if c == nil {
 		return dst
@@ -219,8 +219,8 @@ func (c *CORS) allows(origin []byte) bool {
 	return c.Allow != nil && c.Allow(string(origin))
 }
 
-// appendCredentials does not ask for the origin: without Allow-Origin the field
-// means nothing, and the reference server sends it, too.
+// appendCredentials does not ask for the origin: without Allow-Origin the field means
+// nothing, and the reference server also sends it.
 func (c *CORS) appendCredentials(dst []byte) []byte {
 	if c.Credentials {
 		dst = append(dst, "Access-Control-Allow-Credentials: true\r\n"...)

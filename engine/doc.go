@@ -13,12 +13,12 @@
 //
 // The contract:
 //
-//   - Events are called on event loops, a few goroutines that serve all clients.
-//     Those of one session come one after another, those of different sessions at
-//     the same time. They must not block: Options.Timeouts.SlowCallback tells which one did.
-//     Slow work goes to a goroutine of the application's own, which answers with
-//     Send, and a slow decision about a new client is made with Request.Later; or
-//     Options.Executor runs the callbacks on goroutines, where they may block.
+//   - Events are called on event loops, a few goroutines that serve all clients. The
+//     events of one session come one after another, those of different sessions at
+//     the same time. They must not block: Options.Timeouts.SlowCallback tells which
+//     one did. Slow work goes to a goroutine of the application's own, which answers
+//     with Send, and a slow decision about a new client is made with Request.Later;
+//     or Options.Executor runs the callbacks on goroutines, where they may block.
 //   - What a callback is given is borrowed: the Data of a Message or Packet and
 //     the Request are valid until it returns. Send, Prepare and Request.Clone
 //     copy. A Session may be kept; after Close nothing happens through it.

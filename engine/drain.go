@@ -50,12 +50,11 @@ type drainPlan struct {
 // to one other process at that rate.
 const drainRate = 10_000
 
-// Shutdown ends the server in good order. At once health checks and new
-// sessions are told 503; those there are go on, also over new connections.
-// After Options.Drain.Delay each session is closed, as Session.Close does, at a
-// moment of its own in Options.Drain.Period. When all are gone it stops
-// accepting, closes idle connections, waits until all connections have ended,
-// and makes Serve return.
+// Shutdown ends the server in good order. At once health checks and new sessions are
+// told 503; the sessions there are continue, also over new connections. After
+// Options.Drain.Delay each session is closed, as Session.Close does, at a moment of
+// its own in Options.Drain.Period. When all are gone it stops accepting, closes idle
+// connections, waits until all connections have ended, and makes Serve return.
 //
 // When ctx ends first, the rest is cut off and its error is returned. A callback
 // that still holds up its loop then is waited for a second longer, and no more:
@@ -68,8 +67,8 @@ const drainRate = 10_000
 // time left, so that the last session has the fourth quarter to take what was
 // queued for it.
 //
-// With Options.Executor it waits for callbacks that run or wait, too, Close as
-// the last of each session. Those that are not done when ctx ends go on after
+// With Options.Executor it also waits for callbacks that run or wait, Close as the
+// last of each session. Callbacks that are not done when ctx ends continue after
 // Shutdown has returned.
 //
 // It waits for the loops and for callbacks, so it must not be called in one;
@@ -152,10 +151,10 @@ func wait(ctx context.Context, done <-chan struct{}, gone func() bool) error {
 }
 
 // StopAccepting closes the server's listeners, for when another process accepts
-// connections on the same sockets from now on. Sessions go on, and new ones can
+// connections on the same sockets from now on. Sessions continue, and new ones can
 // begin on connections that are open. Polls on new connections reach the other
-// process; so Shutdown, which comes next, first closes sessions whose clients do
-// not keep connections alive.
+// process. Therefore Shutdown, which comes next, first closes sessions whose clients
+// do not keep connections alive.
 func (s *Server) StopAccepting() {
 	s.handedOver.Store(true)
 	s.mu.Lock()
@@ -166,9 +165,8 @@ func (s *Server) StopAccepting() {
 	}
 }
 
-// CloseSessions refuses new sessions from now on and closes all there are, as
-// Session.Close does, and connections as soon as they are idle. It returns at
-// once.
+// CloseSessions refuses new sessions from now on. It closes all sessions, as
+// Session.Close does, and connections as soon as they are idle. It returns at once.
 func (s *Server) CloseSessions() {
 	s.phase.reach(phaseEnding)
 	s.each(func(owner loop.Alarm) {

@@ -12,12 +12,12 @@ type Packet = packet.Packet
 // Events are the callbacks of an application. Nil means not interested.
 //
 // Each runs on the loop of its session, or of the connection where there is no
-// session yet, one after another for one session, and must not block: all
-// sessions of that loop wait meanwhile. A panic in one is logged and closes its
-// session, or refuses the client in Admit; a response goes out without what a
-// panic in InitialHeaders or Headers would have added. runtime.Goexit, and so
-// FailNow of a test, is taken for a panic; it ends the connection, too. What a
-// callback sends leaves in one write when it has returned.
+// session yet, one after another for one session, and must not block: all sessions of
+// that loop wait meanwhile. A panic in one is logged and closes its session, or
+// refuses the client in Admit; a response goes out without what a panic in
+// InitialHeaders or Headers would have added. runtime.Goexit, which FailNow of a test
+// calls, is taken for a panic and also ends the connection. What a callback sends
+// leaves in one write when it has returned.
 //
 // With Options.Executor, Admit, Open, Message, Heartbeat, Upgrading, Upgrade,
 // HighWater, LowWater, Drain, Close and SendOptions.Sent run on its goroutines and

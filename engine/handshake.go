@@ -22,7 +22,7 @@ func (h *httpConn) handshakeRequest(r *httpparse.Request, head, rest []byte) {
 	}
 }
 
-// admitted goes on where the application has nothing against the session.
+// admitted continues a handshake that the application does not refuse.
 func (h *httpConn) admitted(r *httpparse.Request, a *admission, rest []byte) {
 	s, x := h.server, &h.exchange
 	if e := h.unfit(r, a); e != nil {

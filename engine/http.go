@@ -307,7 +307,7 @@ func (h *httpConn) lose() {
 	h.finish()
 }
 
-// Drained goes on with requests that waited for a slow reader.
+// Drained takes the requests that waited for a slow reader.
 func (h *httpConn) Drained() {
 	if h.lent != nil {
 		h.lent.acknowledge()
@@ -353,7 +353,7 @@ func (h *httpConn) inputEnded() {
 	}
 }
 
-// heardEnd goes on when the session of the exchange knows that the client sends
+// heardEnd continues when the session of the exchange knows that the client sends
 // nothing more. waits says that the session had nothing for it.
 func (h *httpConn) heardEnd(waits bool) {
 	h.telling = false

@@ -60,8 +60,8 @@ func (s *Session) SetValue(v any) {
 // and Err where there is one.
 type ClosedError struct {
 	Reason Reason
-	// Err is what Events.Close is told, too: more about the cause, or nil, which
-	// it also is where the context was first asked for after the end.
+	// Err is what Events.Close is told: more about the cause, or nil. It is also nil if
+	// the context was first asked for after the end.
 	Err error
 }
 

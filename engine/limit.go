@@ -33,7 +33,7 @@ const (
 	LimitSessions                         // the same
 	LimitSessionsPerIP                    // the same
 	LimitRequestLine                      // a request was refused
-	LimitHeaderBytes                      // the same; trailers of a chunked body, too
+	LimitHeaderBytes                      // the same; also trailers of a chunked body
 	LimitHeaders                          // the same
 	LimitHeaderTimeout                    // a connection was closed inside a head
 	LimitBodyTimeout                      // the same, inside a body
@@ -205,8 +205,8 @@ func (m *limitMeter) tell(logger *slog.Logger, now time.Duration, client netip.A
 	logger.LogAttrs(context.Background(), slog.LevelWarn, "limits were met", attrs...)
 }
 
-// count counts that limit was met, for who is not on a loop: the next record
-// says so. Safe from any goroutine.
+// count counts a limit that was met outside a loop; the next record that a loop logs
+// includes it. Safe from any goroutine.
 func (s *Server) count(limit Limit) { s.meter.counts[limit].Add(1) }
 
 // met counts that limit was met, on the loop l, and logs it. A connection that

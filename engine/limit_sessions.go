@@ -78,9 +78,9 @@ func (o *Options) maxSessions(conns int) int64 {
 	}
 	limit := max(debug.SetMemoryLimit(-1)/sessionMemory, 1) // asks only
 	if conns > 0 {
-		// A session has a connection most of the time. One whose client has gone
-		// without a word stays for a heartbeat, beside the one that the client
-		// came back with.
+		// A session has a connection most of the time. A session whose client has left
+		// without a word stays for a heartbeat, in addition to the one that the client came
+		// back with.
 		limit = min(limit, 2*min(int64(conns), 1<<40))
 	}
 	return limit

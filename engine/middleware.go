@@ -10,9 +10,9 @@ import (
 	"turbine/httpparse"
 )
 
-// runMiddleware lets the standard middlewares, if there are any, see the request,
-// and reports whether it goes on. What they add to the response's header is added to ours;
-// if one of them answers by itself, its answer is sent.
+// runMiddleware lets the standard middlewares, if there are any, see the request, and
+// reports whether the request continues. What they add to the response's header is
+// added to ours; if one of them answers by itself, its answer is sent.
 func (h *httpConn) runMiddleware(r *httpparse.Request) (goOn bool) {
 	if h.server.middleware == nil {
 		return true
@@ -116,7 +116,7 @@ func (r *Request) standard(u *url.URL) *http.Request {
 // own affair in every response.
 var framing = []string{"Connection", "Content-Length", "Date", "Transfer-Encoding", "Upgrade"}
 
-// ownFields are those that say what the server's own responses are, too.
+// ownFields are framing, and the fields that say what the server's own responses are.
 var ownFields = append([]string{
 	"Cache-Control", "Content-Encoding", "Content-Type",
 	"Sec-Websocket-Accept", "Sec-Websocket-Extensions", "Sec-Websocket-Protocol",

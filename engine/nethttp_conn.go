@@ -21,11 +21,11 @@ const lentWindow = 64 << 10
 
 var errLost = errors.New("engine: connection lost")
 
-// A lentConn is the net.Conn by which net/http serves one request of a
-// connection that stays on its loop: the loop gives it the bytes of this request
-// and takes what is written. Behind them it ends, as a connection does that the
-// client has closed; so net/http is done, and the connection goes on to its next
-// request. A handler that hijacks it has the whole connection from then on.
+// A lentConn is the net.Conn by which net/http serves one request of a connection
+// that stays on its loop: the loop gives it the bytes of this request and takes what
+// is written. After them Read returns io.EOF, as on a connection that the client has
+// closed. So net/http is done, and the connection continues with its next request. A
+// handler that hijacks it has the whole connection from then on.
 //
 // Its methods are those of net.Conn and safe from any goroutine. They reach the
 // loop as one task, however many calls there were since the last.
@@ -72,9 +72,9 @@ func newLentConn(h *httpConn, o *outside) *lentConn {
 	return c
 }
 
-// bodyPace is how many bytes of a body earn another Options.Timeouts.Body of
-// waiting for more: who sends a byte now and then would hold a goroutine, and a
-// place among Options.Limits.MaxFallback, for ever.
+// bodyPace is how many bytes of a body earn another Options.Timeouts.Body of waiting
+// for more. Otherwise a client that sends a byte now and then would hold a goroutine,
+// and a place among Options.Limits.MaxFallback, forever.
 const bodyPace = 16 << 10
 
 // Read takes what has come of the request. Where no deadline is set,
@@ -249,7 +249,8 @@ func (c *lentConn) willReturn(yes bool) {
 	c.returning = yes
 }
 
-// stays makes a hijack one like others, of which was said that it would end.
+// stays turns a hijack that willReturn had announced as temporary into a permanent
+// one.
 func (c *lentConn) stays() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

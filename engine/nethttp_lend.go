@@ -93,8 +93,8 @@ func (h *httpConn) feed(p []byte) (rest []byte) {
 	return rest
 }
 
-// dataLent takes bytes that come while the connection is lent: for the request,
-// for who has hijacked the connection, or pipelined ones, which wait.
+// dataLent takes bytes that come while the connection is lent: for the request, for
+// the handler that has hijacked the connection, or pipelined ones, which wait.
 func (h *httpConn) dataLent(p []byte) {
 	if h.lent.tunnel {
 		h.lent.push(p)
@@ -190,7 +190,8 @@ func (c *lentConn) completed() {
 	c.complete = true
 }
 
-// isFull says that the loop should not read on, and that take tells when it may.
+// isFull reports whether the loop has to stop reading; take posts when it may read
+// again.
 func (c *lentConn) isFull() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

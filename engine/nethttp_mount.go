@@ -30,10 +30,10 @@ import (
 //     upgrade, is served on the loop. The handlers and middlewares around do not
 //     see it; Options.Middleware does. An Origin of another host is the
 //     exception, unless Options.Access.CORS is set: so a middleware for CORS has its say.
-//   - All others pass http.Server.Handler again, from its top: new handshakes,
-//     too, so that nobody gets past an authentication on somebody else's
-//     connection. Options.Limits.MaxFallback bounds how many do at the same time. When
-//     they get here, the loop goes on with them.
+//   - All others pass http.Server.Handler again, from its top: new handshakes, too,
+//     so that nobody gets past an authentication on somebody else's connection.
+//     Options.Limits.MaxFallback bounds how many do at the same time. When they get
+//     here, the loop takes them.
 //
 // So a session's first request always passes what is around the server, in this
 // order: the middlewares, ServeHTTP, Options.Middleware, Events.Admit, which has
@@ -84,7 +84,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	lent, _ := r.Context().Value(lentKey{}).(*lentConn)
 	otherServers := lent != nil && lent.outside.server != s
 	if otherServers {
-		lent = nil // another server's, which goes on with it
+		lent = nil // another server's, which continues with it
 	}
 	if !s.owns(r.URL.EscapedPath()) {
 		s.serveForeign(w, r, lent)
@@ -436,7 +436,7 @@ func (s *Server) reserve(remote netip.AddrPort) *loop.Place {
 	return place
 }
 
-// giveBack lets the loop go on with a request on its own connection.
+// giveBack lets the loop continue with a request on its own connection.
 func (m *mounting) giveBack() {
 	m.lent.willReturn(true)
 	conn, buffered, err := m.hijacker().Hijack()

@@ -34,8 +34,8 @@ func newFallback(s *Server) *outside {
 	return o.prepare()
 }
 
-// newSurroundings is the outside of a server that is mounted in root: its
-// handlers and settings. root goes on as it is.
+// newSurroundings is the outside of a server that is mounted in root: its handlers
+// and settings. root is not changed.
 func newSurroundings(s *Server, root *http.Server) *outside {
 	o := &outside{server: s, root: root, http: &http.Server{
 		Handler:                      root.Handler,

@@ -159,9 +159,9 @@ var (
 	noopClosePayload = []packet.Packet{{Type: packet.Noop}, {Type: packet.Close}}
 )
 
-// noopPace is the least time between two noops that free a client for an upgrade.
-// A client polls again at once while its WebSocket's answer is held back somewhere,
-// and would do so as fast as it is answered.
+// noopPace is the least time between two noops that free a client for an upgrade. A
+// client polls again at once while its WebSocket's answer is held back somewhere, and
+// would poll as fast as it is answered.
 const noopPace = 100 * time.Millisecond
 
 // holdsUp reports whether a poll waits that keeps the client from an upgrade.

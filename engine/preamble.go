@@ -18,14 +18,15 @@ import (
 // a header that makes no sense are closed without an answer, counted as
 // LimitProxyHeader and told to the log.
 //
-// What the header says becomes the connection's address: for the limits by
-// address, and for Request.RemoteAddr. "LOCAL" and "UNKNOWN", as in a proxy's own
-// health checks, leave it as it is.
+// What the header says becomes the connection's address: for the limits by address,
+// and for Request.RemoteAddr. "LOCAL" and "UNKNOWN", as in a proxy's own health
+// checks, leave the address of the connection itself.
 func ProxyListener(l net.Listener) net.Listener { return proxyListener{l} }
 
 type proxyListener struct{ net.Listener }
 
-// Why a connection to a ProxyListener is closed, beside the errors of its header.
+// Why a connection to a ProxyListener is closed, in addition to the errors of its
+// header.
 var (
 	errStranger      = errors.New("it is no trusted proxy")
 	errCutProxy      = errors.New("it ended inside the PROXY header")
@@ -86,8 +87,8 @@ func (h *preamble) Data(p []byte) {
 	}
 }
 
-// goOn makes the connection the client's, and lets the next handler go on with
-// what came behind the header, which it borrows.
+// goOn makes the connection the client's, and gives the next handler what came behind
+// the header, which it borrows.
 func (h *preamble) goOn(client netip.AddrPort, rest []byte) {
 	if refusal := h.conn.SetRemoteAddr(client); refusal != 0 {
 		h.server.met(limitRefused(refusal), h.conn.Loop())

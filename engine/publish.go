@@ -109,8 +109,8 @@ func (t *publishTask) Run() {
 	_ = sh.loop.Post(t)
 }
 
-// Abandon lets those behind have their turn: a walk goes on behind the session at
-// which it was broken off.
+// Abandon lets the entries behind have their turn: a walk continues behind the
+// session at which it was broken off.
 func (t *publishTask) Abandon() {
 	sh := (*shard)(t)
 	if e, ok := sh.publishes.front(); ok && !walked(e) {

@@ -65,8 +65,8 @@ func (h *httpConn) refuseFor(r *httpparse.Request, e *HandshakeError) {
 	h.refuse(r, answer{refusal: refusals[e.Code]}, e)
 }
 
-// unavailable answers 503: the server is draining or has too much to do. While
-// it drains the connection ends, too: the next try may reach another server.
+// unavailable answers 503: the server is draining or has too much to do. While it
+// drains, the connection also ends: the next try may reach another server.
 func (h *httpConn) unavailable() {
 	if h.server.phase.draining() {
 		h.exchange.keepAlive = false

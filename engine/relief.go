@@ -13,9 +13,9 @@ func (sh *shard) used() int64 { return sh.queued.Load() + sh.loop.Unsent() }
 
 // relief is a Task that makes room when a loop's share of Options.Queue.Budget is
 // used up. It cuts those that hold most, and longest: whoever comes next is not to
-// blame. A first walk over the loop's slots measures what is held, a second one
-// cuts from the top until the low mark is reached. Each walk does a portion in
-// each turn, so that the loop goes on serving.
+// blame. A first walk over the loop's slots measures what is held, a second one cuts
+// from the top until the low mark is reached. Each walk does a portion in each turn,
+// so that the loop continues to serve.
 //
 // What it looks at are sessions, candidates of upgrades, connections of polling
 // clients, and closing connections: what has left its session is met by no Send, and would stay as
@@ -91,7 +91,7 @@ func (r *relief) Run() {
 	_ = r.loop.Post(r)
 }
 
-// Abandon goes on with the walk, behind what it was broken off at.
+// Abandon continues the walk, behind what it was broken off at.
 func (r *relief) Abandon() { _ = r.loop.Post(r) }
 
 // aim finds out from which weight on has to be cut, and reports whether there is

@@ -135,10 +135,10 @@ func (r *Request) TLS() *tls.ConnectionState {
 	return r.tls
 }
 
-// Context has the values that middlewares around a server in net/http have put
-// into the http.Request's, such as who has logged in: in Admit and Open, and in
-// Clones made there. It does not end with the request; Session.Context ends with
-// the session. Elsewhere it is context.Background().
+// Context has the values that middlewares around a server in net/http have put into
+// the http.Request's, such as the user that has logged in: in Admit and Open, and in
+// Clones made there. It does not end with the request; Session.Context ends with the
+// session. Elsewhere it is context.Background().
 func (r *Request) Context() context.Context {
 	if r.context == nil {
 		return context.Background()

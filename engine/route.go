@@ -101,8 +101,8 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 		octets:    string(r.Header("Content-Type")) == typeOctets,
 	}
 	x := &h.exchange
-	// The path, not the target: RFC 9112, 3.2.2 has us take absolute-form, too,
-	// which some proxies pass on.
+	// The path, not the target: RFC 9112, 3.2.2 has us also take absolute-form, which
+	// some proxies send.
 	if !bytes.HasPrefix(r.Path, s.path) {
 		return h.elsewhere(r, p, n)
 	}
@@ -176,12 +176,12 @@ func (h *httpConn) goHome(p []byte) bool {
 // begins reports whether the request would begin a session.
 func (h *httpConn) begins() bool { return h.exchange.method == methodGET && !h.exchange.query.hasSID }
 
-// goWhereRoomIs moves a connection that is about to begin another session, if its
-// own loop has a good deal more than another loop: a session stays where it begins.
-// It reports whether it did, and borrows p. The connection was dealt with its first
-// session in mind: that begins where it is. A mounted connection stays, too, because
-// net/http has been asked about the request already, and a half-closed one, because
-// its end is told once.
+// goWhereRoomIs moves a connection that is about to begin another session, if its own
+// loop has a good deal more than another loop: a session stays where it begins. It
+// reports whether it did, and borrows p. The connection was dealt with its first
+// session in mind: that begins where it is. A mounted connection also stays, because
+// net/http has been asked about the request already, and so does a half-closed one,
+// because its end is told once.
 func (h *httpConn) goWhereRoomIs(p []byte) bool {
 	if !h.settled || h.around != nil || h.handed != nil || h.eof {
 		return false

@@ -11,11 +11,11 @@ import (
 // loop has to wait for that if it opens or closes a session just then.
 const sessionsChunk = 128
 
-// Sessions goes through the sessions, on the caller's goroutine: the loops go on
-// meanwhile, and wait for nobody. A session that is open from the beginning to
-// the end of the walk is met once; one that opens or closes meanwhile, once or
-// not at all; none after its end, but that may come at any moment. It may be used
-// in callbacks, and yields nothing when the server does not run.
+// Sessions goes through the sessions, on the caller's goroutine; the loops keep
+// running meanwhile, and wait for nobody. A session that is open from the beginning
+// to the end of the walk is met once; one that opens or closes meanwhile, once or not
+// at all; none after its end, but that may come at any moment. It may be used in
+// callbacks, and yields nothing when the server does not run.
 //
 //	for s := range server.Sessions() {
 //		_ = s.Send(m)

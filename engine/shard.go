@@ -11,8 +11,8 @@ import (
 	"turbine/wsframe"
 )
 
-// A shard is what the server keeps for one loop. Its fields belong to that
-// loop, but for the counters.
+// A shard is what the server keeps for one loop. Its fields belong to that loop,
+// except the counters.
 type shard struct {
 	server    *Server
 	loop      *loop.Loop

@@ -26,8 +26,8 @@ type TLS struct {
 	// clients are let in. ReloadTLS reads it again. Empty means Config.ClientCAs.
 	ClientCAFile string
 	// ClientAuth says whether clients are asked for a certificate. Zero means
-	// Config.ClientAuth; if that is zero, too, and there is a ClientCAFile, it
-	// means tls.RequireAndVerifyClientCert. Request.TLS has what was shown.
+	// Config.ClientAuth; if that is also zero and there is a ClientCAFile, it means
+	// tls.RequireAndVerifyClientCert. Request.TLS has what was shown.
 	ClientAuth tls.ClientAuthType
 	// MinVersion is the oldest version of the protocol that is spoken,
 	// tls.VersionTLS12 or newer. Zero means Config.MinVersion, or 1.2.
@@ -125,8 +125,8 @@ func (s *Server) newTLS() error {
 	if err != nil {
 		return fmt.Errorf("%w: TLS: %w", ErrOptions, err)
 	}
-	// base keeps the keys of session tickets, so a client may go on with a session
-	// from before a reload.
+	// base keeps the keys of session tickets, so a client may resume a session from
+	// before a reload.
 	t.loops = loop.NewTLS(loop.TLSOptions{
 		Config: t.base, Protocols: http11,
 		Timeout: s.options.Timeouts.TLSHandshake, MaxHandshakes: s.options.Limits.MaxTLSHandshakes, Exempt: s.exempt,
@@ -147,9 +147,9 @@ func (t *serverTLS) read(logger *slog.Logger) (*tls.Config, error) {
 	return c, nil
 }
 
-// ReloadTLS reads the files of Options.TLS again. TLS handshakes that begin from
-// now on use what they hold; connections go on, and clients may go on with
-// sessions of before. With an error all is as it was. Safe from any goroutine.
+// ReloadTLS reads the files of Options.TLS again. TLS handshakes that begin from now
+// on use what the files hold; connections stay open, and clients may resume earlier
+// TLS sessions. If it returns an error, nothing has changed. Safe from any goroutine.
 func (s *Server) ReloadTLS() error {
 	if s.tls == nil {
 		return errNoTLS
@@ -207,8 +207,8 @@ func (s *Server) metTLS(l *loop.Loop, limit loop.TLSLimit) {
 	}
 }
 
-// answerPlain is what a client is told that speaks HTTP where TLS is spoken, nil
-// for who speaks something else. It borrows first.
+// answerPlain is what a client is told that speaks HTTP where TLS is spoken, nil for
+// a client that speaks something else. It borrows first.
 func answerPlain(first []byte) []byte {
 	for _, method := range plainMethods {
 		if bytes.HasPrefix(first, method) {
@@ -253,9 +253,8 @@ func (o *TLS) read(c *tls.Config, logger *slog.Logger) error {
 
 var errNoCertificate = errors.New("no PEM certificate in it")
 
-// warnOfDates tells of a certificate that clients will not accept. It is no
-// error: the server may be there in time, and who does not look at dates can
-// connect.
+// warnOfDates logs a certificate that clients will not accept. It is no error: the
+// server may be there in time, and a client that does not look at dates can connect.
 func warnOfDates(pair *tls.Certificate, file string, logger *slog.Logger) {
 	leaf := pair.Leaf
 	if leaf == nil && len(pair.Certificate) > 0 {

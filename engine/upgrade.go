@@ -126,8 +126,8 @@ func (u *upgrade) packet(p packet.Packet, err error) {
 			u.session.transport.(*polling).releaseInTurn(u.session.loop.Now())
 		}
 	case p.Type == packet.Upgrade:
-		// Without a probe and with data, too, as the reference server: BestHTTP
-		// for Unity sends "52".
+		// Also without a probe and with data, as the reference server: BestHTTP for Unity
+		// sends "52".
 		u.session.transport.(*polling).decodeAll()
 		if u.state < upgradeDone { // a callback has ended it otherwise
 			u.become(upgradeDone)
@@ -158,7 +158,7 @@ func (u *upgrade) handOver(rest []byte) {
 	if u.noopAt != 0 {
 		old.release() // a poll that has waited for its turn: the client is not to take it for the end
 	}
-	old.closed(0) // the session goes on
+	old.closed(0) // the session continues
 	if s.has(publicPaused) {
 		t.conn.Pause()
 	}

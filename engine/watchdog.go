@@ -15,11 +15,11 @@ import (
 )
 
 // watchdog tells which callback holds up its loop for longer than
-// Options.Timeouts.SlowCallback. It is a goroutine that lives as long as Serve, and looks
-// at the loops' marks every half of that time: a callback that it meets three
-// times in a row is slow. It counts looks, not time: while the process is stopped,
-// or gets no CPU, neither of the two goes on. While no callback runs at all it
-// sleeps, so that an idle process pays nothing.
+// Options.Timeouts.SlowCallback. It is a goroutine that lives as long as Serve, and
+// looks at the loops' marks every half of that time: a callback that it meets three
+// times in a row is slow. It counts looks, not time: while the process is stopped, or
+// gets no CPU, neither the callback nor the count advances. While no callback runs at
+// all it sleeps, so that an idle process pays nothing.
 type watchdog struct {
 	server *Server
 	number int64         // among those of the process
@@ -39,7 +39,7 @@ type watchdog struct {
 // sighting is what the watchdog has seen of a loop.
 type sighting struct {
 	call  uint64
-	looks int // at the same call, one behind another, but for the first
+	looks int // at the same call, one behind another, except the first
 	next  int // when it is told again
 }
 
@@ -126,7 +126,7 @@ func (w *watchdog) run() {
 	}
 }
 
-// rest sleeps until a callback begins. It reports false when that is for ever.
+// rest sleeps until a callback begins. It reports false when the server has ended.
 func (w *watchdog) rest() bool {
 	w.asleep.Store(true)
 	for _, sh := range w.server.shards {
@@ -197,10 +197,10 @@ func (w *watchdog) tell(sh *shard, call uint64, held time.Duration) {
 	w.server.options.Logger.LogAttrs(context.Background(), slog.LevelWarn, "a callback holds up its event loop; see Options.Executor", attrs...)
 }
 
-// stackOf is what the goroutine with that label does, as a stack from the
-// goroutine profile: taking that stops the world for a moment only, whatever the
-// number of goroutines. Those that a callback has started have the label, too, but
-// no loop below them.
+// stackOf is what the goroutine with that label does, as a stack from the goroutine
+// profile: taking that stops the world for a moment only, whatever the number of
+// goroutines. Goroutines that a callback has started also have the label, but no loop
+// below them.
 func stackOf(label string) string {
 	var profile bytes.Buffer
 	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
@@ -293,9 +293,9 @@ var callNames = [...]string{
 
 func (k callKind) String() string { return callNames[k] }
 
-// mark is which callback a loop is in, for the watchdog: two atomic stores for
-// each callback, or for all messages of one read, and no clock. Callbacks do not
-// nest. It belongs to the loop, but for what is atomic.
+// mark is which callback a loop is in, for the watchdog: two atomic stores for each
+// callback, or for all messages of one read, and no clock. Callbacks do not nest. It
+// belongs to the loop, except what is atomic.
 type mark struct {
 	call    atomic.Uint64           // a number of its own, and its kind in 8 bits; 0 outside of callbacks
 	session atomic.Pointer[Session] // of that call; nil when it has none
@@ -308,7 +308,7 @@ type mark struct {
 	dog      *watchdog // nil where nobody watches
 }
 
-// begin enters Events.Message until end, but for other callbacks in between.
+// begin enters Events.Message until end, except for other callbacks in between.
 func (m *mark) begin(s *Session) {
 	m.messages = s
 	m.enter(callMessage, s)

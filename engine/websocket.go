@@ -58,8 +58,8 @@ func (k *link) next(p []byte, s *Server) (m wsframe.Message, rest []byte, err er
 	}
 }
 
-// errMessageBudget closes a WebSocket that sends a large message while others
-// do, too: try again later.
+// errMessageBudget closes a WebSocket that sends a large message while many others
+// also do: try again later.
 var errMessageBudget = &wsframe.CloseError{Code: 1013, Reason: "too many messages at a time"}
 
 // sparedMessage is the size in bytes up to which a message or body is not refused
@@ -68,8 +68,8 @@ var errMessageBudget = &wsframe.CloseError{Code: 1013, Reason: "too many message
 const sparedMessage = 16 << 10
 
 // count is for what the reader holds of a message, which was before bytes and is
-// held: it counts for Options.Limits.BodyBudget as long as it is there. err is what the
-// reader has said; the result says that instead, or that this is too much.
+// held: it counts for Options.Limits.BodyBudget as long as the reader holds it. err
+// is what the reader has said; the result is err, or says that the budget is used up.
 func (k *link) count(s *Server, before, held int, err error) error {
 	sh := s.shard(k.conn.Loop())
 	sh.bodies += int64(held - before)
@@ -116,8 +116,8 @@ type websocket struct {
 
 func (t *websocket) kind() Transport { return WebSocket }
 
-// ready is false, too, while many callbacks wait to hear that the connection
-// has drained, which it will then.
+// ready is also false while batchPackets or more Sent callbacks are pending: they are
+// called at Drained, which is certain to come.
 func (t *websocket) ready() bool {
 	if e := t.session.extra; e != nil && len(e.sent) >= batchPackets {
 		return false
@@ -282,8 +282,8 @@ func (t *websocket) end() {
 	}
 }
 
-// closed says goodbye, but not to who takes nothing any more: what is unsent
-// would only wait for the end of Conn.Close's patience.
+// closed says goodbye, but not to a client that takes nothing any more: what is
+// unsent would only wait for the end of Conn.Close's patience.
 func (t *websocket) closed(reason Reason) {
 	if reason == ReasonOverflow && t.conn != nil && (!t.conn.Ready() || t.conn.Blocked()) {
 		t.conn.Abort()

@@ -155,7 +155,7 @@ func (t *websocket) isFull(p []byte, taken int, w *stopwatch) bool {
 	return (f.over(w.used) || f.waiting > 0 && !f.serving) && (first || t.mayInflate(p))
 }
 
-// mayInflate reports whether the message in front of p, or the one that goes on
+// mayInflate reports whether the message in front of p, or the one that continues
 // there, may be a compressed one.
 func (t *websocket) mayInflate(p []byte) bool {
 	return len(p) > 0 && (p[0]&rsv1 != 0 || t.reader.Begun()) || t.session.unread()
@@ -210,7 +210,7 @@ func (t *websocket) unpack(m wsframe.Message, w *stopwatch) (unpacked wsframe.Me
 	}
 }
 
-// readOn goes on with what waits, and reads again where nothing does any more.
+// readOn takes what waits, and reads again where nothing waits any more.
 func (t *websocket) readOn() {
 	s := t.session
 	if s.unread() {
