@@ -57,10 +57,10 @@ func (r *Request) mustDecide() {
 	}
 }
 
-// Later postpones the decision: the request waits, bounded by
-// Options.Timeouts.Admit, until the result's Accept or Refuse is called. It may
-// be used in Admit only, which then returns nil. What is read of the request
-// later must be read from a Clone.
+// Later postpones the decision: the request waits until Accept or Refuse of the
+// Verdict is called, for Options.Timeouts.Admit at most. It may be used in Admit
+// only, which then returns nil. To read the request after Admit has returned, make a
+// Clone in Admit.
 func (r *Request) Later() *Verdict {
 	r.mustDecide()
 	r.admission.later = true

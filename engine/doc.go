@@ -1,7 +1,6 @@
-// Package engine is an Engine.IO server: sessions that begin as HTTP
-// long-polling or as a WebSocket, move from the one to the other on the fly, and
-// carry messages both ways, in order and once each. It speaks protocol
-// revisions 4 and 3.
+// Package engine is an Engine.IO server: sessions that begin as HTTP long-polling
+// or as a WebSocket, move from polling to WebSocket while they run, and carry
+// messages both ways, in order and once each. It speaks protocol revisions 4 and 3.
 //
 //	server, err := engine.New(engine.Options{}, engine.Events{
 //		Message: func(s *engine.Session, m engine.Message) { _ = s.Send(m) },
@@ -11,34 +10,54 @@
 //	}
 //	log.Fatal(server.ListenAndServe(":3000"))
 //
-// The contract:
+// # Events and threads
 //
-//   - Events are called on event loops, a few goroutines that serve all clients. The
-//     events of one session come one after another, those of different sessions at
-//     the same time. They must not block: Options.Timeouts.SlowCallback tells which
-//     one did. Slow work goes to a goroutine of the application's own, which answers
-//     with Send, and a slow decision about a new client is made with Request.Later;
-//     or Options.Executor runs the callbacks on goroutines, where they may block.
-//   - What a callback is given is borrowed: the Data of a Message or Packet and
-//     the Request are valid until it returns. Send, Prepare and Request.Clone
-//     copy. A Session may be kept; after Close nothing happens through it.
-//     Session.Context ends with the session.
-//   - All methods of Session and Server, and the Verdict's Accept and Refuse, are
-//     safe from any goroutine, in callbacks, and after the end of the session or
-//     the server. They do not wait, but for those that serve, Shutdown, and
-//     ReloadTLS, which reads files.
-//   - A message that Send accepts arrives, or the session closes with a Reason.
-//     Close is the last event of a session and comes once.
-//   - What clients may use up is bounded by Options. For who falls behind:
-//     Events.HighWater and LowWater tell; beyond Queue.MaxBytes, Queue.MaxPackets or
-//     Queue.Budget, Send returns an error and the session is closed, or the
-//     message dropped, as Options.Queue.Overflow says.
-//   - Pages of other origins are refused unless Options.Access.Origins, CORS or AnyOrigin
-//     let them in; Options.Access.Bind ties a session to who opened it.
-//   - Prepare encodes a message once for many: Server.Broadcast gives it to
-//     all, Server.Publish to a group that sessions Join and Leave.
-//   - A panic in a callback, or runtime.Goexit, costs its session, or its
-//     request, and is logged.
+// Events are called on event loops, a few goroutines that serve all clients. The
+// events of one session come one after another, those of different sessions at the
+// same time. They must not block: Options.Timeouts.SlowCallback reports those that
+// do. Slow work goes to a goroutine of the application, which answers with Send. A
+// slow decision about a new client is made with Request.Later. If callbacks have to
+// block, Options.Executor runs them on goroutines, where they may.
+//
+// All methods of Session and Server, and Accept and Refuse of a Verdict, are safe
+// from any goroutine, in callbacks, and after the end of the session or the server,
+// unless their comment says otherwise. They do not wait, except Serve and the like,
+// Shutdown, and ReloadTLS, which reads files.
+//
+// A message that Send accepts arrives, or the session closes with a Reason. Close is
+// the last event of a session and comes once. A panic in a callback, or
+// runtime.Goexit, costs the session or the request that it was called for, and is
+// logged.
+//
+// # What is borrowed
+//
+// What a callback is given is borrowed: the Data of a Message or Packet and the
+// Request are valid until the callback returns. Send, Prepare and Request.Clone copy.
+// A Session may be kept; after Close nothing happens through it. Session.Context ends
+// with the session.
+//
+// # Limits
+//
+// Options bound everything that a client may use up. When a client falls behind,
+// Events.HighWater and LowWater say so. Above Queue.MaxBytes, Queue.MaxPackets or
+// Queue.Budget, Send returns an error; then the session is closed or the message is
+// dropped, as Queue.Overflow says. Stats.Limits counts how often each limit was met.
+//
+// Pages of other origins are refused unless Access.Origins, Access.CORS or
+// Access.AnyOrigin let them in. Access.Bind ties a session to the client that opened
+// it.
+//
+// # Many receivers
+//
+// Prepare encodes a message once for many sessions. Server.Broadcast gives it to all
+// sessions, Server.Publish to a group that sessions Join and Leave.
+//
+// # Inside net/http and TLS
+//
+// Server.ServeHTTP makes the server a route of a program's own http.Server.
+// Options.Fallback serves the other paths of the server's port with an http.Handler.
+// Options.TLS and Server.ServeTLS speak TLS on the event loops; behind a proxy,
+// Options.Proxies and ProxyListener say what the proxy is believed.
 //
 // docs/from-node.md maps the names of the server for Node.js to those here.
 package engine

@@ -56,9 +56,9 @@ const drainRate = 10_000
 // its own in Options.Drain.Period. When all are gone it stops accepting, closes idle
 // connections, waits until all connections have ended, and makes Serve return.
 //
-// When ctx ends first, the rest is cut off and its error is returned. A callback
-// that still holds up its loop then is waited for a second longer, and no more:
-// the loop and its sessions end, and Serve returns, when that callback returns.
+// When ctx ends first, the rest is cut off and its error is returned. If a callback
+// still holds up its loop then, Shutdown waits one second longer. The loop and its
+// sessions end, and Serve returns, when the callback returns.
 //
 // A polling client that does not poll again, as at the end of a test, is waited for
 // until ctx or Options.Timeouts.Close ends: give ctx a deadline.

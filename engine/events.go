@@ -12,31 +12,30 @@ type Packet = packet.Packet
 // Events are the callbacks of an application. Nil means not interested.
 //
 // Each runs on the loop of its session, or of the connection where there is no
-// session yet, one after another for one session, and must not block: all sessions of
-// that loop wait meanwhile. A panic in one is logged and closes its session, or
-// refuses the client in Admit; a response goes out without what a panic in
-// InitialHeaders or Headers would have added. runtime.Goexit, which FailNow of a test
-// calls, is taken for a panic and also ends the connection. What a callback sends
-// leaves in one write when it has returned.
+// session yet, one after another for one session. It must not block, because all
+// sessions of the loop wait meanwhile. A panic in a callback is logged and closes its
+// session, or refuses the client in Admit; after a panic in InitialHeaders or Headers
+// the response goes out without what the callback would have added. runtime.Goexit,
+// which FailNow of a test calls, is taken for a panic and also ends the connection.
+// What a callback sends leaves in one write when it has returned.
 //
 // With Options.Executor, Admit, Open, Message, Heartbeat, Upgrading, Upgrade,
 // HighWater, LowWater, Drain, Close and SendOptions.Sent run on its goroutines and
-// may block: for one session one after another, in the same order, Close as the
-// last. They come later than what they tell: a message may be followed by its
-// sender's end before its callback has begun. A message is a copy in a buffer that
-// is taken back when the callback returns, so it is borrowed all the same. What is
-// left is about single packets and header fields, and stays on the loop: Packet,
-// PacketCreate, Flush, Flushed, ConnectionError, InitialHeaders and Headers; so do
-// Options.Access.Bind, GenerateID and Middleware, CORS.Allow, and the functions given to
-// BroadcastTo and PublishTo.
+// may block: for one session one after another, in the same order, Close as the last.
+// They come later than what they report: the sender of a message may be gone before
+// the callback for it has begun. A message is a copy in a buffer that is taken back
+// when the callback returns, so it is also borrowed. The callbacks about single
+// packets and header fields stay on the loop: Packet, PacketCreate, Flush, Flushed,
+// ConnectionError, InitialHeaders and Headers; so do Options.Access.Bind, GenerateID
+// and Middleware, CORS.Allow, and the functions given to BroadcastTo and PublishTo.
 type Events struct {
-	// Admit is asked before a session is made. An error refuses it, with status
-	// 403 (polling) or 400 (WebSocket). The client is told the message of an error
-	// that was made by Refuse, or is a Refusal. Any other error is logged, at most
-	// once a second, and the client is told "Forbidden".
-	// Who must ask elsewhere first calls r.Later and returns nil, or, with
-	// Options.Executor, asks here: the client waits for Options.Timeouts.Admit at
-	// most, as it does for Later. r is borrowed.
+	// Admit is asked before a session is made. An error refuses it, with status 403
+	// (polling) or 400 (WebSocket). The client is told the message of an error that was
+	// made by Refuse, or is a Refusal. Any other error is logged, at most once a second,
+	// and the client is told "Forbidden". An application that has to ask elsewhere first
+	// calls r.Later and returns nil. With Options.Executor it may also ask here: the
+	// client waits for Options.Timeouts.Admit at most, as it does after Later. r is
+	// borrowed.
 	Admit func(r *Request) error
 	// ConnectionError says that a request was refused with one of the
 	// protocol's numbered errors, before it is answered. r may be kept.
@@ -54,9 +53,8 @@ type Events struct {
 	// borrowed. Messages sent in a polling session's Open go with the next
 	// poll, behind the handshake.
 	Open func(s *Session, r *Request)
-	// Packet brings each packet that the client sends to an open session, but
-	// for the close packet of a POST, before what it means has happened.
-	// p.Data is borrowed.
+	// Packet brings each packet that the client sends to an open session, except the
+	// close packet of a POST, before the packet takes effect. p.Data is borrowed.
 	Packet func(s *Session, p Packet)
 	// Message brings a message from the client. m.Data is borrowed.
 	Message func(s *Session, m Message)
@@ -70,20 +68,20 @@ type Events struct {
 	Upgrading func(s *Session)
 	// Upgrade says that the session went from polling to WebSocket.
 	Upgrade func(s *Session)
-	// Flush says that this many packets are about to be given to the
-	// transport.
+	// Flush says that so many packets are about to be given to the transport.
 	Flush func(s *Session, packets int)
-	// Flushed says that the transport has taken them.
+	// Flushed says that the transport has taken the packets of the last Flush.
 	Flushed func(s *Session)
-	// HighWater says that this many bytes wait for the client, Options.Queue.HighWater
-	// or more: time to send less. LowWater comes next, or Close.
+	// HighWater says that buffered bytes wait for the client, Options.Queue.HighWater or
+	// more: the application should send less. LowWater comes next, or Close.
 	HighWater func(s *Session, buffered int)
-	// LowWater says that no more than Options.Queue.LowWater bytes wait any more.
+	// LowWater says, after HighWater, that Options.Queue.LowWater bytes or fewer wait.
 	LowWater func(s *Session)
 	// Drain says that nothing is queued for a client that had fallen behind.
 	Drain func(s *Session)
-	// Close says that the session has ended, once and last. err is more about
-	// the cause, nil for ends in good order. A session's WebSocket is gone by then, and
-	// with it RemoteAddr: keep the address in Open, by SetValue, to log it here.
+	// Close says that the session has ended. It is called once, as the last. err says
+	// more about the cause, and is nil if the session ended in good order. A session's
+	// WebSocket is gone by then, and with it RemoteAddr: keep the address in Open, by
+	// SetValue, to log it here.
 	Close func(s *Session, reason Reason, err error)
 }

@@ -18,9 +18,10 @@ type Executor interface {
 // defaultGoroutines is what NewExecutor makes of a number below 1.
 const defaultGoroutines = 1024
 
-// NewExecutor returns an Executor of at most that many goroutines, 1,024 if the
-// number is below 1. They exist only while they have something to do, so it need
-// not be closed. Several servers may share one.
+// NewExecutor returns an Executor of at most limit goroutines, 1,024 if limit is
+// below 1. The goroutines exist only while they have something to do, so it need not
+// be closed. When all are busy, Submit returns an error. Several servers may share
+// one.
 func NewExecutor(limit int) Executor {
 	if limit < 1 {
 		limit = defaultGoroutines

@@ -13,10 +13,10 @@ type lifetime struct {
 	cancel context.CancelCauseFunc
 }
 
-// Context is cancelled when the session closes, before Events.Close runs: for
-// work that is done for this client alone. context.Cause then is a *ClosedError.
-// It is made when it is first asked for; asked for after the end, it is cancelled
-// already. Safe from any goroutine.
+// Context is cancelled when the session closes, before Events.Close runs: it is for
+// work that is done for this client alone. context.Cause is then a *ClosedError. The
+// first call makes the context; after the session's end it returns one that is
+// cancelled already. Safe from any goroutine.
 func (s *Session) Context() context.Context {
 	s.mu.Lock()
 	l, ok := s.value.(*lifetime)
@@ -56,8 +56,8 @@ func (s *Session) SetValue(v any) {
 	s.value = v
 }
 
-// ClosedError is why the Context of a session was cancelled. It wraps ErrClosed,
-// and Err where there is one.
+// ClosedError says why the Context of a session was cancelled: context.Cause returns
+// it. It wraps ErrClosed, and Err if that is not nil.
 type ClosedError struct {
 	Reason Reason
 	// Err is what Events.Close is told: more about the cause, or nil. It is also nil if

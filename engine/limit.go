@@ -17,8 +17,8 @@ import (
 	"turbine/wsframe"
 )
 
-// Limit is one of the limits of Options, as Stats.Limits counts how often it
-// was met. docs/security.md says what the client sees of each.
+// Limit is one of the limits of Options; Stats.Limits counts how often each was met.
+// docs/security.md says what the client sees of each.
 type Limit uint8
 
 // The limits, each named after its option.

@@ -14,10 +14,10 @@ import (
 // unixPrefix is what the address of a Unix socket begins with.
 const unixPrefix = "unix:"
 
-// Listen listens on the address, as a Server wants it: "host:port" of TCP,
-// without Multipath TCP, which net.Listen asks for and which makes each
-// connection dearer; or "unix:/path/of/socket", see ListenUnix. An error is a
-// *net.OpError.
+// Listen listens on the address, for Server.Serve. The address is "host:port" for
+// TCP, or "unix:/path/of/socket", see ListenUnix. TCP is without Multipath TCP, which
+// net.Listen asks for and which makes each connection more expensive. An error is a
+// *net.OpError. Safe from any goroutine.
 func Listen(address string) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
 		return ListenUnix(path, 0)
@@ -29,11 +29,11 @@ func Listen(address string) (net.Listener, error) {
 
 // ListenUnix listens on the Unix socket with that path. A socket that is there
 // already and that no process listens on any more, left by one that crashed, is
-// replaced; any other file is an error, and so is a socket that lives. mode are
-// the permissions of the file: who may write to it may connect. 0 leaves them to
-// the process's umask. A path that begins with "@" is a name in Linux's abstract
-// space and no file. The file is removed when the listener is closed. An error
-// is a *net.OpError.
+// replaced; any other file is an error, and so is a socket that lives. mode are the
+// permissions of the file: who may write to it may connect. 0 leaves them to the
+// process's umask. A path that begins with "@" is a name in Linux's abstract space
+// and no file. The file is removed when the listener is closed. An error is a
+// *net.OpError. Safe from any goroutine.
 func ListenUnix(path string, mode os.FileMode) (net.Listener, error) {
 	failed := func(err error) error {
 		return &net.OpError{Op: "listen", Net: "unix", Addr: &net.UnixAddr{Name: path, Net: "unix"}, Err: err}

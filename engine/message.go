@@ -2,20 +2,20 @@ package engine
 
 import "unsafe"
 
-// A Message is what an application sends and receives: text in UTF-8, or
-// bytes. Empty data is a message without data. Data of a message that came from a
-// client is not to be written to: text is sent on without another look at it.
+// A Message is what an application sends and receives: text in UTF-8, or bytes. Empty
+// data is a message without data. Data of a message that came from a client must not
+// be written to, because its text may be sent without another check for UTF-8.
 type Message struct {
 	Binary bool
 	known  uint32 // what place gives for Data if that is text from a client; 0 otherwise
 	Data   []byte
 }
 
-// Text is a Message of text. It holds a copy of text.
+// Text is a Message of text, which has to be UTF-8. It holds a copy of text.
 func Text(text string) Message { return Message{Data: []byte(text)} }
 
-// Binary is a Message of bytes. It borrows data, as the Message does that one writes
-// down: until Send or Prepare returns.
+// Binary is a Message of bytes. It borrows data until Send or Prepare returns, as a
+// Message{Binary: true, Data: data} does.
 func Binary(data []byte) Message { return Message{Binary: true, Data: data} }
 
 // fromClient makes the Message that a client has sent: its text was checked, or made

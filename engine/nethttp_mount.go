@@ -27,47 +27,49 @@ import (
 // hold for it. Requests on it that follow are looked at there:
 //
 //   - What carries a session's id under Options.Path, polls and posts and the
-//     upgrade, is served on the loop. The handlers and middlewares around do not
-//     see it; Options.Middleware does. An Origin of another host is the
-//     exception, unless Options.Access.CORS is set: so a middleware for CORS has its say.
-//   - All others pass http.Server.Handler again, from its top: new handshakes, too,
-//     so that nobody gets past an authentication on somebody else's connection.
-//     Options.Limits.MaxFallback bounds how many do at the same time. When they get
-//     here, the loop takes them.
+//     upgrade, is served on the loop. The handlers and middlewares around do not see
+//     it; Options.Middleware does. A request with an Origin of another host is the
+//     exception, unless Options.Access.CORS is set: so a middleware for CORS has its
+//     say.
+//   - All other requests pass http.Server.Handler again, from its top, also new
+//     handshakes: so nobody gets past an authentication on somebody else's
+//     connection. Options.Limits.MaxFallback bounds how many requests do this at the
+//     same time. When they arrive in ServeHTTP, the loop takes them.
 //
 // So a session's first request always passes what is around the server, in this
-// order: the middlewares, ServeHTTP, Options.Middleware, Events.Admit, which has
-// the values of the http.Request's context in Request.Context. Header
-// fields that were set before ServeHTTP are in the response; what is set after
-// it has returned, is lost. The target is taken from r.URL, so that
-// http.StripPrefix and its like may change it: Options.Path is compared with
-// what is left, and what is not below it is for Options.Fallback, or 404.
+// order: the middlewares, ServeHTTP, Options.Middleware, Events.Admit, which has the
+// values of the http.Request's context in Request.Context. Header fields that were
+// set before ServeHTTP are in the response; what is set after it has returned is
+// lost. The target is taken from r.URL, so http.StripPrefix and its like may change
+// it. Options.Path is compared with what is left; a request that is not below Path
+// gets Options.Fallback, or 404.
 //
-// The client's address is r.RemoteAddr of the request that the connection is
-// taken with; if a middleware has made that no address, it is the connection's
-// own, or 0.0.0.0 where the connection cannot be taken. Where a proxy carries several clients on one connection, name it in
+// The client's address is r.RemoteAddr of the request that the connection is taken
+// with. If a middleware has put something there that is no address, the client's
+// address is the connection's own, or 0.0.0.0 where the connection cannot be taken.
+// Where a proxy carries several clients on one connection, name it in
 // Options.Proxies.Trusted instead of having a middleware change that field.
 //
-// Where the connection cannot be taken, the handler stays until the request is
-// answered. That is so with HTTP/2 and TLS that net/http has to do with, with
-// ResponseWriters that hide http.Hijacker, and those of httptest, and for a
-// request whose body a middleware has replaced. Each waiting poll then costs its
-// goroutines in net/http and two descriptors. A WebSocket inside such TLS costs
-// two goroutines and three descriptors for its life, and so does each connection
-// of a listener that wraps those of package net, to count or to limit them;
-// ServeTLS costs neither. WebSocket is refused, with 501, in HTTP/2 and where
-// hijacking is hidden: such clients stay on polling.
+// Some connections cannot be taken: those with HTTP/2 or with TLS of net/http, those
+// with a ResponseWriter that hides http.Hijacker or is of httptest, and those of a
+// request whose body a middleware has replaced. There the handler stays until the
+// request is answered. Each waiting poll then costs its goroutines in net/http and
+// two descriptors. A WebSocket inside such TLS costs two goroutines and three
+// descriptors for its life, and so does each connection of a listener that wraps
+// those of package net, to count or to limit them; ServeTLS costs neither. WebSocket
+// is refused, with 501, in HTTP/2 and where hijacking is hidden: such clients stay on
+// polling.
 //
 // There a poll outlasts http.Server.WriteTimeout, unless the ResponseWriter hides
-// what http.ResponseController needs, but no middleware that bounds the time of
-// requests, such as http.TimeoutHandler: PingInterval has to be shorter.
+// what http.ResponseController needs. It does not outlast a middleware that bounds
+// the time of requests, such as http.TimeoutHandler: PingInterval has to be shorter.
 //
 // The http.Server is known, and kept in memory, as long as the loops have
 // connections of it: a program may replace it. Its BaseContext is asked again for
 // what these connections bring, perhaps more than once.
 //
-// http.Server.Shutdown does not know of connections that were taken, and begins
-// with its listeners, by which polls still come. So it is the second:
+// http.Server.Shutdown does not know of connections that were taken, and begins by
+// closing its listeners, through which polls still come. Therefore call it second:
 //
 //	err := errors.Join(server.Shutdown(ctx), srv.Shutdown(ctx))
 //
@@ -79,7 +81,7 @@ import (
 // leave Options.Path out of the compression.
 //
 // Connections that were taken count for Options.Limits.MaxConns, MaxConnsPerIP and
-// ConnRate; beyond them the answer is 503.
+// ConnRate; above one of these limits the answer is 503.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	lent, _ := r.Context().Value(lentKey{}).(*lentConn)
 	otherServers := lent != nil && lent.outside.server != s
@@ -332,9 +334,9 @@ func (m *mounting) wasRead() bool {
 }
 
 // hijacker is what the connection can be hijacked by, nil if nothing can: m.w, or
-// what is inside. A ResponseWriter that hijacks by what it has inside, without a
-// look whether that can, panics where it cannot, as gin's does: so one is asked
-// only if all that is inside can, too.
+// what is inside. gin's ResponseWriter claims to be a Hijacker and panics if the
+// writer inside it is not one. So hijacker asks a writer only if every writer inside
+// it is also a Hijacker.
 func (m *mounting) hijacker() http.Hijacker {
 	var found http.Hijacker
 	for w := m.w; ; {

@@ -20,8 +20,8 @@ const (
 	// called.
 	ReasonForcedClose
 	// ReasonOverflow: more was sent to the client than Options.Queue.MaxBytes,
-	// Queue.MaxPackets or Queue.Budget let wait for it, or came from it than
-	// PendingBudget lets wait for the application. The reference server has no
+	// Queue.MaxPackets or Queue.Budget let wait for it, or more came from it than
+	// Limits.PendingBudget lets wait for the application. The reference server has no
 	// such limit.
 	ReasonOverflow
 	// ReasonShutdown: Server.Shutdown was called. The reference server has

@@ -141,7 +141,7 @@ var (
 // refusals are the same by code.
 var refusals = [...]*refusal{refusedTransport, refusedSID, refusedMethod, refusedRequest, refusedForbidden, refusedRevision}
 
-// HandshakeError is a refusal as Events.ConnectionError hears of it.
+// HandshakeError is a refusal as Events.ConnectionError is told it.
 type HandshakeError struct {
 	Code    int    // 0 to 5, as the client is told
 	Message string // the protocol's own words for the code

@@ -120,9 +120,9 @@ func (r *Request) Headers() http.Header {
 	return h
 }
 
-// RemoteAddr is the client's address: that of the connection's other end, or,
-// where that is one of Options.Proxies.Trusted, the one that it speaks for, with
-// port 0 if it does not say the port.
+// RemoteAddr is the client's address: the address of the connection's other end. If
+// that is one of Options.Proxies.Trusted, it is the address of the client that the
+// proxy names, with port 0 if the proxy does not name the port.
 func (r *Request) RemoteAddr() netip.AddrPort { return r.remote }
 
 // TLS is the state of the connection's TLS, with the client's certificate if it
@@ -135,10 +135,10 @@ func (r *Request) TLS() *tls.ConnectionState {
 	return r.tls
 }
 
-// Context has the values that middlewares around a server in net/http have put into
-// the http.Request's, such as the user that has logged in: in Admit and Open, and in
-// Clones made there. It does not end with the request; Session.Context ends with the
-// session. Elsewhere it is context.Background().
+// Context is a context with the values that middlewares around a server in net/http
+// have put into the http.Request's, such as the user that has logged in: in Admit and
+// Open, and in Clones made there. It does not end with the request; Session.Context
+// ends with the session. Elsewhere it is context.Background().
 func (r *Request) Context() context.Context {
 	if r.context == nil {
 		return context.Background()

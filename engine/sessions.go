@@ -13,9 +13,10 @@ const sessionsChunk = 128
 
 // Sessions goes through the sessions, on the caller's goroutine; the loops keep
 // running meanwhile, and wait for nobody. A session that is open from the beginning
-// to the end of the walk is met once; one that opens or closes meanwhile, once or not
-// at all; none after its end, but that may come at any moment. It may be used in
-// callbacks, and yields nothing when the server does not run.
+// to the end of the walk is met once. One that opens or closes meanwhile is met once
+// or not at all. A session that has ended is not met, but may end at any moment
+// after. Safe from any goroutine, also in callbacks. It yields nothing when the
+// server does not run.
 //
 //	for s := range server.Sessions() {
 //		_ = s.Send(m)
@@ -55,8 +56,9 @@ func visible(owner loop.Alarm) *Session {
 	return session
 }
 
-// Find returns the session with that id, from Events.Open on until it has ended,
-// or nil. One whose State is StateClosing is also found, and yielded by Sessions.
+// Find returns the session with that id, or nil. A session is found from Events.Open
+// on until it has ended; Find and Sessions also return one whose State is
+// StateClosing. Safe from any goroutine.
 func (s *Server) Find(id string) *Session {
 	shards := s.allShards()
 	where, ok := s.findSID([]byte(url.QueryEscape(id)))
