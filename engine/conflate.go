@@ -149,7 +149,10 @@ func (s *Session) sendKeyed(m Message, p *Prepared, with SendOptions, inTurn boo
 		s.mu.Unlock()
 		merged = s.merged(with.Merge, waiting, m, inTurn)
 		if !merged.checked() && !wsframe.ValidText(merged.Data) {
-			return ErrNotUTF8
+			if !inTurn {
+				return ErrNotUTF8
+			}
+			of, try = nil, maxMergeTries-1 // there is no caller to tell: it gets a place of its own
 		}
 	}
 }
@@ -189,7 +192,9 @@ func (s *Session) putKeyed(m Message, p *Prepared, with SendOptions, k *keyed, h
 	case err != nil:
 		o.release()
 	case k != nil && hold:
-		k.merge = with.Merge
+		if k.merge != nil { // without, what is held is to replace what waits, whatever was merged with it since
+			k.merge = with.Merge
+		}
 	case k != nil:
 	case hold:
 		walks := s.server.shard(s.loop).publishes.walks.Load()

@@ -1,0 +1,55 @@
+package engine
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// passed is a keep that lets a walk pass all sessions: what is sent meanwhile is held.
+func passed(*Session) bool { return false }
+
+// held does not bring back the value that it replaces.
+func TestMergeBehindAWalkKeepsWhatHasReplaced(t *testing.T) {
+	for _, c := range []struct{ sends, want string }{
+		{"+0 | 1 +2", "(1+2)"},
+		{"+0 | +1 +2", "(0+(1+2))"},
+		{"+0 | +1 2 +3", "(2+3)"},
+		{"+0 | 1 +2 | +3", "((1+2)+3)"},
+	} {
+		t.Run(c.sends, func(t *testing.T) {
+			b := newSpec(t, 1, Options{}, nil)
+			b.play(hsPolling)
+			s := b.session("A")
+			for _, text := range strings.Fields(c.sends) {
+				if text == "|" {
+					b.server.BroadcastTo(prepared(message), passed)
+					continue
+				}
+				o := keyedAs("k")
+				text, merges := strings.CutPrefix(text, "+")
+				if merges {
+					o.Merge = added
+				}
+				sendText(t, s, text, o)
+			}
+			b.world.Run()
+			require.Equal(t, []string{"200 4" + c.want}, b.play("get sid=A"))
+			b.finish()
+		})
+	}
+}
+
+// messages are sent, of a walk as of what was held.
+func TestMergeOfAWalkThatIsNoTextSendsBoth(t *testing.T) {
+	bad := func(Message, Message) Message { return Message{Data: []byte{0xff}} }
+	b := newSpec(t, 1, Options{}, nil)
+	b.play(hsPolling)
+	sendText(t, b.session("A"), "one", keyedAs("k"))
+	b.server.Broadcast(prepared(Message{Data: []byte("two")}).With(SendOptions{Key: "k", Merge: bad}))
+	b.world.Run()
+	require.Equal(t, []string{`200 4one\x1e4two`}, b.play("get sid=A"))
+	require.Zero(t, b.server.Stats().Queued)
+	b.finish()
+}
