@@ -183,6 +183,7 @@ func (s *Session) putKeyed(m Message, p *Prepared, with SendOptions, k *keyed, h
 		o.data = pool.Frames.Get(len(m.Data))
 		o.data.Append(m.Data)
 	}
+	walks := s.server.shard(s.loop).publishes.walks.Load() // before it has its entry: none of these walks is behind it
 	if k == nil {
 		err = s.put(o, hold)
 	} else {
@@ -197,7 +198,6 @@ func (s *Session) putKeyed(m Message, p *Prepared, with SendOptions, k *keyed, h
 		}
 	case k != nil:
 	case hold:
-		walks := s.server.shard(s.loop).publishes.walks.Load()
 		s.outbox.index().held.add(&keyed{key: with.Key, walks: walks, merge: with.Merge}, s.outbox.held.Len())
 	default:
 		s.outbox.index().items.add(&keyed{key: with.Key}, s.outbox.items.Len())

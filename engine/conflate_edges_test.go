@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 
@@ -51,5 +52,26 @@ func TestMergeOfAWalkThatIsNoTextSendsBoth(t *testing.T) {
 	b.world.Run()
 	require.Equal(t, []string{`200 4one\x1e4two`}, b.play("get sid=A"))
 	require.Zero(t, b.server.Stats().Queued)
+	b.finish()
+}
+
+// it would pass for something behind it, and be replaced there by what comes later.
+func TestAWalkIsCountedWithItsPlace(t *testing.T) {
+	b := newSpec(t, 1, Options{}, nil)
+	q := &b.server.shards[0].publishes
+	q.mu.Lock()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b.server.BroadcastTo(prepared(message), passed)
+	}()
+	for q.ahead.Load() == 0 {
+		runtime.Gosched()
+	}
+	counted := q.walks.Load()
+	q.mu.Unlock()
+	<-done
+	require.Zero(t, counted)
+	require.EqualValues(t, 1, q.walks.Load())
 	b.finish()
 }

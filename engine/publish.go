@@ -26,7 +26,7 @@ type publishQueue struct {
 	// ahead counts walks, and what has to wait behind them. While it is zero a
 	// send goes to its session's outbox at once.
 	ahead atomic.Int64
-	walks atomic.Uint64 // so many walks have been entered
+	walks atomic.Uint64 // so many walks have got their place; set under mu
 
 	mu      sync.Mutex
 	waiting fifo.Queue[queued] // guarded by mu
@@ -42,13 +42,13 @@ type queued struct {
 // enqueue gives e its place. holds says that a later send may not overtake it.
 func (sh *shard) enqueue(e entry, holds bool) {
 	q := &sh.publishes
-	if walked(e) {
-		q.walks.Add(1)
-	}
 	if holds {
 		q.ahead.Add(1)
 	}
 	q.mu.Lock()
+	if walked(e) {
+		q.walks.Add(1)
+	}
 	q.waiting.Push(queued{e, holds})
 	start := !q.running
 	q.running = true
