@@ -46,6 +46,13 @@ func (s *Session) cause() error {
 	return ErrQueueFull
 }
 
+// crosses reports whether tellWater may have something to tell when so many bytes wait
+// after a message has taken the place of another. Safe from any goroutine.
+func (s *Session) crosses(before, after int) bool {
+	q := &s.server.options.Queue
+	return before < q.HighWater && after >= q.HighWater || before > q.LowWater && after <= q.LowWater
+}
+
 // tellWater tells of the high and the low water mark; left is the number of
 // bytes that wait now.
 func (s *Session) tellWater(left int) {

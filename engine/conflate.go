@@ -183,10 +183,11 @@ func (s *Session) putKeyed(m Message, p *Prepared, with SendOptions, k *keyed, h
 		o.data = pool.Frames.Get(len(m.Data))
 		o.data.Append(m.Data)
 	}
-	walks := s.server.shard(s.loop).publishes.walks.Load() // before it has its entry: none of these walks is behind it
+	before, walks := 0, s.server.shard(s.loop).publishes.walks.Load() // before it has its entry: none of these walks is behind it
 	if k == nil {
 		err = s.put(o, hold)
 	} else {
+		before = s.outbox.bytes
 		err = s.replace(k, o, hold)
 	}
 	switch {
@@ -197,6 +198,9 @@ func (s *Session) putKeyed(m Message, p *Prepared, with SendOptions, k *keyed, h
 			k.merge = with.Merge
 		}
 	case k != nil:
+		if s.crosses(before, s.outbox.bytes) {
+			return s.needsRun(), nil
+		}
 	case hold:
 		s.outbox.index().held.add(&keyed{key: with.Key, walks: walks, merge: with.Merge}, s.outbox.held.Len())
 	default:

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -52,6 +53,29 @@ func TestMergeOfAWalkThatIsNoTextSendsBoth(t *testing.T) {
 	b.world.Run()
 	require.Equal(t, []string{`200 4one\x1e4two`}, b.play("get sid=A"))
 	require.Zero(t, b.server.Stats().Queued)
+	b.finish()
+}
+
+// A replacement that makes the queue cross a water mark is told of as any other send.
+func TestReplacementTellsOfWaterMarks(t *testing.T) {
+	var told []string
+	b := newSpec(t, 1, Options{Queue: Queue{HighWater: 1000, LowWater: 300}}, func(_ *bench, e *Events) {
+		e.HighWater = func(_ *Session, buffered int) { told = append(told, fmt.Sprint("high ", buffered)) }
+		e.LowWater = func(*Session) { told = append(told, "low") }
+	})
+	b.play(hsPolling)
+	s := b.session("A")
+	for _, c := range []struct {
+		size int
+		told []string
+	}{
+		{100, nil}, {800, nil}, {900, []string{"high 1028"}}, {1900, nil}, {200, nil}, {150, []string{"low"}}, {1000, []string{"high 1128"}}, {0, []string{"low"}},
+	} {
+		told = nil
+		require.NoError(t, s.SendWith(filler(c.size), keyedAs("k")))
+		b.world.Run()
+		require.Equal(t, c.told, told, "with %d bytes", c.size)
+	}
 	b.finish()
 }
 
