@@ -217,7 +217,7 @@ func (s *Session) putKeyed(m Message, p *Prepared, with SendOptions, k *keyed, h
 func (s *Session) replace(k *keyed, o outgoing, held bool) error {
 	old := s.outbox.at(k, held)
 	if err := s.refusesMore(o.size()-old.size(), s.adds(&o, old)); err != nil {
-		s.countRefused(err)
+		s.countRefused(err, 0)
 		if s.server.options.Queue.Overflow != OverflowDrop {
 			s.overflow(err)
 		}

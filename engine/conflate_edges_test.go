@@ -99,3 +99,16 @@ func TestAWalkIsCountedWithItsPlace(t *testing.T) {
 	require.EqualValues(t, 1, q.walks.Load())
 	b.finish()
 }
+
+// A replacement that does not fit is one that MaxBytes refuses, however many wait.
+func TestRefusedReplacementCountsForItsLimit(t *testing.T) {
+	b := newSpec(t, 1, Options{Queue: Queue{MaxPackets: 1, MaxBytes: 1000, Overflow: OverflowDrop}}, nil)
+	b.play(hsPolling)
+	s := b.session("A")
+	require.NoError(t, s.SendWith(filler(100), keyedAs("k")))
+	require.ErrorIs(t, s.SendWith(filler(2000), keyedAs("k")), ErrQueueFull)
+	hits := b.server.Stats().Limits
+	require.EqualValues(t, 1, hits[LimitQueue])
+	require.Zero(t, hits[LimitQueuePackets])
+	b.finish()
+}

@@ -17,7 +17,7 @@ func (s *Session) over(inTurn bool) bool {
 // done: the caller schedules a run where it is sealed. s.mu is held.
 func (s *Session) book(size, own int, more int64, ours bool) error {
 	if err := s.refuses(size, int64(own)+more, ours); err != nil {
-		s.countRefused(err)
+		s.countRefused(err, 1)
 		if s.server.options.Queue.Overflow != OverflowDrop {
 			s.overflow(err)
 		}
@@ -110,13 +110,14 @@ func (s *Session) overBudget(waiting int, adds int64) error {
 	return ErrBudget
 }
 
-// countRefused counts that a message was refused with err. s.mu is held.
-func (s *Session) countRefused(err error) {
+// countRefused counts that a message was refused with err, with which so many packets
+// more would wait. s.mu is held.
+func (s *Session) countRefused(err error, packets int) {
 	limit := LimitQueue
 	switch {
 	case err == ErrBudget:
 		limit = LimitQueueBudget
-	case s.outbox.packets >= s.server.options.Queue.MaxPackets:
+	case s.outbox.packets+packets > s.server.options.Queue.MaxPackets:
 		limit = LimitQueuePackets
 	}
 	s.server.count(limit)
