@@ -26,6 +26,7 @@ type keyedQueue struct {
 	first  uint64             // the number of the packet in front of the queue
 	places map[string]*keyed  // the last of each key
 	order  fifo.Queue[*keyed] // all of them
+	most   int                // the greatest length of order: a map does not shrink
 }
 
 // keyed is the place of a message with a key.
@@ -44,6 +45,7 @@ func (q *keyedQueue) add(k *keyed, waiting int) {
 	k.number = q.first + uint64(waiting) - 1 // #nosec G115 -- a length
 	q.places[k.key] = k
 	q.order.Push(k)
+	q.most = max(q.most, q.order.Len())
 }
 
 // drop notes that n packets have left the front of the queue.
@@ -67,7 +69,8 @@ func (q *keyedQueue) at(k *keyed) int { return int(k.number - q.first) } // #nos
 func (q *keyedQueue) reset() {
 	clear(q.places)
 	q.order.Drop(q.order.Len())
-	q.first = 0
+	q.order.Trim(maxKeptItems)
+	q.first, q.most = 0, 0
 }
 
 // index is the outbox's, made when first wanted.
@@ -82,13 +85,16 @@ func (b *outbox) index() *keyIndex {
 func (b *outbox) forgetKeys() {
 	k := b.keys
 	b.keys = nil
-	if k == nil || max(k.items.order.Cap(), k.held.order.Cap()) > maxKeptItems {
-		return // a map does not shrink
+	if k == nil || !k.small() {
+		return
 	}
 	k.items.reset()
 	k.held.reset()
 	keyIndexes.Put(k)
 }
+
+// small reports whether the index takes so little room that it may be kept.
+func (k *keyIndex) small() bool { return max(k.items.most, k.held.most) <= maxKeptItems }
 
 // message borrows what is at k, and is called under the session's mu.
 func (o *outgoing) message() Message { return Message{Data: o.packet().Data, Binary: o.binary} }

@@ -12,6 +12,7 @@ import (
 // passed is a keep that lets a walk pass all sessions: what is sent meanwhile is held.
 func passed(*Session) bool { return false }
 
+// A message without Merge is a value of its own. What is merged with it while it is
 // held does not bring back the value that it replaces.
 func TestMergeBehindAWalkKeepsWhatHasReplaced(t *testing.T) {
 	for _, c := range []struct{ sends, want string }{
@@ -43,6 +44,7 @@ func TestMergeBehindAWalkKeepsWhatHasReplaced(t *testing.T) {
 	}
 }
 
+// A Merge that runs on the loop has no caller to tell that its result is no text: both
 // messages are sent, of a walk as of what was held.
 func TestMergeOfAWalkThatIsNoTextSendsBoth(t *testing.T) {
 	bad := func(Message, Message) Message { return Message{Data: []byte{0xff}} }
@@ -79,6 +81,7 @@ func TestReplacementTellsOfWaterMarks(t *testing.T) {
 	b.finish()
 }
 
+// A walk is counted when it has its place in the queue, not before: what is held before
 // it would pass for something behind it, and be replaced there by what comes later.
 func TestAWalkIsCountedWithItsPlace(t *testing.T) {
 	b := newSpec(t, 1, Options{}, nil)
@@ -110,5 +113,33 @@ func TestRefusedReplacementCountsForItsLimit(t *testing.T) {
 	hits := b.server.Stats().Limits
 	require.EqualValues(t, 1, hits[LimitQueue])
 	require.Zero(t, hits[LimitQueuePackets])
+	b.finish()
+}
+
+// The index of a queue that was long is not kept, even if the queue has shrunk since.
+func TestIndexOfManyKeysIsNotKept(t *testing.T) {
+	b := newSpec(t, 1, Options{Queue: Queue{MaxBytes: 64 << 20, MaxPackets: 1 << 20, Budget: 1 << 30}, MaxPayload: 300}, nil)
+	b.play(hsPolling)
+	s := b.session("A")
+	key := 0
+	send := func(n int) {
+		for range n {
+			key++
+			require.NoError(t, s.SendWith(message, keyedAs(fmt.Sprint(key))))
+		}
+	}
+	send(3 * maxKeptItems)
+	index := s.outbox.keys
+	for index.items.order.Cap() > maxKeptItems {
+		b.play("get sid=A")
+		send(max(0, 100-s.outbox.items.Len()))
+	}
+	require.False(t, index.small())
+	for s.outbox != nil {
+		b.play("get sid=A")
+	}
+	send(1)
+	require.NotSame(t, index, s.outbox.keys)
+	require.True(t, s.outbox.keys.small())
 	b.finish()
 }
