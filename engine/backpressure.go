@@ -28,7 +28,7 @@ func (o Overflow) String() string {
 	return "unknown"
 }
 
-// cut is who ended a session without waiting for its queue.
+// cut is what ended a session without waiting for its queue.
 type cut uint8
 
 const (
@@ -53,8 +53,8 @@ func (s *Session) crosses(before, after int) bool {
 	return before < q.HighWater && after >= q.HighWater || before > q.LowWater && after <= q.LowWater
 }
 
-// tellWater tells of the high and the low water mark; left is the number of
-// bytes that wait now.
+// tellWater calls Events.HighWater or LowWater when a mark is passed; left is the
+// number of bytes that wait now.
 func (s *Session) tellWater(left int) {
 	o := &s.server.options
 	switch {

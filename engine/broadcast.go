@@ -11,10 +11,10 @@ import (
 // caller is one goroutine, or the callbacks of one session. A session that is
 // closing does not get p; to one whose queue is full, Options.Queue.Overflow applies.
 //
-// What has not begun waits, and no limit counts it: about 100 bytes a loop, and p
-// itself. An application that broadcasts faster than its loops reach all sessions,
-// in a loop of its own, fills the memory and has to hold itself back. Whoever lets
-// clients broadcast bounds how often they may.
+// A Broadcast that has not begun waits, and no limit counts it: about 100 bytes a
+// loop, and p itself. An application that broadcasts faster than its loops reach all
+// sessions, in a loop of its own, fills the memory and has to hold itself back.
+// Whoever lets clients broadcast bounds how often they may.
 func (s *Server) Broadcast(p *Prepared) { s.BroadcastTo(p, nil) }
 
 // BroadcastTo is Broadcast to those sessions for which keep, called on the

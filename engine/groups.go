@@ -39,10 +39,9 @@ func (s *Session) Leave(name string) {
 	s.server.shard(s.loop).enqueue(&membershipEntry{session: s, name: name, leaves: true}, false)
 }
 
-// Groups are the names of the groups that the session is in. A Join shows when
-// the loop has come to it: not yet in the same callback. When the session has
-// closed they are those that it was in to the last, in Events.Close and after it.
-// Safe from any goroutine.
+// Groups are the names of the groups that the session is in. A Join shows when the
+// loop has come to it, not yet in the same callback. In Events.Close and after it,
+// they are the groups that the session was in at its end. Safe from any goroutine.
 func (s *Session) Groups() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

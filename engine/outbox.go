@@ -24,8 +24,8 @@ type outgoing struct {
 	frames   int32 // of a run; 0 otherwise
 }
 
-// packetSize is what a packet takes beside its data, in bytes, about: a client that
-// takes nothing must not have empty ones queued without bound.
+// packetSize is about what a packet takes in addition to its data, in bytes: a client
+// that takes nothing must not have empty packets queued without bound.
 const packetSize = 128
 
 // size is what the packet counts for limits, in bytes.
@@ -111,8 +111,8 @@ func (b *outbox) push(o outgoing) {
 // class of the pool.
 const runSize = 4<<10 - pool.Headroom
 
-// firstRun is what the first message of a run takes at least: a few small ones
-// have room there, too.
+// firstRun is what the first message of a run takes at least, in bytes: a few small
+// messages more have room there.
 const firstRun = 256 - pool.Headroom
 
 // pushFrame borrows m and adds the WebSocket frame that carries it, of size
@@ -140,8 +140,8 @@ func (b *outbox) pushFrame(m Message, r Revision, size int) {
 }
 
 // run is the run behind, when it has room for size bytes more, or nil. The first
-// message has a buffer of its own size; with the second one it moves to where
-// others have room, too, so that all of them are one piece to write.
+// message has a buffer of its own size; with the second one it moves to a buffer that
+// has room for others, so that all of them are one piece to write.
 func (b *outbox) run(size int) *outgoing {
 	last := b.items.Back()
 	if last == nil || last.frames == 0 || last.data.Len()+size > runSize {
@@ -165,9 +165,9 @@ func frameSize(m Message, r Revision) int {
 	return wsframe.HeaderSize(n) + n
 }
 
-// take appends to batch the packets in front: at least one, and as many as
-// stay within limit bytes by cost and within room in number, but for the last
-// run.
+// take moves packets from the front to batch: at least one, then more while their
+// cost fits in limit bytes and their number in room. A run is never split, so the
+// last one may exceed room.
 func (b *outbox) take(batch []outgoing, limit, room int, cost func(*outgoing) int) []outgoing {
 	waiting := b.items.All()
 	n, total := 0, 0

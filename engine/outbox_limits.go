@@ -1,8 +1,8 @@
 package engine
 
-// The way into a session's outbox: who asks which limit, what counts, and what becomes
-// of a session that a message does not fit in. All but takes are called under the
-// session's mu.
+// The way into a session's outbox: what asks which limit, what counts, and what
+// becomes of a session that a message does not fit in. All but takes are called under
+// the session's mu.
 
 // over reports whether nothing may be queued any more. What comes in its turn may
 // until the turn of Close comes.
@@ -59,11 +59,11 @@ const sparedQueue = 16 << 10
 // charge counts n bytes more in the outboxes of the session's loop.
 func (s *Session) charge(n int) { s.server.shard(s.loop).queued.Add(int64(n)) }
 
-// refuses says why a packet of size bytes, of which the loop's budget has adds
-// more, cannot be queued now: nil, ErrQueueFull or ErrBudget. One that is the
-// protocol's own, of which one of a kind waits at most, has a place beside those of
-// the session's messages: a client that lags and reads on must not lose its
-// heartbeat for its full queue. s.mu is held.
+// refuses says why a packet of size bytes, of which the loop's budget has adds more,
+// cannot be queued now: nil, ErrQueueFull or ErrBudget. A packet of the protocol's
+// own, of which one of a kind waits at most, has a place of its own next to the
+// session's messages: a client that lags and still reads must not lose its heartbeat
+// because its queue is full. s.mu is held.
 func (s *Session) refuses(size int, adds int64, ours bool) error {
 	o := &s.server.options
 	waiting := 0

@@ -9,9 +9,9 @@ import (
 	"turbine/wsframe"
 )
 
-// Prepared is a message encoded once, to be sent to many sessions; compressed,
-// too, by the first loop that needs it so. It does not change otherwise, and is
-// left to the garbage collector. Safe from any goroutine.
+// Prepared is a message that is encoded once, to be sent to many sessions. The first
+// loop that needs it compressed also compresses it once. It does not change
+// otherwise, and is left to the garbage collector. Safe from any goroutine.
 type Prepared struct {
 	binary bool
 	data   []byte
@@ -29,8 +29,8 @@ type Prepared struct {
 }
 
 // Prepare copies m and encodes it for all transports and revisions. Its error is
-// ErrNotUTF8, with a nil *Prepared, which nobody is sent.
-// Safe from any goroutine.
+// ErrNotUTF8, with a nil *Prepared: Broadcast and Publish send nothing for it,
+// SendPrepared returns ErrNotUTF8. Safe from any goroutine.
 func Prepare(m Message) (*Prepared, error) {
 	if !m.checked() && !wsframe.ValidText(m.Data) {
 		return nil, ErrNotUTF8

@@ -8,22 +8,23 @@ import (
 	"turbine/wsframe"
 )
 
-// Send borrows m and queues a copy for the client. Messages arrive in the
-// order of the calls, once each, or the session is closed with a reason. A message
-// sent behind a Broadcast or Publish of the same caller arrives behind it. Send
-// returns ErrClosed when the session is closing or closed, ErrNotUTF8 for text that
-// is none, and ErrQueueFull or ErrBudget when clients have fallen behind too far;
-// Options.Queue.Overflow says what becomes of the session then. Safe from any goroutine.
+// Send borrows m and queues a copy for the client. Messages arrive in the order of
+// the calls, once each, or the session is closed with a reason. A message that is
+// sent after a Broadcast or Publish of the same caller arrives after it. Send does
+// not wait for the client. It returns ErrClosed when the session is closing or
+// closed, ErrNotUTF8 for a text that is not UTF-8, ErrQueueFull above
+// Options.Queue.MaxBytes or MaxPackets, and ErrBudget above Queue.Budget;
+// Queue.Overflow says what becomes of the session then. Safe from any goroutine.
 func (s *Session) Send(m Message) error { return s.SendWith(m, SendOptions{}) }
 
 // SendOptions say how a message is sent. The zero value is Send.
 type SendOptions struct {
-	// NoCompress leaves the message as it is, where compression is on.
+	// NoCompress sends the message uncompressed, where compression is on.
 	NoCompress bool
-	// Sent is called, as the session's other callbacks are, when the message has
-	// been given to the operating system (WebSocket) or to the connection of the
-	// poll that it answers, in the order of the messages. It is never called when
-	// the session ends before. Without Options.Executor it must not block.
+	// Sent is called, as the session's other callbacks are, when the message has been
+	// given to the operating system (WebSocket) or to the connection of the poll that it
+	// answers, in the order of the messages. It is never called if the session ends
+	// before. Without Options.Executor it runs on the session's loop and must not block.
 	Sent func()
 
 	// Key, if it is not empty, lets the message take the place of a message with the
@@ -81,8 +82,8 @@ func (s *Session) SendWith(m Message, o SendOptions) error {
 	return err
 }
 
-// SendPrepared is Send for a message that many sessions get.
-// Safe from any goroutine.
+// SendPrepared is Send for a message that many sessions get. It copies nothing. Safe
+// from any goroutine.
 func (s *Session) SendPrepared(p *Prepared) error {
 	if p == nil {
 		return ErrNotUTF8
@@ -100,10 +101,10 @@ func (s *Session) sendPrepared(p *Prepared, inTurn bool) error {
 	return s.queue(o, inTurn)
 }
 
-// takesFrames reports whether a message of that many bytes can be encoded as it is
-// sent. Once on WebSocket a session stays there, and what the answer depends on
-// was set before Transport said so. A message that will be compressed cannot:
-// compressing is the loop's work.
+// takesFrames reports whether a message of that many bytes can be encoded when it is
+// sent. Once on WebSocket a session stays there, and what the answer depends on was
+// set before Transport said so. A message that will be compressed cannot: compressing
+// is the loop's work.
 func (s *Session) takesFrames(bytes int) bool {
 	return s.Transport() == WebSocket && !s.base64 && (!s.websocket.deflate.Accepted || bytes < s.server.deflateThreshold)
 }

@@ -77,7 +77,8 @@ type Server struct {
 	outsideOver  bool                      // guarded by outsideMu
 }
 
-// New checks the options and makes a Server. The error wraps ErrOptions.
+// New checks the options and makes a Server, which has no goroutine before it serves.
+// The error wraps ErrOptions.
 func New(o Options, e Events) (*Server, error) {
 	filled, err := o.withDefaults()
 	if err != nil {
@@ -131,8 +132,8 @@ func New(o Options, e Events) (*Server, error) {
 	return s, nil
 }
 
-// LoopOptions are those that the server's loops have under Serve, for who makes
-// loops for UseLoops.
+// LoopOptions are the options that the server's loops have under Serve, for a program
+// that makes loops for UseLoops.
 func (s *Server) LoopOptions() loop.Options {
 	o := s.options.loop()
 	o.Exempt = append([]netip.Prefix{}, s.exempt...) // an empty list stays one
@@ -161,7 +162,7 @@ func (s *Server) useLoops(loops []*loop.Loop, conns int) {
 	}
 }
 
-// allShards returns the shards for who is not on a loop.
+// allShards returns the shards for a caller that is not on a loop.
 func (s *Server) allShards() []*shard {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -172,8 +173,7 @@ func (s *Server) allShards() []*shard {
 // is called on the connection's loop, one of those given to UseLoops.
 func (s *Server) Accept(c *loop.Conn) loop.Handler { return newHTTPConn(s, c) }
 
-// ListenAndServe is Listen and Serve. An error of the listening itself is a
-// *net.OpError.
+// ListenAndServe is Listen and Serve. An error of Listen is a *net.OpError.
 func (s *Server) ListenAndServe(address string) error {
 	l, err := Listen(address)
 	if err != nil {
@@ -182,11 +182,12 @@ func (s *Server) ListenAndServe(address string) error {
 	return s.Serve(l)
 }
 
-// Serve takes the listener, which must be of the type that net.Listen returns
-// for TCP or Unix sockets, and serves until Shutdown, which makes it return
-// ErrServerClosed. It may be called for several listeners at the same time: all
-// share the loops and the limits. An error is about l, and the others go on,
-// unless the loops have ended. See ProxyListener for who is behind a proxy.
+// Serve takes the listener, which must be of the type that net.Listen returns for TCP
+// or Unix sockets, and serves until Shutdown, which makes it return ErrServerClosed.
+// It may be called for several listeners at the same time: all share the loops and
+// the limits. Any other error is about l, and the other listeners keep running,
+// unless the loops have ended. Behind a proxy that speaks the PROXY protocol, give it
+// a ProxyListener.
 func (s *Server) Serve(l net.Listener) error { return s.serve(l, nil) }
 
 // serve is Serve with a choice of the handler of each connection, nil for
@@ -257,7 +258,8 @@ func (s *Server) runLoops(reactor *loop.Reactor, done chan<- struct{}) {
 	close(done)
 }
 
-// Stats are figures of this moment.
+// Stats are figures of the server, of all loops together. Sessions, Conns, Queued,
+// Pending and TLS.Now are of this moment, the others count since the start.
 type Stats struct {
 	Sessions  int
 	Conns     int
@@ -276,7 +278,7 @@ type Stats struct {
 	Limits [NumLimits]int64
 }
 
-// Stats counts what is open.
+// Stats adds up the figures of all loops, while they run. Safe from any goroutine.
 func (s *Server) Stats() (total Stats) {
 	for _, shard := range s.allShards() {
 		total.Sessions += shard.loop.Residents()

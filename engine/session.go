@@ -129,8 +129,8 @@ func (s *Session) rare() *extra {
 	return s.extra
 }
 
-// ID is the session's id: 27 characters, or what Options.GenerateID or
-// Request.SetID said. It may be made anew on each call. Safe from any goroutine.
+// ID is the session's id: 27 characters, or what Options.GenerateID or Request.SetID
+// said. Each call may allocate the string. Safe from any goroutine.
 func (s *Session) ID() string {
 	if s.ownID != nil {
 		return *s.ownID
@@ -142,15 +142,15 @@ func (s *Session) home() sid {
 	return sid{loop: uint8(s.loop.Index()), slot: s.slot, secret: s.secret}
 }
 
-// Transport is what carries the session at present.
-// Safe from any goroutine.
+// Transport is what carries the session at present: Polling or WebSocket. Safe from
+// any goroutine.
 func (s *Session) Transport() Transport { return Transport(s.public.Load()) }
 
-// Server is the server that the session is of, so that Events need not know it before
-// New has made it. Safe from any goroutine.
+// Server is the server of the session, so that Events need not know it before New has
+// made it. Safe from any goroutine.
 func (s *Session) Server() *Server { return s.server }
 
-// State is where the session is in its life. Safe from any goroutine.
+// State says whether the session is open, closing or closed. Safe from any goroutine.
 func (s *Session) State() State { return State(s.public.Load() >> 8) }
 
 // Upgraded reports whether the session went from polling to WebSocket.
@@ -230,9 +230,11 @@ func (s State) String() string {
 // Safe from any goroutine.
 func (s *Session) Revision() Revision { return s.revision }
 
-// Close ends the session when the client has taken what was queued for it, or
-// after Options.Timeouts.Close. Send returns ErrClosed from now on. Closing twice
-// does nothing. Events.Message does not come any more. Safe from any goroutine.
+// Close ends the session, with ReasonForcedClose, when the client has taken what was
+// queued for it, or after Options.Timeouts.Close. It returns at once: Events.Close
+// says when the session has ended. Send returns ErrClosed from now on, and
+// Events.Message does not come any more. Closing twice does nothing. Safe from any
+// goroutine.
 func (s *Session) Close() {
 	s.set(publicQuit)
 	s.end(false)
@@ -260,8 +262,8 @@ func (s *Session) end(inTurn bool) {
 	}
 }
 
-// CloseNow ends the session at once: what is queued for the client is dropped.
-// Safe from any goroutine.
+// CloseNow ends the session at once, with ReasonForcedClose: what is queued for the
+// client is dropped. Safe from any goroutine.
 func (s *Session) CloseNow() {
 	s.set(publicQuit)
 	s.mu.Lock()
