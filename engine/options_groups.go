@@ -5,20 +5,24 @@ import (
 	"time"
 )
 
-// Access is which pages may open sessions, and who may use one that is open.
+// Access says which pages may open sessions, and which clients may use a session that
+// is open.
 type Access struct {
-	// Origins are those whose pages may talk to the server in addition to its own
-	// and those that CORS allows: "https://example.com", with a port unless it is
-	// the scheme's own, without a path, in lower case. All other pages are
-	// refused with 403, whether by WebSocket or polling: a request whose Origin has
-	// another host or port than its Host. A proxy in front has to pass Host on,
-	// or the public origin has to be here. "null", the Origin of sandboxed
-	// pages, is another origin. A request without Origin is from no browser and
-	// is let in, or from a script element: those of pages from elsewhere, also
-	// listed ones, are refused where the browser says so by Sec-Fetch-Site,
-	// over TLS and to localhost.
+	// Origins are the origins whose pages may talk to the server, in addition to the
+	// server's own and those that CORS allows: "https://example.com", in lower case,
+	// with a port unless it is the scheme's own, without a path. Pages of all other
+	// origins are refused with 403, by WebSocket and by polling. The server's own origin
+	// is one with the host and port of the request's Host: a proxy in front has to send
+	// Host unchanged, or the public origin has to be listed here. "null", the Origin of
+	// sandboxed pages, is another origin.
 	//
-	// To poll, a page from elsewhere also needs CORS, and for it CORS is enough.
+	// A request without Origin comes from a program that is no browser, or from a script
+	// element (JSONP). It is let in, unless the browser says by Sec-Fetch-Site, over TLS
+	// and to localhost, that it is a script element of another origin's page, also of a
+	// listed one.
+	//
+	// To poll, a page of another origin needs CORS, which also lets it in without an
+	// entry here.
 	Origins []string
 	// AnyOrigin lets pages of every origin in. Every page on the Web may then
 	// open a session with the cookies of the person that looks at it and act in
@@ -27,48 +31,44 @@ type Access struct {
 	// CORS answers pages from other origins, and lets them in. Nil means that
 	// browsers keep them from polling.
 	CORS *CORS
-	// Bind says, for each request of a session, polls, posts and the upgrade,
-	// what must be as it was at the handshake: credentials, an address. If it is
-	// not, the request is refused with 403, and the session stays. An id that was
-	// stolen is then of no use alone. BindIP, BindHeader and BindCookie are
-	// ready to use; for more than one, join what they return. r is borrowed. It
-	// runs on the loop of the connection, for several at the same time, and
-	// must not block. Nil asks for nothing but the id.
+	// Bind returns, for each request of a session (polls, posts and the upgrade), what
+	// must be the same as at the handshake: credentials, an address. If it differs, the
+	// request is refused with 403, and the session stays. So a stolen id is of no use
+	// alone. BindIP, BindHeader and BindCookie are ready to use; for more than one, join
+	// what they return. r is borrowed. Bind runs on the loop of the connection, for
+	// several at the same time, and must not block. Nil asks for nothing but the id.
 	Bind func(r *Request) string
 }
 
 // Proxies are the proxies in front of the server, and what they are believed.
 type Proxies struct {
-	// Trusted are networks of proxies in front of the server, which are
-	// believed what they say of their clients: on a ProxyListener by PROXY
-	// protocol, and in the header fields X-Forwarded-For, Forwarded (RFC 7239)
-	// and X-Real-IP. The client's address is then what Request.RemoteAddr,
-	// BindIP and the limits by address go by, and X-Forwarded-Proto or
-	// Forwarded says whether it came over TLS, so that pages of the other
-	// scheme are of another origin. Name the proxies only: whoever may connect
-	// from these networks may claim to be anybody, and is bound by no limit by
-	// address. Nil means none.
+	// Trusted are networks of proxies in front of the server. What these proxies say of
+	// their clients is believed: on a ProxyListener by PROXY protocol, and in the header
+	// fields X-Forwarded-For, Forwarded (RFC 7239) and X-Real-IP. Request.RemoteAddr,
+	// BindIP and the limits by address then use the client's address. X-Forwarded-Proto
+	// or Forwarded says whether the client came over TLS, so that pages of the other
+	// scheme are of another origin. Name the proxies only: whoever connects from these
+	// networks may claim to be anybody, and is bound by no limit by address. Nil means
+	// none.
 	Trusted []netip.Prefix
 	// TrustUnixSockets makes every peer on a Unix socket a trusted proxy: for
 	// sockets that nobody but the proxy may write to.
 	TrustUnixSockets bool
-	// ClientHeader is the one of those three fields in which the trusted
-	// proxies name the client. Others are not looked at. Empty means
-	// the first of X-Forwarded-For, Forwarded and X-Real-IP that a request has:
-	// then a proxy that writes a later one has to remove what the client has
-	// sent of those before it.
+	// ClientHeader is the one of these three fields in which the trusted proxies name
+	// the client. The others are ignored. Empty means the first of X-Forwarded-For,
+	// Forwarded and X-Real-IP that a request has. Then a proxy that writes one of them
+	// has to remove those before it that the client has sent.
 	ClientHeader string
 }
 
 // Queue bounds what waits for clients that do not read.
 type Queue struct {
-	// MaxBytes is the limit in bytes of what a session keeps for a client
-	// that does not take it, with 128 bytes for each message beside its data,
-	// and on WebSocket the head of its frame. Buffers are powers of two in size, so
-	// up to twice as much may be held.
-	// Above it, Send returns ErrQueueFull and Overflow says what becomes of the
-	// session. A message alone always fits, and so do one ping and one pong of
-	// the protocol beside the messages. Zero means 8 MiB.
+	// MaxBytes is the limit in bytes of what a session keeps for a client that does not
+	// take it. A message counts its data and 128 bytes, and on WebSocket the head of its
+	// frame. Buffers are powers of two in size, so up to twice as much may be held.
+	// Above it, Send returns ErrQueueFull and Overflow says what becomes of the session.
+	// A message alone always fits, and so do one ping and one pong of the protocol in
+	// addition to the messages. Zero means 8 MiB.
 	MaxBytes int
 	// MaxPackets is the same limit in packets. Zero means 16,384.
 	MaxPackets int
@@ -81,13 +81,12 @@ type Queue struct {
 	// connections have it, however many sessions it waits for, and 128 bytes for
 	// each session. Each loop has an equal share.
 	//
-	// When a loop's share is used up, the sessions and connections that hold
-	// most bytes for the longest time are closed until seven eighths of the share
-	// are used; with OverflowDrop only once half of the reserve is also used. The
-	// reserve is an eighth more, for sessions with less than 16 KiB waiting and a
-	// connection that takes what it is given: for all others Send returns ErrBudget
-	// meanwhile. Zero means 1 GiB, or a quarter of Go's memory limit (GOMEMLIMIT)
-	// if that is less.
+	// When a loop's share is used up, the sessions and connections that hold most bytes
+	// for the longest time are closed until seven eighths of the share are used; with
+	// OverflowDrop only once half of the reserve is also used. The reserve is one eighth
+	// more, for sessions with less than 16 KiB waiting whose connection takes what it is
+	// given. For all other sessions Send returns ErrBudget meanwhile. Zero means 1 GiB,
+	// or a quarter of Go's memory limit (GOMEMLIMIT) if that is less.
 	Budget int64
 	// HighWater is the number of bytes waiting, counted as for MaxBytes, at
 	// which Events.HighWater is called, at most MaxBytes. Zero means a quarter of
@@ -108,32 +107,31 @@ type Limits struct {
 	// at once. Zero means 4,096: enough for thousands of users behind one
 	// address. A negative value switches it off. See Exempt.
 	MaxConnsPerIP int
-	// ConnRate is how many connections a second one such address may open; if
-	// it was quiet, ten seconds' worth at once. More are closed at once. Zero
-	// means 200, a negative value no limit.
+	// ConnRate is how many connections a second one such address may open; after ten
+	// quiet seconds, ten times as many at once. More are closed when they are accepted.
+	// Zero means 200, a negative value no limit. See Exempt.
 	ConnRate int
-	// HandshakeRate is how many sessions a second one such address may begin,
-	// or try to; if it was quiet, ten seconds' worth at once. More are told 429
-	// and when to come again. Zero means 100, a negative value no limit.
+	// HandshakeRate is how many sessions a second one such address may begin, or try to;
+	// after ten quiet seconds, ten times as many at once. More are refused with 429 and
+	// Retry-After. Zero means 100, a negative value no limit. See Exempt.
 	HandshakeRate int
-	// MaxSessions is the limit of sessions. Clients that would begin one more are
-	// told 503 and when to come again. Zero means one for each KiB of Go's memory
-	// limit (GOMEMLIMIT), or twice MaxConns if that is less.
+	// MaxSessions is the limit of sessions. Above it, a new session is refused with 503
+	// and Retry-After. Zero means one for each KiB of Go's memory limit (GOMEMLIMIT), or
+	// twice MaxConns if that is less.
 	MaxSessions int
-	// MaxSessionsPerIP is the limit of sessions that clients of one such address
-	// have begun; more are told 429 and when to come again. A session counts until
-	// its end, wherever its client may be by then. Zero means 8,192: clients that
-	// lose their connections come back before their old sessions have ended. A
-	// negative value switches it off.
+	// MaxSessionsPerIP is the limit of sessions that clients of one such address have
+	// begun; more are refused with 429 and Retry-After. A session counts until its end,
+	// also if its client has moved to another address. Zero means 8,192: clients that
+	// lose their connections come back before their old sessions have ended. A negative
+	// value switches it off. See Exempt.
 	MaxSessionsPerIP int
-	// Exempt are networks whose addresses may stand for any number of clients,
-	// so that MaxConnsPerIP, ConnRate, HandshakeRate and MaxSessionsPerIP are not
-	// for them: those of proxies, which then have to limit their clients
-	// themselves. Nil means loopback, private and link-local networks, and those
-	// that providers share among customers (100.64.0.0/10). An empty list that is
-	// not nil means nobody: for a server that clients of such networks reach
-	// directly. Unix sockets have no address and are always exempt, and so are
-	// Proxies.Trusted.
+	// Exempt are networks to which MaxConnsPerIP, ConnRate, HandshakeRate and
+	// MaxSessionsPerIP do not apply, because one address there may stand for any number
+	// of clients: networks of proxies, which then have to limit their clients
+	// themselves. Nil means loopback, private, link-local and carrier-grade NAT networks
+	// (100.64.0.0/10). An empty list that is not nil exempts nobody: it is for a server
+	// that clients of such networks reach directly. Unix sockets have no address and are
+	// always exempt, and so are Proxies.Trusted.
 	Exempt []netip.Prefix
 	// BodyBudget is the limit in bytes of what has come of request bodies and
 	// WebSocket messages that are not complete, of bodies on their way to the loop of
@@ -149,51 +147,54 @@ type Limits struct {
 	// at most 1 MiB. Zero means 16,384. Raise it for proxies that add much, or
 	// pages with many cookies.
 	MaxHeaderBytes int
-	// MaxHeaders is the limit of their number. Zero means 100.
+	// MaxHeaders is the limit of the number of header fields of a request. Above it, or
+	// above MaxHeaderBytes, the request is refused with 431. Zero means 100.
 	MaxHeaders int
-	// MaxRequestLine is the limit in bytes of a request line. Zero means 8,192.
+	// MaxRequestLine is the limit in bytes of a request line. Above it, the request is
+	// refused with 414. Zero means 8,192.
 	MaxRequestLine int
 	// MaxPipelined is the limit in bytes of what a client may send ahead while
 	// it waits for a response; above it, the connection is aborted. Zero means
 	// 64 KiB.
 	MaxPipelined int
-	// MaxPayloadPackets is the limit of packets in one request body. One with
-	// more ends its session as one that cannot be decoded. Zero means 16,384.
+	// MaxPayloadPackets is the limit of packets in one request body. A body with more
+	// closes its session with ReasonParseError. Zero means 16,384.
 	MaxPayloadPackets int
-	// MaxFragments is the limit of fragments of one WebSocket message. Zero
-	// means 16,384.
+	// MaxFragments is the limit of fragments of one WebSocket message. Above it, the
+	// session is closed, with close code 1008. Zero means 16,384.
 	MaxFragments int
-	// MaxPolls is the limit of polls that wait for something to send, in all. Above
-	// it, a poll is told 503 and its session closed. Each loop has its share, rounded
-	// up. Zero means 100,000.
+	// MaxPolls is the limit of polls that wait for something to send, in all. Above it,
+	// a poll is refused with 503 and its session closed. Each loop has its share,
+	// rounded up. Zero means 100,000.
 	MaxPolls int
-	// MaxUpgrades is the limit of switches to WebSocket under way, in all. Above it,
-	// they are told 503, and the sessions stay on polling. Each loop has its share,
-	// rounded up. Zero means 10,000.
+	// MaxUpgrades is the limit of switches to WebSocket under way, in all. Above it, a
+	// switch is refused with 503, and the session stays on polling. Each loop has its
+	// share, rounded up. Zero means 10,000.
 	MaxUpgrades int
-	// MaxAdmitting is the limit of clients that wait for a Verdict; more are
-	// told 503 at once. Each loop has its share, rounded up. Zero means 10,000.
+	// MaxAdmitting is the limit of clients that wait for a Verdict, in all; more are
+	// refused with 503 at once. Each loop has its share, rounded up. Zero means 10,000.
 	MaxAdmitting int
-	// MaxPending is the number of bytes of events that wait for the Executor, of
-	// one session, at which nothing more is read from its client until half of it
-	// is left: on WebSocket its bytes stay in the socket, on polling a post is
-	// answered later. Each event counts 400 bytes beside its data. It is exceeded
-	// by what was read already: 64 KiB, a message or a post. Zero means 256 KiB.
+	// MaxPending is the number of bytes of events that wait for the Executor, of one
+	// session, at which nothing more is read from its client until half of it is left:
+	// on WebSocket its bytes stay in the socket, on polling a post is answered later.
+	// Each event counts 400 bytes in addition to its data. What was read already may
+	// exceed it: 64 KiB, a message or a post. Zero means 256 KiB.
 	MaxPending int
-	// PendingBudget is the limit in bytes of events that wait for the Executor,
-	// of all sessions, counted in the same way. At half of it the server stops
-	// reading from every client that has events waiting. When it is used up, the
-	// sessions whose events take most bytes for the longest time are closed until
-	// there is room: what waits of them is dropped, and where Open is among it they
-	// end without Open and Close. Zero means 256 MiB, or a sixteenth of Go's memory
-	// limit (GOMEMLIMIT) if that is less.
+	// PendingBudget is the limit in bytes of events that wait for the Executor, of all
+	// sessions, counted in the same way. At half of it the server stops reading from
+	// every client that has events waiting. When it is used up, the sessions whose
+	// events take most bytes for the longest time are closed with ReasonOverflow until
+	// there is room. Their waiting events are dropped; if Open is one of these, neither
+	// Open nor Close is called. Zero means 256 MiB, or a sixteenth of Go's memory limit
+	// (GOMEMLIMIT) if that is less.
 	PendingBudget int64
 	// MaxFallback is the limit of requests that are served at the same time by
 	// Fallback, or by what is around a mounted server. A poll that waits counts
 	// only where its connection cannot be taken, see ServeHTTP. Zero means 1,000.
 	MaxFallback int
-	// MaxFallbackWaiting is the limit of those that wait for their turn, each for
-	// Timeouts.Admit at most; above it, the answer is 503. Zero means 1,000.
+	// MaxFallbackWaiting is the limit of requests above MaxFallback that wait for their
+	// turn, each for Timeouts.Admit at most. More are refused with 503. Zero means
+	// 1,000.
 	MaxFallbackWaiting int
 	// MaxTLSHandshakes is the limit of TLS handshakes under way, from the
 	// client's first message on. One more takes the place of one that waits for
@@ -206,12 +207,12 @@ type Limits struct {
 // Timeouts are how long things may take. The least is a millisecond, the most ten
 // years.
 type Timeouts struct {
-	// Idle is how long a kept-alive connection may wait for its next
-	// request, and a new one for its first. Zero means 75 seconds. It has to be
-	// longer than a proxy in front keeps idle connections: if both ends close at
-	// the same moment, the proxy sends a request into a connection that is just
-	// gone, and cannot repeat it if it is a POST. 60 seconds is the default of
-	// nginx and of AWS load balancers, 600 that of Google's.
+	// Idle is how long a kept-alive connection may wait for its next request, and a new
+	// one for its first. Zero means 75 seconds. It has to be longer than a proxy in
+	// front keeps idle connections: if the server closes first, the proxy may send a
+	// request into a connection that has just gone, and cannot repeat it if it is a
+	// POST. 60 seconds is the default of nginx and of AWS load balancers, 600 that of
+	// Google's.
 	Idle time.Duration
 	// Header is how long a client may take to send the head of a
 	// request from its first byte on. Zero means 10 seconds.
@@ -237,28 +238,28 @@ type Timeouts struct {
 	// TLSHandshake is how long a TLS handshake may take, from when its
 	// connection was accepted. Zero means 10 seconds.
 	TLSHandshake time.Duration
-	// ForeignUpgrade is how long a WebSocket handshake for another path
-	// stays open before its connection is closed, without an answer and without
-	// a record in the log. Requests for an upgrade to other protocols are
-	// answered as if they did not ask for it. Zero means 1 second. A negative
-	// value leaves the handshake open for Idle.
+	// ForeignUpgrade is how long a WebSocket handshake for another path stays open
+	// before its connection is closed, without an answer and without a record in the
+	// log. Requests for an upgrade to other protocols are answered as if they had not
+	// asked for an upgrade. Zero means 1 second. A negative value leaves the handshake
+	// open for Idle.
 	ForeignUpgrade time.Duration
-	// SlowCallback is how long a callback may hold up its event loop: those of
-	// Events.Message for one read or post together, all others one by one. Of a
-	// slower one the Logger is told its name, session and stack, and Stats.Slow
-	// counts it. It is noticed within half of that time more, and under Serve only.
-	// Zero means 20 ms; a negative value, that nobody watches.
+	// SlowCallback is how long a callback may hold up its event loop: the calls of
+	// Events.Message for one read or post together, all others one by one. The Logger
+	// gets the name, session and stack of a slower one, and Stats.Slow counts it. It is
+	// noticed within half of that time more, and under Serve only. Zero means 20 ms; a
+	// negative value switches the watchdog off.
 	SlowCallback time.Duration
 }
 
 // Drain is how Shutdown spreads the end of the sessions over time.
 type Drain struct {
-	// Delay is how long Shutdown waits, from when health checks and new
-	// clients are told 503 on, before it closes the first session: time for
-	// load balancers to notice. Zero means none.
+	// Delay is how long Shutdown waits before it closes the first session. Meanwhile
+	// health checks and new clients are told 503, so load balancers have time to notice.
+	// Zero means none.
 	Delay time.Duration
-	// Period is how long Shutdown takes, after Delay, to close the sessions, each
-	// at a random moment of it: so their clients do not come back all at once.
-	// Zero means a second for every 10,000 sessions.
+	// Period is how long Shutdown takes, after Delay, to close the sessions, each at a
+	// random moment of it, so that their clients do not all come back at once. Zero
+	// means one second for every 10,000 sessions.
 	Period time.Duration
 }
