@@ -38,7 +38,7 @@ func (t Transport) String() string {
 	return "unknown"
 }
 
-// Options of a Server. The zero value of each field is its default. New copies them.
+// Options of a Server. The zero value of each field is its default.
 //
 // A feature that is off by default, such as CORS, is off by nil. A feature that is on
 // by default is switched off by a field No..., or, where its comment says so, by a
