@@ -1,8 +1,8 @@
 package engine
 
 // Overflow is what happens to a session that a message does not fit in, by
-// Options.Queue.MaxBytes, Queue.MaxPackets or Queue.Budget. The caller of Send hears of
-// it in either case.
+// Options.Queue.MaxBytes, Queue.MaxPackets or Queue.Budget. Send returns an error in
+// either case.
 type Overflow uint8
 
 // The policies.

@@ -36,10 +36,10 @@ func (h *httpConn) boundTo(s *Session, r *httpparse.Request) bool {
 	return ok && s.boundTo(b)
 }
 
-// BindIP binds a session to the client's IP address, and with IPv6 to its /64:
-// the rest a client changes by itself (RFC 8981). Behind a proxy all clients
-// have the proxy's, unless that is one of Options.Proxies.Trusted. Clients whose
-// address changes, as that of a phone between networks does, lose their session.
+// BindIP binds a session to the client's IP address, and with IPv6 to its /64,
+// because a client changes the rest by itself (RFC 8981). Behind a proxy all clients
+// have the proxy's address, unless the proxy is one of Options.Proxies.Trusted. A
+// client whose address changes loses its session, such as a phone between networks.
 func BindIP(r *Request) string {
 	ip := r.RemoteAddr().Addr().Unmap()
 	if ip.Is6() && !ip.IsLinkLocalUnicast() {

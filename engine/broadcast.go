@@ -51,7 +51,7 @@ func (s *Session) givePrepared(p *Prepared) {
 }
 
 // takesDirectly reports whether p can go to the connection at once: nothing waits
-// before it, so it needs to ask no limit, and nobody wants to hear of it.
+// before it, so it needs to ask no limit, and no callback is to be called for it.
 func (s *Session) takesDirectly(p *Prepared) bool {
 	e := &s.server.events
 	if s.state != sessionOpen || p.with.Sent != nil || e.PacketCreate != nil || e.Flush != nil || e.Flushed != nil || s.server.debug.socket != nil {

@@ -145,7 +145,7 @@ var limitHelp = [NumLimits]string{
 	LimitFallbackWaiting:     "Limits.MaxFallbackWaiting",
 }
 
-// Errors that tell Events.Close which limit ended a session.
+// Errors of Events.Close that say which limit ended a session.
 var (
 	ErrTooManyPackets = errors.New("engine: too many packets in one payload")
 	ErrTooManyPolls   = errors.New("engine: too many polls wait")

@@ -30,10 +30,10 @@ func Listen(address string) (net.Listener, error) {
 // ListenUnix listens on the Unix socket with that path. A socket that is there
 // already and that no process listens on any more, left by one that crashed, is
 // replaced; any other file is an error, and so is a socket that lives. mode are the
-// permissions of the file: who may write to it may connect. 0 leaves them to the
-// process's umask. A path that begins with "@" is a name in Linux's abstract space
-// and no file. The file is removed when the listener is closed. An error is a
-// *net.OpError. Safe from any goroutine.
+// permissions of the file: a process that may write to the file may connect. 0 leaves
+// them to the process's umask. A path that begins with "@" is a name in Linux's
+// abstract space and no file. The file is removed when the listener is closed. An
+// error is a *net.OpError. Safe from any goroutine.
 func ListenUnix(path string, mode os.FileMode) (net.Listener, error) {
 	failed := func(err error) error {
 		return &net.OpError{Op: "listen", Net: "unix", Addr: &net.UnixAddr{Name: path, Net: "unix"}, Err: err}

@@ -241,8 +241,7 @@ func (c *lentConn) setDeadlines(read, write *time.Time) error {
 	return nil
 }
 
-// willReturn says that who hijacks next gives the connection back. False takes
-// that back.
+// willReturn says whether the next hijack gives the connection back.
 func (c *lentConn) willReturn(yes bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -75,8 +75,8 @@ var (
 	ErrServerClosed = errors.New("engine: server closed")
 )
 
-// Errors that tell Events.Close more about a transport error. Others come from
-// the operating system or are a *wsframe.CloseError.
+// Errors of Events.Close that say more about a transport error. Others come from the
+// operating system or are a *wsframe.CloseError.
 var (
 	ErrPollOverlap   = errors.New("overlap from client")
 	ErrDataOverlap   = errors.New("data request overlap from client")

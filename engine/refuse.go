@@ -145,10 +145,10 @@ var refusals = [...]*refusal{refusedTransport, refusedSID, refusedMethod, refuse
 type HandshakeError struct {
 	Code    int    // 0 to 5, as the client is told
 	Message string // the protocol's own words for the code
-	// Name tells apart what shares code 3: MIDDLEWARE_FAILURE,
-	// TRANSPORT_MISMATCH, PROTOCOL_MISMATCH, ID_GENERATION_ERROR,
-	// TRANSPORT_HANDSHAKE_ERROR, or code 4: FOREIGN_ORIGIN, BINDING_MISMATCH,
-	// or nothing where Events.Admit refused.
+	// Name tells apart the refusals that share a code. With code 3 it is
+	// MIDDLEWARE_FAILURE, TRANSPORT_MISMATCH, PROTOCOL_MISMATCH, ID_GENERATION_ERROR or
+	// TRANSPORT_HANDSHAKE_ERROR; with code 4 FOREIGN_ORIGIN, BINDING_MISMATCH, or "" if
+	// Events.Admit refused.
 	Name string
 	// Detail is what was wrong: the transport (code 0 and TRANSPORT_MISMATCH),
 	// the sid (1), the method (2), the text of the error that Admit returned (4), the
@@ -186,18 +186,18 @@ func (r *refusal) status() int {
 	return 400
 }
 
-// A Refusal is an error, of Events.Admit or for Verdict.Refuse, that is made for
-// the client: the client is told its Message. Of any other error the client hears
-// nothing but "Forbidden".
+// A Refusal is an error, of Events.Admit or for Verdict.Refuse, that is made for the
+// client: the client is told its Message. For any other error the client is told
+// "Forbidden".
 type Refusal struct {
-	// Message is what the client is told. "" is told as "Forbidden".
+	// Message is what the client is told. If it is "", the client is told "Forbidden".
 	Message string
-	// Status is that of the response: 401, 403, 429 or 503. Any other number, as
-	// 0, is 403 on polling and 400 on WebSocket, as in the reference server. A
-	// response with 401 should say how to log in: see Request.ResponseHeader.
+	// Status is the status of the response: 401, 403, 429 or 503. For any other number,
+	// also 0, the status is 403 on polling and 400 on WebSocket, as in the reference
+	// server. A response with 401 should say how to log in: see Request.ResponseHeader.
 	Status int
-	// RetryAfter is when the client may come again, with Status 429 or 503. It is
-	// told in whole seconds, rounded up. 0 tells nothing.
+	// RetryAfter is sent as the field Retry-After with Status 429 or 503, in whole
+	// seconds, rounded up: after this time the client may come again. 0 sends no field.
 	RetryAfter time.Duration
 }
 

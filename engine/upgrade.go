@@ -116,7 +116,7 @@ func (u *upgrade) packet(p packet.Packet, err error) {
 	switch {
 	case err != nil:
 		u.abandon()
-	case p.IsProbe() && u.conn.Ready(): // who probes on and on without reading is given up
+	case p.IsProbe() && u.conn.Ready(): // a client that probes again and again without reading is given up
 		if u.state == upgradeProbing {
 			u.become(upgradeProbed)
 		}

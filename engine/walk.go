@@ -13,9 +13,9 @@ type walk struct {
 	visit func(owner loop.Alarm)
 }
 
-// A walk looks at so many slots and visits so many owners in one turn: a visit
-// may cost a system call, at the turn's end, and others wait for that. Visits that
-// take long, in a callback, end the turn earlier.
+// A walk looks at so many slots and visits so many owners in one turn: a visit may
+// cost a system call at the turn's end, while others wait. Visits that take long, in
+// a callback, end the turn earlier.
 const (
 	walkSlots  = 512
 	walkVisits = 64

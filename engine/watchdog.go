@@ -14,7 +14,7 @@ import (
 	"turbine/loop"
 )
 
-// watchdog tells which callback holds up its loop for longer than
+// watchdog reports callbacks that hold up their loop for longer than
 // Options.Timeouts.SlowCallback. It is a goroutine that lives as long as Serve, and
 // looks at the loops' marks every half of that time: a callback that it meets three
 // times in a row is slow. It counts looks, not time: while the process is stopped, or

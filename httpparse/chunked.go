@@ -10,9 +10,9 @@ const (
 // value is ready; assign it to start with another body. It keeps a few counters
 // and never bytes: chunk extensions and trailers are checked and dropped.
 //
-// Limits: a size has 1 to 16 hex digits, an extension 256 bytes a line, all
-// trailer fields together 8192 bytes. The sum of the sizes is not bounded: the
-// caller, who knows how long a body may be, adds up the pieces.
+// Limits: a size has 1 to 16 hex digits, an extension 256 bytes a line, all trailer
+// fields together 8192 bytes. The sum of the sizes is not bounded: the caller, which
+// knows how long a body may be, adds up the pieces.
 type Chunked struct {
 	left    uint64 // bytes of this chunk still to come
 	fault   *Error // the error that ended it

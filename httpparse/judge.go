@@ -49,8 +49,8 @@ func (r *Request) judge() error {
 			if !equalFold(h.Name, "content-length") {
 				break
 			}
-			// RFC 9112, 6.3 allows to merge equal values; who repeats them is
-			// more likely to smuggle than to stutter.
+			// RFC 9112, 6.3 allows to merge equal values; a client that repeats them is more
+			// likely to smuggle than to stutter.
 			if lengths++; lengths > 1 {
 				return errLengthTwice
 			}

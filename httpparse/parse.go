@@ -28,12 +28,12 @@ func Parse(p []byte, r *Request, limits Limits) (n int, err error) {
 	return n, nil
 }
 
-// HeadEnd looks for the empty line that ends a head, where p[:from] was looked
-// at before and holds none, and returns the length of the head, or -1. It
-// reads every new byte once, so a peer who sends a head byte by byte cannot
-// make parsing quadratic. It borrows p. It takes bare LF for the end of a line,
-// so that Parse refuses such a head at once instead of waiting for more. When
-// the answer is not -1, Parse does not answer ErrIncomplete.
+// HeadEnd looks for the empty line that ends a head, where p[:from] was looked at
+// before and holds none, and returns the length of the head, or -1. It reads every
+// new byte once, so a peer that sends a head byte by byte cannot make parsing
+// quadratic. It borrows p. It takes bare LF for the end of a line, so that Parse
+// refuses such a head at once instead of waiting for more. When the answer is not -1,
+// Parse does not answer ErrIncomplete.
 func HeadEnd(p []byte, from int) int {
 	// The end may have begun in the bytes seen: its last but one LF is at most
 	// two bytes before from.

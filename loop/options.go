@@ -9,8 +9,8 @@ import (
 	"turbine/internal/peers"
 )
 
-// Defaults of Options: what many people behind one address do not reach, and
-// one who attacks does.
+// Defaults of Options: what many people behind one address do not reach, and an
+// attacker does.
 const (
 	DefaultConnsPerIP = 4096
 	DefaultConnRate   = 200

@@ -41,10 +41,10 @@ type ReactorStats struct {
 	Conns        int    // connections now
 }
 
-// Open makes a reactor's loops. accept chooses the handler of each new
-// connection, on the connection's loop, where Listen or Adopt are given no
-// other; it may be nil where they always are. Nothing runs before Serve; who
-// does not get there calls Stop.
+// Open makes a reactor's loops. accept chooses the handler of each new connection, on
+// the connection's loop, where Listen or Adopt are given no other; it may be nil if
+// they always are. Nothing runs before Serve; a program that does not get there calls
+// Stop.
 func Open(o Options, accept func(*Conn) Handler) (*Reactor, error) {
 	o = o.withDefaults()
 	o.Loops = LoopCount(o.Loops)

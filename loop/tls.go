@@ -96,8 +96,8 @@ type TLSStats struct {
 // TLS speaks TLS on connections, between the socket's bytes and the Handler:
 // its Accept is for Reactor.Listen and Open. All loops share it.
 //
-// The Handler and who uses the Conn see no difference. What is written waits as
-// it is and is encrypted when it is flushed, as far as the kernel takes it.
+// The Handler, and whatever uses the Conn, see no difference. What is written waits
+// in plain text and is encrypted when it is flushed, as far as the kernel takes it.
 type TLS struct {
 	options TLSOptions
 	base    *tls.Config                // what each handshake begins with; it has the keys of session tickets
@@ -153,7 +153,7 @@ func (t *TLS) Stats() TLSStats {
 	}
 }
 
-// met tells who wants to know.
+// met calls the option Met.
 func (t *TLS) met(l *Loop, limit TLSLimit) {
 	if f := t.options.Met; f != nil {
 		f(l, limit)

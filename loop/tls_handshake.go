@@ -88,7 +88,7 @@ func (h *handshake) look() {
 	}
 }
 
-// notTLS answers who speaks something else, and closes. p is borrowed.
+// notTLS answers a client that does not speak TLS, and closes. p is borrowed.
 func (h *handshake) notTLS(p []byte) {
 	var answer []byte
 	if f := h.tls.options.Plain; f != nil && len(p) >= tlsHeader {
@@ -102,8 +102,8 @@ func (h *handshake) notTLS(p []byte) {
 	h.lose(errNotTLS)
 }
 
-// lose closes the connection because of err, after what is to be sent: who
-// says why must be read.
+// lose closes the connection because of err, after what is to be sent: the peer must
+// be able to read the alert that says why.
 func (h *handshake) lose(err error) {
 	c := h.filter.conn
 	h.tls.fail(c, err)

@@ -73,7 +73,7 @@ func (l *Loop) Release(slot Slot) {
 	w.free = append(w.free, slot)
 }
 
-// Owner returns who holds slot, nil when it is free or was never claimed.
+// Owner returns the owner of slot, nil if the slot is free or was never claimed.
 func (l *Loop) Owner(slot Slot) Alarm {
 	if int(slot) >= len(l.wheel.owners) {
 		return nil
@@ -81,10 +81,10 @@ func (l *Loop) Owner(slot Slot) Alarm {
 	return l.wheel.owners[slot]
 }
 
-// Owners copies who holds the slots from on into room, nil for free ones, and
-// returns how many slots it looked at: fewer than room has places when there are
-// no more. An owner may have given its slot back since. The loop waits for no
-// longer than the copy takes. Safe from any goroutine.
+// Owners copies the owners of the slots from from on into room, nil for free slots,
+// and returns how many slots it looked at: fewer than room has places if there are no
+// more. An owner may have given its slot back since. The loop waits for no longer
+// than the copy takes. Safe from any goroutine.
 func (l *Loop) Owners(from Slot, room []Alarm) int {
 	w := &l.wheel
 	w.mu.Lock()

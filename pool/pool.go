@@ -1,5 +1,5 @@
-// Package pool lends byte buffers with room in front of their content, counts
-// who still holds them, and takes them back.
+// Package pool lends byte buffers with room in front of their content, counts their
+// holders, and takes them back.
 //
 // A Buf is born with one holder. Whoever keeps it longer than a call says Retain,
 // and every holder says Release once. While a Buf has more than one holder
@@ -126,9 +126,9 @@ func (p *Pool) Get(n int) *Buf {
 	return b
 }
 
-// New makes an empty Buf that never goes back to a pool: its memory is left to
-// the garbage collector, so that nobody has to know who holds it last. It is
-// for content that is written once and shared by many.
+// New makes an empty Buf that never goes back to a pool: its memory is left to the
+// garbage collector, so that nobody has to know its last holder. It is for content
+// that is written once and shared by many.
 func New(n int) *Buf {
 	b := &Buf{
 		storage: &bytebufferpool.ByteBuffer{B: make([]byte, Headroom, Headroom+n)},
@@ -150,7 +150,7 @@ func (b *Buf) Room() int { return cap(b.storage.B) - len(b.storage.B) }
 // ForMany reports whether b was made by New: many may hold it.
 func (b *Buf) ForMany() bool { return b.home == nil }
 
-// Alone reports whether the caller is the only holder, who alone may write.
+// Alone reports whether the caller is the only holder, and may therefore write.
 func (b *Buf) Alone() bool { return b.holders.Load() == 1 }
 
 // Append borrows p and copies it behind the content.

@@ -25,10 +25,10 @@ func (l link) far() string         { return fmt.Sprintf("far%d", l) }
 func (l link) nearAddress() string { return fmt.Sprintf("198.18.%d.1", l) }
 func (l link) farAddress() string  { return fmt.Sprintf("198.18.%d.2", l) }
 
-// preferred is this program, run again before all others on this machine: with
-// it the well-behaved, who are to be measured and not kept waiting, as if they
-// had a machine of their own. It is a session of the system's, for which prefer
-// can speak.
+// preferred is this program, run again before all others on this machine: with it the
+// well-behaved sessions, which are to be measured and not kept waiting, as if they
+// had a machine of their own. It is a session of the system's, for which prefer can
+// speak.
 func preferred(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := process(ctx, "chrt", append([]string{"--rr", "1", executable()}, args...)...)
 	cmd.SysProcAttr.Setsid = true

@@ -68,7 +68,7 @@ func (r *runner) report() string {
 	return b.String()
 }
 
-// preference says who else is kept from distorting the figures.
+// preference says what else is kept from distorting the figures.
 func (r *runner) preference() string {
 	if r.separate {
 		return "\nThe well-behaved have real-time priority, as if they had a machine of their own, which leaves the time that the server and the network take.\nThe kernel keeps at most 256 KiB for a connection (`tcp_wmem`)."

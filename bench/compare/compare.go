@@ -167,7 +167,7 @@ func (c *comparison) install(ctx context.Context) (there []Server) {
 	return there
 }
 
-// part is a scenario with those who take part.
+// part is a scenario with the servers that take part.
 type part struct {
 	scenario scenario
 	servers  []Server

@@ -102,7 +102,7 @@ func (c *pollCycle) attach(r *runner) {
 	r.populate(r.plan.Sessions, byPolling, openers)
 }
 
-// opened: who polls asks at once, since heartbeats come that way.
+// opened polls at once, since heartbeats come with a poll.
 func (c *pollCycle) opened(s *session) { s.get() }
 
 func (c *pollCycle) begin() {

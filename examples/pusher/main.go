@@ -4,9 +4,9 @@
 //
 //	PUSHER_TOKEN=$(openssl rand -hex 32) go run ./pusher
 //
-// It has two ports: one for browsers (Engine.IO), and one for those who push,
-// which need not be reachable from outside. README.md has the lines for crontab,
-// curl and the page.
+// It has two ports: one for browsers (Engine.IO), and one for the jobs that push,
+// which need not be reachable from outside. README.md has the lines for crontab, curl
+// and the page.
 package main
 
 import (
@@ -86,8 +86,8 @@ func run(c config) error {
 	case <-ctx.Done():
 		stop() // a second signal ends the program at once
 	}
-	// First those who push, so that what was answered with 202 is queued; then
-	// the clients, who are given what is queued for them before they are closed.
+	// First the port for pushes, so that what was answered with 202 is queued; then the
+	// clients, which get what is queued for them before they are closed.
 	ctx, cancel := context.WithTimeout(context.Background(), c.drain)
 	defer cancel()
 	if err := errors.Join(feeder.Shutdown(ctx), p.server.Shutdown(ctx)); err != nil {

@@ -5,8 +5,8 @@
 //
 //	go run ./internal/e2e/target --addr 127.0.0.1:9001
 //
-// It is a tool for tests and knows no deadlines outside Engine.IO: who sends
-// half a request may keep the connection for as long as it likes.
+// It is a tool for tests and knows no deadlines outside Engine.IO: a client that
+// sends half a request may keep the connection for as long as it likes.
 package main
 
 import (

@@ -3,7 +3,7 @@
 //	go run . ../../.. freebsd/amd64 linux/386,invariants
 //
 // Behind a comma is a build tag. It reads what a package imports from source, the standard
-// library // too, where go vet has it compiled first: about 10 seconds of CPU a system, instead of
+// library as well, where go vet has it compiled first: about 10 seconds of CPU a system, instead of
 // minutes. It is a module of its own, so that nobody who imports turbine has the analyzers
 // among the modules.
 package main
