@@ -64,8 +64,8 @@ func (h *httpConn) keep(p []byte) bool {
 	return true
 }
 
-// affords reports whether Options.Limits.BodyBudget has room for n bytes of a body more, be
-// they kept here or on their way to the session's loop.
+// affords reports whether Options.Limits.BodyBudget has room for n bytes of a body
+// more, whether they are kept here or on their way to the session's loop.
 func (h *httpConn) affords(n int) bool {
 	here, home := h.server.shard(h.conn.Loop()), h.server.shard(h.exchange.home)
 	return here.bodies+home.carried.Load()+int64(n) <= h.server.shares.bodies

@@ -290,9 +290,9 @@ func (s *Session) letGo() {
 // its own key must not hold up its loop.
 const maxMergeTries = 8
 
-// letGoFirst lets the first packet that is held go, unless it was replaced while
-// it was merged; without mayMerge it has a place of its own instead. s.mu is held, but
-// for the call of Merge.
+// letGoFirst lets the first packet that is held go, unless it was replaced while it
+// was merged; without mayMerge it has a place of its own instead. s.mu is held,
+// except during the call of Merge.
 func (s *Session) letGoFirst(mayMerge bool) (gone bool) {
 	b := s.outbox
 	var k, waiting *keyed

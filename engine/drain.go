@@ -89,7 +89,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	reactor.StopAccepting()
 	s.endConnections()
 	if err == nil {
-		// Who has hijacked a connection is not waited for, as in net/http.
+		// A handler that has hijacked a connection is not waited for, as in net/http.
 		err = wait(ctx, done, func() bool {
 			now := s.Stats()
 			return now.Sessions == 0 && now.Conns <= s.tunnels() && s.dispatch.idle()

@@ -20,7 +20,7 @@ type inbox struct {
 	closing bool // Close is the last of events
 	evicted bool // it made room for others; what comes until Close is dropped
 
-	unopened bool      // evicted before Open: the application hears of nothing
+	unopened bool      // evicted before Open: the application is not told
 	over     bool      // unopened, and its session has ended
 	hands    int       // events in front that a worker has in its hands
 	taken    int       // bytes of these

@@ -49,8 +49,8 @@ func ListenUnix(path string, mode os.FileMode) (net.Listener, error) {
 	}
 	var c net.ListenConfig
 	if mode != 0 && !abstract {
-		// Linux makes the file with the permissions of the socket, less the
-		// umask: so nobody connects who must not, not even before Chmod.
+		// Linux makes the file with the permissions of the socket, less the umask: so no
+		// process connects that must not, not even before Chmod.
 		c.Control = func(_, _ string, raw syscall.RawConn) error {
 			return raw.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), uint32(mode.Perm())) })
 		}

@@ -38,7 +38,7 @@ func (m *mounting) serveHere() {
 	defer func() { _ = conn.Close() }()
 	defer m.tls.end()
 	// To net/http a client that has ended its direction is one that has gone: the
-	// session hears of it as on a connection of its own, and may answer still.
+	// session is told as on a connection of its own, and may still answer.
 	defer context.AfterFunc(m.r.Context(), func() { _ = conn.CloseWrite() })()
 	// A poll waits as long as its session lets it: the deadline of an
 	// http.Server is for responses, and begins when there is one.
@@ -94,7 +94,7 @@ func (m *mounting) openPair(first []byte, kept bool) (*net.UnixConn, error) {
 	}
 	remote := remoteOf(m.r)
 	if !remote.IsValid() && !overUnixSocket(m.r) {
-		// Nobody knows who it is: no address would be the trust in Unix sockets.
+		// Nobody knows the client: without an address it would be trusted as a Unix socket.
 		remote = netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
 	}
 	return place.Pair(remote, first, m.accept(kept))

@@ -12,11 +12,11 @@ import (
 )
 
 // ProxyListener says that clients come to l through proxies that speak the PROXY
-// protocol, version 1 or 2: each connection begins with its client's address, ahead of
-// HTTP, and ahead of TLS. It is for Serve and the like. A connection from
-// elsewhere than Options.Proxies.Trusted, one without such a header, and one with
-// a header that makes no sense are closed without an answer, counted as
-// LimitProxyHeader and told to the log.
+// protocol, version 1 or 2: each connection begins with its client's address, ahead
+// of HTTP, and ahead of TLS. It is for Serve and the like. A connection from
+// elsewhere than Options.Proxies.Trusted, one without such a header, and one with a
+// header that makes no sense are closed without an answer, counted as
+// LimitProxyHeader and logged.
 //
 // What the header says becomes the connection's address: for the limits by address,
 // and for Request.RemoteAddr. "LOCAL" and "UNKNOWN", as in a proxy's own health
@@ -121,7 +121,7 @@ func (h *preamble) finish() {
 // Drained comes never: nothing was written.
 func (h *preamble) Drained() {}
 
-// EOF ends the connection. Who says nothing at all has only looked whether
+// EOF ends the connection. A peer that says nothing at all has only looked whether
 // somebody listens.
 func (h *preamble) EOF() {
 	if h.spill != nil {

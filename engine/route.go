@@ -247,7 +247,7 @@ func (h *httpConn) elsewhere(r *httpparse.Request, p []byte, n int) int {
 func (h *httpConn) unserve(r *httpparse.Request) {
 	x, o := &h.exchange, &h.server.options
 	if !r.WebSocket {
-		// Who asks for a tunnel may send what is meant for its far end before the
+		// A client that asks for a tunnel may send what is meant for its far end before the
 		// answer has come; we would take that for requests.
 		x.keepAlive = x.keepAlive && string(r.Method) != "CONNECT"
 		if h.mounted {

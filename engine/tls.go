@@ -194,8 +194,8 @@ func (s *Server) ServeTLS(l net.Listener) error {
 	return s.serve(l, s.AcceptTLS)
 }
 
-// metTLS is told of connections that met a limit before their handshake was
-// done, on their loop. Who says nothing at all is idle.
+// metTLS is told of connections that met a limit before their handshake was done, on
+// their loop. A client that says nothing at all is idle.
 func (s *Server) metTLS(l *loop.Loop, limit loop.TLSLimit) {
 	switch limit {
 	case loop.TLSHandshakes:

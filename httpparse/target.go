@@ -90,9 +90,9 @@ func splitAuthority(p []byte) (host, port []byte, ok bool) {
 }
 
 // bracketed reports whether p could be an IPv6 address, which is checked for its
-// bytes only, with or without a zone. A zone means something on the client's
-// machine alone, and a client ought not to send it (RFC 6874, 4); but some do, with
-// "%25" before it as in a URI, or with "%" as it is written elsewhere.
+// bytes only, with or without a zone. A zone means something on the client's machine
+// alone, and a client ought not to send it (RFC 6874, 4); but some do, with "%25"
+// before it as in a URI, or with "%" alone, as outside of a URI.
 func bracketed(p []byte) bool {
 	address, zone, zoned := bytes.Cut(p, percent)
 	for _, c := range address {

@@ -84,7 +84,7 @@ type Conn struct {
 // Loop is the loop that the connection is on.
 func (c *Conn) Loop() *Loop { return c.loop.Load() }
 
-// SetHandler makes h hear of the connection from the next event on.
+// SetHandler gives h the events of the connection, from the next one on.
 func (c *Conn) SetHandler(h Handler) {
 	if f := c.filter(); f != nil && h != Handler(f) {
 		f.handler = h

@@ -2,7 +2,7 @@ package loop
 
 import "net/netip"
 
-// Interest says which readiness of a descriptor its loop wants to hear of.
+// Interest says which readiness of a descriptor its loop wants to be told.
 type Interest uint8
 
 // The two directions; their sum is both.

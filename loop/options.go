@@ -72,8 +72,8 @@ type Options struct {
 	// Blocked is told, on that loop, when Loop.Unsent may have grown: a peer takes
 	// less than is written to it. It must not block. Nil means nobody.
 	Blocked func(*Loop)
-	// Logger hears of panics in handlers and of failing accepts, at most
-	// once a second. Nil means slog.Default.
+	// Logger gets records of panics in handlers and of failing accepts, at most once a
+	// second. Nil means slog.Default.
 	Logger *slog.Logger
 
 	// What follows is for tests alone.

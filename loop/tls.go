@@ -79,7 +79,7 @@ type TLSOptions struct {
 	// Met is told on its loop of each connection that is closed for one of the
 	// limits. Nil means nobody.
 	Met func(*Loop, TLSLimit)
-	// Logger hears of handshakes that fail, at most once a second. Nil means
+	// Logger gets records of handshakes that fail, at most once a second. Nil means
 	// slog.Default.
 	Logger *slog.Logger
 }

@@ -194,7 +194,7 @@ func (b *Buf) Reset() {
 	b.storage.B = b.storage.B[:Headroom]
 }
 
-// Retain adds a holder, who must Release in turn.
+// Retain adds a holder, which must Release in turn.
 func (b *Buf) Retain() {
 	n := b.holders.Add(1)
 	invariants.Check(n > 1, "retain of a released buffer")

@@ -28,10 +28,10 @@
 //		}
 //	}
 //
-// Of extensions there is permessage-deflate (RFC 7692), for those who ask for
-// it: Deflate negotiates, Limits.Compressed lets RSV1 pass, Compressor and
-// Decompressor serve all connections of a loop, and a Takeover is what one
-// connection pays for keeping its context. The deflate format (RFC 1951) is
-// written by github.com/klauspost/compress/flate, level 1, and read here, where
-// a message is one slice and becomes one, and its cost is bounded by its bytes.
+// Of extensions there is permessage-deflate (RFC 7692), for programs that ask for it:
+// Deflate negotiates, Limits.Compressed lets RSV1 pass, Compressor and Decompressor
+// serve all connections of a loop, and a Takeover is what one connection pays for
+// keeping its context. The deflate format (RFC 1951) is written by
+// github.com/klauspost/compress/flate, level 1, and read here, where a message is one
+// slice and becomes one, and its cost is bounded by its bytes.
 package wsframe

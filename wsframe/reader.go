@@ -16,8 +16,8 @@ const (
 	DefaultFragments = 16_384    // frames
 )
 
-// Limits bounds what one message may cost. Who serves larger messages raises
-// Message; Fragments needs a change only for peers that send a byte a frame.
+// Limits bounds what one message may cost. A program that serves larger messages
+// raises Message; Fragments needs a change only for peers that send a byte a frame.
 type Limits struct {
 	Message   int // payload bytes of a message; zero means DefaultMessage
 	Fragments int // frames of a message, empty ones too; zero means DefaultFragments

@@ -17,7 +17,7 @@ const (
 	pingTimeout    = "ping timeout"
 	queueOverflow  = "queue overflow"
 
-	// Who does not read answers no pings either: what comes first, the end of
+	// A client that does not read answers no pings either: what comes first, the end of
 	// the queue or of the time, hangs on how fast this machine lets it send.
 	deafReason = queueOverflow + " or " + pingTimeout
 	// Where the deaf use up what may be queued for all together, other clients that

@@ -123,7 +123,7 @@ func (p *poller) over(err error) {
 		p.group.mu.Unlock()
 		p.fault("%v", err)
 	}
-	p.polls.shut() // the other half hears of it there, or with its next post
+	p.polls.shut() // the other half sees the end there, or with its next post
 }
 
 func (p *poller) fault(format string, args ...any) {

@@ -343,8 +343,8 @@ func (r *runner) crowd(ctx context.Context, c crowd, long, ramp time.Duration, r
 	return t, json.Unmarshal(out, &t)
 }
 
-// vanish runs the clients that vanish, and watches the server find out. Beside
-// other clients it cannot tell them apart, and waits for all.
+// vanish runs the clients that vanish, and watches the server find out. While there
+// are other clients it cannot tell them apart, and waits for all.
 func (r *runner) vanish(ctx context.Context, w *row) error {
 	r.links++
 	v, err := vanish(ctx, r.server, r.links, w.phase.vanish)

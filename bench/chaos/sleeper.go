@@ -27,7 +27,7 @@ func sleeper() (awake func() int64) {
 		for !over.Load() {
 			began := time.Now()
 			time.Sleep(nap)
-			// Who slept through several naps was late for each of them.
+			// A sleeper that slept through several naps was late for each of them.
 			_ = late.RecordCorrectedValue(max(1, (time.Since(began)-nap).Microseconds()), nap.Microseconds()) // in range for a minute
 		}
 	}()

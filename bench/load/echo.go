@@ -100,8 +100,8 @@ func (o *openLoop) tick() {
 // end sends what was due up to the end.
 func (o *openLoop) end() { o.tick() }
 
-// message counts a reply to a message that was due while it was measured, be
-// it later.
+// message counts a reply to a message that was due while it was measured, also if the
+// reply comes later.
 func (o *openLoop) message(s *session, data []byte, binary bool) {
 	due := o.due(int64(s.received)*int64(len(o.sessions)) + int64(s.number))
 	n := o.check(s, data, binary)

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reads and writes of non-blocking sockets return at once, so the scheduler
-// need not hear of them: raw calls, as turbine/loop makes them.
+// Reads and writes of non-blocking sockets return at once, so the scheduler need not
+// know of them: raw calls, as turbine/loop makes them.
 
 func read(fd int, p []byte) (int, error) {
 	for {

@@ -230,7 +230,7 @@ func (c *Client) Upgrade() {
 // Pause makes the client one that reads nothing: what the server sends waits there,
 // and meets the limits of engine.Options. A poll that waits already takes what comes
 // next: Options.Paused begins without one. While it is paused the client answers no
-// ping on WebSocket, and hears of none on polling.
+// ping on WebSocket, and gets none on polling.
 func (c *Client) Pause() { c.setPaused(true) }
 
 // Resume ends Pause.
@@ -261,9 +261,9 @@ func (c *Client) goodbye() bool {
 	return c.network.wait(c, func() bool { return c.phase == over })
 }
 
-// Lose drops the client's connections without a word, as a crash of the client
-// does. A session on polling whose poll waits ends at once, and one on WebSocket,
-// too; any other one by its ping timeout.
+// Lose drops the client's connections without a word, as a crash of the client does.
+// A session on polling whose poll waits ends at once, as does a session on WebSocket;
+// any other session ends by its ping timeout.
 func (c *Client) Lose() {
 	c.t.Helper()
 	c.mu.Lock()

@@ -234,7 +234,7 @@ func (o *socket) write() {
 			break
 		}
 		if _, err := o.conn.Write(p); err != nil {
-			break // read will hear of it
+			break // read will see the error
 		}
 	}
 	if half, ok := o.conn.(interface{ CloseWrite() error }); ok {

@@ -71,8 +71,8 @@ func run(addr, users string, secure bool, lifetime, drain time.Duration) error {
 	case <-ctx.Done():
 		stop() // a second signal ends the program at once
 	}
-	// First the sessions, whose clients may need another request to hear of their
-	// end, then the rest of the site.
+	// First the sessions, whose clients may need another request to see their end, then
+	// the rest of the site.
 	ctx, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
 	if err := errors.Join(a.server.Shutdown(ctx), site.Shutdown(ctx)); err != nil {

@@ -1,4 +1,4 @@
-// Chat has rooms with who is there and what was said last, and a page to do it
+// Chat has rooms with the people there and what was said last, and a page to do it
 // in, all on one port.
 //
 //	go run ./chat

@@ -45,7 +45,7 @@ func main() {
 
 type config struct {
 	addr, feedAddr string
-	token          string // what those who push have to know
+	token          string // what the jobs that push have to know
 	maxBody        int64
 	origins        []string
 	drain          time.Duration
@@ -69,7 +69,7 @@ func run(c config) error {
 	}
 	feeder := &http.Server{
 		Handler:     p.feed(),
-		ReadTimeout: 10 * time.Second, // of a push as a whole: who pushes is near
+		ReadTimeout: 10 * time.Second, // of a push as a whole: the jobs that push are near
 		ErrorLog:    slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn),
 	}
 

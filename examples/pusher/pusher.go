@@ -113,7 +113,7 @@ func (p *pusher) push(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("a push is at most %d bytes (-max-body)", tooLarge.Limit), http.StatusRequestEntityTooLarge)
 		return
 	} else if err != nil {
-		return // who pushed has gone
+		return // the job that pushed has gone
 	}
 	var in note
 	switch err := json.Unmarshal(body, &in); {

@@ -168,8 +168,8 @@ func (w *World) Spend(d time.Duration) {
 	w.now += d
 }
 
-// Mislead reports to every loop that fd is ready for all, whether true or not, be
-// it a connection of that loop or of none.
+// Mislead reports to every loop that fd is ready for all, whether true or not, also
+// for a connection of another loop or of none.
 func (w *World) Mislead(fd int) {
 	for _, l := range w.loops {
 		l.Ready(fd, loop.Readable|loop.Writable)

@@ -2,10 +2,10 @@
 //
 //	go run . ../../.. freebsd/amd64 linux/386,invariants
 //
-// Behind a comma is a build tag. It reads what a package imports from source, the standard
-// library as well, where go vet has it compiled first: about 10 seconds of CPU a system, instead of
-// minutes. It is a module of its own, so that nobody who imports turbine has the analyzers
-// among the modules.
+// Behind a comma is a build tag. It reads what a package imports from source, the
+// standard library as well, where go vet has it compiled first: about 10 seconds of
+// CPU a system, instead of minutes. It is a module of its own, so that a program that
+// imports turbine does not have the analyzers among its modules.
 package main
 
 import (
