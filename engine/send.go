@@ -29,32 +29,35 @@ type SendOptions struct {
 
 	// Key, if it is not empty, lets the message take the place of a message with the
 	// same key that waits for the session's client. The client then gets the newest
-	// value of each key, and its queue is bounded by the number of keys: for prices,
-	// positions and states, of which only the last matters. The message keeps the
-	// place of the one that it has replaced: it may arrive ahead of messages that
-	// were sent before it and behind the one that it has replaced. A message that was
-	// given to the transport is not replaced; both arrive, in order. While a
-	// Broadcast or Publish is under way, a message takes only the place of one that
-	// was sent behind the last of these calls; the others of the same key are replaced
-	// as soon as the walks have passed. The limits count the difference: a message
-	// that is no larger than the one that it replaces is never refused. Sent of a
-	// replaced message is never called. The key is a string, since comparing a string
-	// allocates nothing; it is kept, and does not count, while the message waits.
+	// value of each key, and its queue is bounded by the number of keys. It is for
+	// prices, positions and states, of which only the last matters.
+	//
+	// The new message has the place of the one that it replaces, so it may arrive ahead
+	// of messages that were sent between the two. A message that was given to the
+	// transport is not replaced: both arrive, in order. While a Broadcast or Publish is
+	// under way, a message replaces only one that was sent after the last of these
+	// calls; older messages of the key are replaced as soon as the walks have passed.
+	//
+	// The limits count the difference in size: a message that is no larger than the one
+	// that it replaces is never refused. Sent of a replaced message is never called.
+	// The key is kept while the message waits, and does not count for the limits.
+	// (It is a string, since comparing strings allocates nothing.)
 	Key string
-	// Merge, if it is not nil, makes one message of the waiting one and the new one,
-	// next, both of the same Key: for changes to a state, which have to be added up.
-	// What it returns takes the place of the waiting one, with the options of the
-	// new one. Without a waiting message, and without Key, it is not called.
+	// Merge, if it is not nil, makes one message of the waiting message and of next, the
+	// new one, both of the same Key: it is for changes to a state, which have to be
+	// added up. Its result takes the place of the waiting message, with the options of
+	// the new one. Merge is not called without a waiting message, nor without Key.
 	//
 	// It runs on the goroutine that sends, or on the session's loop if the message is
-	// one of a Broadcast or Publish, or had to wait for one. No lock is held meanwhile:
-	// it may call any method of the Session. If the waiting message has left or changed
-	// in the meantime the result is dropped, and Merge is called again if another one
-	// waits: so it must have no other effects. It borrows both messages and must not
-	// change them; what it returns may be one of them, and is copied. A result that
-	// is text and no UTF-8 is ErrNotUTF8, or, on the loop, both messages are sent.
-	// A panic is that of the caller, and nothing is sent; on the loop it closes the
-	// session, as a panic of any callback does.
+	// one of a Broadcast or Publish, or had to wait for one. No lock is held meanwhile,
+	// so it may call any method of the Session. If the waiting message has left or
+	// changed in the meantime, the result is dropped, and Merge is called again if
+	// another message waits: therefore it must have no other effects.
+	//
+	// It borrows both messages and must not change them. The result may be one of them,
+	// and is copied. If the result is text and not UTF-8, SendWith returns ErrNotUTF8;
+	// on the loop both messages are sent instead. A panic reaches the caller, and
+	// nothing is sent; on the loop it closes the session, as a panic of any callback.
 	Merge func(waiting, next Message) Message
 }
 

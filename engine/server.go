@@ -261,8 +261,8 @@ func (s *Server) runLoops(reactor *loop.Reactor, done chan<- struct{}) {
 // Stats are figures of the server, of all loops together. Sessions, Conns, Queued,
 // Pending and TLS.Now are of this moment, the others count since the start.
 type Stats struct {
-	Sessions  int
-	Conns     int
+	Sessions  int               // open and closing
+	Conns     int               // connections, also those without a session
 	Queued    int64             // bytes that wait for clients, as Options.Queue.Budget counts them
 	Closed    [NumReasons]int64 // sessions that have ended since the start, by Reason
 	Forbidden int64             // requests refused for their Origin or by Options.Access.Bind, since the start
