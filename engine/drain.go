@@ -174,7 +174,7 @@ func (s *Server) CloseSessions() {
 			(*Session)(a).end(true)
 			return
 		}
-		endIdle(owner)
+		endIdle(owner, false)
 	})
 }
 
@@ -219,15 +219,15 @@ func drainOwner(owner loop.Alarm) {
 func (s *Server) endConnections() {
 	s.phase.reach(phaseEnding)
 	s.endKeepAlive()
-	s.each(endIdle)
+	s.each(func(owner loop.Alarm) { endIdle(owner, true) })
 }
 
 // endIdle ends the connection that owns the slot of owner, if it has nothing to
-// do, or sees to it that it will not be long.
-func endIdle(owner loop.Alarm) {
+// do, or sees to it that it will not be long. hasty is for closeIdle.
+func endIdle(owner loop.Alarm, hasty bool) {
 	switch o := owner.(type) {
 	case *httpAlarm:
-		(*httpConn)(o).closeIdle()
+		(*httpConn)(o).closeIdle(hasty)
 	case *preambleAlarm:
 		(*preamble)(o).leave()
 	default:

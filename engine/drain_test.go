@@ -306,6 +306,39 @@ func TestStopAccepting(t *testing.T) {
 	require.ErrorIs(t, <-ended, ErrServerClosed)
 }
 
+// At the end nobody waits for the client of an idle connection to close it, unless it may
+// still have a session's last messages to read, or the server has only been told to
+// close its sessions.
+func TestIdleConnectionsAtTheEnd(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		play  []string
+		end   func(*Server)
+		waits bool
+	}{
+		{"no session", []string{hsPolling + " conn=idle", "close-session A", "get sid=A"}, (*Server).endConnections, false},
+		{"refused", []string{"get path=/nowhere conn=idle"}, (*Server).endConnections, false},
+		{"a post", []string{hsPolling, "post sid=A 4hello conn=idle"}, (*Server).endConnections, false},
+		{"a session's last messages", []string{hsPolling, "send A last", "close-session A", "get sid=A conn=idle", "get sid=A conn=idle"}, (*Server).endConnections, true},
+		{"the end of a poll", []string{hsPolling, "get sid=A conn=idle", "close-session A"}, (*Server).endConnections, true},
+		{"another request after that", []string{hsPolling, "get sid=A conn=idle", "close-session A", "get path=/nowhere conn=idle"}, (*Server).endConnections, false},
+		{"a server that goes on", []string{"get path=/nowhere conn=idle"}, (*Server).CloseSessions, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newSpec(t, 1, Options{}, nil)
+			b.play(c.play...)
+			idle := b.client("idle", "").peer
+			require.False(t, idle.EOF())
+			c.end(b.server)
+			b.world.Run()
+			require.True(t, idle.EOF())
+			require.Equal(t, c.waits, !idle.Closed())
+			b.world.Advance(6 * time.Second)
+			require.True(t, idle.Closed())
+		})
+	}
+}
+
 // StopAccepting of a server that does not serve does nothing.
 func TestStopAcceptingBeforeServe(t *testing.T) {
 	server, err := New(Options{}, Events{})

@@ -31,6 +31,7 @@ type exchange struct {
 	byMiddleware bool // the answer is a middleware's own
 	cut          bool // the connection was lost to keep the budget
 	partial      bool // the body has not come to home yet: an answer closes the connection
+	farewell     bool // the answer is a session's last: its client is given the time to read it
 
 	encoding contentEncoding // that the client accepts for a poll's response
 	headers  []byte          // header lines for any response, from CORS and middleware

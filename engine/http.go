@@ -424,13 +424,18 @@ func (h *httpConn) refuseWaiting() {
 const firstRequest = time.Second
 
 // closeIdle closes the connection if it is between two requests, or waits for
-// what will not be wanted any more.
-func (h *httpConn) closeIdle() {
+// what will not be wanted any more. hasty says that there are no sessions whose next
+// request may be on its way: then a client that has been sent nothing that it may still
+// have to read is not waited for.
+func (h *httpConn) closeIdle(hasty bool) {
 	switch {
 	case h.state == exchangeDeciding:
 		h.refuseWaiting()
 	case h.state == exchangeIdle && !h.exchange.keepAlive:
 		h.expect(firstRequest)
+	case h.state == exchangeIdle && hasty && !h.exchange.farewell && h.conn.Unsent() == 0:
+		h.finish()
+		h.conn.CloseIdle()
 	case h.state == exchangeIdle, h.state == exchangeUnserved:
 		h.finish()
 		h.conn.Close()

@@ -106,6 +106,7 @@ func worthPacking(batch []outgoing) bool {
 // and the options allow. It borrows packets.
 func (p *polling) respond(packets []packet.Packet, compress bool) {
 	s, x := p.session, p.unpark()
+	x.farewell = packets[len(packets)-1].Type == packet.Close
 	contentType := typeText
 	if p.jsonp == nil && s.revision.BinaryPayload(packets, s.base64) {
 		contentType = typeOctets

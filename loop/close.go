@@ -9,18 +9,22 @@ const farewell = 5 * time.Second
 // Close ends the connection after all that was written has been sent. It is
 // bounded by Options.Linger. Bytes that arrive meanwhile are dropped; the
 // handler hears nothing more but Closed.
-func (c *Conn) Close() { c.close(true) }
+func (c *Conn) Close() { c.close(false) }
 
 // CloseSent is Close for a peer that has said that it will send nothing more:
-// once all has been sent, it is not waited for.
-func (c *Conn) CloseSent() { c.close(false) }
+// once all has been sent, it is not waited for. A TLS peer is: it says goodbye on top
+// of what its protocol says.
+func (c *Conn) CloseSent() { c.close(!c.Secure()) }
 
-func (c *Conn) close(wait bool) {
+// CloseIdle is Close for a connection on which nothing is under way in either
+// direction: a peer that has read all has nothing to lose by not being waited for.
+func (c *Conn) CloseIdle() { c.close(true) }
+
+func (c *Conn) close(hasty bool) {
 	if c.state != connOpen && c.state != connMoving {
 		return
 	}
-	// A TLS peer says goodbye on top of what its protocol says.
-	c.hasty = !wait && !c.Secure()
+	c.hasty = hasty
 	c.state = connDraining
 	c.paused = false
 	c.armLinger(c.Loop().options.Linger)

@@ -31,7 +31,7 @@ type Handler interface {
 //	| open     | Close                                    | draining          | arm linger, flush
 //	| open     | MoveTo                                   | moving -> open    | re-deliver unread on the new loop
 //	| draining | all sent                                 | draining          | shut down writing, arm linger
-//	| draining | all sent, after CloseSent                | closed            | Closed
+//	| draining | all sent, after CloseSent or CloseIdle   | closed            | Closed
 //	| draining | all sent and peer's EOF, or linger over  | closed            | Closed; bytes meanwhile are dropped
 //	| any      | Abort, peer gone, error                  | closed            | Closed(err), once
 type connState uint8

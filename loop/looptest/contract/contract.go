@@ -55,6 +55,7 @@ func TestReactor(t *testing.T, start Start, except ...string) {
 		{"linger ends a close that does not get on", lingerUnsent},
 		{"linger ends a close without goodbye", lingerSilent},
 		{"CloseSent does not wait for the peer", closeSent},
+		{"CloseIdle does not wait for the peer", closeIdle},
 		{"Abort", abort},
 		{"a reset by the peer", reset},
 		{"alarms", alarms},

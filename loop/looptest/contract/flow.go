@@ -287,3 +287,16 @@ func closeSent(t *testing.T, start Start) {
 	b.gone(p) // the client says nothing, and is not waited for
 	require.NoError(t, p.why())
 }
+
+func closeIdle(t *testing.T, start Start) {
+	o := quiet()
+	o.Linger = time.Hour
+	b := set(t, start, 1, o, nil)
+	c, p := b.dial()
+	b.on(p, func(c *loop.Conn) { c.Write([]byte("all there was")) })
+	b.expect(c, "all there was")
+	b.on(p, func(c *loop.Conn) { c.CloseIdle() })
+	b.gone(p) // over TLS also, where a goodbye might come
+	require.NoError(t, p.why())
+	require.Empty(t, b.drain(c, 100))
+}
