@@ -10,9 +10,13 @@ import (
 	"turbine/loop"
 )
 
-// admission is what callbacks decide about one session to be, from its request
-// to Open.
-type admission struct {
+// An Admission is a handshake request that waits for an answer, and what
+// Events.Admit decides about the session to be. It is borrowed, as its Request is:
+// when Admit has returned, its own methods panic and its Request is empty. A decision
+// that comes later is made by the Verdict of Later, about a Clone of the Request.
+type Admission struct {
+	*Request // nil where the application is not asked
+
 	http *httpConn
 	head []byte // of the request; borrowed
 
@@ -21,65 +25,84 @@ type admission struct {
 	id      string      // instead of a generated one
 	verdict *Verdict    // not nil when it comes later
 	binding binding     // with Options.Access.Bind
+	over    atomic.Bool // Admit has returned
 	later   bool        // Later was called
 	placed  bool        // it has a place among the sessions
 	holder  holder      // the address that the place counts for
-	context context.Context
+	carried context.Context
 }
 
 // ResponseHeader is for header fields to add to the response that begins the
-// session, or refuses it. It may be used in Admit only.
-func (r *Request) ResponseHeader() http.Header {
-	r.mustDecide()
-	if r.admission.headers == nil {
-		r.admission.headers = http.Header{}
+// session, or refuses it.
+func (a *Admission) ResponseHeader() http.Header {
+	a.mustBeAsked()
+	return a.header()
+}
+
+func (a *Admission) header() http.Header {
+	if a.headers == nil {
+		a.headers = http.Header{}
 	}
-	return r.admission.headers
+	return a.headers
 }
 
-// SetValue makes v the session's Value. It may be used in Admit only.
-func (r *Request) SetValue(v any) {
-	r.mustDecide()
-	r.admission.value = v
+// SetValue makes v the session's Value.
+func (a *Admission) SetValue(v any) {
+	a.mustBeAsked()
+	a.value = v
 }
 
-// SetID makes id the session's id, see Options.GenerateID. It may be used in
-// Admit only.
-func (r *Request) SetID(id string) {
-	r.mustDecide()
-	r.admission.id = id
+// SetID makes id the session's id, see Options.GenerateID.
+func (a *Admission) SetID(id string) {
+	a.mustBeAsked()
+	a.id = id
 }
 
-// mustDecide panics where there is nothing to decide.
-func (r *Request) mustDecide() {
-	if r.admission == nil {
-		panic("engine: this method of Request may be used in Admit only")
+// Later postpones the decision: the request waits until Accept, Refuse or Unavailable
+// of the Verdict is called, for Options.Timeouts.Admit at most. Admit then returns
+// nil. To read the request after Admit has returned, make a Clone in Admit.
+func (a *Admission) Later() *Verdict {
+	a.mustBeAsked()
+	a.later = true
+	return a.postpone()
+}
+
+// mustBeAsked panics after Admit has returned: what is decided then would be lost, or
+// race with the session's beginning.
+func (a *Admission) mustBeAsked() {
+	if a.over.Load() {
+		panic("engine: an Admission is used after Events.Admit has returned; use the Verdict of Later")
 	}
 }
 
-// Later postpones the decision: the request waits until Accept or Refuse of the
-// Verdict is called, for Options.Timeouts.Admit at most. It may be used in Admit
-// only, which then returns nil. To read the request after Admit has returned, make a
-// Clone in Admit.
-func (r *Request) Later() *Verdict {
-	r.mustDecide()
-	r.admission.later = true
-	return r.admission.postpone()
+// ask calls Events.Admit, on the connection's loop or on a worker.
+func (a *Admission) ask() error {
+	defer a.answered()
+	return a.http.server.events.Admit(a)
+}
+
+// nothing is the request of an Admission that was answered: whoever still reads it
+// must not take another client's request, which is parsed into the same place, for it.
+var nothing httpparse.Request
+
+func (a *Admission) answered() {
+	a.over.Store(true)
+	a.Request.http = &nothing
 }
 
 // postpone makes the Verdict, once. It is called on the connection's loop first.
-func (a *admission) postpone() *Verdict {
+func (a *Admission) postpone() *Verdict {
 	if a.verdict == nil {
 		a.verdict = &Verdict{admission: a, http: a.http, loop: a.http.conn.Loop(), head: append([]byte(nil), a.head...)}
 	}
 	return a.verdict
 }
 
-// Verdict decides about a request that waits for it. Only the first call of
-// Accept or Refuse counts; both are safe from any goroutine. When the client
+// Verdict decides about a request that waits for it. Only the first call of Accept,
+// Refuse or Unavailable counts; these are safe from any goroutine. When the client
 // has gone meanwhile, or the time is up, they do nothing.
 type Verdict struct {
-	admission *admission
+	admission *Admission
 	http      *httpConn
 	loop      *loop.Loop    // of the connection, which stays there while it waits
 	head      []byte        // of the request, to be parsed again
@@ -90,22 +113,18 @@ type Verdict struct {
 	denial    denial // unless ok
 }
 
-// SetValue makes v the session's Value. It is called before Accept, by the
+// SetValue makes value the session's Value. It is called before Accept, by the
 // goroutine that will call it.
 func (v *Verdict) SetValue(value any) { v.admission.value = value }
 
-// SetID makes id the session's id. It is called before Accept, by the goroutine
-// that will call it.
+// SetID makes id the session's id, see Options.GenerateID. It is called before Accept,
+// by the goroutine that will call it.
 func (v *Verdict) SetID(id string) { v.admission.id = id }
 
-// ResponseHeader is Request.ResponseHeader. It is used before Accept or
-// Refuse, by the goroutine that will call it.
-func (v *Verdict) ResponseHeader() http.Header {
-	if v.admission.headers == nil {
-		v.admission.headers = http.Header{}
-	}
-	return v.admission.headers
-}
+// ResponseHeader is for header fields to add to the response that begins the session,
+// or refuses it. It is used before Accept, Refuse or Unavailable, by the goroutine
+// that will call it.
+func (v *Verdict) ResponseHeader() http.Header { return v.admission.header() }
 
 // Accept lets the session begin.
 func (v *Verdict) Accept() { v.decide(true, denial{}) }
@@ -114,6 +133,13 @@ func (v *Verdict) Accept() { v.decide(true, denial{}) }
 // wraps one, the client is told its message. Any other error is logged, and the
 // client is told "Forbidden", also if err is nil.
 func (v *Verdict) Refuse(err error) { v.decide(false, denied(err)) }
+
+// Unavailable refuses the client for now, with status 503 and Retry-After: whatever
+// decides about it cannot at present. retryAfter is told in whole seconds, rounded up;
+// 0 or less tells nothing.
+func (v *Verdict) Unavailable(retryAfter time.Duration) {
+	v.Refuse(&Refusal{Status: http.StatusServiceUnavailable, Message: "Service Unavailable", RetryAfter: retryAfter})
+}
 
 func (v *Verdict) decide(ok bool, d denial) {
 	if v.decided.Swap(true) {
@@ -161,30 +187,29 @@ func (t *verdictTask) Abandon() { t.http.abandon() }
 
 // admit asks the application about r, whose head is the bytes head. If it does
 // not say that the session may begin now, r was refused or waits.
-func (h *httpConn) admit(r *httpparse.Request, head []byte) (a *admission, ok bool) {
-	a = &admission{http: h, head: head}
+func (h *httpConn) admit(r *httpparse.Request, head []byte) (a *Admission, ok bool) {
+	a = &Admission{http: h, head: head}
 	if h.handed != nil {
-		a.context = h.handed.context
+		a.carried = h.handed.context
 	}
 	if h.server.events.Admit == nil {
 		return a, true
 	}
-	request := h.server.newRequest(r, h.conn)
-	request.admission, request.context = a, a.context
+	a.Request = h.server.newRequest(r, h.conn)
+	a.context = a.carried
 	if d := h.server.dispatch; d != nil {
 		if !d.admits() {
 			h.met(LimitAdmitting)
 			h.unavailable()
 			return nil, false
 		}
-		kept := request.Clone()
-		kept.admission = a
+		a.Request = a.Clone()
 		if v := a.postpone(); h.park(v) {
-			d.putAdmit(v, kept)
+			d.putAdmit(v)
 		}
 		return nil, false
 	}
-	admitted, d := h.tellAdmit(request)
+	admitted, d := h.tellAdmit(a)
 	switch {
 	case !admitted:
 		h.refuseAdmission(r, a, d)

@@ -22,8 +22,8 @@ type parking struct {
 func newParking(t *testing.T, loops int, o Options) *parking {
 	p := &parking{}
 	p.bench = newSpec(t, loops, o, func(_ *bench, e *Events) {
-		e.Admit = func(r *Request) error {
-			p.verdicts = append(p.verdicts, r.Later())
+		e.Admit = func(a *Admission) error {
+			p.verdicts = append(p.verdicts, a.Later())
 			return nil
 		}
 	})
@@ -60,15 +60,15 @@ func TestAdmitRefuses(t *testing.T) {
 			for _, later := range []bool{false, true} {
 				var heard []string
 				b := newSpec(t, loops, Options{}, func(_ *bench, e *Events) {
-					e.Admit = func(r *Request) error {
-						r.SetValue(1)
-						r.SetID("never")
+					e.Admit = func(a *Admission) error {
+						a.SetValue(1)
+						a.SetID("never")
 						if !later {
-							r.ResponseHeader().Set("X-Why", "because")
+							a.ResponseHeader().Set("X-Why", "because")
 							return Refuse(c.text)
 						}
-						v := r.Later()
-						require.Same(t, v, r.Later())
+						v := a.Later()
+						require.Same(t, v, a.Later())
 						v.ResponseHeader().Set("X-Why", "because")
 						onGoroutine(func() { v.Refuse(Refuse(c.text)) })
 						v.Accept()
@@ -96,8 +96,8 @@ func TestAdmitRefuses(t *testing.T) {
 func TestAdmitRefusesAfterLater(t *testing.T) {
 	var verdict *Verdict
 	b := newSpec(t, 1, Options{}, func(_ *bench, e *Events) {
-		e.Admit = func(r *Request) error {
-			verdict = r.Later()
+		e.Admit = func(a *Admission) error {
+			verdict = a.Later()
 			return Refuse("no")
 		}
 	})
@@ -119,15 +119,15 @@ func TestLaterAccepts(t *testing.T) {
 			for _, command := range []string{hsPolling + " conn=w", hsWebSocket} {
 				var verdict *Verdict
 				b := newSpec(t, loops, Options{}, func(_ *bench, e *Events) {
-					e.Admit = func(r *Request) error {
+					e.Admit = func(a *Admission) error {
 						if when == "direct" {
-							r.SetValue("the value")
-							r.SetID("the id")
-							r.ResponseHeader().Add("X-One", "1")
-							r.ResponseHeader().Add("X-One", "2")
+							a.SetValue("the value")
+							a.SetID("the id")
+							a.ResponseHeader().Add("X-One", "1")
+							a.ResponseHeader().Add("X-One", "2")
 							return nil
 						}
-						verdict = r.Later()
+						verdict = a.Later()
 						if when == "at once" {
 							accept(verdict)
 						}
@@ -373,8 +373,8 @@ func TestShutdownWhileParked(t *testing.T) {
 // What is refused after Admit has the fields that Admit has added.
 func TestResponseHeaderOfRefusal(t *testing.T) {
 	b := newSpec(t, 1, Options{Revisions: []Revision{Revision4}}, func(_ *bench, e *Events) {
-		e.Admit = func(r *Request) error {
-			r.ResponseHeader().Set("X-One", "1")
+		e.Admit = func(a *Admission) error {
+			a.ResponseHeader().Set("X-One", "1")
 			return nil
 		}
 	})
@@ -387,8 +387,8 @@ func TestPanicInAdmitAfterLater(t *testing.T) {
 	log := new(counter)
 	var verdict *Verdict
 	b := newSpec(t, 1, Options{Logger: slog.New(log)}, func(_ *bench, e *Events) {
-		e.Admit = func(r *Request) error {
-			verdict = r.Later()
+		e.Admit = func(a *Admission) error {
+			verdict = a.Later()
 			panic("the application's fault")
 		}
 	})
@@ -403,13 +403,71 @@ func TestPanicInAdmitAfterLater(t *testing.T) {
 	b.finish()
 }
 
+// What is done to an Admission after Admit has returned reaches no session, and reads
+// no other client's request, which is parsed into the same place.
+func TestAdmissionIsOverWhenAdmitHasReturned(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		executor bool
+		answer   func(*Admission) error
+	}{
+		{"admitted", false, func(*Admission) error { return nil }},
+		{"refused", false, func(*Admission) error { return Refuse("no") }},
+		{"postponed", false, func(a *Admission) error { a.Later(); return nil }},
+		{"panicked", false, func(*Admission) error { panic("the application's fault") }},
+		{"admitted by a worker", true, func(*Admission) error { return nil }},
+		{"postponed by a worker", true, func(a *Admission) error { a.Later(); return nil }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var kept *Admission
+			events := func(_ *bench, e *Events) {
+				e.Admit = func(a *Admission) error {
+					if kept != nil {
+						return nil
+					}
+					kept = a
+					require.Equal(t, "mine", a.Query("token"))
+					a.SetValue("in time")
+					return c.answer(a)
+				}
+			}
+			begin := newSpec
+			if c.executor {
+				begin = newHeld
+			}
+			b := begin(t, 1, Options{Logger: slog.New(new(counter))}, events)
+			b.play(hsPolling + "&token=mine conn=first header=Authorization:mine")
+			b.rest()
+			b.play(hsPolling + "&token=theirs conn=second header=Authorization:theirs")
+			b.rest()
+
+			const message = "engine: an Admission is used after Events.Admit has returned; use the Verdict of Later"
+			require.PanicsWithValue(t, message, func() { kept.SetValue("too late") })
+			require.PanicsWithValue(t, message, func() { kept.SetID("too late") })
+			require.PanicsWithValue(t, message, func() { kept.ResponseHeader() })
+			require.PanicsWithValue(t, message, func() { kept.Later() })
+			require.Empty(t, kept.Query("token")+kept.Header("Authorization")+kept.Target()+kept.Clone().Path()+kept.HTTP().URL.RawQuery)
+			require.Empty(t, kept.Headers())
+			for _, s := range b.sessions {
+				require.Contains(t, []any{"in time", nil}, s.Value())
+			}
+			if kept.verdict != nil && !c.executor {
+				kept.verdict.Accept()
+				b.collect()
+				require.Equal(t, "in time", b.session("B").Value())
+			}
+			b.finish()
+		})
+	}
+}
+
 // A clone is read on another goroutine while its connection serves on.
 func TestRequestClone(t *testing.T) {
 	var clone *Request
 	b := newSpec(t, 1, Options{}, func(_ *bench, e *Events) {
-		e.Admit = func(r *Request) error {
+		e.Admit = func(a *Admission) error {
 			if clone == nil {
-				clone = r.Clone()
+				clone = a.Clone()
 			}
 			return nil
 		}
@@ -438,8 +496,8 @@ func TestVerdictsFromGoroutines(t *testing.T) {
 		const clients = 120
 		verdicts := make(chan *Verdict, 2*clients)
 		b := newSpec(t, loops, Options{Timeouts: Timeouts{Admit: time.Second}}, func(_ *bench, e *Events) {
-			e.Admit = func(r *Request) error {
-				verdicts <- r.Later()
+			e.Admit = func(a *Admission) error {
+				verdicts <- a.Later()
 				return nil
 			}
 		})

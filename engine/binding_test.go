@@ -68,8 +68,8 @@ func TestBindLater(t *testing.T) {
 	for _, command := range []string{hsPolling + " conn=w", hsWebSocket} {
 		var verdict *Verdict
 		b := newSpec(t, 1, Options{Access: Access{Bind: BindHeader("X-User")}}, func(_ *bench, e *Events) {
-			e.Admit = func(r *Request) error {
-				verdict = r.Later()
+			e.Admit = func(a *Admission) error {
+				verdict = a.Later()
 				return nil
 			}
 		})

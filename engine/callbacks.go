@@ -195,12 +195,12 @@ func (s *Session) panicked(p any) {
 	s.close(ReasonTransportError, ErrCallbackPanic)
 }
 
-// tellAdmit reports whether the application has nothing against r. After a panic
+// tellAdmit reports whether the application has nothing against a. After a panic
 // it has.
-func (h *httpConn) tellAdmit(r *Request) (admitted bool, d denial) {
+func (h *httpConn) tellAdmit(a *Admission) (admitted bool, d denial) {
 	d = panicked()
 	h.call(callAdmit, func() {
-		err := h.server.events.Admit(r)
+		err := a.ask()
 		if admitted = err == nil; !admitted {
 			d = denied(err)
 		}

@@ -20,7 +20,7 @@ func (b *bench) hearAll(e *Events) {
 			b.on(text, "")
 		}
 	}
-	e.Admit = func(*Request) error { note("admit"); return nil }
+	e.Admit = func(*Admission) error { note("admit"); return nil }
 	e.InitialHeaders = func(*Request, http.Header) { note("initial") }
 	e.Headers = func(*Request, http.Header) { note("headers") }
 	e.ConnectionError = func(_ *Request, e *HandshakeError) { note(fmt.Sprint("error ", e.Code)) }

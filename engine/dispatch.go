@@ -147,9 +147,9 @@ func (d *dispatcher) admits() bool {
 }
 
 // putAdmit lets a worker ask the application about v's request, a clone.
-func (d *dispatcher) putAdmit(v *Verdict, r *Request) {
+func (d *dispatcher) putAdmit(v *Verdict) {
 	in := inboxes.Get().(*inbox)
-	in.push(event{kind: callAdmit, with: &admitCall{verdict: v, request: r}})
+	in.push(event{kind: callAdmit, with: v})
 	d.mu.Lock()
 	d.admitting++
 	d.bytes += int64(in.bytes)

@@ -9,7 +9,7 @@ type event struct {
 	reason Reason
 	number int       // of bytes, for HighWater
 	data   *pool.Buf // of a message, held; nil when empty
-	with   any       // see call: a clone of the Request, a func(), an error, an *admitCall
+	with   any       // see call: a clone of the Request, a func(), an error, a *Verdict
 }
 
 // eventSize is what an event takes in addition to the data of a large message, in bytes,
@@ -33,7 +33,7 @@ func (e *event) release() {
 // call runs the application's callback on a worker.
 func (e *event) call(s *Session) {
 	if e.kind == callAdmit {
-		e.with.(*admitCall).run()
+		e.with.(*Verdict).ask()
 		return
 	}
 	events := &s.server.events
@@ -141,14 +141,8 @@ func (t *resumeReadingTask) Run() {
 	}
 }
 
-// admitCall is Events.Admit on a worker, about a request that waits for it.
-type admitCall struct {
-	verdict *Verdict
-	request *Request // a clone
-}
-
-func (c *admitCall) run() {
-	v := c.verdict
+// ask is Events.Admit on a worker, about a request that waits for v.
+func (v *Verdict) ask() {
 	if v.decided.Load() {
 		return // out of time
 	}
@@ -158,7 +152,7 @@ func (c *admitCall) run() {
 			v.decide(false, panicked()) // the worker logs it
 		}
 	}()
-	err := v.http.server.events.Admit(c.request)
+	err := v.admission.ask()
 	switch {
 	case err != nil:
 		v.Refuse(err)

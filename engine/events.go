@@ -33,10 +33,10 @@ type Events struct {
 	// (polling) or 400 (WebSocket). The client is told the message of an error that was
 	// made by Refuse, or is a Refusal. Any other error is logged, at most once a second,
 	// and the client is told "Forbidden". An application that has to ask elsewhere first
-	// calls r.Later and returns nil. With Options.Executor it may also ask here: the
-	// client waits for Options.Timeouts.Admit at most, as it does after Later. r is
+	// calls a.Later and returns nil. With Options.Executor it may also ask here: the
+	// client waits for Options.Timeouts.Admit at most, as it does after Later. a is
 	// borrowed.
-	Admit func(r *Request) error
+	Admit func(a *Admission) error
 	// ConnectionError says that a request was refused with one of the
 	// protocol's numbered errors, before it is answered. r may be kept.
 	ConnectionError func(r *Request, e *HandshakeError)

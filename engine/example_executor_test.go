@@ -31,8 +31,8 @@ func (accounts) name(ctx context.Context, token string) (string, error) {
 func ExampleOptions_executor() {
 	var db accounts
 	url, stop := serve(engine.New(engine.Options{Executor: engine.NewExecutor(100)}, engine.Events{
-		Admit: func(r *engine.Request) error {
-			_, err := db.name(context.Background(), r.Query("token")) // Options.Timeouts.Admit bounds it for the client
+		Admit: func(a *engine.Admission) error {
+			_, err := db.name(context.Background(), a.Query("token")) // Options.Timeouts.Admit bounds it for the client
 			return err
 		},
 		Message: func(s *engine.Session, m engine.Message) {

@@ -160,12 +160,12 @@ func ExampleServer_Publish() {
 func ExampleEvents_admit() {
 	users := map[string]string{"secret": "Ada"}
 	url, stop := serve(engine.New(engine.Options{}, engine.Events{
-		Admit: func(r *engine.Request) error {
-			user, ok := users[r.Query("token")]
+		Admit: func(a *engine.Admission) error {
+			user, ok := users[a.Query("token")]
 			if !ok {
 				return engine.Refuse("wrong token")
 			}
-			r.SetValue(user)
+			a.SetValue(user)
 			return nil
 		},
 		Open: func(s *engine.Session, _ *engine.Request) {
@@ -182,7 +182,7 @@ func ExampleEvents_admit() {
 }
 
 // A decision that takes its time is made on another goroutine.
-func ExampleRequest_Later() {
+func ExampleAdmission_Later() {
 	lookUp := func(token string) (user string, err error) { // may ask a database
 		if token != "secret" {
 			return "", engine.Refuse("wrong token")
@@ -190,8 +190,8 @@ func ExampleRequest_Later() {
 		return "Ada", nil
 	}
 	url, stop := serve(engine.New(engine.Options{Timeouts: engine.Timeouts{Admit: 5 * time.Second}}, engine.Events{
-		Admit: func(r *engine.Request) error {
-			verdict, token := r.Later(), r.Query("token") // r is borrowed: read it here
+		Admit: func(a *engine.Admission) error {
+			verdict, token := a.Later(), a.Query("token") // a is borrowed: read it here
 			go func() {
 				user, err := lookUp(token)
 				if err != nil {
@@ -471,9 +471,9 @@ func ExampleServer_ServeTLS() {
 			ClientAuth:   tls.VerifyClientCertIfGiven,
 		},
 	}, engine.Events{
-		Admit: func(r *engine.Request) error {
-			if shown := r.TLS().PeerCertificates; len(shown) > 0 {
-				r.SetValue(shown[0].Subject.CommonName)
+		Admit: func(a *engine.Admission) error {
+			if shown := a.TLS().PeerCertificates; len(shown) > 0 {
+				a.SetValue(shown[0].Subject.CommonName)
 			}
 			return nil
 		},

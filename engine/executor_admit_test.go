@@ -11,7 +11,7 @@ import (
 // their time is up and the Executor has not got to them.
 func TestExecutorAdmitIsBounded(t *testing.T) {
 	b := newHeld(t, 1, Options{Limits: Limits{MaxAdmitting: 3}}, func(_ *bench, e *Events) {
-		e.Admit = func(*Request) error { return nil }
+		e.Admit = func(*Admission) error { return nil }
 	})
 	for round := range 20 {
 		for i := range 5 {

@@ -394,9 +394,9 @@ func TestExecutorAdmit(t *testing.T) {
 	onLoops(t, func(t *testing.T, loops int) {
 		for _, upgrade := range []bool{false, true} {
 			log := new(counter)
-			var admit func(r *Request) error
+			var admit func(a *Admission) error
 			b := newHeld(t, loops, Options{Logger: slog.New(log), Limits: Limits{MaxAdmitting: 3}}, func(b *bench, e *Events) {
-				e.Admit = func(r *Request) error { return admit(r) }
+				e.Admit = func(a *Admission) error { return admit(a) }
 				opened := e.Open
 				e.Open = func(s *Session, r *Request) {
 					opened(s, r)
@@ -412,20 +412,20 @@ func TestExecutorAdmit(t *testing.T) {
 				b.rest()
 				return strings.Join(b.collect(), "|")
 			}
-			admit = func(r *Request) error {
-				r.SetValue(r.Query("name"))
-				r.ResponseHeader().Set("X-Why", "because")
+			admit = func(a *Admission) error {
+				a.SetValue(a.Query("name"))
+				a.ResponseHeader().Set("X-Why", "because")
 				return nil
 			}
 			require.Contains(t, ask("a"), "[X-Why: because]")
 			b.rest()
 			require.Equal(t, "ada", b.session("A").Value())
 
-			admit = func(r *Request) error { return Refuse("not you") }
+			admit = func(a *Admission) error { return Refuse("not you") }
 			require.Contains(t, ask("b"), fmt.Sprint("b: ", refused))
 
 			var later *Verdict
-			admit = func(r *Request) error { later = r.Later(); return nil }
+			admit = func(a *Admission) error { later = a.Later(); return nil }
 			require.Empty(t, ask("c"))
 			later.Accept()
 			require.NotEmpty(t, b.collect())
@@ -433,13 +433,13 @@ func TestExecutorAdmit(t *testing.T) {
 			require.Equal(t, StateOpen, b.session("B").State())
 
 			require.Zero(t, log.lines.Load())
-			admit = func(r *Request) error { panic("the application's fault") }
+			admit = func(a *Admission) error { panic("the application's fault") }
 			require.Contains(t, ask("d"), fmt.Sprint("d: ", refused))
 			require.EqualValues(t, 1, log.lines.Load())
 
 			// Whose time is up while it waits is not asked about any more.
 			asked := 0
-			admit = func(r *Request) error { asked++; return nil }
+			admit = func(a *Admission) error { asked++; return nil }
 			require.Empty(t, b.play(command+"e"))
 			require.Contains(t, strings.Join(b.play("advance 11s"), "|"), "e: 503")
 			b.rest()

@@ -73,11 +73,11 @@ func (x *exits) options(loops int, o Options) Options {
 
 func (x *exits) events() Events {
 	return Events{
-		Admit: func(r *Request) error {
-			if r.Query("doomed") != "" {
-				r.SetValue(true)
+		Admit: func(a *Admission) error {
+			if a.Query("doomed") != "" {
+				a.SetValue(true)
 			}
-			x.request(callAdmit, r)
+			x.request(callAdmit, a.Request)
 			return nil
 		},
 		ConnectionError: func(r *Request, _ *HandshakeError) { x.request(callConnectionError, r) },

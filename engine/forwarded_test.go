@@ -111,7 +111,7 @@ func TestForwardedAddressEverywhere(t *testing.T) {
 			}},
 		}, func(_ *bench, e *Events) {
 			opened := e.Open
-			e.Admit = func(r *Request) error { note("admit")(r); return nil }
+			e.Admit = func(a *Admission) error { note("admit")(a.Request); return nil }
 			e.Headers = func(r *Request, _ http.Header) { note("headers")(r) }
 			e.ConnectionError = func(r *Request, _ *HandshakeError) { note("error")(r) }
 			e.Open = func(s *Session, r *Request) {

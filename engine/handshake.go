@@ -23,7 +23,7 @@ func (h *httpConn) handshakeRequest(r *httpparse.Request, head, rest []byte) {
 }
 
 // admitted continues a handshake that the application does not refuse.
-func (h *httpConn) admitted(r *httpparse.Request, a *admission, rest []byte) {
+func (h *httpConn) admitted(r *httpparse.Request, a *Admission, rest []byte) {
 	s, x := h.server, &h.exchange
 	if e := h.unfit(r, a); e != nil {
 		x.headers = appendHeaderLines(x.headers, a.headers)
@@ -44,7 +44,7 @@ func (h *httpConn) admitted(r *httpparse.Request, a *admission, rest []byte) {
 
 // unfit is why no session can begin that the application has admitted, nil if it
 // can. It asks the application for what the session needs: its binding, its id.
-func (h *httpConn) unfit(r *httpparse.Request, a *admission) *HandshakeError {
+func (h *httpConn) unfit(r *httpparse.Request, a *Admission) *HandshakeError {
 	s, x := h.server, &h.exchange
 	if !s.options.allowsRevision(x.query.revision) {
 		return refusedRevision.because("", queryValue(r, "EIO"), "")
@@ -90,7 +90,7 @@ func (h *httpConn) generateID(r *httpparse.Request) (id string, err error) {
 const maxJSONPIndex = 32
 
 // openPolling begins a polling session, with the open packet as the answer.
-func (h *httpConn) openPolling(r *httpparse.Request, a *admission) {
+func (h *httpConn) openPolling(r *httpparse.Request, a *Admission) {
 	s, x, on := h.server, &h.exchange, h.conn.Loop()
 	var jsonp []byte
 	if x.query.jsonp {
@@ -124,8 +124,8 @@ func (h *httpConn) openPolling(r *httpparse.Request, a *admission) {
 }
 
 // opened lets the application have the session. It borrows r.
-func (s *Session) opened(r *Request, a *admission) {
-	r.context = a.context
+func (s *Session) opened(r *Request, a *Admission) {
+	r.context = a.carried
 	if s.state == sessionClosed { // by a panic
 		return
 	}
@@ -137,7 +137,7 @@ func (s *Session) opened(r *Request, a *admission) {
 
 // openWebSocket begins a session on a WebSocket just opened. It borrows r and
 // rest, what came behind the handshake.
-func (s *Server) openWebSocket(conn *loop.Conn, q query, r *httpparse.Request, a *admission, rest []byte) {
+func (s *Server) openWebSocket(conn *loop.Conn, q query, r *httpparse.Request, a *Admission, rest []byte) {
 	session, ok := s.register(conn.Loop(), q, a)
 	if !ok {
 		rejectWebSocket(conn)

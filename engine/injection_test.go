@@ -113,22 +113,22 @@ func injectServer(t *testing.T, logs *logLines) *bench {
 		}},
 	}
 	return newSpec(t, 1, o, func(_ *bench, e *Events) {
-		e.Admit = func(r *Request) error {
-			if p := r.Query("panic"); p != "" {
+		e.Admit = func(a *Admission) error {
+			if p := a.Query("panic"); p != "" {
 				panic(p)
 			}
-			if p := r.Query("panicerror"); p != "" {
+			if p := a.Query("panicerror"); p != "" {
 				panic(errors.New(p))
 			}
-			if text := r.Query("error"); text != "" {
+			if text := a.Query("error"); text != "" {
 				return errors.New(text)
 			}
-			if refusal := r.Query("refuse"); refusal != "" {
+			if refusal := a.Query("refuse"); refusal != "" {
 				return Refuse(refusal)
 			}
-			r.ResponseHeader().Set("X-Echo", r.Query("echo"))
-			r.ResponseHeader().Add(r.Query("name"), "named")
-			r.SetID(r.Query("id"))
+			a.ResponseHeader().Set("X-Echo", a.Query("echo"))
+			a.ResponseHeader().Add(a.Query("name"), "named")
+			a.SetID(a.Query("id"))
 			return nil
 		}
 		e.Headers = func(r *Request, h http.Header) {

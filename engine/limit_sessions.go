@@ -100,7 +100,7 @@ func (h *httpConn) mayOpen(r *httpparse.Request) bool {
 
 // takePlace takes a place for the session of a, or refuses it. The place is
 // register's, or given back by freePlace.
-func (h *httpConn) takePlace(r *httpparse.Request, a *admission) bool {
+func (h *httpConn) takePlace(r *httpparse.Request, a *Admission) bool {
 	places := &h.server.places
 	a.holder = places.holderOf(h.server.clientAddr(r, h.conn).Addr())
 	limit, ok := places.take(a.holder)
@@ -112,7 +112,7 @@ func (h *httpConn) takePlace(r *httpparse.Request, a *admission) bool {
 }
 
 // freePlace gives a's place back unless a session has taken it.
-func (s *Server) freePlace(a *admission) {
+func (s *Server) freePlace(a *Admission) {
 	if a.placed {
 		a.placed = false
 		s.places.release(a.holder)

@@ -69,16 +69,16 @@ func TestNoSessionNoPlace(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		options  Options
-		admit    func(*Request) error
+		admit    func(*Admission) error
 		open     func(*Session)
 		commands []string
 		last     string
 	}{
 		{name: "revision", options: Options{Revisions: []Revision{Revision3}}, commands: []string{hsPolling}, last: "400"},
-		{name: "admission", admit: func(*Request) error { return refused }, commands: []string{hsPolling, hsWebSocket}, last: "w: closed"},
-		{name: "no verdict", admit: func(r *Request) error { r.Later(); return nil }, commands: []string{hsPolling, "advance 10s"}, last: "503"},
-		{name: "gone before the verdict", admit: func(r *Request) error { r.Later(); return nil }, commands: []string{hsPolling + " conn=c", "reset c"}},
-		{name: "verdict of refusal", admit: func(r *Request) error { r.Later().Refuse(refused); return nil }, commands: []string{hsPolling}, last: "403"},
+		{name: "admission", admit: func(*Admission) error { return refused }, commands: []string{hsPolling, hsWebSocket}, last: "w: closed"},
+		{name: "no verdict", admit: func(a *Admission) error { a.Later(); return nil }, commands: []string{hsPolling, "advance 10s"}, last: "503"},
+		{name: "gone before the verdict", admit: func(a *Admission) error { a.Later(); return nil }, commands: []string{hsPolling + " conn=c", "reset c"}},
+		{name: "verdict of refusal", admit: func(a *Admission) error { a.Later().Refuse(refused); return nil }, commands: []string{hsPolling}, last: "403"},
 		{name: "id", options: Options{GenerateID: func(*Request) (string, error) { return "", nil }}, commands: []string{hsPolling}, last: "400"},
 		{name: "JSONP", commands: []string{"get EIO=4&transport=polling&j=" + strings.Repeat("1", 40)}, last: "400"},
 		{name: "WebSocket version", commands: []string{`raw c "GET /engine.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 7\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"`}, last: "c: closed"},
@@ -127,7 +127,7 @@ func TestSessionLimitComesFirst(t *testing.T) {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { seen++; next.ServeHTTP(w, r) })
 			}}
 			b := newSpec(t, loops, c.options, func(_ *bench, e *Events) {
-				e.Admit = func(*Request) error { asked++; return nil }
+				e.Admit = func(*Admission) error { asked++; return nil }
 			})
 			b.play(hsPolling, hsPolling)
 			show := " show=Retry-After,Access-Control-Allow-Origin header=Origin:http://x"
@@ -159,7 +159,7 @@ func TestSessionLimitAfterTheVerdict(t *testing.T) {
 		} {
 			var verdicts []*Verdict
 			b := newSpec(t, loops, c.options, func(_ *bench, e *Events) {
-				e.Admit = func(r *Request) error { verdicts = append(verdicts, r.Later()); return nil }
+				e.Admit = func(a *Admission) error { verdicts = append(verdicts, a.Later()); return nil }
 			})
 			b.play(hsPolling+" conn=a", hsPolling+" conn=b", hsPolling+" conn=c", hsWebSocket)
 			require.Len(t, verdicts, 4)

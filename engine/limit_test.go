@@ -151,7 +151,7 @@ func TestLimits(t *testing.T) {
 				c.options.Logger = slog.New(log)
 				b := newSpec(t, loops, c.options, nil)
 				if c.later {
-					b.server.events.Admit = func(r *Request) error { r.Later(); return nil }
+					b.server.events.Admit = func(a *Admission) error { a.Later(); return nil }
 				}
 				last := len(c.commands) - 1
 				b.play(c.commands[:last]...)
@@ -289,7 +289,7 @@ func TestHandshakeRate(t *testing.T) {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { seen++; next.ServeHTTP(w, r) })
 			}},
 		}, func(_ *bench, e *Events) {
-			e.Admit = func(*Request) error { asked++; return nil }
+			e.Admit = func(*Admission) error { asked++; return nil }
 		})
 		for range 20 {
 			b.play(hsPolling)

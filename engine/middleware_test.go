@@ -45,7 +45,7 @@ func TestMiddlewareSeesAll(t *testing.T) {
 			}
 		}
 		b := newSpec(t, loops, Options{MaxPayload: 100, Middleware: []wrapper{note("1"), note("2")}}, func(b *bench, e *Events) {
-			e.Admit = func(*Request) error {
+			e.Admit = func(*Admission) error {
 				log = append(log, "admit")
 				return nil
 			}
@@ -244,8 +244,8 @@ func TestMiddlewareCookies(t *testing.T) {
 			sessionMiddleware,
 			passes(func(w http.ResponseWriter, _ *http.Request) { http.SetCookie(w, &http.Cookie{Name: "a", Value: "1"}) }),
 		}}, func(_ *bench, e *Events) {
-			e.Admit = func(r *Request) error {
-				r.ResponseHeader().Add("Set-Cookie", "admit=1")
+			e.Admit = func(a *Admission) error {
+				a.ResponseHeader().Add("Set-Cookie", "admit=1")
 				return nil
 			}
 		})
@@ -283,9 +283,9 @@ func TestNoResponseSplitting(t *testing.T) {
 				fill(w.Header())
 			}
 		})}}, func(_ *bench, e *Events) {
-			e.Admit = func(r *Request) error {
+			e.Admit = func(a *Admission) error {
 				if where == "admit" || where == "refused" {
-					fill(r.ResponseHeader())
+					fill(a.ResponseHeader())
 				}
 				if where == "refused" {
 					return fmt.Errorf("no")

@@ -23,7 +23,7 @@ func TestFallbackOverTLSIsSecure(t *testing.T) {
 			})
 			known := make(chan bool, 4)
 			s := secure(t, engine.Options{Fallback: inside, Cookie: &engine.Cookie{}, Timeouts: engine.Timeouts{Close: 2 * time.Second}}, engine.Events{
-				Admit: func(r *engine.Request) error { known <- r.TLS() != nil; return nil },
+				Admit: func(a *engine.Admission) error { known <- a.TLS() != nil; return nil },
 			})
 			server.Store(s.Server)
 			conn, err := s.dial(nil)

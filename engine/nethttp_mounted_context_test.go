@@ -22,9 +22,9 @@ func TestMountedContext(t *testing.T) {
 				var logins atomic.Int64
 				seen := make(chan [2]any, 1)
 				events := echoEvents
-				events.Admit = func(r *engine.Request) error {
-					require.NoError(t, r.Context().Err())
-					r.SetValue(r.Context().Value(loginKey{}))
+				events.Admit = func(a *engine.Admission) error {
+					require.NoError(t, a.Context().Err())
+					a.SetValue(a.Context().Value(loginKey{}))
 					return nil
 				}
 				events.Open = func(s *engine.Session, r *engine.Request) {

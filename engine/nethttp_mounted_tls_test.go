@@ -23,9 +23,9 @@ func TestMountedTLS(t *testing.T) {
 		t.Run(fmt.Sprint("HTTP/2: ", two), func(t *testing.T) {
 			versions := make(chan uint16, 10)
 			events := echoEvents
-			events.Admit = func(r *engine.Request) error {
+			events.Admit = func(a *engine.Admission) error {
 				var version uint16
-				if state := r.TLS(); state != nil {
+				if state := a.TLS(); state != nil {
 					version = state.Version
 				}
 				versions <- version

@@ -74,8 +74,8 @@ func isServedBy(t *testing.T, o Options) {
 	}
 	o.Logger = slog.New(slog.DiscardHandler)
 	b := newSpec(t, loops, o, func(_ *bench, e *Events) {
-		e.Admit = func(r *Request) error {
-			v := r.Later()
+		e.Admit = func(a *Admission) error {
+			v := a.Later()
 			onGoroutine(v.Accept)
 			return nil
 		}

@@ -38,7 +38,7 @@ func newProxyBench(t *testing.T, loops int, o Options) *proxyBench {
 		o.Proxies.Trusted = theWorld
 	}
 	p.bench = newSpec(t, loops, o, func(_ *bench, e *Events) {
-		e.Admit = func(r *Request) error { p.begins = append(p.begins, r.RemoteAddr().String()); return nil }
+		e.Admit = func(a *Admission) error { p.begins = append(p.begins, a.RemoteAddr().String()); return nil }
 	})
 	return p
 }
@@ -284,7 +284,7 @@ func newBehindProxies(t *testing.T, o Options, network, address string) *behindP
 	b := &behindProxies{t: t, log: new(warnings), begins: make(chan string, 100)}
 	o.Loops, o.Logger = 2, slog.New(b.log)
 	var err error
-	b.server, err = New(o, Events{Admit: func(r *Request) error { b.begins <- r.RemoteAddr().Addr().String(); return nil }})
+	b.server, err = New(o, Events{Admit: func(a *Admission) error { b.begins <- a.RemoteAddr().Addr().String(); return nil }})
 	require.NoError(t, err)
 	forProxies, err := net.Listen(network, address)
 	require.NoError(t, err)

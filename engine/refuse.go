@@ -194,7 +194,7 @@ type Refusal struct {
 	Message string
 	// Status is the status of the response: 401, 403, 429 or 503. For any other number,
 	// also 0, the status is 403 on polling and 400 on WebSocket, as in the reference
-	// server. A response with 401 should say how to log in: see Request.ResponseHeader.
+	// server. A response with 401 should say how to log in: see Admission.ResponseHeader.
 	Status int
 	// RetryAfter is sent as the field Retry-After with Status 429 or 503, in whole
 	// seconds, rounded up: after this time the client may come again. 0 sends no field.
@@ -254,7 +254,7 @@ func denied(err error) denial {
 }
 
 // refuseAdmission tells the client that the application does not want it.
-func (h *httpConn) refuseAdmission(r *httpparse.Request, a *admission, d denial) {
+func (h *httpConn) refuseAdmission(r *httpparse.Request, a *Admission, d denial) {
 	if d.fault {
 		h.server.logFault("an error of Admit refuses a client; engine.Refuse makes one that the client is told", d.detail, r, h.conn)
 	}

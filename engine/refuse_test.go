@@ -47,19 +47,19 @@ func TestErrorsStayInside(t *testing.T) {
 		logged  bool // with the error's own text
 		heard   bool // by ConnectionError, the same
 	}{
-		{"Admit returns an error", Options{}, func(e *Events) { e.Admit = func(*Request) error { return fault } },
+		{"Admit returns an error", Options{}, func(e *Events) { e.Admit = func(*Admission) error { return fault } },
 			`403 {"code":4,"message":"Forbidden"}`, "400 Forbidden", true, true},
-		{"Admit returns a wrapped error", Options{}, func(e *Events) { e.Admit = func(*Request) error { return fmt.Errorf("token: %w", fault) } },
+		{"Admit returns a wrapped error", Options{}, func(e *Events) { e.Admit = func(*Admission) error { return fmt.Errorf("token: %w", fault) } },
 			`403 {"code":4,"message":"Forbidden"}`, "400 Forbidden", true, true},
-		{"Admit on an Executor returns an error", Options{Executor: new(byHand)}, func(e *Events) { e.Admit = func(*Request) error { return fault } },
+		{"Admit on an Executor returns an error", Options{Executor: new(byHand)}, func(e *Events) { e.Admit = func(*Admission) error { return fault } },
 			`403 {"code":4,"message":"Forbidden"}`, "400 Forbidden", true, true},
-		{"Admit panics", Options{}, func(e *Events) { e.Admit = func(*Request) error { panic(fault) } },
+		{"Admit panics", Options{}, func(e *Events) { e.Admit = func(*Admission) error { panic(fault) } },
 			`403 {"code":4,"message":"Forbidden"}`, "400 Forbidden", true, false},
-		{"Admit on an Executor panics", Options{Executor: new(byHand)}, func(e *Events) { e.Admit = func(*Request) error { panic(fault) } },
+		{"Admit on an Executor panics", Options{Executor: new(byHand)}, func(e *Events) { e.Admit = func(*Admission) error { panic(fault) } },
 			`403 {"code":4,"message":"Forbidden"}`, "400 Forbidden", true, false},
-		{"the error's text panics", Options{}, func(e *Events) { e.Admit = func(*Request) error { return mute{} } },
+		{"the error's text panics", Options{}, func(e *Events) { e.Admit = func(*Admission) error { return mute{} } },
 			`403 {"code":4,"message":"Forbidden"}`, "400 Forbidden", false, false},
-		{"the error's text panics on an Executor", Options{Executor: new(byHand)}, func(e *Events) { e.Admit = func(*Request) error { return mute{} } },
+		{"the error's text panics on an Executor", Options{Executor: new(byHand)}, func(e *Events) { e.Admit = func(*Admission) error { return mute{} } },
 			`403 {"code":4,"message":"Forbidden"}`, "400 Forbidden", false, false},
 		{"GenerateID returns an error", Options{GenerateID: func(*Request) (string, error) { return "", fault }}, nil,
 			`400 {"code":3,"message":"Bad request"}`, "400 Bad request", true, true},
@@ -163,11 +163,11 @@ func TestRefusalIsTold(t *testing.T) {
 		for _, later := range []bool{false, true} {
 			logged := newTold()
 			b := newSpec(t, 1, Options{Logger: slog.New(logged)}, func(_ *bench, e *Events) {
-				e.Admit = func(r *Request) error {
+				e.Admit = func(a *Admission) error {
 					if !later {
 						return c.err
 					}
-					v := r.Later()
+					v := a.Later()
 					onGoroutine(func() { v.Refuse(c.err) })
 					return nil
 				}
@@ -185,11 +185,34 @@ func TestRefusalIsTold(t *testing.T) {
 	}
 }
 
+// A Verdict that nobody can reach tells the client to come again.
+func TestVerdictUnavailable(t *testing.T) {
+	for _, c := range []struct {
+		after time.Duration
+		told  string
+	}{
+		{0, ""}, {-time.Second, ""}, {1, "[retry-after: 1] "}, {time.Second, "[retry-after: 1] "}, {time.Second + 1, "[retry-after: 2] "},
+		{time.Hour, "[retry-after: 3600] "},
+	} {
+		p := newParking(t, 1, Options{})
+		for i, command := range []string{hsPolling, hsWebSocket} {
+			require.Empty(t, p.play(command+" show=retry-after"))
+			p.verdicts[i].ResponseHeader().Set("X-Database", "down")
+			onGoroutine(func() { p.verdicts[i].Unavailable(c.after) })
+			p.verdicts[i].Accept() // too late
+			told := strings.Replace(p.collect()[0], "[no retry-after] ", "", 1)
+			require.Equal(t, []string{"503 " + c.told + `{"code":4,"message":"Service Unavailable"}`, "w: 503 " + c.told + "Service Unavailable"}[i], told)
+		}
+		require.Empty(t, p.events())
+		p.finish()
+	}
+}
+
 // However many clients an error of Admit refuses, it fills no disk.
 func TestErrorsOfAdmitAreLoggedOnceASecond(t *testing.T) {
 	logged := newTold()
 	b := newSpec(t, 1, Options{Logger: slog.New(logged)}, func(_ *bench, e *Events) {
-		e.Admit = func(*Request) error { return errors.New(inside) }
+		e.Admit = func(*Admission) error { return errors.New(inside) }
 	})
 	for range 20 {
 		b.play(hsPolling)

@@ -14,16 +14,14 @@ import (
 // Request is a request as callbacks see it. Unless a callback's comment says
 // otherwise it is borrowed: valid until that callback returns. Clone keeps it.
 type Request struct {
-	http      *httpparse.Request
-	remote    netip.AddrPort
-	admission *admission           // while the application decides; else nil
-	conn      *loop.Conn           // nil in a clone
-	tls       *tls.ConnectionState // nil until asked for
-	context   context.Context      // nil but in Admit and Open of a mounted server
+	http    *httpparse.Request
+	remote  netip.AddrPort
+	conn    *loop.Conn           // nil in a clone
+	tls     *tls.ConnectionState // nil until asked for
+	context context.Context      // nil but in Admit and Open of a mounted server
 }
 
-// Clone returns a copy that may be kept, and read on any goroutine. It has no
-// Later.
+// Clone returns a copy that may be kept, and read on any goroutine.
 func (r *Request) Clone() *Request {
 	return &Request{http: cloneHTTP(r.http), remote: r.remote, tls: r.TLS(), context: r.context}
 }

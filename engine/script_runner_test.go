@@ -105,7 +105,7 @@ func newBench(t testing.TB, loops int, o Options) *bench {
 	return b
 }
 
-func (b *bench) admit(*Request) error {
+func (b *bench) admit(*Admission) error {
 	if b.on != nil {
 		b.on("admit", "")
 	}

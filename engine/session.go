@@ -129,7 +129,7 @@ func (s *Session) rare() *extra {
 	return s.extra
 }
 
-// ID is the session's id: 27 characters, or what Options.GenerateID or Request.SetID
+// ID is the session's id: 27 characters, or what Options.GenerateID or Admission.SetID
 // said. Each call may allocate the string. Safe from any goroutine.
 func (s *Session) ID() string {
 	if s.ownID != nil {

@@ -447,7 +447,7 @@ func TestRequest(t *testing.T) {
 			r.Query("none"), r.Header("user-agent"), r.RemoteAddr().Addr()))
 	}
 	b := newBench(t, 1, Options{})
-	b.server.events.Admit = func(r *Request) error { look(r); return nil }
+	b.server.events.Admit = func(a *Admission) error { look(a.Request); return nil }
 	open := b.server.events.Open
 	b.server.events.Open = func(s *Session, r *Request) { look(r); open(s, r) }
 	const query = `EIO=4&transport=polling&t=x&t=%41+b&a%20b=%zz`

@@ -73,7 +73,7 @@ func (s *Server) lookup(home *loop.Loop, id sid) *Session {
 
 // register makes a session on the loop l, in the place that a has taken. It
 // reports false when the loop has no number left for it.
-func (s *Server) register(l *loop.Loop, q query, a *admission) (*Session, bool) {
+func (s *Server) register(l *loop.Loop, q query, a *Admission) (*Session, bool) {
 	session := &Session{server: s, loop: l, revision: q.revision, base64: q.base64, state: sessionOpen, value: a.value}
 	session.websocket.session = session
 	session.slot = l.Claim((*sessionAlarm)(session))

@@ -19,7 +19,7 @@ func TestIDsThatNobodyCanSay(t *testing.T) {
 			}
 			b := newSpec(t, 1, o, func(_ *bench, e *Events) {
 				if bySetID {
-					e.Admit = func(r *Request) error { r.SetID(id); return nil }
+					e.Admit = func(a *Admission) error { a.SetID(id); return nil }
 				}
 			})
 			require.Equal(t, []string{`400 {"code":3,"message":"Bad request"}`}, b.play(hsPolling), "%q", id)

@@ -59,13 +59,13 @@ func TestWeirdIDs(t *testing.T) {
 					o.GenerateID = func(*Request) (string, error) { return id, nil }
 				}
 				b := newSpec(t, loops, o, func(_ *bench, e *Events) {
-					e.Admit = func(r *Request) error {
+					e.Admit = func(a *Admission) error {
 						switch how {
 						case "SetID":
-							r.SetID(id)
+							a.SetID(id)
 						case "Verdict":
-							r.Later().SetID(id)
-							r.Later().Accept()
+							a.Later().SetID(id)
+							a.Later().Accept()
 						}
 						return nil
 					}
@@ -148,8 +148,8 @@ func TestOwnIDFreedAfterClose(t *testing.T) {
 func TestOwnIDsBesideOthers(t *testing.T) {
 	onLoops(t, func(t *testing.T, loops int) {
 		b := newSpec(t, loops, Options{}, func(_ *bench, e *Events) {
-			e.Admit = func(r *Request) error {
-				r.SetID(r.Query("id"))
+			e.Admit = func(a *Admission) error {
+				a.SetID(a.Query("id"))
 				return nil
 			}
 		})
@@ -206,11 +206,11 @@ func TestGenerateIDAsked(t *testing.T) {
 		asked++
 		return fmt.Sprint("id", asked), nil
 	}}, func(_ *bench, e *Events) {
-		e.Admit = func(r *Request) error {
-			if r.Query("no") != "" {
+		e.Admit = func(a *Admission) error {
+			if a.Query("no") != "" {
 				return errors.New("no")
 			}
-			r.SetID(r.Query("id"))
+			a.SetID(a.Query("id"))
 			return nil
 		}
 	})

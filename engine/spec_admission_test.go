@@ -41,8 +41,8 @@ func TestSpecConnectionError(t *testing.T) {
 			t.Run(fmt.Sprint(c.number, " ", c.command, " ", loops), func(t *testing.T) {
 				var heard []string
 				b := newSpec(t, loops, Options{Revisions: []Revision{Revision4}}, func(_ *bench, e *Events) {
-					e.Admit = func(r *Request) error {
-						if r.Query("reject") != "" {
+					e.Admit = func(a *Admission) error {
+						if a.Query("reject") != "" {
 							return Refuse("Thou shall not pass")
 						}
 						return nil
@@ -145,8 +145,8 @@ func TestSpecGenerateIDLater(t *testing.T) {
 	for _, command := range []string{hsPolling + " conn=w", hsWebSocket} {
 		var verdict *Verdict
 		b := newSpec(t, 1, Options{}, func(_ *bench, e *Events) {
-			e.Admit = func(r *Request) error {
-				verdict = r.Later()
+			e.Admit = func(a *Admission) error {
+				verdict = a.Later()
 				return nil
 			}
 		})

@@ -191,7 +191,7 @@ func newStage(t *testing.T, loops int, o Options) *stage {
 		told := func(name string) func(*Session) {
 			return func(*Session) { g.in("Events." + name) }
 		}
-		e.Admit = func(*Request) error { g.in("Events.Admit"); return nil }
+		e.Admit = func(*Admission) error { g.in("Events.Admit"); return nil }
 		e.ConnectionError = func(*Request, *HandshakeError) { g.in("Events.ConnectionError") }
 		e.InitialHeaders = func(*Request, http.Header) { g.in("Events.InitialHeaders") }
 		e.Headers = func(*Request, http.Header) { g.in("Events.Headers") }

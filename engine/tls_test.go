@@ -464,9 +464,9 @@ func TestRequestTLS(t *testing.T) {
 					})
 				}},
 			}, engine.Events{
-				Admit: func(r *engine.Request) error {
-					clone := r.Clone()
-					seen <- "admit " + name(r.TLS()) + " " + name(clone.TLS())
+				Admit: func(a *engine.Admission) error {
+					clone := a.Clone()
+					seen <- "admit " + name(a.TLS()) + " " + name(clone.TLS())
 					return nil
 				},
 			})
@@ -823,8 +823,8 @@ func TestShutdownInsideTLSHandshakes(t *testing.T) {
 func TestTLSBehindProxyHeader(t *testing.T) {
 	remote := make(chan string, 10)
 	s := secure(t, engine.Options{Proxies: engine.Proxies{Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}}, engine.Events{
-		Admit: func(r *engine.Request) error {
-			remote <- fmt.Sprint(r.RemoteAddr(), r.TLS() != nil)
+		Admit: func(a *engine.Admission) error {
+			remote <- fmt.Sprint(a.RemoteAddr(), a.TLS() != nil)
 			return nil
 		},
 	})

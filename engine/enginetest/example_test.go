@@ -15,11 +15,11 @@ type chat struct{ server *engine.Server }
 
 func (c *chat) events() engine.Events {
 	return engine.Events{
-		Admit: func(r *engine.Request) error {
-			if r.Query("name") == "" {
+		Admit: func(a *engine.Admission) error {
+			if a.Query("name") == "" {
 				return engine.Refuse("what is your name?")
 			}
-			r.SetValue(r.Query("name"))
+			a.SetValue(a.Query("name"))
 			return nil
 		},
 		Open: func(s *engine.Session, _ *engine.Request) { s.Join("all") },

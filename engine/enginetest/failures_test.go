@@ -77,10 +77,10 @@ func TestFailuresSayWhatIsMissing(t *testing.T) {
 		{"no TLS", func(t testing.TB) { quiet(t).Dial(enginetest.Options{TLS: clientTLS}) },
 			[]string{"engine.Options.TLS is nil"}},
 		{"Dial of who is refused", func(t testing.TB) {
-			enginetest.New(t, engine.Options{}, engine.Events{Admit: func(*engine.Request) error { return engine.Refuse("go away") }}).Dial(polls)
+			enginetest.New(t, engine.Options{}, engine.Events{Admit: func(*engine.Admission) error { return engine.Refuse("go away") }}).Dial(polls)
 		}, []string{"expected a session", "status 403, code 4: go away", "Admit", "TryDial"}},
 		{"Dial without an answer", func(t testing.TB) {
-			enginetest.New(t, engine.Options{}, engine.Events{Admit: func(r *engine.Request) error { r.Later(); return nil }}).Dial(polls)
+			enginetest.New(t, engine.Options{}, engine.Events{Admit: func(a *engine.Admission) error { a.Later(); return nil }}).Dial(polls)
 		}, []string{"expected an answer to the handshake", "polling, revision 4", "Advance"}},
 		{"Dial where nobody listens", func(t testing.TB) { enginetest.Dial(t, "http://127.0.0.1:1/", polls) },
 			[]string{"expected a session", "127.0.0.1:1", "refused"}},

@@ -52,12 +52,12 @@ func TestPingTimeoutsByAdvance(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	o := engine.Options{Revisions: []engine.Revision{engine.Revision4}, Limits: engine.Limits{HandshakeRate: 1}}
-	events := engine.Events{Admit: func(r *engine.Request) error {
-		switch r.Query("as") {
+	events := engine.Events{Admit: func(a *engine.Admission) error {
+		switch a.Query("as") {
 		case "stranger":
 			return engine.Refuse("no strangers")
 		case "nobody":
-			r.ResponseHeader().Set("WWW-Authenticate", "Basic")
+			a.ResponseHeader().Set("WWW-Authenticate", "Basic")
 			return &engine.Refusal{Status: http.StatusUnauthorized, Message: "log in"}
 		case "later":
 			return &engine.Refusal{Status: http.StatusServiceUnavailable, RetryAfter: 1500 * time.Millisecond}
@@ -136,8 +136,8 @@ func TestTheServerSeesWhatTheClientSends(t *testing.T) {
 				InitialPacket: &engine.Message{Data: []byte("welcome")},
 				MaxPayload:    12345,
 			}, engine.Events{
-				Admit: func(r *engine.Request) error {
-					r.ResponseHeader().Set("X-Hello", r.Header("X-From")+", "+r.Query("of")+" at "+r.RemoteAddr().Addr().String())
+				Admit: func(a *engine.Admission) error {
+					a.ResponseHeader().Set("X-Hello", a.Header("X-From")+", "+a.Query("of")+" at "+a.RemoteAddr().Addr().String())
 					return nil
 				},
 				Headers: func(r *engine.Request, _ http.Header) { cookies = append(cookies, r.Header("Cookie")) },
@@ -258,8 +258,8 @@ func TestExecutor(t *testing.T) {
 				return <-lookUp
 			}
 			w := enginetest.New(t, engine.Options{Executor: engine.NewExecutor(4)}, engine.Events{
-				Admit: func(r *engine.Request) error {
-					if ask(r.Query("user")) != "Hello, Ada" {
+				Admit: func(a *engine.Admission) error {
+					if ask(a.Query("user")) != "Hello, Ada" {
 						return engine.Refuse("who are you?")
 					}
 					return nil
@@ -310,8 +310,8 @@ func TestExecutor(t *testing.T) {
 func TestGoroutinesOfTheProgram(t *testing.T) {
 	nothingOnLoan(t)
 	w := enginetest.New(t, engine.Options{}, engine.Events{
-		Admit: func(r *engine.Request) error {
-			verdict := r.Later()
+		Admit: func(a *engine.Admission) error {
+			verdict := a.Later()
 			go verdict.Accept()
 			return nil
 		},

@@ -113,12 +113,12 @@ func (a *app) setCookie(c *gin.Context, value string, maxAge int) {
 var token = engine.BindCookie(cookie)
 
 // admit gives the session the login that the middleware has found.
-func (a *app) admit(r *engine.Request) error {
-	in := loginOf(r.Context())
+func (a *app) admit(handshake *engine.Admission) error {
+	in := loginOf(handshake.Context())
 	if in == nil {
 		return engine.Refuse("log in first")
 	}
-	r.SetValue(in)
+	handshake.SetValue(in)
 	return nil
 }
 

@@ -49,11 +49,11 @@ func run(addr string, pingInterval, pingTimeout, drain time.Duration) error {
 		// share needs a lock, which a program for Node never needed.
 
 		// allowRequest: (request, callback) => callback("wrong token", false)
-		Admit: func(r *engine.Request) error {
-			if r.Query("token") != "secret" {
+		Admit: func(a *engine.Admission) error {
+			if a.Query("token") != "secret" {
 				return engine.Refuse("wrong token")
 			}
-			return nil // a decision that waits for something: r.Later()
+			return nil // a decision that waits for something: a.Later()
 		},
 
 		// server.on("connection", (socket) => {...})

@@ -108,15 +108,15 @@ func run(drain time.Duration, blocking bool) error {
 	return nil
 }
 
-func admit(r *engine.Request) error {
-	switch r.Query("token") {
+func admit(a *engine.Admission) error {
+	switch a.Query("token") {
 	case "secret":
 		return nil
 	case "later":
-		go r.Later().Accept()
+		go a.Later().Accept()
 		return nil
 	case "never":
-		go r.Later().Refuse(engine.Refuse("not you"))
+		go a.Later().Refuse(engine.Refuse("not you"))
 		return nil
 	}
 	return engine.Refuse("wrong token")
