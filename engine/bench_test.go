@@ -31,8 +31,8 @@ func newEchoWith(tb testing.TB, loops int, o Options) *echo {
 		tb.Fatal(err)
 	}
 	e := &echo{tb: tb, server: server}
-	e.world = looptest.NewWorld(loops, server.options.loop(), server.Accept)
-	server.UseLoops(e.world.Loops())
+	e.world = looptest.NewWorld(loops, server.options.loop(), server.Driver().Accept)
+	server.Driver().UseLoops(e.world.Loops())
 	return e
 }
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"net/http"
 	"runtime/debug"
+
 	"turbine/engine/packet"
 	"turbine/httpparse"
 	"turbine/loop"

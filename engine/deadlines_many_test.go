@@ -53,8 +53,8 @@ func TestPingsOfManyAreInTimeUnderAFlood(t *testing.T) {
 				},
 			})
 			require.NoError(t, err)
-			world = looptest.NewWorld(1, server.LoopOptions(), server.Accept)
-			server.UseLoops(world.Loops())
+			world = looptest.NewWorld(1, server.Driver().LoopOptions(), server.Driver().Accept)
+			server.Driver().UseLoops(world.Loops())
 			mask := func(text string) []byte {
 				return wsframe.AppendMaskedFrame(nil, ws.OpText, true, [4]byte{1, 2, 3, 4}, []byte(text))
 			}

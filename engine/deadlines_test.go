@@ -212,7 +212,7 @@ func TestShortHeartbeatsAreNotCutShort(t *testing.T) {
 	for _, timeout := range []time.Duration{time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond, 200 * time.Millisecond} {
 		t.Run(timeout.String(), func(t *testing.T) {
 			b := newSpec(t, 1, Options{PingInterval: 200 * time.Millisecond, PingTimeout: timeout}, nil)
-			step := b.server.LoopOptions().Tick
+			step := b.server.Driver().LoopOptions().Tick
 			b.play("advance 3ms", "ws EIO=3&transport=websocket conn=w", "ws EIO=4&transport=websocket conn=v")
 			b.log = nil
 			asked, last := time.Duration(0), b.world.Now()

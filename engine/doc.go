@@ -59,5 +59,14 @@
 // Options.TLS and Server.ServeTLS speak TLS on the event loops; behind a proxy,
 // Options.Proxies and ProxyListener say what the proxy is believed.
 //
+// # Ways to end
+//
+//   - Session.Close lets the client take what is queued, and then ends the session.
+//   - Session.CloseNow drops what is queued.
+//   - Server.CloseSessions closes all sessions; the server stays.
+//   - Server.Shutdown drains the server: sessions are closed one by one, over a period.
+//   - Server.Close ends the server at once.
+//   - Server.StopAccepting leaves new connections to another process on the same port.
+//
 // docs/from-node.md maps the names of the server for Node.js to those here.
 package engine

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -110,6 +111,24 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-hold.C: // a callback has not returned
 	}
 	return err
+}
+
+// Close ends the server at once, as Shutdown does with a context that has ended:
+// sessions end with ReasonShutdown and context.Canceled, what is queued is dropped,
+// connections are cut, and Serve returns ErrServerClosed. Clients see a transport
+// close or a failed poll. If a callback holds up its loop, Close waits one second
+// for it; the loop ends when the callback returns. The error is always nil. A server
+// without loops of its own, by Driver or before Serve, has nothing to close.
+//
+// It waits for the loops, so it must not be called in a callback; start a goroutine
+// there.
+func (s *Server) Close() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := s.Shutdown(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
 }
 
 // cutWait is how long Shutdown waits, after ctx's end, for loops that are cut

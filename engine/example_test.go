@@ -82,8 +82,8 @@ func ExampleServer_Broadcast() {
 		fmt.Println(err)
 		return
 	}
-	world := looptest.NewWorld(2, loop.Options{}, server.Accept)
-	server.UseLoops(world.Loops())
+	world := looptest.NewWorld(2, loop.Options{}, server.Driver().Accept)
+	server.Driver().UseLoops(world.Loops())
 	defer world.Close()
 
 	peers := []*looptest.Peer{world.Dial(), world.Dial()}
@@ -131,8 +131,8 @@ func ExampleServer_Publish() {
 		fmt.Println(err)
 		return
 	}
-	world := looptest.NewWorld(2, loop.Options{}, server.Accept)
-	server.UseLoops(world.Loops())
+	world := looptest.NewWorld(2, loop.Options{}, server.Driver().Accept)
+	server.Driver().UseLoops(world.Loops())
 	defer world.Close()
 
 	peer := world.Dial()

@@ -25,7 +25,7 @@ func fronted(t testing.TB, o Options, from string) (*Server, *loop.Conn) {
 	server, err := New(o, Events{})
 	require.NoError(t, err)
 	var conn *loop.Conn
-	world := looptest.NewWorld(1, server.LoopOptions(), func(c *loop.Conn) loop.Handler { conn = c; return deaf{} })
+	world := looptest.NewWorld(1, server.Driver().LoopOptions(), func(c *loop.Conn) loop.Handler { conn = c; return deaf{} })
 	world.Dial()
 	world.Run()
 	require.NotNil(t, conn)

@@ -25,8 +25,8 @@ func TestStoppedProcessKeepsItsClients(t *testing.T) {
 		t.Run(gap.String(), func(t *testing.T) {
 			counts := modelCounts{ends: map[string]int{}}
 			r := newModelRun(t, 1, &counts)
-			world := looptest.NewWorld(2, loop.Options{}, r.server.Accept)
-			r.server.UseLoops(world.Loops())
+			world := looptest.NewWorld(2, loop.Options{}, r.server.Driver().Accept)
+			r.server.Driver().UseLoops(world.Loops())
 			random := rand.New(rand.NewPCG(1, 1))
 			d := &modelDriver{run: r, net: stoppedNet{&worldNet{World: world, random: random}}, random: random}
 			for range 12 { // of both revisions, on both transports

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
 	"turbine/engine"
 
 	"github.com/stretchr/testify/require"

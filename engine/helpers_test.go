@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+
 	"turbine/wsframe"
 
 	"github.com/gobwas/ws"

@@ -81,9 +81,9 @@ func serveModelOnSockets(t *testing.T, r *modelRun, steps int, secure bool) {
 	seed := r.seed
 	r.faulty = true
 	faults := looptest.NewFaulty(seed, modelRates)
-	o := r.server.LoopOptions()
+	o := r.server.Driver().LoopOptions()
 	o.HighWater, o.Faults, o.Logger = 8<<10, faults, slog.New(slog.NewTextHandler(io.Discard, nil))
-	accept, config := r.server.Accept, (*tls.Config)(nil)
+	accept, config := r.server.Driver().Accept, (*tls.Config)(nil)
 	if secure {
 		authority := certs.New(t)
 		config = &tls.Config{RootCAs: authority.Pool(), ServerName: "localhost"}
@@ -93,7 +93,7 @@ func serveModelOnSockets(t *testing.T, r *modelRun, steps int, secure bool) {
 	}
 	reactor, err := loop.Open(o, accept)
 	require.NoError(t, err)
-	r.server.UseLoops(reactor.Loops())
+	r.server.Driver().UseLoops(reactor.Loops())
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address := listener.Addr().String()

@@ -131,8 +131,8 @@ func runModelWith(t *testing.T, r *modelRun, faults *looptest.Faulty, executor *
 	if r.busy != nil {
 		loops = 1 // while one is busy, the time of others would stand still
 	}
-	world := looptest.NewWorld(loops, o, r.server.Accept)
-	r.server.UseLoops(world.Loops())
+	world := looptest.NewWorld(loops, o, r.server.Driver().Accept)
+	r.server.Driver().UseLoops(world.Loops())
 	net := &worldNet{World: world, random: random, faulty: r.faulty, executor: executor}
 	d := &modelDriver{run: r, net: net, random: random, steps: 1500}
 	r.busy.begin(world, d)

@@ -48,7 +48,7 @@ type preamble struct {
 // comes behind the header. Nil stands for Accept.
 func (s *Server) afterPreamble(next func(*loop.Conn) loop.Handler) func(*loop.Conn) loop.Handler {
 	if next == nil {
-		next = s.Accept
+		next = s.accept
 	}
 	return func(c *loop.Conn) loop.Handler {
 		h := &preamble{server: s, conn: c, next: next}

@@ -422,8 +422,8 @@ func FuzzPreamble(f *testing.F) {
 			from = c.RemoteAddr()
 			return &keeper{into: &behind}
 		}
-		world := looptest.NewWorld(1, server.LoopOptions(), server.Accept)
-		server.UseLoops(world.Loops())
+		world := looptest.NewWorld(1, server.Driver().LoopOptions(), server.Driver().Accept)
+		server.Driver().UseLoops(world.Loops())
 		peer := world.DialTo(0, server.afterPreamble(next))
 		for rest := p; len(rest) > 0; {
 			n := min(int(step)+1, len(rest))

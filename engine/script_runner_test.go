@@ -96,12 +96,12 @@ func newBench(t testing.TB, loops int, o Options) *bench {
 		server.dispatch.clock = func() time.Time { return begun } // callbacks take no time
 		server.dispatch.after = func(time.Duration, func()) {}    // what a test does by hand is not late
 	}
-	b.world = looptest.NewWorld(loops, server.LoopOptions(), func(c *loop.Conn) loop.Handler {
+	b.world = looptest.NewWorld(loops, server.Driver().LoopOptions(), func(c *loop.Conn) loop.Handler {
 		h := newHTTPConn(server, c)
 		b.accepted = append(b.accepted, h)
 		return h
 	})
-	server.UseLoops(b.world.Loops())
+	server.Driver().UseLoops(b.world.Loops())
 	return b
 }
 

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -132,26 +131,8 @@ func New(o Options, e Events) (*Server, error) {
 	return s, nil
 }
 
-// LoopOptions are the options that the server's loops have under Serve, for a program
-// that makes loops for UseLoops.
-func (s *Server) LoopOptions() loop.Options {
-	o := s.options.loop()
-	o.Exempt = append([]netip.Prefix{}, s.exempt...) // an empty list stays one
-	o.Refused = s.refused
-	o.Blocked = s.blocked
-	return o
-}
-
-// UseLoops makes loops the server's own, for a program that drives them without Serve, such
-// as looptest's World. It is called once, before the first connection.
-func (s *Server) UseLoops(loops []*loop.Loop) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.useLoops(loops, 0)
-}
-
-// useLoops is UseLoops for loops that may have that many connections, 0 if the system does
-// not say.
+// useLoops makes loops the server's own, which may have that many connections, 0 if
+// the system does not say.
 func (s *Server) useLoops(loops []*loop.Loop, conns int) {
 	s.places.limit = s.options.maxSessions(conns)
 	s.shares = s.options.shares(len(loops))
@@ -168,10 +149,6 @@ func (s *Server) allShards() []*shard {
 	defer s.mu.Unlock()
 	return s.shards
 }
-
-// Accept takes a connection: it returns the handler that serves HTTP on it. It
-// is called on the connection's loop, one of those given to UseLoops.
-func (s *Server) Accept(c *loop.Conn) loop.Handler { return newHTTPConn(s, c) }
 
 // ListenAndServe is Listen and Serve. An error of Listen is a *net.OpError.
 func (s *Server) ListenAndServe(address string) error {
@@ -191,7 +168,7 @@ func (s *Server) ListenAndServe(address string) error {
 func (s *Server) Serve(l net.Listener) error { return s.serve(l, nil) }
 
 // serve is Serve with a choice of the handler of each connection, nil for
-// Accept.
+// accept.
 func (s *Server) serve(l net.Listener, accept func(*loop.Conn) loop.Handler) error {
 	if p, ok := l.(proxyListener); ok {
 		if s.proxies.TrustNobody() {
@@ -226,7 +203,7 @@ func (s *Server) start(first func(*loop.Reactor) error) (done <-chan struct{}, e
 		if s.shards != nil {
 			return nil, errors.New("engine: UseLoops has given this server loops that others drive")
 		}
-		if reactor, err = loop.Open(s.LoopOptions(), s.Accept); err != nil {
+		if reactor, err = loop.Open(s.loopOptions(), s.accept); err != nil {
 			return nil, fmt.Errorf("engine: open event loops: %w", err)
 		}
 		s.useLoops(reactor.Loops(), reactor.MaxConns()) // before the first connection
@@ -290,7 +267,7 @@ func (s *Server) Stats() (total Stats) {
 		}
 	}
 	if s.tls != nil {
-		total.TLS = s.tls.loops.Stats()
+		total.TLS = TLSStats(s.tls.loops.Stats())
 	}
 	total.Pending = s.dispatch.waiting()
 	if w := s.watchdog.Load(); w != nil {

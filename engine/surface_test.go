@@ -29,8 +29,8 @@ type surface struct {
 // notInCallbacks are methods of Server that wait, or are for who makes loops: as
 // their comments say. They are called after the end only.
 var notInCallbacks = map[string]bool{
-	"Accept": true, "AcceptTLS": true, "UseLoops": true, "ListenAndServe": true, "ListenAndServeTLS": true,
-	"Serve": true, "ServeHTTP": true, "ServeTLS": true, "Shutdown": true,
+	"ListenAndServe": true, "ListenAndServeTLS": true,
+	"Close": true, "Serve": true, "ServeHTTP": true, "ServeTLS": true, "Shutdown": true,
 }
 
 var message = Message{Data: []byte("from everywhere")}
@@ -61,17 +61,15 @@ func newSurface() surface {
 			"Value":        func(s *Session) { _ = s.Value() },
 		},
 		server: map[string]func(*Server){
-			"Accept":            func(*Server) {}, // the loop's
-			"AcceptTLS":         func(*Server) {}, // likewise
-			"UseLoops":          func(*Server) {}, // once, before the first connection
 			"Broadcast":         func(s *Server) { s.Broadcast(prepared(message)) },
 			"BroadcastTo":       func(s *Server) { s.BroadcastTo(prepared(message), func(s *Session) bool { return s.Upgraded() }) },
 			"CloseSessions":     (*Server).CloseSessions,
+			"Close":             func(s *Server) { _ = s.Close() },
+			"Driver":            func(s *Server) { _ = s.Driver().LoopOptions() },
 			"Find":              func(s *Server) { _ = s.Find("nobody") },
 			"ListenAndServe":    func(s *Server) { _ = s.ListenAndServe("127.0.0.1:0") },
 			"ListenAndServeTLS": func(s *Server) { _ = s.ListenAndServeTLS("127.0.0.1:0") },
 			"ReloadTLS":         func(s *Server) { _ = s.ReloadTLS() },
-			"LoopOptions":       func(s *Server) { _ = s.LoopOptions() },
 			"Publish":           func(s *Server) { s.Publish("group", prepared(message)) },
 			"PublishTo": func(s *Server) {
 				s.PublishTo("group", prepared(message), func(s *Session) bool { return len(s.Groups()) > 1 })

@@ -52,7 +52,13 @@ type TLS struct {
 }
 
 // TLSStats are the figures of TLS handshakes since New.
-type TLSStats = loop.TLSStats
+type TLSStats struct {
+	Done    uint64 // handshakes done
+	Resumed uint64 // of these, those that resumed an earlier session
+	Failed  uint64 // those that failed, what is no TLS at all included
+	Plain   uint64 // of these, those that spoke HTTP and were told to speak TLS
+	Now     int    // handshakes under way
+}
 
 // serverTLS is the TLS of a Server.
 type serverTLS struct {
@@ -133,7 +139,7 @@ func (s *Server) newTLS() error {
 		Plain: answerPlain, Met: s.metTLS, Logger: s.options.Logger,
 	})
 	t.loops.Use(current)
-	t.accept = t.loops.Accept(s.Accept)
+	t.accept = t.loops.Accept(s.accept)
 	s.tls = t
 	return nil
 }
@@ -166,9 +172,9 @@ func (s *Server) ReloadTLS() error {
 
 var errNoTLS = errors.New("engine: Options.TLS is not set")
 
-// AcceptTLS is Accept for a connection that is to speak TLS, which Options.TLS
+// acceptTLS is accept for a connection that is to speak TLS, which Options.TLS
 // has to be set for.
-func (s *Server) AcceptTLS(c *loop.Conn) loop.Handler {
+func (s *Server) acceptTLS(c *loop.Conn) loop.Handler {
 	h := s.tls.accept(c)
 	if s.phase.ending() { // accepted just before the end
 		c.HurryTLS(firstRequest)
@@ -191,7 +197,7 @@ func (s *Server) ServeTLS(l net.Listener) error {
 		_ = l.Close()
 		return errNoTLS
 	}
-	return s.serve(l, s.AcceptTLS)
+	return s.serve(l, s.acceptTLS)
 }
 
 // metTLS is told of connections that met a limit before their handshake was done, on

@@ -292,8 +292,8 @@ func TestTLSEchoMatrixInTheWorld(t *testing.T) {
 					},
 				}, engine.Events{Message: func(s *engine.Session, m engine.Message) { _ = s.Send(m) }})
 				require.NoError(t, err)
-				m := contract.WorldMachine(t, 2, server.LoopOptions(), server.AcceptTLS)
-				server.UseLoops(m.Loops())
+				m := contract.WorldMachine(t, 2, server.Driver().LoopOptions(), server.Driver().AcceptTLS)
+				server.Driver().UseLoops(m.Loops())
 				echo(t, func() *wire {
 					c := looptest.NewTLSClient(&splitClient{m.Dial(), size, m.Step}, config, m.Step)
 					c.Shake()

@@ -32,8 +32,8 @@ func newSlowApp(t *testing.T, o Options) *slowApp {
 	}})
 	require.NoError(t, err)
 	app.echo = &echo{tb: t, server: server}
-	app.world = looptest.NewWorld(1, server.options.loop(), server.Accept)
-	server.UseLoops(app.world.Loops())
+	app.world = looptest.NewWorld(1, server.options.loop(), server.Driver().Accept)
+	server.Driver().UseLoops(app.world.Loops())
 	t.Cleanup(app.world.Close)
 	return app
 }

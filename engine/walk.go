@@ -2,6 +2,7 @@ package engine
 
 import (
 	"time"
+
 	"turbine/loop"
 )
 

@@ -25,9 +25,9 @@ func BenchmarkEchoDuringWalk(b *testing.B) {
 	options := Options{Loops: 1, Limits: Limits{Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, Logger: slog.New(slog.DiscardHandler)}
 	server, err := New(options, Events{Message: func(s *Session, m Message) { _ = s.Send(m) }})
 	require.NoError(b, err)
-	reactor, err := loop.Open(server.LoopOptions(), server.Accept)
+	reactor, err := loop.Open(server.Driver().LoopOptions(), server.Driver().Accept)
 	require.NoError(b, err)
-	server.UseLoops(reactor.Loops())
+	server.Driver().UseLoops(reactor.Loops())
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(b, err)
 	address := listener.Addr().String()

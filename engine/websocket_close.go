@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+
 	"turbine/loop"
 	"turbine/wsframe"
 

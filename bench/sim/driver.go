@@ -111,7 +111,7 @@ func (d *driver) drive() {
 // tick is the loop's timer: step is much shorter than a tick.
 func (d *driver) tick() {
 	if now := d.world.clock(); d.ticks && now >= d.nextTick {
-		every := d.world.server.LoopOptions().Tick
+		every := d.world.server.Driver().LoopOptions().Tick
 		d.nextTick = (now/every + 1) * every
 		d.loop.Tick()
 	}

@@ -134,11 +134,11 @@ func newWorld(o Options) (*world, error) {
 		if i == 0 {
 			d.garbage = garbage
 		}
-		d.loop = loop.New(i, d, w.clock, table, server.LoopOptions(), server.Accept)
+		d.loop = loop.New(i, d, w.clock, table, server.Driver().LoopOptions(), server.Driver().Accept)
 		loops[i] = d.loop
 		w.drivers = append(w.drivers, d)
 	}
-	server.UseLoops(loops)
+	server.Driver().UseLoops(loops)
 	return w, nil
 }
 

@@ -65,8 +65,8 @@ func New(t testing.TB, o engine.Options, e engine.Events) *World {
 		t.Fatalf("enginetest: New: %v", err)
 	}
 	w.server = server
-	w.world = looptest.NewWorld(1, server.LoopOptions(), server.Accept)
-	server.UseLoops(w.world.Loops())
+	w.world = looptest.NewWorld(1, server.Driver().LoopOptions(), server.Driver().Accept)
+	server.Driver().UseLoops(w.world.Loops())
 	t.Cleanup(w.end)
 	return w
 }
@@ -325,7 +325,7 @@ func (e *executor) end() {
 func (w *World) connect(l *link) (wire, error) {
 	accept, config := loopAccept(nil), l.c.options.TLS
 	if config != nil {
-		accept = w.server.AcceptTLS
+		accept = w.server.Driver().AcceptTLS
 	}
 	m := &memory{link: l, peer: w.world.DialFrom(l.c.options.Address, 0, accept)}
 	m.far = m.peer.Client()

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"turbine/engine"
+	"turbine/loop"
 
 	"github.com/alecthomas/kong"
 )
@@ -49,7 +50,10 @@ func main() {
 }
 
 func run(f *flags) error {
-	_, room, err := engine.RaiseDescriptorLimit(f.Loops)
+	if _, err := loop.RaiseDescriptorLimit(); err != nil {
+		return err
+	}
+	room, err := loop.DefaultMaxConns(f.Loops)
 	if err != nil {
 		return err
 	}
@@ -78,7 +82,7 @@ func run(f *flags) error {
 	}()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	fmt.Printf("busy: listening on %v with %d loops (room for %d sessions)\n", listener.Addr(), engine.LoopCount(f.Loops), room)
+	fmt.Printf("busy: listening on %v with %d loops (room for %d sessions)\n", listener.Addr(), loop.LoopCount(f.Loops), room)
 	select {
 	case err := <-served:
 		return err

@@ -55,7 +55,7 @@ const (
 // not in it has no place in the house.
 var layers = map[string]layer{
 	".":                    {[]string{"internal/program"}, nil},
-	"internal/program":     {[]string{"engine"}, []string{fsNotify, kongFlags, memLimit, sdActivation, sdDaemon, tableFlip}},
+	"internal/program":     {[]string{"engine", "loop"}, []string{fsNotify, kongFlags, memLimit, sdActivation, sdDaemon, tableFlip}},
 	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/invariants", "internal/fifo", "internal/peers", "internal/proxied", "internal/seldom"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib}},
 	"engine/packet":        {},
 	"httpparse":            {},
@@ -72,7 +72,7 @@ var layers = map[string]layer{
 	"internal/certs":       {nil, []string{testify}}, // for tests
 	"internal/requests":    {},                       // a table for tests
 	"internal/lint":        {},                       // tests of the repository
-	"internal/busy":        {[]string{"engine"}, []string{kongFlags}},
+	"internal/busy":        {[]string{"engine", "loop"}, []string{kongFlags}},
 	"bench/chaos":          {[]string{"bench/load", "bench/usage", "engine/packet", "wsframe"}, []string{gobwas, hdrHistogram, klauspostFlate, kongFlags, procfs}},
 	"internal/e2e":         {}, // starts the binary
 	"internal/e2e/testapp": {[]string{"engine"}, nil},

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"turbine/engine"
+	"turbine/loop"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 )
@@ -102,7 +103,11 @@ func newServer(f *flags, debug func(string) *slog.Logger) (*engine.Server, error
 
 // serve runs the server until a signal ends it.
 func serve(server *engine.Server, f *flags, asked askSignals, stdout io.Writer) error {
-	limit, sessions, err := engine.RaiseDescriptorLimit(f.Loops)
+	limit, err := loop.RaiseDescriptorLimit()
+	if err != nil {
+		return err
+	}
+	sessions, err := loop.DefaultMaxConns(f.Loops) // a WebSocket session is a connection
 	if err != nil {
 		return err
 	}
@@ -178,7 +183,7 @@ func readyLine(places []*place, loops int, limit uint64, sessions int) string {
 		}
 	}
 	return fmt.Sprintf("turbine: listening on %s with %s (descriptor limit %d, room for %d sessions)",
-		strings.Join(names, ", "), plural(engine.LoopCount(loops), "loop"), limit, sessions)
+		strings.Join(names, ", "), plural(loop.LoopCount(loops), "loop"), limit, sessions)
 }
 
 func plural(n int, word string) string {

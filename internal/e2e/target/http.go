@@ -113,7 +113,7 @@ func (h *httpConn) head(p []byte) (rest []byte) {
 		return nil
 	case bytes.HasPrefix(r.Path, h.target.path):
 		h.over = true
-		e := h.target.engine.Accept(h.conn)
+		e := h.target.engine.Driver().Accept(h.conn)
 		h.conn.SetHandler(e)
 		e.Data(p) // the head as well: the engine has its own eyes
 		return nil

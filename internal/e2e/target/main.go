@@ -142,7 +142,7 @@ func open(f *flags) (*loop.Reactor, error) {
 		return nil, err
 	}
 	t.workers = make([]worker, len(reactor.Loops()))
-	server.UseLoops(reactor.Loops())
+	server.Driver().UseLoops(reactor.Loops())
 	return reactor, nil
 }
 
