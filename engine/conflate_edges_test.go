@@ -143,3 +143,52 @@ func TestIndexOfManyKeysIsNotKept(t *testing.T) {
 	require.True(t, s.outbox.keys.small())
 	b.finish()
 }
+
+// A Prepared that others wait for counts as long as they do: to replace it for one of
+// them with something else takes room, of any size.
+func TestReplacementOfWhatOthersWaitForNeedsRoom(t *testing.T) {
+	b := newSpec(t, 1, Options{Queue: Queue{Budget: 40_000, Overflow: OverflowDrop}}, nil)
+	b.play(hsPolling, hsPolling)
+	one, other := b.session("A"), b.session("B")
+	first, second := prepared(filler(30_000)).With(keyedAs("k")), prepared(filler(30_000)).With(keyedAs("k"))
+	require.NoError(t, one.SendPrepared(first))
+	require.NoError(t, one.SendPrepared(second), "nobody else waits for it")
+	require.NoError(t, one.SendPrepared(first))
+	require.NoError(t, other.SendPrepared(first))
+	require.ErrorIs(t, one.SendPrepared(second), ErrBudget)
+	require.ErrorIs(t, one.SendWith(filler(20_000), keyedAs("k")), ErrBudget)
+	require.NoError(t, other.SendWith(filler(1), keyedAs("k")))
+	require.NoError(t, one.SendPrepared(second))
+	require.Equal(t, countedFor(b, one)+countedFor(b, other), b.server.Stats().Queued)
+	b.finish()
+}
+
+// What is replaced is not compressed: with context takeover the client has never seen it.
+func TestKeysWithContextTakeover(t *testing.T) {
+	for _, takeover := range []bool{false, true} {
+		b := newSpec(t, 1, Options{PerMessageDeflate: &PerMessageDeflate{Threshold: 1, ContextTakeover: takeover}}, nil)
+		out := &unpacker{takeover: takeover}
+		b.speak(t, "ws EIO=4&transport=websocket", out)
+		s, peer := b.session("A"), b.client("w", "").peer
+		peer.SetWindow(0)
+		require.NoError(t, s.SendWith(filler(100_000), SendOptions{NoCompress: true})) // it fills what the connection takes
+		b.world.Run()
+		for i := range 20 {
+			text := strings.Repeat(fmt.Sprint("value ", i), 30)
+			sendText(t, s, text+" a", keyedAs("a"))
+			sendText(t, s, text, SendOptions{})
+			require.NoError(t, s.SendPrepared(prepared(Message{Data: []byte(text + " b")}).With(keyedAs("b"))))
+			sendText(t, s, text+" c", SendOptions{Key: "c", NoCompress: true})
+		}
+		peer.SetWindow(1 << 20)
+		var got []string
+		for _, r := range b.take(t, "w", out)[1:] {
+			require.Equal(t, !strings.HasSuffix(r.text, " c"), r.packed)
+			got = append(got, strings.TrimPrefix(r.text, "4"))
+		}
+		last := strings.Repeat("value 19", 30)
+		require.Len(t, got, 23)
+		require.Equal(t, []string{last + " a", strings.Repeat("value 0", 30), last + " b", last + " c", strings.Repeat("value 1", 30)}, got[:5])
+		b.finish()
+	}
+}

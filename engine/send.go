@@ -38,8 +38,10 @@ type SendOptions struct {
 	// under way, a message replaces only one that was sent after the last of these
 	// calls; older messages of the key are replaced as soon as the walks have passed.
 	//
-	// The limits count the difference in size: a message that is no larger than the one
-	// that it replaces is never refused. Sent of a replaced message is never called.
+	// The limits count the difference in size. A message that is no larger than the one
+	// that it replaces is refused only by Queue.Budget, and only if one of the two is a
+	// Prepared: a Prepared counts once for all sessions that it waits for, so replacing
+	// it for one of them frees nothing. Sent of a replaced message is never called.
 	// The key is kept while the message waits, and does not count for the limits.
 	// (It is a string, since comparing strings allocates nothing.)
 	Key string
@@ -52,7 +54,10 @@ type SendOptions struct {
 	// one of a Broadcast or Publish, or had to wait for one. No lock is held meanwhile,
 	// so it may call any method of the Session. If the waiting message has left or
 	// changed in the meantime, the result is dropped, and Merge is called again if
-	// another message waits: therefore it must have no other effects.
+	// another message waits: therefore it must have no other effects. After 8 changes
+	// both messages are sent. Messages that had to wait for a Broadcast or Publish are
+	// merged with one another first, and their result with what waits: Merge has to be
+	// associative.
 	//
 	// It borrows both messages and must not change them. The result may be one of them,
 	// and is copied. If the result is text and not UTF-8, SendWith returns ErrNotUTF8;
