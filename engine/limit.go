@@ -189,8 +189,12 @@ func (m *limitMeter) tell(logger *slog.Logger, now time.Duration, client netip.A
 	}
 	var attrs []slog.Attr
 	var help []string
+	level := slog.LevelInfo
 	for i := range m.counts {
 		if n := m.counts[i].Load(); n > m.said[i] {
+			if !Limit(i).ofSilence() {
+				level = slog.LevelWarn
+			}
 			attrs, help = append(attrs, slog.Int64(limitNames[i], n-m.said[i])), append(help, limitHelp[i])
 			m.said[i] = n
 		}
@@ -202,7 +206,18 @@ func (m *limitMeter) tell(logger *slog.Logger, now time.Duration, client netip.A
 		attrs = append(attrs, slog.String("client", client.String()))
 	}
 	attrs = append(attrs, slog.String("help", strings.Join(help, ", ")))
-	logger.LogAttrs(context.Background(), slog.LevelWarn, "limits were met", attrs...)
+	logger.LogAttrs(context.Background(), level, "limits were met", attrs...)
+}
+
+// ofSilence reports whether the limit is met by a client that has gone away or does
+// nothing, as some always do: no client has been refused what it asked for.
+func (l Limit) ofSilence() bool {
+	switch l {
+	case LimitTLSHandshakeTimeout, LimitHeaderTimeout, LimitBodyTimeout, LimitIdleTimeout, LimitUpgradeTimeout, LimitFirstRequestTimeout:
+		return true
+	default: // a client was refused something, or has lost it
+		return false
+	}
 }
 
 // count counts a limit that was met outside a loop; the next record that a loop logs

@@ -236,7 +236,11 @@ func requireLimitRecord(t *testing.T, log *warnings, limit Limit, times int) {
 	t.Helper()
 	lines := log.take()
 	require.Len(t, lines, 1)
-	require.Regexp(t, fmt.Sprintf(`^WARN limits were met %v=%d( client=[0-9a-f.:]+)? help=%s$`, limit, times, limitHelp[limit]), lines[0])
+	level := "WARN"
+	if limit.ofSilence() {
+		level = "INFO"
+	}
+	require.Regexp(t, fmt.Sprintf(`^`+level+` limits were met %v=%d( client=[0-9a-f.:]+)? help=%s$`, limit, times, limitHelp[limit]), lines[0])
 	switch limit {
 	case LimitConns, LimitConnsPerIP, LimitConnRate, LimitHandshakeRate, LimitHeaders, LimitHeaderTimeout, LimitUpgrades, LimitAdmitting:
 		require.Contains(t, lines[0], " client=")

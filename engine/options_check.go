@@ -225,8 +225,14 @@ func (o *Options) checkPaths() error {
 	if !strings.HasPrefix(o.Path, "/") {
 		return badOption("Path %q does not begin with a slash", o.Path)
 	}
-	if p := o.HealthPath; p != "" && (p[0] != '/' || strings.HasSuffix(p, "/") || strings.HasPrefix(p, o.Path)) {
-		return badOption("HealthPath %q does not begin with a slash, ends with one, or is below Path", p)
+	switch p := o.HealthPath; {
+	case p == "":
+	case p[0] != '/':
+		return badOption("HealthPath %q does not begin with a slash", p)
+	case strings.HasSuffix(p, "/"):
+		return badOption("HealthPath %q ends with a slash", p)
+	case strings.HasPrefix(p, o.Path):
+		return badOption("HealthPath %q is below Path", p)
 	}
 	return nil
 }

@@ -246,7 +246,8 @@ func TestListenFlags(t *testing.T) {
 		{[]string{"--trusted-proxy", "10.0.0.0/8", "--proxy-protocol", ":1"}, 1, "the server does not listen on :1"},
 		{[]string{"--socket-mode", "999"}, 2, "--socket-mode"},
 		{[]string{"--socket-mode", "rw"}, 2, "--socket-mode"},
-		{[]string{"--addr", "nowhere"}, 1, "cannot listen on nowhere"},
+		{[]string{"--addr", "nowhere"}, 2, "is no address"},
+		{[]string{"--addr", "no.such.host.invalid:1"}, 1, "cannot listen on no.such.host.invalid:1"},
 	} {
 		args := c.args
 		if args[0] != "--addr" {

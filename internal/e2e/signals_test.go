@@ -39,6 +39,8 @@ func TestSignalsThatEndNothing(t *testing.T) {
 	require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
 	require.True(t, s.ends(stopPatience), "still running")
 	require.Equal(t, 0, s.cmd.ProcessState.ExitCode())
+	require.Regexp(t, `level=WARN msg="ended by a second signal" after=[0-9.]+m?s sessions=[12]\n`, s.stderr.String())
+	require.NotContains(t, s.stderr.String(), "in time")
 }
 
 // The same before anybody is served: the start waits here for a certificate that

@@ -1,6 +1,10 @@
 package program
 
-import "turbine/engine"
+import (
+	"errors"
+
+	"turbine/engine"
+)
 
 // accessFlags say whose pages may connect, and what a session is bound to.
 type accessFlags struct {
@@ -16,6 +20,9 @@ func (f *accessFlags) apply(o *engine.Options) error {
 	o.Access.AnyOrigin = f.AnyOrigin
 	if f.BindIP {
 		o.Access.Bind = engine.BindIP
+	}
+	if f.CORSCredentials && len(f.CORSOrigin) == 0 {
+		return errors.New("--cors-credentials: there are no pages to send cookies; name them by --cors-origin")
 	}
 	if len(f.CORSOrigin) > 0 {
 		o.Access.CORS = &engine.CORS{Origins: f.CORSOrigin, Credentials: f.CORSCredentials}

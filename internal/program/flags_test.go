@@ -1,8 +1,10 @@
 package program
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"regexp"
 	"strings"
@@ -88,6 +90,23 @@ func makeFlagsPage(flags []*kong.Flag) string {
 		fmt.Fprintf(&page, "| %s | %s | %s | %s |\n", flagNames(f), flagDefault(f), codes(f.Envs...), literal.ReplaceAllString(meaning, "`$0`"))
 	}
 	return page.String()
+}
+
+// --help shows each default that docs/flags.md has.
+func TestHelpShowsDefaults(t *testing.T) {
+	for _, f := range programFlags() {
+		if f.Default != "" && !f.IsBool() && f.Name != "version" {
+			require.Empty(t, f.PlaceHolder, "--%s: it would stand in the place of %s", f.Name, f.Default)
+		}
+	}
+	var help bytes.Buffer
+	var f flags
+	parser := newParser(&f, "", &help, io.Discard)
+	parser.Exit = func(int) {}
+	_, _ = parser.Parse([]string{"--help"})
+	for _, want := range []string{"--addr=:3000,...", `--socket-mode="660"`, "--ping-interval=25s"} {
+		require.Contains(t, help.String(), want)
+	}
 }
 
 // literal is what stands in a help text as it is typed.

@@ -184,14 +184,34 @@ func (p *process) activated() (places []*place, err error) {
 
 // listenFlags say where the server listens.
 type listenFlags struct {
-	Addr       []string `default:":3000" placeholder:"ADDRESS" help:"Addresses to listen on: host:port, or unix:PATH for a Unix socket."`
-	SocketMode string   `default:"660" placeholder:"OCTAL" help:"Permissions of Unix sockets, in octal: whoever may write to the file may connect."`
+	Addr       []string `default:":3000" help:"Addresses to listen on: host:port, or unix:PATH for a Unix socket."`
+	SocketMode string   `default:"660" help:"Permissions of Unix sockets, in octal: whoever may write to the file may connect."`
 }
 
 // apply sets no option: it checks what listen needs.
 func (f *listenFlags) apply(*engine.Options) error {
+	if err := checkAddresses("--addr", f.Addr); err != nil {
+		return err
+	}
 	_, err := f.mode()
 	return err
+}
+
+// checkAddresses says what cannot be listened on, whatever the machine.
+func checkAddresses(flag string, addresses []string) error {
+	for _, address := range addresses {
+		if strings.HasPrefix(address, "unix:") {
+			continue
+		}
+		_, port, err := net.SplitHostPort(address)
+		if err == nil {
+			_, err = net.LookupPort("tcp", port)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %q is no address; :3000 is one, host:3000 and unix:PATH are others", flag, address)
+		}
+	}
+	return nil
 }
 
 func (f *listenFlags) mode() (fs.FileMode, error) {

@@ -197,17 +197,22 @@ func plural(n int, word string) string {
 func drain(server *engine.Server, timeout time.Duration, signals <-chan os.Signal, served <-chan error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
+	began, left := time.Now(), 0
 	go func() {
 		select {
 		case <-signals:
+			left = server.Stats().Sessions
 			cancel()
 		case <-ctx.Done():
 		}
 	}()
 	slog.Info("draining; a second signal ends at once", "sessions", server.Stats().Sessions)
 	err := server.Shutdown(ctx)
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
 		slog.Warn("not all sessions ended in time", "after", timeout)
+	case errors.Is(err, context.Canceled):
+		slog.Warn("ended by a second signal", "after", time.Since(began).Round(time.Millisecond), "sessions", left)
 	}
 	if err := <-served; err != nil && !errors.Is(err, engine.ErrServerClosed) {
 		return err

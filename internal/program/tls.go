@@ -20,6 +20,9 @@ type tlsFlags struct {
 }
 
 func (f *tlsFlags) apply(o *engine.Options) error {
+	if err := checkAddresses("--tls-addr", f.TLSAddr); err != nil {
+		return err
+	}
 	switch {
 	case f.Cert == "" && f.Key == "":
 		if len(f.TLSAddr) > 0 || f.ClientCA != "" {
