@@ -106,16 +106,21 @@ func measureSessions(t *testing.T, kind string, how serving, sessions int, bytes
 	before := settledHeap()
 	clients.do(t, "open %s %s %d", kind, address, sessions)
 	awaitSessions(t, server, sessions)
-	after := settledHeap()
 	eventually(t, "no goroutine belongs to a session", func() error {
 		return atMost(serving, runtime.NumGoroutine())
 	})
 
-	size := (float64(after.HeapAlloc) - float64(before.HeapAlloc)) / float64(sessions)
-	objects := (float64(after.HeapObjects) - float64(before.HeapObjects)) / float64(sessions)
-	t.Logf("idle session, %s: %.1f bytes and %.3f objects of heap", kind, size, objects)
-	require.LessOrEqual(t, size, bytes, "bytes a session")
-	require.LessOrEqual(t, objects, most, "objects a session")
+	// On a loaded machine the last of a handshake may still be on its way.
+	eventually(t, "sessions are within their budgets", func() error {
+		after := settledHeap()
+		size := (float64(after.HeapAlloc) - float64(before.HeapAlloc)) / float64(sessions)
+		objects := (float64(after.HeapObjects) - float64(before.HeapObjects)) / float64(sessions)
+		t.Logf("idle session, %s: %.1f bytes and %.3f objects of heap", kind, size, objects)
+		if size > bytes || objects > most {
+			return fmt.Errorf("a session has %.1f bytes and %.3f objects, at most %v and %v are allowed", size, objects, bytes, most)
+		}
+		return nil
+	})
 
 	clients.tell(t, "leave")
 	ctx, cancel := context.WithTimeout(context.Background(), memoryPatience)
