@@ -81,6 +81,14 @@ func (b *outbox) index() *keyIndex {
 	return b.keys
 }
 
+// waitsWithKeys reports whether a message with a key waits, or has since the outbox
+// was last empty.
+func (s *Session) waitsWithKeys() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.outbox != nil && s.outbox.keys != nil
+}
+
 // forgetKeys gives the index back.
 func (b *outbox) forgetKeys() {
 	k := b.keys

@@ -95,6 +95,22 @@ func TestKeyReplacesWhatWaits(t *testing.T) {
 	}
 }
 
+// What the connection has taken cannot be replaced, so it is given nothing with a key
+// while the kernel takes nothing.
+func TestKeysWaitWhileTheConnectionIsBlocked(t *testing.T) {
+	b := newSpec(t, 1, Options{}, nil)
+	b.play("ws EIO=4&transport=websocket conn=w")
+	b.play("window w 0")
+	s := b.session("A")
+	for i := range 5 {
+		sendText(t, s, fmt.Sprint(i), keyedAs("a"))
+		b.world.Run()
+	}
+	require.Equal(t, []string{`w: text "40"`, `w: text "44"`}, b.play("window w 1000000"))
+	require.Zero(t, b.server.Stats().Queued)
+	b.finish()
+}
+
 // countedFor is what the outbox of s is to count for the budget, by what is in it.
 func countedFor(b *bench, s *Session) int64 {
 	s.mu.Lock()

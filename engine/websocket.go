@@ -118,11 +118,13 @@ func (t *websocket) kind() Transport { return WebSocket }
 
 // ready is also false while batchPackets or more Sent callbacks are pending: they are
 // called at Drained, which is certain to come.
+// It is also false while a message with a key waits and the kernel takes nothing:
+// what the connection has cannot be replaced any more. Drained comes then, too.
 func (t *websocket) ready() bool {
 	if e := t.session.extra; e != nil && len(e.sent) >= batchPackets {
 		return false
 	}
-	return t.conn.Ready()
+	return t.conn.Ready() && !(t.conn.Blocked() && t.session.waitsWithKeys())
 }
 
 // batchBytes is how much is handed to the connection at a time. It may exceed
