@@ -216,7 +216,7 @@ func (c *comparison) scenario(ctx context.Context, p part) {
 	if err := c.pin(pinned); err != nil {
 		c.remark(fmt.Sprintf("The load generator is not pinned: %v.", err))
 	}
-	settings := peer.Settings{App: p.scenario.app, PingInterval: p.scenario.interval, PingTimeout: p.scenario.timeout, Work: p.scenario.work, Core: core, Cores: cores, MaxQueue: p.scenario.queue, TLS: p.scenario.tls}
+	settings := peer.Settings{App: p.scenario.app, PingInterval: p.scenario.interval, PingTimeout: p.scenario.timeout, Work: p.scenario.work, Updates: p.scenario.updates, Core: core, Cores: cores, MaxQueue: p.scenario.queue, TLS: p.scenario.tls}
 	field := &field{comparison: c, part: p, settings: settings, running: map[Server]Running{}, failed: map[Server]bool{}}
 	defer field.stop()
 	for round := range p.rounds {

@@ -40,6 +40,8 @@ type scenario struct {
 	interval, timeout time.Duration
 	// work is what a message costs the application.
 	work time.Duration
+	// updates are what the application publishes.
+	updates peer.Updates
 	// sessions are those of peers for which the plan's number is too much.
 	sessions map[string]int
 	// queue is the servers' limit for a client that does not read, bytes.
@@ -96,6 +98,19 @@ func scenarios() []scenario {
 		{id: "slow-none", rounds: fewer, plan: load.Plan{Kind: load.Echo, Sessions: 100, InFlight: 1, Size: small}, only: quick},
 		{id: "slow-readers", fresh: true, plan: slow, only: quick, queue: 1 << 20},
 	}
+	const unsent, waiting = 4 << 10, 512 << 10
+	prices := peer.Updates{PerSecond: 10_000, Keys: 100, Watched: 10, Unsent: unsent}
+	keyed := prices
+	keyed.Keyed = true
+	kernel := keyed
+	kernel.Unsent = 0
+	reading := load.Plan{Kind: load.Updates, Sessions: 1_000, ReadRate: 4_000, WarmUp: 2 * time.Second, Duration: 8 * time.Second}
+	ours := []string{report.Ours}
+	all = append(all,
+		scenario{id: "prices", once: true, engine: true, plan: reading, only: ours, updates: prices, queue: waiting},
+		scenario{id: "prices-keyed", once: true, engine: true, plan: reading, only: ours, updates: keyed, queue: waiting},
+		scenario{id: "prices-kernel", once: true, engine: true, plan: reading, only: ours, updates: kernel, queue: waiting},
+	)
 	secured := []string{"turbine", "gws", "uws", "bun", "node", "engineioxide"}
 	secretly := idle
 	secretly.Sessions, secretly.Duration = 2_000, time.Second

@@ -51,7 +51,7 @@ func (f *field) turn(ctx context.Context, round int, s Server) {
 		return
 	}
 	sample := sampleOf(outcome)
-	sample.Offered = plan.Rate
+	sample.Offered = plan.Rate + outcome.Made // a plan has one of them
 	if errors.Join(unseen, gone) == nil {
 		disturb(&sample, before, after)
 	}

@@ -21,9 +21,12 @@ const (
 	roles
 )
 
-// smallWindow is the receive buffer, in bytes, of a client that does not read. The
-// kernel raises it to its own least.
+// smallWindow is the receive buffer, in bytes, of a client that reads slowly or does
+// not read. The kernel raises it to its own least.
 const smallWindow = 4096
+
+// ethernet is the largest segment, in bytes, of TCP over Ethernet.
+const ethernet = 1448
 
 // A conn is a TCP connection of a session. What happens to it comes up from
 // the loop alone, never out of send or close.
@@ -32,7 +35,7 @@ type conn struct {
 	fd     int // -1 when closed
 	role   role
 	frames bool // it speaks WebSocket by now
-	deaf   bool // it does not read
+	deaf   bool // it does not read, or by sip alone
 	queued bool // it is in runner.broken
 
 	waiting int    // responses that are due
@@ -67,24 +70,30 @@ func newDialer(addr string, hosts []string) (*dialer, error) {
 	return d, nil
 }
 
-// socket returns a socket that connects. small is for a client that does not read.
-func (d *dialer) socket(small bool) (int, error) {
+// socket returns a socket that connects. small is for a client that does not read,
+// narrow for one that reads slowly.
+func (d *dialer) socket(small, narrow bool) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
 	}
-	if err := d.connect(fd, small); err != nil {
+	if err := d.connect(fd, small, narrow); err != nil {
 		_ = unix.Close(fd)
 		return -1, err
 	}
 	return fd, nil
 }
 
-func (d *dialer) connect(fd int, small bool) error {
+func (d *dialer) connect(fd int, small, narrow bool) error {
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return err
 	}
-	if small {
+	if narrow {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_MAXSEG, ethernet); err != nil {
+			return err
+		}
+	}
+	if small || narrow {
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, smallWindow); err != nil {
 			return err
 		}
@@ -118,7 +127,7 @@ func (r *runner) dial(s *session, role role) *conn {
 		c = new(conn)
 	}
 	c.s, c.role, c.fd = s, role, -1
-	fd, err := r.dialer.socket(s.slow)
+	fd, err := r.dialer.socket(s.slow, s.narrow)
 	if err != nil {
 		c.fail(err)
 		return c
@@ -213,6 +222,19 @@ func (c *conn) ready(events uint32) {
 		if n < len(buf) && events&hungUp == 0 && c.tls == nil {
 			return
 		}
+	}
+}
+
+// sip reads n bytes at most. It is for a connection that is deaf.
+func (c *conn) sip(n int) {
+	switch n, err := c.read(c.s.r.buf[:n]); {
+	case err == errAgain:
+	case err != nil:
+		c.s.disconnected(c, err)
+	case n == 0:
+		c.s.disconnected(c, errEOF)
+	default:
+		c.take(c.s.r.buf[:n])
 	}
 }
 

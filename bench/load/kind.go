@@ -50,6 +50,7 @@ var kinds = map[Kind]func() kind{
 	Storm:              func() kind { return new(storm) },
 	SlowReaders:        func() kind { return new(slowReaders) },
 	Heartbeats:         func() kind { return new(heartbeats) },
+	Updates:            func() kind { return new(updates) },
 }
 
 // newKind returns the kind of p, which it checks.
@@ -66,7 +67,7 @@ func newKind(p *Plan) (kind, error) {
 		sized, sessions, polls = true, true, true
 	case UpgradeDance:
 		sized, polls = true, true
-	case Idle, Connect, Storm:
+	case Idle, Connect, Storm, Updates:
 		sessions = true
 	case PollHandshake, PollHandshakeNew:
 		polls = true
@@ -83,6 +84,8 @@ func newKind(p *Plan) (kind, error) {
 		return nil, errors.New("load: this kind needs Sessions")
 	case p.Kind == Heartbeats && (p.Watched < 1 || p.PingInterval <= 0 || p.Dialect == Raw):
 		return nil, errors.New("load: this kind needs Watched and PingInterval, and a server with heartbeats")
+	case p.Kind == Updates && (p.ReadRate < sipsPerSecond || p.Via == Upgraded || p.TLS != nil):
+		return nil, errors.New("load: this kind needs a ReadRate, and WebSocket from the start without TLS")
 	case p.InFlight < 0 || p.Sessions < 0 || p.WarmUp < 0 || p.Slow < 0:
 		return nil, errors.New("load: a number in the plan is negative")
 	case p.Dialect == Raw && (polls || p.Via == Upgraded):

@@ -26,9 +26,21 @@ func serve(t *testing.T, app string, o engine.Options) string {
 		}
 		_ = s.Send(m)
 	}}
+	server = newServer(t, o, events)
+	return listen(t, server)
+}
+
+func newServer(t *testing.T, o engine.Options, events engine.Events) *engine.Server {
+	t.Helper()
 	o.Loops = 1
 	server, err := engine.New(o, events)
 	require.NoError(t, err)
+	return server
+}
+
+// listen serves until the test ends.
+func listen(t *testing.T, server *engine.Server) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	served := make(chan error, 1)

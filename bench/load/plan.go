@@ -84,6 +84,11 @@ const (
 	// pongs: an echoed message. Latency is the time between two pings, or that
 	// without one at the end, where it is longer than PingInterval.
 	Heartbeats
+	// Updates has Sessions read ReadRate bytes a second each, of messages that the
+	// server sends by itself: an update received. A message is a key, its number
+	// of this key and when it was made, in nanoseconds since 1970, in decimal, a
+	// space behind each; numbers of a key only grow. Latency is the age of what arrives.
+	Updates
 )
 
 // Plan is one run.
@@ -104,6 +109,7 @@ type Plan struct {
 	Slow     int     // SlowReaders: sessions that never read
 	SlowSize int     // SlowReaders: bytes of each of their messages
 	Watched  int     // Heartbeats: sessions that wait for pings
+	ReadRate int     // Updates: bytes a second that a session reads
 
 	// Heartbeats: the server's. A client leaves after both together without a ping.
 	PingInterval, PingTimeout time.Duration
@@ -141,6 +147,7 @@ type Outcome struct {
 	Wrong      int64         // replies that were not what was expected
 	Retries    int           // tries to open a session that failed and were made again
 	SlowClosed int           // slow sessions that the server gave up on; they are not Lost
+	Made       float64       // Updates: those that the server has made, a second
 	Resumed    int           // TLS handshakes that resumed an earlier session
 	Heartbeats int64         // answered, from the first session to the last
 	Starved    int           // watched sessions that had no ping for so long that a client leaves; they are not Lost

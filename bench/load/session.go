@@ -46,6 +46,7 @@ type session struct {
 	way    way
 	state  state
 	slow   bool // it never reads
+	narrow bool // its connection has little room, and segments of an Ethernet
 
 	watched bool  // its pings are
 	starved bool  // it had none for too long

@@ -86,8 +86,14 @@ func (w workshop) turbineCommand(port int, s Settings) (argv, env []string) {
 	// Scenarios of handshakes leave their sessions to the heartbeat, and no peer has
 	// a limit of these.
 	argv = []string{filepath.Join(w.cache, "turbine"), "--addr", "127.0.0.1:" + strconv.Itoa(port), "--app", string(s.App), "--max-sessions", "10000000"}
-	if s.Work > 0 { // the same engine with an application that the program does not have
-		argv = []string{filepath.Join(w.cache, "busy"), "--addr", "127.0.0.1:" + strconv.Itoa(port), "--work", s.Work.String()}
+	if u := s.Updates; s.Work > 0 || u.PerSecond > 0 { // the same engine with an application that the program does not have
+		argv = []string{
+			filepath.Join(w.cache, "busy"), "--addr", "127.0.0.1:" + strconv.Itoa(port), "--work", s.Work.String(),
+			"--updates", strconv.Itoa(u.PerSecond), "--keys", strconv.Itoa(u.Keys), "--watched", strconv.Itoa(u.Watched), "--unsent", strconv.Itoa(u.Unsent),
+		}
+		if u.Keyed {
+			argv = append(argv, "--keyed")
+		}
 	}
 	if s.PingInterval > 0 {
 		argv = append(argv, "--ping-interval", s.PingInterval.String())

@@ -36,11 +36,24 @@ type Settings struct {
 	// Work is CPU time that each message costs the application before it is sent
 	// back.
 	Work time.Duration
+	// Updates has the application publish prices; ours alone can.
+	Updates Updates
 	// TLS has the server speak TLS, if Peer.Secure says that it can.
 	TLS bool
 	// MaxQueue bounds what is queued for a client that does not read, in
 	// bytes, where the server has such a limit; 0 leaves its default.
 	MaxQueue int
+}
+
+// Updates are prices that a server publishes.
+type Updates struct {
+	PerSecond int  // 0 means none
+	Keys      int  // the prices are of these in turn
+	Watched   int  // keys whose prices one client gets
+	Keyed     bool // a price replaces the one of its key that waits for a client
+	// Unsent bounds what the kernel takes for a connection and has not sent, in
+	// bytes; 0 leaves it to the kernel.
+	Unsent int
 }
 
 // workers is how many loops, threads or processes a server has; 0 leaves it to

@@ -49,7 +49,11 @@ func TestPeersServe(t *testing.T) {
 				// Several heartbeats: on a busy machine one may come late.
 				{Kind: load.Idle, Sessions: 20, Via: load.Upgraded, Duration: 3 * time.Second},
 				{Kind: load.Heartbeats, Sessions: 5, InFlight: 1, Size: 100, Watched: 20, Duration: 3 * time.Second, PingInterval: time.Second, PingTimeout: 2 * time.Second},
+				{Kind: load.Updates, Sessions: 20, ReadRate: 100_000},
 			} {
+				if plan.Kind == load.Updates && p.Name != "turbine" {
+					continue
+				}
 				if p.Dialect == load.Raw && (plan.Kind == load.UpgradeDance || plan.Kind == load.PollCycle || plan.Kind == load.Idle || plan.Kind == load.Heartbeats) {
 					continue
 				}
@@ -66,6 +70,9 @@ func TestPeersServe(t *testing.T) {
 				settings := Settings{App: app, PingInterval: time.Second, PingTimeout: 2 * time.Second, TLS: plan.TLS != nil}
 				if plan.Kind == load.Heartbeats && !p.Mount {
 					settings.Work = 20 * time.Millisecond
+				}
+				if plan.Kind == load.Updates {
+					settings.Updates = Updates{PerSecond: 1000, Keys: 10, Watched: 2, Keyed: true, Unsent: 4096}
 				}
 				s, err := p.Start(t.Context(), settings)
 				require.NoError(t, err)

@@ -28,7 +28,7 @@ func (r *Report) document() document {
 	}
 	d.sections = append(d.sections, r.summary(), r.goals())
 	d.sections = append(d.sections, r.throughput()...)
-	d.sections = append(d.sections, r.latency(), r.loaded(), r.memory(), r.heartbeats(), r.pings(), r.crowds(), r.slow(), r.scale(), r.secured(), r.cores(), r.carries(), r.mountings(), r.simulated(), r.real(), r.faults(), r.method())
+	d.sections = append(d.sections, r.latency(), r.loaded(), r.memory(), r.heartbeats(), r.pings(), r.crowds(), r.slow(), r.prices(), r.scale(), r.secured(), r.cores(), r.carries(), r.mountings(), r.simulated(), r.real(), r.faults(), r.method())
 	d.sections = slices.Insert(d.sections, len(d.sections)-2, r.absent(d.sections))
 	kept := d.sections[:0]
 	for _, s := range d.sections {

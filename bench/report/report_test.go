@@ -54,6 +54,10 @@ func made() *Report {
 		s := &r.Cell("beats-busy", "turbine").Samples[i]
 		s.P99, s.Most, s.Starved = 6_100_000, 9_300_000, 480*(1-min(i, 1))
 	}
+	for i := range r.Cell("prices-keyed", "turbine").Samples {
+		s := &r.Cell("prices-keyed", "turbine").Samples[i]
+		s.Offered, s.RSS, s.P50, s.P99 = 9_990, 5<<20, 1_500_000, 2_500_000
+	}
 	for _, p := range []string{"turbine", "bun"} {
 		for i := range r.Cell("tls-resume", p).Samples {
 			r.Cell("tls-resume", p).Samples[i].Resumed = 990
@@ -113,6 +117,7 @@ func TestMarkdown(t *testing.T) {
 		"| own | its own listener | 301 | – | 301 | – | 500 |", "| nginx | behind nginx | 201 | 0.67 | 201 | 0.67 | 500 |", "| nginx 2 |",
 		"| turbine | 2,010 | 2,500 | 0 | 2,010 | 2,500 | 0 | 6,100‡ | 9,300 | 480 |", "500 sessions, beside 100 whose messages take 1 ms each | at most 250 ms late | 4,100 | short |",
 		"| turbine | crypto/tls on the loop | 301 | 301 | 99 | 301 | 1.00 | 301 | 1.00 | 500 |", "| gnet | has none | – | – | – | – |", "Has TLS too, and was not measured here: bun (BoringSSL).",
+		"| with keys | 9,990 | 5.00 | 1,500 | 2,500 |", "none of the peers has anything of the kind",
 		"| turbine | 200 | 30.0 | 100 | 30.0 | 100 | 30.0 | 100 | 30.0 | 100 | 4.00 |",
 		"| turbine | 301 | 1.00 | 0.50 | 301 | 301 | 1.00 | 0.50 | 301 | 1.00 | 602 |", "This machine has 2 cores.",
 		"beats-busy, turbine: 0 wrong or missing replies, 0 sessions lost, 480 without a ping for too long",

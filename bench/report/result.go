@@ -65,7 +65,7 @@ type Sample struct {
 	P99        float64       `json:"p99_us,omitempty"`
 	P999       float64       `json:"p999_us,omitempty"`
 	Most       float64       `json:"most_us,omitempty"`
-	Offered    float64       `json:"offered_per_s,omitempty"` // messages a second of an open loop
+	Offered    float64       `json:"offered_per_s,omitempty"` // messages a second of an open loop, or updates that the server has made
 	Lag        float64       `json:"lag_p99_us,omitempty"`    // how late the open loop sent them
 	Sessions   int           `json:"sessions"`                // open at the end
 	RSS        int64         `json:"rss_bytes,omitempty"`     // of all sessions together: after less before

@@ -127,6 +127,32 @@ func (r *Report) slow() section {
 	return s
 }
 
+// prices are what slow readers get of values that are replaced by newer ones.
+func (r *Report) prices() section {
+	s := section{
+		title: "Prices for slow readers: memory, and age of what is received",
+		text: []string{
+			"1,000 clients read 4,000 bytes a second each, over connections as of Ethernet. Each watches 10 of 100 keys. The application is to publish 10,000 prices of 128 B a second, so each client is to get 1,000 a second and can read about 30. " +
+				"At most 512 KiB wait for one client, and what does not fit is dropped. With a key (SendOptions.Key) a price replaces the one of its key that waits. " +
+				"Age is the time from the making of a price to its arrival, of all that were received from the third second to the tenth; without keys it grows on, to what the 512 KiB take to read.",
+			"What the kernel has cannot be replaced. In the first two rows it takes at most 4 KiB more than it has sent (TCP_NOTSENT_LOWAT), in the last row as much as it likes. " +
+				"The publisher waits for the event loop: where the processor has no time for 10,000 a second, fewer are made, as the first column says.",
+			"Only this server is measured: none of the peers has anything of the kind.",
+		},
+		table: [][]string{{"", "made a second", "memory of the server, MiB more", "age p50, ms", "p99, ms"}},
+	}
+	for _, row := range []struct{ id, name string }{{"prices", "without keys"}, {"prices-keyed", "with keys"}, {"prices-kernel", "with keys, the kernel not bounded"}} {
+		if c := r.Cell(row.id, Ours); c != nil {
+			made := c.middle(func(s Sample) float64 { return s.Offered })
+			s.table = append(s.table, []string{row.name + c.marks(), number(made), number(c.middle(rss) / (1 << 20)), number(c.Median(Median) / 1e3), number(c.Median(Tail) / 1e3)})
+		}
+	}
+	if len(s.table) == 1 {
+		s.text = nil
+	}
+	return s
+}
+
 func (r *Report) scale() section {
 	s := section{
 		title: "Cost against the number of sessions (heartbeats every 5 seconds)",
@@ -253,7 +279,7 @@ func (r *Report) method() section {
 	s := section{title: "How", list: []string{
 		"One server at a time is under load, pinned to one core; the load generator is pinned to another. Figures of throughput are operations divided by the CPU time of the server process: what others do on the machine slows the clock more than that.",
 		fmt.Sprintf("Within a scenario the peers take turns, in another order each round; there are %d rounds unless said otherwise. ", r.rounds()) +
-			"All figures are medians over the rounds, of throughput and of latency, with the least and the largest round in brackets; no best round is shown. Scenarios of memory, pings, crowds and scale run once.",
+			"All figures are medians over the rounds, of throughput and of latency, with the least and the largest round in brackets; no best round is shown. Scenarios of memory, pings, crowds, prices and scale run once.",
 		"A ratio compares two medians. Its spread is the least and the largest ratio within one round. \"yes\" and \"short\" are said where the goal is outside the spread, \"equal\" where it is inside; elsewhere a ratio whose spread contains 1 is \"equal\".",
 		fmt.Sprintf("§ is disturbed: in half of the rounds or more, server and load generator were both below %.0f %% of a core in a closed loop, or other virtual machines had more than %.0f %% of the time of the CPUs (steal), or other processes had more than %.0f %%; or the largest round is more than %.0f times the least. A row with such a figure has no verdict on its peers. From %.0f %% of the measurements on, no row has one.",
 			100*fullCore, 100*mostSteal, 100*mostOthers, mostSpread, 100*mostCells),
@@ -261,7 +287,7 @@ func (r *Report) method() section {
 		"A dash is what a server cannot do, or was not asked: raw servers have no polling, upgrades or heartbeats; what takes long was asked of some peers only, as broadcasts to 10,000 and growing numbers of sessions.",
 		"Every reply is checked, byte for byte and in order. † the load generator may have been the limit: its core was busier than 95 % and than the server's. ‡ there were errors, listed above.",
 		"Only our program is built with a compiler profile (default.pgo, of its own benchmarks) and sets GOGC to 50; the mounting own-no-profile is the program without the profile. Peers have what the column setting says: what their documents advise, or their defaults.",
-		"The raw servers know no sessions, transports, heartbeats or limits. No compression anywhere; pingInterval 25 s, pingTimeout 20 s unless said otherwise. Where callbacks take time, ours is a program of a few lines around the package (internal/busy): the program has no such application.",
+		"The raw servers know no sessions, transports, heartbeats or limits. No compression anywhere; pingInterval 25 s, pingTimeout 20 s unless said otherwise. Where callbacks take time, ours is a program of a few lines around the package (internal/busy): the program has no such application, and none that publishes prices.",
 		"Broadcasts to 10,000, heartbeats, echo without slow readers, TLS, shares of load and two cores have three rounds at most.",
 		"Broadcast compares APIs, too: where a server has none, its application sends in a loop.",
 	}}

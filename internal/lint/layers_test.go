@@ -72,7 +72,7 @@ var layers = map[string]layer{
 	"internal/certs":       {nil, []string{testify}}, // for tests
 	"internal/requests":    {},                       // a table for tests
 	"internal/lint":        {},                       // tests of the repository
-	"internal/busy":        {[]string{"engine", "loop"}, []string{kongFlags}},
+	"internal/busy":        {[]string{"engine", "loop"}, []string{kongFlags, sysUnix}},
 	"bench/chaos":          {[]string{"bench/load", "bench/usage", "engine/packet", "wsframe"}, []string{gobwas, hdrHistogram, klauspostFlate, kongFlags, procfs}},
 	"internal/e2e":         {}, // starts the binary
 	"internal/e2e/testapp": {[]string{"engine"}, nil},
