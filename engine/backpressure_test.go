@@ -68,7 +68,7 @@ func TestOverflowCutsWhoDoesNotRead(t *testing.T) {
 		sent := 0
 		for ; b.session("A").State() == StateOpen; sent++ {
 			require.Less(t, sent, 100)
-			b.server.Broadcast(p)
+			_ = b.server.Broadcast(p)
 			b.world.Run()
 			require.Equal(t, []string{`good: text "4x{x10000}"`}, b.collectFrom(b.client("good", "")))
 			require.LessOrEqual(t, b.server.Stats().Queued, int64(200_000+64<<10+batchBytes+10_000), "the limit and what the connection holds")
@@ -77,7 +77,7 @@ func TestOverflowCutsWhoDoesNotRead(t *testing.T) {
 		require.Equal(t, `close A "queue overflow" engine: session queue full`, b.events())
 		require.True(t, slow.Aborted())
 		require.Zero(t, b.server.Stats().Queued)
-		b.server.Broadcast(p)
+		_ = b.server.Broadcast(p)
 		b.world.Run()
 		require.Len(t, b.collectFrom(b.client("good", "")), 1)
 		b.finish()

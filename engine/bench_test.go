@@ -157,7 +157,7 @@ func BenchmarkBroadcast1000(b *testing.B) {
 	data := []byte(strings.Repeat("x", 128))
 	b.ReportAllocs()
 	for b.Loop() {
-		e.server.Broadcast(prepared(Message{Data: data}))
+		_ = e.server.Broadcast(prepared(Message{Data: data}))
 		e.world.Run()
 		for _, p := range peers {
 			p.Read()

@@ -159,7 +159,7 @@ func (s *Session) tellClose(reason Reason, err error) {
 	returned = true
 }
 
-// asked calls keep, of BroadcastTo or PublishTo. The caller defers rescue.
+// asked calls an Audience.Keep. The caller defers rescue.
 func (s *Session) asked(keep func(*Session) bool) bool {
 	s.enter(callKeep)
 	kept := keep(s)

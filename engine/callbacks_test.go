@@ -431,7 +431,7 @@ func TestPanicBelowSend(t *testing.T) {
 			b.events()
 			switch how {
 			case "broadcast":
-				b.server.Broadcast(prepared(Message{Data: []byte("x")}))
+				_ = b.server.Broadcast(prepared(Message{Data: []byte("x")}))
 			default:
 				for i := range 4 {
 					b.client(fmt.Sprint("c", i), "").peer.Write(frame(1, "4x"))

@@ -25,7 +25,7 @@ func BenchmarkSlowReaders(b *testing.B) {
 				if keyed {
 					p = p.With(SendOptions{Key: fmt.Sprint(n % keys)})
 				}
-				e.server.Broadcast(p)
+				_ = e.server.Broadcast(p)
 				e.world.Run()
 				n++
 			}

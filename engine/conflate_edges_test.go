@@ -27,7 +27,7 @@ func TestMergeBehindAWalkKeepsWhatHasReplaced(t *testing.T) {
 			s := b.session("A")
 			for _, text := range strings.Fields(c.sends) {
 				if text == "|" {
-					b.server.BroadcastTo(prepared(message), passed)
+					_ = b.server.PublishTo(Audience{Keep: passed}, prepared(message))
 					continue
 				}
 				o := keyedAs("k")
@@ -51,7 +51,7 @@ func TestMergeOfAWalkThatIsNoTextSendsBoth(t *testing.T) {
 	b := newSpec(t, 1, Options{}, nil)
 	b.play(hsPolling)
 	sendText(t, b.session("A"), "one", keyedAs("k"))
-	b.server.Broadcast(prepared(Message{Data: []byte("two")}).With(SendOptions{Key: "k", Merge: bad}))
+	_ = b.server.Broadcast(prepared(Message{Data: []byte("two")}).With(SendOptions{Key: "k", Merge: bad}))
 	b.world.Run()
 	require.Equal(t, []string{`200 4one\x1e4two`}, b.play("get sid=A"))
 	require.Zero(t, b.server.Stats().Queued)
@@ -90,7 +90,7 @@ func TestAWalkIsCountedWithItsPlace(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		b.server.BroadcastTo(prepared(message), passed)
+		_ = b.server.PublishTo(Audience{Keep: passed}, prepared(message))
 	}()
 	for q.ahead.Load() == 0 {
 		runtime.Gosched()

@@ -218,43 +218,43 @@ func TestKeysBehindWalks(t *testing.T) {
 		want string
 	}{
 		"held, replaced": {func(b *bench, s *Session, p func(text, key string) *Prepared) {
-			b.server.Broadcast(p("A", ""))
+			_ = b.server.Broadcast(p("A", ""))
 			sendText(b.t, s, "1", keyedAs("k"))
 			sendText(b.t, s, "x", SendOptions{})
 			sendText(b.t, s, "2", keyedAs("k"))
 		}, "A 2 x"},
 		"a walk between": {func(b *bench, s *Session, p func(text, key string) *Prepared) {
-			b.server.Broadcast(p("A", ""))
+			_ = b.server.Broadcast(p("A", ""))
 			sendText(b.t, s, "1", keyedAs("k"))
-			b.server.Broadcast(p("2", "k"))
+			_ = b.server.Broadcast(p("2", "k"))
 			sendText(b.t, s, "3", keyedAs("k"))
 		}, "A 3"},
 		"behind what waits": {func(b *bench, s *Session, p func(text, key string) *Prepared) {
 			sendText(b.t, s, "1", keyedAs("k"))
-			b.server.Broadcast(p("2", "k"))
+			_ = b.server.Broadcast(p("2", "k"))
 			sendText(b.t, s, "3", keyedAs("k"))
-			b.server.Broadcast(p("4", "k"))
-			b.server.Publish("g", p("A", ""))
+			_ = b.server.Broadcast(p("4", "k"))
+			_ = b.server.Publish("g", p("A", ""))
 		}, "4 A"},
 		"published": {func(b *bench, _ *Session, p func(text, key string) *Prepared) {
-			b.server.Publish("g", p("1", "k"))
-			b.server.Publish("g", p("A", ""))
-			b.server.Broadcast(p("2", "k"))
-			b.server.Publish("g", p("3", "l"))
+			_ = b.server.Publish("g", p("1", "k"))
+			_ = b.server.Publish("g", p("A", ""))
+			_ = b.server.Broadcast(p("2", "k"))
+			_ = b.server.Publish("g", p("3", "l"))
 		}, "2 A 3"},
 		"merged": {func(b *bench, s *Session, _ func(text, key string) *Prepared) {
 			m := func(text string) *Prepared {
 				return prepared(Message{Data: []byte(text)}).With(SendOptions{Key: "k", Merge: added})
 			}
 			require.NoError(b.t, s.SendPrepared(m("1")))
-			b.server.Broadcast(m("2"))
+			_ = b.server.Broadcast(m("2"))
 			sendText(b.t, s, "3", SendOptions{Key: "k", Merge: added})
 			sendText(b.t, s, "4", SendOptions{Key: "k", Merge: added})
-			b.server.Broadcast(m("5"))
+			_ = b.server.Broadcast(m("5"))
 			require.NoError(b.t, s.SendPrepared(m("6")))
 		}, "((((1+2)+(3+4))+5)+6)"},
 		"not for the same key of others": {func(b *bench, s *Session, p func(text, key string) *Prepared) {
-			b.server.Broadcast(p("A", "k"))
+			_ = b.server.Broadcast(p("A", "k"))
 			sendText(b.t, b.session("B"), "B", keyedAs("k"))
 			sendText(b.t, s, "1", keyedAs("l"))
 		}, "A 1"},
@@ -343,17 +343,17 @@ func TestMergeThatFails(t *testing.T) {
 
 	nobody := func(*Session) bool { return false }
 	b.events()
-	b.server.BroadcastTo(prepared(message), nobody)
+	_ = b.server.PublishTo(Audience{Keep: nobody}, prepared(message))
 	sendText(t, held, "two", SendOptions{Key: "k", Merge: bad})
 	b.world.Run()
 	require.Equal(t, []string{`200 4one\x1e4two`}, b.play("get sid=B"))
 	sendText(t, held, "one", keyedAs("k"))
 	b.events()
-	b.server.BroadcastTo(prepared(message), nobody)
+	_ = b.server.PublishTo(Audience{Keep: nobody}, prepared(message))
 	sendText(t, held, "two", SendOptions{Key: "k", Merge: broken})
 	b.world.Run()
 	require.Equal(t, `close B "transport error" `+ErrCallbackPanic.Error(), b.events())
-	b.server.BroadcastTo(prepared(message).With(SendOptions{Key: "k", Merge: broken}), func(s *Session) bool { return s == walked })
+	_ = b.server.PublishTo(Audience{Keep: func(s *Session) bool { return s == walked }}, prepared(message).With(SendOptions{Key: "k", Merge: broken}))
 	b.world.Run()
 	require.Equal(t, `close C "transport error" `+ErrCallbackPanic.Error(), b.events())
 	require.Zero(t, b.server.Stats().Queued)

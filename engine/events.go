@@ -27,7 +27,7 @@ type Packet = packet.Packet
 // when the callback returns, so it is also borrowed. The callbacks about single
 // packets and header fields stay on the loop: Packet, PacketCreate, Flush, Flushed,
 // ConnectionError, InitialHeaders and Headers; so do Options.Access.Bind, GenerateID
-// and Middleware, CORS.Allow, and the functions given to BroadcastTo and PublishTo.
+// and Middleware, CORS.Allow, Audience.Keep and Done.
 type Events struct {
 	// Admit is asked before a session is made. An error refuses it, with status 403
 	// (polling) or 400 (WebSocket). The client is told the message of an error that was

@@ -103,7 +103,7 @@ func ExampleServer_Broadcast() {
 		fmt.Println(err)
 		return
 	}
-	server.Broadcast(hello)
+	_ = server.Broadcast(hello)
 	world.Run()
 	for _, p := range peers {
 		fmt.Printf("%q\n", p.Read())
@@ -143,7 +143,7 @@ func ExampleServer_Publish() {
 
 	for _, score := range []string{"1:0", "1:1", "2:1"} {
 		p, _ := engine.Prepare(engine.Message{Data: []byte(score)}) // its error says that this is not UTF-8
-		server.Publish("7", p)
+		_ = server.Publish("7", p)
 	}
 	world.Run()
 	peer.Write([]byte("GET /engine.io/?EIO=4&transport=polling&sid=" + sid + " HTTP/1.1\r\nHost: example\r\n\r\n"))

@@ -180,7 +180,7 @@ func (c *doomedClient) live(server *Server) {
 		sid = "&sid=" + sid[:strings.IndexByte(sid, '"')]
 		c.ask("POST", sid, "4hello")
 		c.ask("GET", sid, "")
-		server.Broadcast(toAll(c.t))
+		_ = server.Broadcast(toAll(c.t))
 		c.speak("&EIO=4"+sid, "2probe", "5", "4hello")
 		c.ask("POST", sid, "1")
 	}
@@ -200,7 +200,7 @@ func toAll(t *testing.T) *Prepared {
 var exitKinds = map[callKind]bool{
 	callAdmit: false, callConnectionError: false, callInitialHeaders: false, callHeaders: false, callOpen: true, callPacket: true,
 	callMessage: true, callPacketCreate: true, callHeartbeat: true, callUpgrading: true, callUpgrade: true, callFlush: true,
-	callFlushed: true, callHighWater: true, callLowWater: true, callDrain: true, callClose: false, callSent: true, callKeep: true,
+	callFlushed: true, callHighWater: true, callLowWater: true, callDrain: true, callClose: false, callSent: true, callKeep: true, callDone: false,
 	callBind: false, callGenerateID: false, callMiddleware: false, callAllow: false,
 }
 
@@ -257,10 +257,15 @@ func testExits(t *testing.T, x *exits, loops int, o Options, e Events) {
 	x.living.Store(true)
 	for range 2 * loops {
 		client.live(server)
+		if x.kind == callDone {
+			x.doneExits(t, server)
+		}
 		if x.kind == callKeep {
-			x.keepExits(client, len(others), server.BroadcastTo)
+			x.keepExits(client, len(others), keepAll(server))
 			if o.Executor == nil { // else Open may come behind
-				x.keepExits(client, len(others), func(p *Prepared, keep func(*Session) bool) { server.PublishTo("all", p, keep) })
+				x.keepExits(client, len(others), func(p *Prepared, keep func(*Session) bool) {
+					_ = server.PublishTo(Audience{Groups: []string{"all"}, Keep: keep}, p)
+				})
 			}
 		}
 	}
@@ -301,17 +306,36 @@ func TestMergeThatEndsItsGoroutine(t *testing.T) {
 	c := &doomedClient{t, address}
 	require.NotEmpty(t, c.ask("GET", "", ""))
 	require.NoError(t, (<-opened).SendWith(message, SendOptions{Key: "k"}))
-	server.Broadcast(toAll(t).With(SendOptions{Key: "k", Merge: func(Message, Message) Message {
+	_ = server.Broadcast(toAll(t).With(SendOptions{Key: "k", Merge: func(Message, Message) Message {
 		runtime.Goexit()
 		return message
 	}}))
 	require.ErrorIs(t, <-closed, ErrCallbackPanic)
 	require.NotEmpty(t, c.ask("GET", "", ""), "the loop goes on")
-	server.Broadcast(toAll(t))
+	_ = server.Broadcast(toAll(t))
 	(<-opened).CloseNow()
 	require.NoError(t, <-closed)
 	require.NoError(t, server.Shutdown(t.Context()))
 	require.ErrorIs(t, <-ended, ErrServerClosed)
+}
+
+// doneExits has Done end the goroutine of a walk: it is called once, and what waits
+// behind the walk has its turn.
+func (x *exits) doneExits(t *testing.T, server *Server) {
+	var dones atomic.Int64
+	require.NoError(t, server.PublishTo(Audience{Done: func(int, int) {
+		dones.Add(1)
+		x.exit(callDone, true)
+	}}, toAll(t)))
+	behind := make(chan struct{})
+	require.NoError(t, server.PublishTo(Audience{Groups: []string{"all"}, Done: func(int, int) { close(behind) }}, toAll(t)))
+	<-behind
+	require.EqualValues(t, 1, dones.Load())
+}
+
+// keepAll sends to those of all sessions that keep keeps.
+func keepAll(server *Server) func(*Prepared, func(*Session) bool) {
+	return func(p *Prepared, keep func(*Session) bool) { _ = server.PublishTo(Audience{Keep: keep}, p) }
 }
 
 // keepExits has keep end the goroutine of a walk, in which the others are asked all
@@ -348,7 +372,7 @@ func TestCutSessionsWhoseCloseEndsItsGoroutine(t *testing.T) {
 				dialWire(t, address).websocket()
 				require.NotEmpty(t, (&doomedClient{t, address}).ask("GET", "", ""))
 			}
-			server.Broadcast(toAll(t))
+			_ = server.Broadcast(toAll(t))
 			until(t, "a message waits for those that poll", func() bool { return server.Stats().Queued > 0 })
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
@@ -380,8 +404,11 @@ func TestExitIsLoggedOnce(t *testing.T) {
 				server, address, ended := serveWith(t, x.options(1, o), x.events())
 				client := &doomedClient{t, address}
 				client.live(server)
+				if kind == callDone {
+					x.doneExits(t, server)
+				}
 				if kind == callKeep {
-					x.keepExits(client, 0, server.BroadcastTo)
+					x.keepExits(client, 0, keepAll(server))
 				}
 				require.NoError(t, server.Shutdown(t.Context()))
 				require.ErrorIs(t, <-ended, ErrServerClosed)

@@ -1,6 +1,9 @@
 package engine
 
-import "slices"
+import (
+	"iter"
+	"slices"
+)
 
 // A group is the sessions of one loop that joined under one name, in the order
 // in which they did. Each loop has its own, made with the first member and
@@ -8,9 +11,17 @@ import "slices"
 type group struct {
 	name    string
 	members []member
-	empty   int        // places whose session has left
-	walks   []*publish // under way
+	empty   int       // places whose session has left
+	role    int32     // in the deliveryWalk that is under way
+	readers []*reader // under way
 }
+
+// The role of a group in a walk: none is 0, n is that of the walk's n-th group. A group
+// with a role keeps its places.
+const roleExcept = -1
+
+// reader is how far a goroutine has come that goes through the members.
+type reader struct{ next, end int }
 
 // member is a place in a group; nil when its session has left.
 type member struct {
@@ -71,17 +82,21 @@ func (s *Session) join(name string) {
 	shard := s.server.shard(s.loop)
 	g := shard.groups[name]
 	if g == nil {
+		shard.groupsMu.Lock()
 		if shard.groups == nil {
 			shard.groups = map[string]*group{}
 		}
 		g = &group{name: name}
 		shard.groups[name] = g
+		shard.groupsMu.Unlock()
 	}
 	if s.membership(g) >= 0 {
 		return
 	}
 	e := s.rare()
+	shard.groupsMu.Lock()
 	g.members = append(g.members, member{session: s, at: int32(len(e.groups))})
+	shard.groupsMu.Unlock()
 	s.mu.Lock()
 	e.groups = append(e.groups, membership{group: g, place: int32(len(g.members) - 1)})
 	s.mu.Unlock()
@@ -126,6 +141,9 @@ func (s *Session) membership(g *group) int {
 }
 
 func (s *Session) leaveAt(at int) {
+	shard := s.server.shard(s.loop)
+	shard.groupsMu.Lock()
+	defer shard.groupsMu.Unlock()
 	groups := s.extra.groups
 	left := groups[at]
 	left.group.members[left.place] = member{}
@@ -147,18 +165,24 @@ const minEmpty = 32
 
 // tidy drops g when nobody needs it and compacts it when half of it is empty.
 func (sh *shard) tidy(g *group) {
+	if g.role != 0 {
+		return // the end of the walk tidies
+	}
+	sh.groupsMu.Lock()
+	defer sh.groupsMu.Unlock()
 	switch {
-	case g.empty == len(g.members) && len(g.walks) == 0:
+	case g.empty == len(g.members):
 		delete(sh.groups, g.name)
 	case g.empty >= minEmpty && 2*g.empty > len(g.members):
 		g.compact()
 	}
 }
 
-// compact closes up the empty places, also under the walks that are under way.
+// compact closes up the empty places, also under the readers that are under way.
+// The shard's groupsMu is held.
 func (g *group) compact() {
-	for _, w := range g.walks {
-		w.next, w.end = w.next-g.emptyBefore(w.next), w.end-g.emptyBefore(w.end)
+	for _, r := range g.readers {
+		r.next, r.end = r.next-g.emptyBefore(r.next), r.end-g.emptyBefore(r.end)
 	}
 	full := g.members[:0]
 	for _, m := range g.members {
@@ -184,56 +208,134 @@ func (g *group) emptyBefore(place int) (n int) {
 	return n
 }
 
-// publish is an entry that gives a message to the members of a group on one loop,
-// some in each turn.
-type publish struct {
-	shard    *shard
-	name     string
-	prepared *Prepared
-	keep     func(*Session) bool
-
-	group     *group // nil until the first turn
-	next, end int    // places in group.members
-}
-
-// Publish sends p to every member of the group of that name that can take it,
-// as Broadcast does to all: in the order of the caller's calls, and without a limit
-// for what has not begun.
-func (s *Server) Publish(group string, p *Prepared) { s.PublishTo(group, p, nil) }
-
-// PublishTo is Publish to those members for which keep, called on the session's
-// loop, returns true. keep must not block. Nil keeps all.
-func (s *Server) PublishTo(group string, p *Prepared, keep func(*Session) bool) {
-	if p == nil {
-		return // not made by Prepare
-	}
-	for _, shard := range s.allShards() {
-		shard.enqueue(&publish{shard: shard, name: group, prepared: p, keep: keep}, true)
+// Members goes through the members of the group of that name, on the caller's
+// goroutine, as Sessions goes through all sessions: a session that is a member from the
+// beginning to the end is met once, one that joins or leaves meanwhile is met once or
+// not at all. Safe from any goroutine, also in callbacks, where a Join or Leave shows
+// when the loop has come to it.
+func (s *Server) Members(group string) iter.Seq[*Session] {
+	return func(yield func(*Session) bool) {
+		for _, shard := range s.allShards() {
+			if !shard.eachMember(group, yield) {
+				return
+			}
+		}
 	}
 }
 
-// step visits the sessions that are members at the first turn.
-func (w *publish) step() (more bool) {
-	if w.group == nil {
-		w.group = w.shard.groups[w.name]
-		if w.group == nil {
-			return false
-		}
-		w.end = len(w.group.members)
-		w.group.walks = append(w.group.walks, w)
-	}
-	for p, enough := newPortion(w.shard.loop), false; w.next < w.end && !enough; {
-		m := w.group.members[w.next]
-		w.next++ // first: what follows may compact the group
-		if m.session != nil {
-			m.session.give(w.prepared, w.keep)
-		}
-		enough = p.visited()
-	}
-	if w.next < w.end {
+// eachMember yields the members of the loop's part of a group, and reports whether
+// more are wanted.
+func (sh *shard) eachMember(name string, yield func(*Session) bool) (more bool) {
+	g, r := sh.beginRead(name)
+	if g == nil {
 		return true
 	}
-	w.group.walks = slices.DeleteFunc(w.group.walks, func(o *publish) bool { return o == w })
-	w.shard.tidy(w.group)
-	return false
+	defer sh.endRead(g, r)
+	var room [sessionsChunk]*Session
+	for {
+		n, ended := sh.read(g, r, room[:])
+		for _, session := range room[:n] {
+			if visible((*sessionAlarm)(session)) != nil && !yield(session) {
+				return false
+			}
+		}
+		if ended {
+			return true
+		}
+	}
+}
+
+func (sh *shard) beginRead(name string) (*group, *reader) {
+	sh.groupsMu.Lock()
+	defer sh.groupsMu.Unlock()
+	g := sh.groups[name]
+	if g == nil {
+		return nil, nil
+	}
+	r := &reader{end: len(g.members)}
+	g.readers = append(g.readers, r)
+	return g, r
+}
+
+// read copies the next members into room. It returns how many these are, and whether
+// they are the last.
+func (sh *shard) read(g *group, r *reader, room []*Session) (n int, ended bool) {
+	sh.groupsMu.Lock()
+	defer sh.groupsMu.Unlock()
+	for end := min(r.end, r.next+len(room)); r.next < end; r.next++ {
+		if session := g.members[r.next].session; session != nil {
+			room[n] = session
+			n++
+		}
+	}
+	return n, r.next == r.end
+}
+
+func (sh *shard) endRead(g *group, r *reader) {
+	sh.groupsMu.Lock()
+	defer sh.groupsMu.Unlock()
+	g.readers = slices.DeleteFunc(g.readers, func(o *reader) bool { return o == r })
+}
+
+// Count is the number of members of the group of that name. A Join or Leave counts
+// when the loop has come to it: not yet in the same callback. Safe from any goroutine.
+func (s *Server) Count(group string) (n int) {
+	for _, shard := range s.allShards() {
+		n += shard.count(group)
+	}
+	return n
+}
+
+func (sh *shard) count(name string) int {
+	sh.groupsMu.Lock()
+	defer sh.groupsMu.Unlock()
+	g := sh.groups[name]
+	if g == nil {
+		return 0
+	}
+	return g.size()
+}
+
+func (g *group) size() int { return len(g.members) - g.empty }
+
+// GroupNames goes through the groups that have members, and how many each has, in no
+// particular order. It collects all of them first, some at a time; the loops continue
+// meanwhile. A group that has members from the beginning to the end is met once.
+// Safe from any goroutine.
+func (s *Server) GroupNames() iter.Seq2[string, int] {
+	return func(yield func(string, int) bool) {
+		all := map[string]int{}
+		for _, shard := range s.allShards() {
+			shard.addGroups(all)
+		}
+		for name, n := range all {
+			if !yield(name, n) {
+				return
+			}
+		}
+	}
+}
+
+// addGroups adds the loop's parts of all groups. The loop may change the map where the
+// lock is let go of: what a range over a map says about changes holds.
+func (sh *shard) addGroups(all map[string]int) {
+	sh.groupsMu.Lock()
+	defer sh.groupsMu.Unlock()
+	met := 0
+	for name, g := range sh.groups {
+		if n := g.size(); n > 0 {
+			all[name] += n
+		}
+		if met++; met%sessionsChunk == 0 {
+			sh.groupsMu.Unlock()
+			sh.groupsMu.Lock()
+		}
+	}
+}
+
+// CloseGroup closes the members of the group of that name, each as Session.Close does,
+// behind what the caller has published and sent before. It returns at once. A session
+// that joins later is not closed. Safe from any goroutine.
+func (s *Server) CloseGroup(group string) {
+	_ = s.deliver(Audience{Groups: []string{group}}, nil) // without loops nobody is there
 }

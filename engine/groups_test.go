@@ -41,32 +41,32 @@ func TestGroups(t *testing.T) {
 		openMany(b, "a", "b", "c")
 		a, c := b.session("A"), b.session("C")
 
-		b.server.Publish("news", say("nobody"))
+		_ = b.server.Publish("news", say("nobody"))
 		require.Empty(t, b.got())
 
 		a.Join("news")
 		a.Join("news")
 		c.Join("news")
 		c.Join("sports")
-		b.server.Publish("news", say("1"))
-		b.server.Publish("sports", say("2"))
-		b.server.Publish("weather", say("3"))
+		_ = b.server.Publish("news", say("1"))
+		_ = b.server.Publish("sports", say("2"))
+		_ = b.server.Publish("weather", say("3"))
 		require.Equal(t, `a "1", c "1", c "2"`, strings.ReplaceAll(b.got(), `""`, `"`))
 		require.Equal(t, []string{"news", "sports"}, c.Groups())
 		require.Nil(t, b.session("B").Groups())
 
-		b.server.PublishTo("news", say("4"), func(s *Session) bool { return s != a })
-		b.server.BroadcastTo(say("5"), func(s *Session) bool { return s == a })
+		_ = b.server.PublishTo(Audience{Groups: []string{"news"}, Keep: func(s *Session) bool { return s != a }}, say("4"))
+		_ = b.server.PublishTo(Audience{Keep: func(s *Session) bool { return s == a }}, say("5"))
 		require.Equal(t, `a "5", c "4"`, b.got())
 
 		c.Leave("news")
 		c.Leave("unknown")
-		b.server.Publish("news", say("6"))
+		_ = b.server.Publish("news", say("6"))
 		require.Equal(t, `a "6"`, b.got())
 		require.Equal(t, []string{"sports"}, c.Groups())
 
 		a.CloseNow()
-		b.server.Publish("news", say("7"))
+		_ = b.server.Publish("news", say("7"))
 		require.NotContains(t, b.got(), "7")
 		a.Join("weather")
 		a.Leave("news")
@@ -99,7 +99,7 @@ func TestGroupsOfAClosedSession(t *testing.T) {
 					closed := e.Close
 					e.Close = func(s *Session, r Reason, err error) {
 						closed(s, r, err)
-						b.server.Publish("news", say("too late"))
+						_ = b.server.Publish("news", say("too late"))
 						heard = s.Groups()
 						heard[0] += "!" // a copy
 					}
@@ -136,11 +136,11 @@ func TestGroupsKeepTheOrderOfCalls(t *testing.T) {
 	onLoops(t, func(t *testing.T, loops int) {
 		b := newSpec(t, loops, Options{}, func(b *bench, e *Events) {
 			e.Message = func(s *Session, _ Message) {
-				b.server.Publish("g", say("before"))
+				_ = b.server.Publish("g", say("before"))
 				s.Join("g")
-				b.server.Publish("g", say("joined"))
+				_ = b.server.Publish("g", say("joined"))
 				s.Leave("g")
-				b.server.Publish("g", say("left"))
+				_ = b.server.Publish("g", say("left"))
 			}
 		})
 		openMany(b, "a")
@@ -173,7 +173,7 @@ func TestGroupsUnderChange(t *testing.T) {
 		for round := range 10 {
 			stays := slices.Clone(member)
 			for n := range 5 {
-				b.server.Publish("g", say(fmt.Sprintf("%d.%d", round, n)))
+				_ = b.server.Publish("g", say(fmt.Sprintf("%d.%d", round, n)))
 				for range random.IntN(60) {
 					i := random.IntN(clients)
 					switch s := b.sessions[i]; random.IntN(10) {
@@ -241,7 +241,7 @@ func TestGroupsShrink(t *testing.T) {
 	g := b.server.shards[0].groups["g"]
 	require.Less(t, len(g.members), 2*minEmpty)
 	require.LessOrEqual(t, cap(g.members), 4*minEmpty)
-	b.server.Publish("g", say("x"))
+	_ = b.server.Publish("g", say("x"))
 	require.Equal(t, `w299 "x"`, b.got())
 	b.finish()
 }
@@ -253,14 +253,16 @@ func TestFilterPanics(t *testing.T) {
 	for _, s := range b.sessions {
 		s.Join("g")
 	}
-	b.server.PublishTo("g", say("x"), func(s *Session) bool {
+	var dones []string
+	_ = b.server.PublishTo(Audience{Groups: []string{"g"}, Keep: func(s *Session) bool {
 		if s == b.sessions[1] {
 			panic("filter")
 		}
 		return true
-	})
+	}, Done: func(taken, refused int) { dones = append(dones, fmt.Sprint(taken, " and ", refused)) }}, say("x"))
 	require.Equal(t, `a "x", b: close, b: closed, c "x"`, b.got())
 	require.Contains(t, b.events(), ErrCallbackPanic.Error())
+	require.Equal(t, []string{"2 and 1"}, dones)
 	b.logged.lines.Store(0)
 	b.finish()
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"turbine/engine"
@@ -36,6 +37,8 @@ type modelOrder struct {
 	opened  sync.WaitGroup       // for all of them
 	over    bool                 // no more calls: clients are to come to rest, each by itself
 	fanned  int                  // messages for many
+	asked   int64                // Done is asked for
+	dones   atomic.Int64         // Done was called
 	keyed   map[int]map[int]bool // messages with the key of their caller, by caller
 	gone    int                  // messages that another one of their key has replaced
 }
@@ -197,16 +200,24 @@ func (o *modelOrder) act(id int) {
 		}
 	case n < 47:
 		o.oweAll(c, func(*modelSession) bool { return true })
-		server.Broadcast(o.prepare(c))
+		_ = server.Broadcast(o.prepare(c))
 	case n < 50:
 		o.oweAll(c, kept)
-		server.BroadcastTo(o.prepare(c), keep)
+		_ = server.PublishTo(engine.Audience{Keep: keep}, o.prepare(c))
 	case n < 62:
 		o.oweAll(c, member)
-		server.Publish(group, o.prepare(c))
-	case n < 66:
-		o.oweAll(c, func(m *modelSession) bool { return member(m) && kept(m) })
-		server.PublishTo(group, o.prepare(c), keep)
+		_ = server.Publish(group, o.prepare(c))
+	case n < 68:
+		a, to := o.audience(c)
+		if c.random.IntN(2) == 0 {
+			a.Keep = keep
+			o.oweAll(c, func(m *modelSession) bool { return to(m) && kept(m) })
+		} else {
+			o.oweAll(c, to)
+		}
+		if server.PublishTo(a, o.prepare(c)) == nil {
+			o.asked++
+		}
 	case n < 80:
 		c.members[in][m] = true
 		m.session.Join(group)
@@ -223,6 +234,44 @@ func (o *modelOrder) act(id int) {
 			o.closer[m] = c.id
 		}
 		m.session.Close()
+	}
+}
+
+// audience is made at random, of groups of the caller and of sessions. It also returns
+// which sessions are in it.
+func (o *modelOrder) audience(c *modelCaller) (a engine.Audience, to func(*modelSession) bool) {
+	var groups, except [orderGroups]bool
+	listed, out := map[*modelSession]bool{}, map[*modelSession]bool{}
+	everybody := c.random.IntN(4) == 0
+	for i := range orderGroups {
+		name := fmt.Sprintf("%d of %d", i, c.id)
+		if !everybody && c.random.IntN(2) == 0 {
+			a.Groups, groups[i] = append(a.Groups, name, name), true
+		}
+		if c.random.IntN(4) == 0 {
+			a.Except, except[i] = append(a.Except, name), true
+		}
+	}
+	for range c.random.IntN(5) {
+		m := o.crowd[c.random.IntN(len(o.crowd))]
+		if !everybody {
+			a.Sessions, listed[m] = append(a.Sessions, m.session, m.session), true
+		}
+		m = o.crowd[c.random.IntN(len(o.crowd))]
+		a.ExceptSessions, out[m] = append(a.ExceptSessions, m.session), true
+	}
+	everybody = a.Groups == nil && a.Sessions == nil
+	a.Done = func(int, int) { o.dones.Add(1) }
+	in := func(m *modelSession, of [orderGroups]bool) bool {
+		for i := range of {
+			if of[i] && c.members[i][m] {
+				return true
+			}
+		}
+		return false
+	}
+	return a, func(m *modelSession) bool {
+		return (everybody || listed[m] || in(m, groups)) && !out[m] && !in(m, except)
 	}
 }
 
@@ -375,6 +424,8 @@ func TestModelKeepsTheOrderOfCallers(t *testing.T) {
 					r := newOrderRun(t, seed, &counts, 1, executor.options)
 					runModelWith(t, r, faults, executor)
 					require.Positive(t, r.order.fanned)
+					require.Positive(t, r.order.asked)
+					require.Equal(t, r.order.asked, r.order.dones.Load(), "calls of Audience.Done")
 					gone += r.order.gone
 				})
 				require.Positive(t, gone, "messages that others of their key have replaced")
@@ -398,6 +449,7 @@ func TestModelKeepsTheOrderOfCallersOnSockets(t *testing.T) {
 		modelSeeds(t, &counts, func() bool { return false }, func(seed uint64) {
 			r := newOrderRun(t, seed, &counts, socketDrivers, func(o *engine.Options) { o.Loops = loops })
 			serveModelOnSockets(t, r, steps, false)
+			require.Equal(t, r.order.asked, r.order.dones.Load(), "calls of Audience.Done")
 		})
 	}
 }

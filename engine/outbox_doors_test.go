@@ -30,13 +30,13 @@ var outboxDoors = []struct {
 	}},
 	{"SendPrepared", hsPolling, func(_ *bench, s *Session) error { return s.SendPrepared(prepared(filler(100))) }},
 	{"Broadcast", hsPolling, func(b *bench, _ *Session) error {
-		b.server.Broadcast(prepared(filler(100)))
+		_ = b.server.Broadcast(prepared(filler(100)))
 		b.world.Run()
 		return nil
 	}},
 	{"Publish", hsPolling, func(b *bench, s *Session) error {
 		s.Join("g")
-		b.server.Publish("g", prepared(filler(100)))
+		_ = b.server.Publish("g", prepared(filler(100)))
 		b.world.Run()
 		return nil
 	}},

@@ -31,6 +31,7 @@ type publishQueue struct {
 	mu      sync.Mutex
 	waiting fifo.Queue[queued] // guarded by mu
 	running bool               // guarded by mu: the task is posted, or runs
+	stopped bool               // guarded by mu: the loop takes no task any more
 }
 
 // queued is an entry in its queue.
@@ -39,23 +40,27 @@ type queued struct {
 	holds bool // sends have to wait for it
 }
 
-// enqueue gives e its place. holds says that a later send may not overtake it.
-func (sh *shard) enqueue(e entry, holds bool) {
+// enqueue gives e its place. holds says that a later send may not overtake it. It
+// reports false when the loop has stopped, and has closed all sessions.
+func (sh *shard) enqueue(e entry, holds bool) bool {
 	q := &sh.publishes
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.running && !q.stopped {
+		q.stopped = sh.loop.Post((*publishTask)(sh)) != nil
+		q.running = !q.stopped
+	}
+	if q.stopped {
+		return false
+	}
 	if holds {
 		q.ahead.Add(1)
 	}
-	q.mu.Lock()
 	if walked(e) {
 		q.walks.Add(1)
 	}
 	q.waiting.Push(queued{e, holds})
-	start := !q.running
-	q.running = true
-	q.mu.Unlock()
-	if start {
-		_ = sh.loop.Post((*publishTask)(sh)) // a stopped loop has closed all sessions
-	}
+	return true
 }
 
 // endsWith reports whether e is the last entry, and has not begun.
@@ -106,7 +111,29 @@ func (t *publishTask) Run() {
 			break
 		}
 	}
-	_ = sh.loop.Post(t)
+	t.again()
+}
+
+// again asks for another turn. Where the loop has stopped there is none, and what
+// waits is over.
+func (t *publishTask) again() {
+	sh := (*shard)(t)
+	if sh.loop.Post(t) == nil {
+		return
+	}
+	sh.publishes.stop()
+	for e, ok := sh.publishes.front(); ok; e, ok = sh.publishes.front() {
+		if w, ok := e.(*deliveryWalk); ok {
+			w.finish()
+		}
+		sh.publishes.drop()
+	}
+}
+
+func (q *publishQueue) stop() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.stopped = true
 }
 
 // Abandon lets the entries behind have their turn: a walk continues behind the
@@ -116,13 +143,13 @@ func (t *publishTask) Abandon() {
 	if e, ok := sh.publishes.front(); ok && !walked(e) {
 		sh.publishes.drop()
 	}
-	_ = sh.loop.Post(t)
+	t.again()
 }
 
 // walked reports whether e visits more than one session.
 func walked(e entry) bool {
 	switch e.(type) {
-	case *walk, *publish, *drainEntry:
+	case *walk, *deliveryWalk, *drainEntry:
 		return true
 	}
 	return false

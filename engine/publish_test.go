@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,55 +34,62 @@ func TestOneCallersOrder(t *testing.T) {
 		want []string // what s gets
 	}{
 		"Broadcast, Publish": {func(b *bench, _ *Session, p func(string) *Prepared) {
-			b.server.Broadcast(p("A"))
-			b.server.Publish("g", p("B"))
+			_ = b.server.Broadcast(p("A"))
+			_ = b.server.Publish("g", p("B"))
 		}, []string{"A", "B"}},
 		"Publish, Broadcast, Publish": {func(b *bench, _ *Session, p func(string) *Prepared) {
-			b.server.Publish("g", p("A"))
-			b.server.Broadcast(p("B"))
-			b.server.Publish("g", p("C"))
+			_ = b.server.Publish("g", p("A"))
+			_ = b.server.Broadcast(p("B"))
+			_ = b.server.Publish("g", p("C"))
 		}, []string{"A", "B", "C"}},
 		"Publish, Send, Publish": {func(b *bench, s *Session, p func(string) *Prepared) {
-			b.server.Publish("g", p("A"))
+			_ = b.server.Publish("g", p("A"))
 			require.NoError(t, s.Send(Message{Data: []byte("B")}))
-			b.server.Publish("g", p("C"))
+			_ = b.server.Publish("g", p("C"))
 		}, []string{"A", "B", "C"}},
 		"Publish, sends of all kinds, Broadcast": {func(b *bench, s *Session, p func(string) *Prepared) {
-			b.server.Publish("g", p("A"))
+			_ = b.server.Publish("g", p("A"))
 			require.NoError(t, s.Send(Message{Data: []byte("B")}))
 			require.NoError(t, s.SendPrepared(p("C")))
 			require.NoError(t, s.SendWith(Message{Data: []byte("D")}, SendOptions{NoCompress: true, Sent: func() {}}))
 			require.NoError(t, s.Send(Message{Data: []byte("E")}))
-			b.server.Broadcast(p("F"))
+			_ = b.server.Broadcast(p("F"))
 			require.NoError(t, s.Send(Message{Data: []byte("G")}))
 		}, []string{"A", "B", "C", "D", "E", "F", "G"}},
 		"Publish, Close": {func(b *bench, s *Session, p func(string) *Prepared) {
-			b.server.Publish("g", p("A"))
+			_ = b.server.Publish("g", p("A"))
 			require.NoError(t, s.Send(Message{Data: []byte("B")}))
 			s.Close()
 			require.ErrorIs(t, s.Send(Message{Data: []byte("C")}), ErrClosed)
 			require.ErrorIs(t, s.SendPrepared(p("C")), ErrClosed)
 			s.Close()
-			b.server.Publish("g", p("D"))
+			_ = b.server.Publish("g", p("D"))
 		}, []string{"A", "B", "close", "closed"}},
 		"Send, Join, Publish": {func(b *bench, s *Session, p func(string) *Prepared) {
-			b.server.Broadcast(p("A"))
+			_ = b.server.Broadcast(p("A"))
 			require.NoError(t, s.Send(Message{Data: []byte("B")}))
-			b.server.Publish("h", p("not yet"))
+			_ = b.server.Publish("h", p("not yet"))
 			s.Join("h")
-			b.server.Publish("h", p("C"))
+			_ = b.server.Publish("h", p("C"))
 			s.Leave("h")
-			b.server.Publish("h", p("no more"))
+			_ = b.server.Publish("h", p("no more"))
 			require.NoError(t, s.Send(Message{Data: []byte("D")}))
 		}, []string{"A", "B", "C", "D"}},
-		"PublishTo, BroadcastTo, Send": {func(b *bench, s *Session, p func(string) *Prepared) {
+		"audiences, Send": {func(b *bench, s *Session, p func(string) *Prepared) {
 			only := func(o *Session) bool { return o == s }
-			b.server.BroadcastTo(p("A"), only)
-			b.server.PublishTo("g", p("B"), only)
+			_ = b.server.PublishTo(Audience{Keep: only}, p("A"))
+			_ = b.server.PublishTo(Audience{Groups: []string{"g"}, Keep: only}, p("B"))
+			_ = b.server.PublishTo(Audience{Groups: []string{"h", "g"}, Sessions: []*Session{s}}, p("B2"))
 			require.NoError(t, s.Send(Message{Data: []byte("C")}))
-		}, []string{"A", "B", "C"}},
+		}, []string{"A", "B", "B2", "C"}},
+		"Publish, CloseGroup": {func(b *bench, s *Session, p func(string) *Prepared) {
+			_ = b.server.Publish("g", p("A"))
+			require.NoError(t, s.Send(Message{Data: []byte("B")}))
+			b.server.CloseGroup("g")
+			_ = b.server.Publish("g", p("C"))
+		}, []string{"A", "B", "close", "closed"}},
 		"Broadcast, CloseSessions": {func(b *bench, _ *Session, p func(string) *Prepared) {
-			b.server.Broadcast(p("A"))
+			_ = b.server.Broadcast(p("A"))
 			b.server.CloseSessions()
 		}, []string{"A", "close", "closed"}},
 	} {
@@ -149,10 +157,10 @@ func TestOrderBehindTenThousand(t *testing.T) {
 	}
 	last := b.sessions[sessions-1]
 	b.world.Run()
-	b.server.Broadcast(say("A"))
-	b.server.Publish("g", say("B"))
+	_ = b.server.Broadcast(say("A"))
+	_ = b.server.Publish("g", say("B"))
 	require.NoError(t, last.Send(Message{Data: []byte("C")}))
-	b.server.Publish("g", say("D"))
+	_ = b.server.Publish("g", say("D"))
 	last.Close()
 	got := b.texts()
 	require.Equal(t, []string{"A", "B", "D"}, got["w0"])
@@ -173,7 +181,7 @@ func TestHeldMessagesCountAndEnd(t *testing.T) {
 		}
 		openMany(b, names...)
 		s := b.sessions[199]
-		b.server.Broadcast(say("A"))
+		_ = b.server.Broadcast(say("A"))
 		for i := range 3 {
 			require.NoError(t, s.Send(Message{Data: []byte{'0' + byte(i)}}))
 		}
@@ -197,11 +205,16 @@ func TestHeldMessagesCountAndEnd(t *testing.T) {
 func TestPublishQueueOutlivesAPanic(t *testing.T) {
 	b := newSpec(t, 1, Options{}, nil)
 	openMany(b, "a", "b")
-	b.server.BroadcastTo(say("A"), func(s *Session) bool { panic("filter") })
-	b.server.Broadcast(say("B"))
+	done := false
+	_ = b.server.PublishTo(Audience{Keep: func(s *Session) bool { panic("filter") }, Done: func(taken, refused int) {
+		done = taken == 0 && refused == 2
+		panic("Done")
+	}}, say("A"))
+	_ = b.server.Broadcast(say("B"))
 	require.NotContains(t, b.got(), `"B"`)
+	require.True(t, done)
 	openMany(b, "c")
-	b.server.Broadcast(say("C"))
+	_ = b.server.Broadcast(say("C"))
 	require.Contains(t, b.got(), `c "C"`)
 	b.logged.lines.Store(0)
 	b.finish()
@@ -211,8 +224,13 @@ func TestPublishQueueOutlivesAPanic(t *testing.T) {
 // as many visits as a walk has otherwise.
 func TestWalksAreAShareOfTime(t *testing.T) {
 	for name, begin := range map[string]func(s *Server, keep func(*Session) bool){
-		"Broadcast": func(s *Server, keep func(*Session) bool) { s.BroadcastTo(say("x"), keep) },
-		"Publish":   func(s *Server, keep func(*Session) bool) { s.PublishTo("g", say("x"), keep) },
+		"listed": func(s *Server, keep func(*Session) bool) {
+			_ = s.PublishTo(Audience{Sessions: slices.Collect(s.Sessions()), Keep: keep}, say("x"))
+		},
+		"Broadcast": func(s *Server, keep func(*Session) bool) { _ = s.PublishTo(Audience{Keep: keep}, say("x")) },
+		"Publish": func(s *Server, keep func(*Session) bool) {
+			_ = s.PublishTo(Audience{Groups: []string{"g"}, Keep: keep}, say("x"))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newSpec(t, 1, Options{Timeouts: Timeouts{SlowCallback: -1}}, nil)
@@ -272,7 +290,7 @@ func TestSendsBehindAWalkAreLetGoTogether(t *testing.T) {
 					got[i] += len(b.clients[i].peer.Read()) / len("\x81\x024a")
 				}
 			}
-			b.server.Broadcast(prepared(Message{Data: []byte("b")}))
+			_ = b.server.Broadcast(prepared(Message{Data: []byte("b")}))
 			for range rounds {
 				for _, c := range b.clients[:floods] {
 					c.peer.Write(all)

@@ -73,6 +73,10 @@ var (
 	ErrNotUTF8 = errors.New("engine: text message is not valid UTF-8")
 	// ErrServerClosed is what Serve returns after Shutdown.
 	ErrServerClosed = errors.New("engine: server closed")
+
+	// ErrNotServing is what Broadcast, Publish and PublishTo return before Serve, and
+	// when a loop has ended.
+	ErrNotServing = errors.New("engine: the server does not serve")
 )
 
 // Errors of Events.Close that say more about a transport error. Others come from the

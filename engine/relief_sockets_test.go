@@ -36,7 +36,7 @@ func TestSharedMessageCountsOnceInConnections(t *testing.T) {
 				loops[s.loop] = true
 			}
 			for range broadcasts {
-				b.server.Broadcast(prepared(Message{Data: []byte(incompressible(size))}))
+				_ = b.server.Broadcast(prepared(Message{Data: []byte(incompressible(size))}))
 				b.world.Run()
 				require.Contains(t, strings.Join(b.play("get sid="+b.names[b.sessions[sessions+2]]), " "), "200 4")
 			}

@@ -181,7 +181,7 @@ func TestSharedMessageCountsOnce(t *testing.T) {
 		}
 		before := heap()
 		p := prepared(Message{Data: []byte(strings.Repeat("x", size))})
-		b.server.Broadcast(p)
+		_ = b.server.Broadcast(p)
 		b.world.Run()
 		held := heap() - before
 		queued := b.server.Stats().Queued

@@ -565,13 +565,13 @@ func (b *bench) command(verb string, args []string, lines *[]string) error {
 			}
 		}
 	case "broadcast":
-		b.server.Broadcast(prepared(Message{Data: []byte(args[0])}))
+		_ = b.server.Broadcast(prepared(Message{Data: []byte(args[0])}))
 	case "broadcastbin":
 		p, err := hex.DecodeString(strings.Join(args, ""))
 		if err != nil {
 			return err
 		}
-		b.server.Broadcast(prepared(Message{Binary: true, Data: p}))
+		_ = b.server.Broadcast(prepared(Message{Binary: true, Data: p}))
 	case "close-session":
 		b.session(args[0]).Close()
 	case "advance":

@@ -200,7 +200,7 @@ func TestSessionAfterStop(t *testing.T) {
 	require.ErrorIs(t, b.session("B").Send(Message{}), ErrClosed)
 	require.Equal(t, 1, b.closes[b.session("B")])
 	b.session("A").Close()
-	b.server.Broadcast(prepared(Message{}))
+	_ = b.server.Broadcast(prepared(Message{}))
 	b.server.CloseSessions()
 }
 
@@ -263,7 +263,7 @@ func TestManyGoroutines(t *testing.T) {
 					_, _, _ = s.Value(), s.Transport(), s.Revision()
 				}
 				if n%50 == 0 {
-					b.server.Broadcast(prepared(Message{Data: []byte("all")}))
+					_ = b.server.Broadcast(prepared(Message{Data: []byte("all")}))
 					_ = b.server.Stats()
 				}
 				if n == messages/2 {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,7 +23,8 @@ type shard struct {
 	forbidden atomic.Int64             // requests refused for where they come from
 	tunnels   atomic.Int64             // connections that handlers of net/http have hijacked
 	carried   atomic.Int64             // bytes of bodies on their way here from other loops
-	groups    map[string]*group        // nil when there are none
+	groups    map[string]*group        // nil when there are none; see groupsMu
+	groupsMu  sync.Mutex               // held by the loop to change groups and what they have, by others to read it
 	holders   sessionHolders
 	publishes publishQueue // what is for many, and what waits behind it
 	entropy   entropy

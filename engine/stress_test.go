@@ -107,7 +107,7 @@ func (s *stress) message(session *engine.Session, m engine.Message) {
 		session.Close()
 	case strings.HasPrefix(string(m.Data), "B"):
 		p, _ := engine.Prepare(m) // what came from a client is text
-		s.server.Broadcast(p)
+		_ = s.server.Broadcast(p)
 	}
 }
 

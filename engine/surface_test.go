@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -61,18 +62,31 @@ func newSurface() surface {
 			"Value":        func(s *Session) { _ = s.Value() },
 		},
 		server: map[string]func(*Server){
-			"Broadcast":         func(s *Server) { s.Broadcast(prepared(message)) },
-			"BroadcastTo":       func(s *Server) { s.BroadcastTo(prepared(message), func(s *Session) bool { return s.Upgraded() }) },
-			"CloseSessions":     (*Server).CloseSessions,
-			"Close":             func(s *Server) { _ = s.Close() },
-			"Driver":            func(s *Server) { _ = s.Driver().LoopOptions() },
-			"Find":              func(s *Server) { _ = s.Find("nobody") },
+			"Broadcast":     func(s *Server) { _ = s.Broadcast(prepared(message)) },
+			"CloseGroup":    func(s *Server) { s.CloseGroup("group") },
+			"CloseSessions": (*Server).CloseSessions,
+			"Close":         func(s *Server) { _ = s.Close() },
+			"Driver":        func(s *Server) { _ = s.Driver().LoopOptions() },
+			"Count":         func(s *Server) { _ = s.Count("group") },
+			"Find":          func(s *Server) { _ = s.Find("nobody") },
+			"GroupNames": func(s *Server) {
+				for name, n := range s.GroupNames() {
+					_ = fmt.Sprint(name, n)
+				}
+			},
+			"Members": func(s *Server) {
+				for session := range s.Members("group") {
+					_ = session.ID()
+				}
+			},
 			"ListenAndServe":    func(s *Server) { _ = s.ListenAndServe("127.0.0.1:0") },
 			"ListenAndServeTLS": func(s *Server) { _ = s.ListenAndServeTLS("127.0.0.1:0") },
 			"ReloadTLS":         func(s *Server) { _ = s.ReloadTLS() },
-			"Publish":           func(s *Server) { s.Publish("group", prepared(message)) },
+			"Publish":           func(s *Server) { _ = s.Publish("group", prepared(message)) },
 			"PublishTo": func(s *Server) {
-				s.PublishTo("group", prepared(message), func(s *Session) bool { return len(s.Groups()) > 1 })
+				_ = s.PublishTo(Audience{Groups: []string{"group"}, Except: []string{"other"}, Done: func(int, int) {}}, prepared(message))
+				_ = s.PublishTo(Audience{Keep: func(s *Session) bool { return s.Upgraded() }}, prepared(message))
+				_ = s.PublishTo(Audience{Sessions: slices.Collect(s.Sessions())}, prepared(message))
 			},
 			"ServeHTTP": func(s *Server) {
 				s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/engine.io/?EIO=4&transport=polling", nil))
@@ -238,13 +252,16 @@ func (g *stage) happen() {
 	for _, s := range g.sessions() {
 		_ = s.SendWith(message, SendOptions{Sent: func() { g.in("SendOptions.Sent") }})
 	}
-	g.server.BroadcastTo(prepared(message), func(*Session) bool { g.in("keep of BroadcastTo or PublishTo"); return true })
+	_ = g.server.PublishTo(Audience{
+		Keep: func(*Session) bool { g.in("Audience.Keep"); return true },
+		Done: func(int, int) { g.in("Audience.Done") },
+	}, prepared(message))
 	_, _ = g.run("window w 0")
 	for _, s := range g.sessions() {
 		_ = s.Send(Message{Data: make([]byte, 100_000)})
 		_ = s.SendWith(message, SendOptions{Key: "key"})
 	}
-	g.server.Broadcast(prepared(message).With(SendOptions{Key: "key", Merge: func(_, next Message) Message {
+	_ = g.server.Broadcast(prepared(message).With(SendOptions{Key: "key", Merge: func(_, next Message) Message {
 		g.in("SendOptions.Merge")
 		return next
 	}}))

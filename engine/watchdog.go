@@ -254,6 +254,7 @@ const (
 	callSent
 	callMerge
 	callKeep
+	callDone
 	callBind
 	callGenerateID
 	callMiddleware
@@ -283,7 +284,8 @@ var callNames = [...]string{
 	callClose:           "Events.Close",
 	callSent:            "SendOptions.Sent",
 	callMerge:           "SendOptions.Merge",
-	callKeep:            "keep of BroadcastTo or PublishTo",
+	callKeep:            "Audience.Keep",
+	callDone:            "Audience.Done",
 	callBind:            "Options.Access.Bind",
 	callGenerateID:      "Options.GenerateID",
 	callMiddleware:      "Options.Middleware",

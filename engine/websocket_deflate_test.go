@@ -307,7 +307,7 @@ func TestDeflateBroadcast(t *testing.T) {
 			}
 			b.play("ws EIO=4&transport=websocket conn=plain", "get EIO=4&transport=polling")
 			p := prepared(Message{Binary: binary, Data: []byte(text(5000))})
-			b.server.Broadcast(p)
+			_ = b.server.Broadcast(p)
 			b.world.Run()
 			frames := map[string]map[string]bool{}
 			for _, c := range b.clients[:12] {
@@ -322,7 +322,7 @@ func TestDeflateBroadcast(t *testing.T) {
 			require.NotNil(t, packed)
 			require.Equal(t, binary, p.packed3 != nil, "the same for text")
 			require.True(t, frames["c4"][string(packed.Bytes())])
-			b.server.Broadcast(p)
+			_ = b.server.Broadcast(p)
 			b.world.Run()
 			require.Same(t, packed, p.packed4, "made once")
 			for _, c := range b.clients[:12] {
@@ -355,7 +355,7 @@ func TestDeflateSmallWindow(t *testing.T) {
 			require.Equal(t, want, got[0].text)
 			return got[0].size
 		}
-		b.server.Broadcast(prepared(Message{Binary: true, Data: far}))
+		_ = b.server.Broadcast(prepared(Message{Binary: true, Data: far}))
 		require.Less(t, take("full", string(far)), 700)
 		require.Greater(t, take("small", string(far)), 1200)
 		for _, s := range b.sessions {
@@ -365,7 +365,7 @@ func TestDeflateSmallWindow(t *testing.T) {
 		require.Greater(t, take("small", string(far)), 1200)
 
 		p := prepared(Message{Data: []byte(text(500))})
-		b.server.Broadcast(p)
+		_ = b.server.Broadcast(p)
 		take("full", "4"+text(500))
 		take("small", "4"+text(500))
 		require.Equal(t, !takeover, p.packed4 != nil, "what fits is compressed once for both")
@@ -381,7 +381,7 @@ func TestDeflatePreparedWithTakeover(t *testing.T) {
 	b.speak(t, "ws EIO=4&transport=websocket", out)
 	p := prepared(Message{Data: []byte(text(500))})
 	for i := range 10 {
-		b.server.Broadcast(p)
+		_ = b.server.Broadcast(p)
 		b.world.Run()
 		require.NoError(t, b.session("A").Send(Message{Data: []byte(text(400 + i))}))
 		got := b.take(t, "w", out)

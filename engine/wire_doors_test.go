@@ -46,7 +46,7 @@ var wireDoors = []struct {
 	{"small broadcasts", beginWebSocket, func(b *bench, _ string) {
 		p := prepared(filler(1000))
 		for range 4 {
-			b.server.Broadcast(p)
+			_ = b.server.Broadcast(p)
 		}
 	}},
 }

@@ -21,7 +21,7 @@ func serve(t *testing.T, app string, o engine.Options) string {
 	events := engine.Events{Message: func(s *engine.Session, m engine.Message) {
 		if app == "broadcast" {
 			p, _ := engine.Prepare(m) // what came from a client can be sent
-			server.Broadcast(p)
+			_ = server.Broadcast(p)
 			return
 		}
 		_ = s.Send(m)

@@ -26,7 +26,7 @@ func (c *chat) events() engine.Events {
 		Message: func(s *engine.Session, m engine.Message) {
 			p, err := engine.Prepare(engine.Message{Data: append([]byte(s.Value().(string)+": "), m.Data...)})
 			if err == nil {
-				c.server.Publish("all", p)
+				_ = c.server.Publish("all", p)
 			}
 		},
 	}

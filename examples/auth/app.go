@@ -138,7 +138,7 @@ func (a *app) message(s *engine.Session, m engine.Message) {
 	text := s.Value().(*login).user + ": " + string(m.Data)
 	// A user's name may be anything that a password was set for.
 	if p, err := engine.Prepare(engine.Message{Data: []byte(text)}); err == nil {
-		a.server.Broadcast(p)
+		_ = a.server.Broadcast(p)
 	}
 }
 

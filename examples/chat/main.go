@@ -52,7 +52,7 @@ func run(addr string, drain time.Duration) error {
 	if err != nil {
 		return err
 	}
-	chat.publish = server.Publish
+	chat.publish = func(room string, p *engine.Prepared) { _ = server.Publish(room, p) } // no error while it serves
 	listener, err := engine.Listen(addr)
 	if err != nil {
 		return fmt.Errorf("%w (is another one running? choose an address with -addr)", err)

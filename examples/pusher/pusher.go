@@ -131,7 +131,10 @@ func (p *pusher) push(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "the payload is not UTF-8", http.StatusBadRequest)
 			return
 		}
-		p.server.Publish(in.Topic, prepared)
+		if err := p.server.Publish(in.Topic, prepared); err != nil { // the server has ended
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
 		p.pushes.Add(1)
 		w.WriteHeader(http.StatusAccepted)
 	}

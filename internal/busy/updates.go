@@ -89,10 +89,10 @@ func (u *updates) publish(n int64) {
 		p = p.With(engine.SendOptions{Key: strconv.FormatInt(key, 10)})
 	}
 	u.published.Add(1)
-	u.server.PublishTo(groupOf(key), p, func(*engine.Session) bool {
+	_ = u.server.PublishTo(engine.Audience{Groups: []string{groupOf(key)}, Keep: func(*engine.Session) bool {
 		u.reached.Store(n + 1)
 		return true
-	})
+	}}, p)
 }
 
 // listen is net.Listen. With unsent the kernel takes for a connection only so many

@@ -94,7 +94,7 @@ func newServer(f *flags, debug func(string) *slog.Logger) (*engine.Server, error
 	if f.App == "broadcast" {
 		events.Message = func(_ *engine.Session, m engine.Message) {
 			p, _ := engine.Prepare(m) // what came from a client can be sent
-			server.Broadcast(p)
+			_ = server.Broadcast(p)
 		}
 	}
 	server, err = engine.New(o, events)

@@ -63,7 +63,7 @@ func BenchmarkEchoDuringWalk(b *testing.B) {
 			var took []time.Duration
 			for range b.N {
 				if walks {
-					server.Broadcast(everybody)
+					_ = server.Broadcast(everybody)
 				}
 				took = append(took, echo())
 				b.StopTimer()
