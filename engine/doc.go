@@ -16,7 +16,7 @@
 // events of one session come one after another, those of different sessions at the
 // same time. They must not block: Options.Timeouts.SlowCallback reports those that
 // do. Slow work goes to a goroutine of the application, which answers with Send. A
-// slow decision about a new client is made with Request.Later. If callbacks have to
+// slow decision about a new client is made with Admission.Later. If callbacks have to
 // block, Options.Executor runs them on goroutines, where they may.
 //
 // All methods of Session and Server, and Accept and Refuse of a Verdict, are safe

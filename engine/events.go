@@ -80,7 +80,8 @@ type Events struct {
 	// Drain says that nothing is queued for a client that had fallen behind.
 	Drain func(s *Session)
 	// Close says that the session has ended. It is called once, as the last. err says
-	// more about the cause, and is nil if the session ended in good order. A session's
+	// more about the cause: a *ClosedByApp after CloseWith, and nil if the session ended
+	// in good order otherwise. A session's
 	// WebSocket is gone by then, and with it RemoteAddr: keep the address in Open, by
 	// SetValue, to log it here.
 	Close func(s *Session, reason Reason, err error)

@@ -16,7 +16,7 @@ const (
 	ReasonPingTimeout
 	// ReasonParseError: the client sent what is no packet.
 	ReasonParseError
-	// ReasonForcedClose: Session.Close, CloseNow or Server.CloseSessions was
+	// ReasonForcedClose: Session.Close, CloseWith, CloseNow or Server.CloseSessions was
 	// called.
 	ReasonForcedClose
 	// ReasonOverflow: more was sent to the client than Options.Queue.MaxBytes,

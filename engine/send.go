@@ -255,7 +255,7 @@ func (s *Session) run() {
 	s.mu.Unlock()
 	switch {
 	case cut == cutByCall:
-		s.close(ReasonForcedClose, nil)
+		s.close(ReasonForcedClose, s.byApp())
 		return
 	case cut != cutNot:
 		s.server.meter.tell(s.server.options.Logger, s.loop.Clock(), netip.Addr{})

@@ -118,6 +118,7 @@ type extra struct {
 	unread   unread            // on a WebSocket
 	posted   posted            // on polling
 	goesOn   bool              // a goOnTask is under way
+	told     *ClosedByApp      // by CloseWith
 }
 
 func (s *Session) rare() *extra {
@@ -233,8 +234,13 @@ func (s *Session) Revision() Revision { return s.revision }
 // Close ends the session, with ReasonForcedClose, when the client has taken what was
 // queued for it, or after Options.Timeouts.Close. It returns at once: Events.Close
 // says when the session has ended. Send returns ErrClosed from now on, and
-// Events.Message does not come any more. Closing twice does nothing. Safe from any
-// goroutine.
+// Events.Message does not come any more. Closing twice does nothing.
+//
+// The client is not told why. On WebSocket it sees what it sees after a crash of the
+// server: a connection that closes without a status ("transport close"). Clients that
+// reconnect by themselves, such as those of Socket.IO, then come back at once. To keep
+// a client away, say so in a last message, or with a code of CloseWith that the client
+// knows, and refuse it in Events.Admit. Safe from any goroutine.
 func (s *Session) Close() {
 	s.set(publicQuit)
 	s.end(false)
@@ -322,7 +328,7 @@ func (s *Session) setTransport(t transport) {
 }
 
 // ended tells that the orderly end, which Close asked for, is complete.
-func (s *Session) ended() { s.close(s.endReason(), nil) }
+func (s *Session) ended() { s.close(s.endReason(), s.byApp()) }
 
 // endReason is why an orderly end was asked for.
 func (s *Session) endReason() Reason {

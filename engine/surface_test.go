@@ -44,6 +44,7 @@ func newSurface() surface {
 			"Buffered":     func(s *Session) { _ = s.Buffered() },
 			"Close":        (*Session).Close,
 			"CloseNow":     (*Session).CloseNow,
+			"CloseWith":    func(s *Session) { _ = s.CloseWith(4000, "over") },
 			"Context":      func(s *Session) { _ = context.Cause(s.Context()) },
 			"Groups":       func(s *Session) { _ = s.Groups() },
 			"ID":           func(s *Session) { _ = s.ID() },
@@ -369,6 +370,7 @@ func TestSurfaceFromElsewhere(t *testing.T) {
 		for _, s := range g.sessions() {
 			callers.Go(s.Close)
 			callers.Go(s.CloseNow)
+			callers.Go(func() { _ = s.CloseWith(4000, "over") })
 		}
 		callers.Go(g.server.CloseSessions)
 		_, _ = g.run("advance 1s")

@@ -183,7 +183,7 @@ func (u *upgrade) giveUp(code ws.StatusCode) {
 	shard := u.session.server.shard(u.session.loop)
 	shard.upgrades--
 	shard.inflater.Done()
-	u.bye(shard, code, false)
+	u.bye(shard, code, "", false)
 	if u.takeover != nil {
 		u.takeover.Release()
 	}

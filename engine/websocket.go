@@ -226,19 +226,19 @@ func (t *websocket) message(m wsframe.Message) {
 	}
 	if m.OpCode == ws.OpClose {
 		code, _, _ := wsframe.ParseClose(m.Payload) // the reader has checked it
-		t.leave(code, true)
+		t.leave(code, "", true)
 		s.close(ReasonTransportClose, nil)
 		return
 	}
 	p, err := s.revision.Decode(m.Payload, m.OpCode == ws.OpBinary)
 	switch {
 	case err != nil:
-		t.leave(0, false)
+		t.leave(0, "", false)
 		s.close(ReasonParseError, err)
 	case p.Type == packet.Close && !p.Binary:
 		// The reference server ignores it and waits for the heartbeat to fail.
 		s.tellPacket(p)
-		t.leave(0, false)
+		t.leave(0, "", false)
 		s.close(ReasonTransportClose, nil)
 	default:
 		s.packet(p)
@@ -293,7 +293,11 @@ func (t *websocket) closed(reason Reason) {
 		t.forget()
 		return
 	}
-	t.leave(0, false)
+	if told := t.session.told(); told != nil && reason == ReasonForcedClose {
+		t.leave(ws.StatusCode(told.Code), told.Reason, false)
+		return
+	}
+	t.leave(0, "", false)
 }
 
 func opcode(binary bool) ws.OpCode {

@@ -14,10 +14,10 @@ var closeFrame = wsframe.AppendClose(nil, 0, "")
 
 // leave sends the close frame, unless that was done, behind what callbacks have
 // sent until now.
-func (t *websocket) leave(code ws.StatusCode, heard bool) {
+func (t *websocket) leave(code ws.StatusCode, reason string, heard bool) {
 	t.session.flush()
 	if t.conn != nil {
-		t.bye(t.session.server.shard(t.session.loop), code, heard)
+		t.bye(t.session.server.shard(t.session.loop), code, reason, heard)
 		t.forget()
 	}
 }
@@ -29,7 +29,7 @@ func (t *websocket) fault(err error) {
 		return
 	}
 	t.session.server.metFault(err, t.session.loop)
-	t.leave(closeCode(err), false)
+	t.leave(closeCode(err), "", false)
 	t.session.close(ReasonTransportError, err)
 }
 
@@ -43,15 +43,15 @@ func closeCode(err error) ws.StatusCode {
 }
 
 // bye ends the connection, on the loop of sh, with a close frame. A code of 0
-// sends no status. heard says that the peer's close frame has come: then nobody
+// sends no status, and no reason. heard says that the peer's close frame has come: then nobody
 // is waited for (RFC 6455, 7.1.1: the server closes first).
-func (k *link) bye(sh *shard, code ws.StatusCode, heard bool) {
+func (k *link) bye(sh *shard, code ws.StatusCode, reason string, heard bool) {
 	k.conn.SetHandler(deaf{})
 	if code == 0 {
 		k.conn.Write(closeFrame)
 	} else {
 		var frame [maxControlFrame]byte
-		k.conn.Write(wsframe.AppendClose(frame[:0], code, ""))
+		k.conn.Write(wsframe.AppendClose(frame[:0], code, reason))
 	}
 	if heard {
 		k.conn.CloseSent()
