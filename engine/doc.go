@@ -50,7 +50,8 @@
 // # Many receivers
 //
 // Prepare encodes a message once for many sessions. Server.Broadcast gives it to all
-// sessions, Server.Publish to a group that sessions Join and Leave.
+// sessions, Server.Publish to a group that sessions Join and Leave, Server.PublishTo
+// to an Audience: any groups and sessions, without others.
 //
 // # Inside net/http and TLS
 //
@@ -63,6 +64,7 @@
 //
 //   - Session.Close lets the client take what is queued, and then ends the session.
 //   - Session.CloseNow drops what is queued.
+//   - Server.CloseGroup closes the members of a group, each as Session.Close does.
 //   - Server.CloseSessions closes all sessions; the server stays.
 //   - Server.Shutdown drains the server: sessions are closed one by one, over a period.
 //   - Server.Close ends the server at once.
