@@ -133,7 +133,7 @@ func TestCloseWithOutOfTime(t *testing.T) {
 	b.finish()
 }
 
-// Many goroutines call it, over sockets, while others send: one code each.
+// Goroutines that send and call it at the same time: each session has one code.
 func TestCloseWithFromGoroutines(t *testing.T) {
 	causes := make(chan error, 100)
 	b := newSpec(t, -3, Options{}, nil)
