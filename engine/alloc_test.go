@@ -75,3 +75,11 @@ func TestSizes(t *testing.T) {
 	require.LessOrEqual(t, unsafe.Sizeof(polling{}), uintptr(96), "polling, one for each session that polls")
 	require.LessOrEqual(t, unsafe.Sizeof(httpConn{}), uintptr(288), "httpConn, one for each connection that polls")
 }
+
+// What With adds, a message of Prepare does not carry.
+func TestPreparedWithoutOptionsIsSmall(t *testing.T) {
+	if unsafe.Sizeof(uintptr(0)) != 8 {
+		t.Skip("sizes are those of 64 bits")
+	}
+	require.LessOrEqual(t, unsafe.Sizeof(Prepared{}), uintptr(96))
+}

@@ -257,10 +257,10 @@ func (s *Session) givePrepared(p *Prepared) (taken bool) {
 // before it, so it needs to ask no limit, and no callback is to be called for it.
 func (s *Session) takesDirectly(p *Prepared) bool {
 	e := &s.server.events
-	if s.state != sessionOpen || p.with.Sent != nil || e.PacketCreate != nil || e.Flush != nil || e.Flushed != nil || s.server.debug.socket != nil {
+	if s.state != sessionOpen || p.with().Sent != nil || e.PacketCreate != nil || e.Flush != nil || e.Flushed != nil || s.server.debug.socket != nil {
 		return false
 	}
-	if s.transport != transport(&s.websocket) || !s.websocket.ready() || s.websocket.conn.Blocked() || s.websocket.deflate.Accepted && !p.with.NoCompress || p.binary && s.base64 {
+	if s.transport != transport(&s.websocket) || !s.websocket.ready() || s.websocket.conn.Blocked() || s.websocket.deflate.Accepted && !p.with().NoCompress || p.binary && s.base64 {
 		return false
 	}
 	s.mu.Lock()

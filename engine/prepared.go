@@ -18,14 +18,29 @@ type Prepared struct {
 	frame4 *pool.Buf // the whole WebSocket frame, revision 4
 	frame3 *pool.Buf // the same, revision 3; frame4 itself for text
 
-	with SendOptions
-	base *Prepared // what it was made of, by With; nil for one of Prepare
+	made *preparedWith // nil for one of Prepare
 
 	held atomic.Pointer[holdings] // nil until it waits for a client
 
 	packing sync.Mutex
 	packed4 *pool.Buf // the same, compressed; guarded by packing, made when first wanted
 	packed3 *pool.Buf
+}
+
+// preparedWith is what a Prepared has more that With has made.
+type preparedWith struct {
+	SendOptions
+	base *Prepared // what it was made of
+}
+
+var withNothing preparedWith
+
+// with is what p is sent with.
+func (p *Prepared) with() *preparedWith {
+	if p.made == nil {
+		return &withNothing
+	}
+	return p.made
 }
 
 // Prepare copies m and encodes it for all transports and revisions. Its error is
@@ -54,13 +69,13 @@ func (p *Prepared) With(o SendOptions) *Prepared {
 	if p == nil {
 		return nil
 	}
-	return &Prepared{binary: p.binary, data: p.data, frame4: p.frame4, frame3: p.frame3, with: o, base: p.root()}
+	return &Prepared{binary: p.binary, data: p.data, frame4: p.frame4, frame3: p.frame3, made: &preparedWith{o, p.root()}}
 }
 
 // root is what counts, and is compressed, for all that With has made of it.
 func (p *Prepared) root() *Prepared {
-	if p.base != nil {
-		return p.base
+	if p.made != nil {
+		return p.made.base
 	}
 	return p
 }

@@ -101,11 +101,11 @@ func (s *Session) SendPrepared(p *Prepared) error {
 
 // sendPrepared is SendPrepared; inTurn is as for queue.
 func (s *Session) sendPrepared(p *Prepared, inTurn bool) error {
-	s.tellMessageCreate(p.binary, p.data, p.with.Key, inTurn)
-	if p.with.Key != "" {
-		return s.sendKeyed(Message{Data: p.data, Binary: p.binary}, p.root(), p.with, inTurn)
+	s.tellMessageCreate(p.binary, p.data, p.with().Key, inTurn)
+	if p.with().Key != "" {
+		return s.sendKeyed(Message{Data: p.data, Binary: p.binary}, p.root(), p.with().SendOptions, inTurn)
 	}
-	o := outgoing{prepared: p.root(), kind: packet.Message, binary: p.binary, plain: p.with.NoCompress, sent: p.with.Sent}
+	o := outgoing{prepared: p.root(), kind: packet.Message, binary: p.binary, plain: p.with().NoCompress, sent: p.with().Sent}
 	return s.queue(o, inTurn)
 }
 
