@@ -44,6 +44,9 @@ type queued struct {
 // reports false when the loop has stopped, and has closed all sessions.
 func (sh *shard) enqueue(e entry, holds bool) bool {
 	q := &sh.publishes
+	if holds {
+		q.ahead.Add(1)
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.running && !q.stopped {
@@ -51,10 +54,10 @@ func (sh *shard) enqueue(e entry, holds bool) bool {
 		q.running = !q.stopped
 	}
 	if q.stopped {
+		if holds {
+			q.ahead.Add(-1)
+		}
 		return false
-	}
-	if holds {
-		q.ahead.Add(1)
 	}
 	if walked(e) {
 		q.walks.Add(1)
