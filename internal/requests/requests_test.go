@@ -61,7 +61,7 @@ func counted(cases []Case) []string {
 		fmt.Sprintf("500, 501, 505 | %d |", closed),
 		fmt.Sprintf("somebody else's upgrade | %d |", mute),
 		fmt.Sprintf("more has to come | %d |", waits),
-		fmt.Sprintf("| beside `net/http` | %d mean the same", len(cases)-stricter-lenient),
+		fmt.Sprintf("| compared with `net/http` | %d mean the same", len(cases)-stricter-lenient),
 		fmt.Sprintf(" %d it takes and we do not, %d we take", stricter, lenient),
 	}
 }
