@@ -26,7 +26,8 @@ type running struct {
 	served  chan error
 }
 
-func run(t *testing.T, o engine.Options, e engine.Events) *running {
+// newServer makes a server with what tests expect where o does not say otherwise.
+func newServer(t *testing.T, o engine.Options, e engine.Events) *engine.Server {
 	t.Helper()
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -40,6 +41,12 @@ func run(t *testing.T, o engine.Options, e engine.Events) *running {
 	leavesNothing(t)
 	server, err := engine.New(o, e)
 	require.NoError(t, err)
+	return server
+}
+
+func run(t *testing.T, o engine.Options, e engine.Events) *running {
+	t.Helper()
+	server := newServer(t, o, e)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	s := &running{Server: server, t: t, address: l.Addr().String(), served: make(chan error, 1)}

@@ -399,8 +399,9 @@ func newOrderRun(t *testing.T, seed uint64, counts *modelCounts, drivers int, ch
 }
 
 // TestModelKeepsTheOrderOfCallers checks that what one caller sends and publishes
-// reaches each client once and in the order of the calls, whatever the targets, but for
-// a message with a key, which may take the place of an earlier one with that key; and that a Join and a Leave count for what is published after them: in memory,
+// reaches each client once and in the order of the calls, whatever the targets. A
+// message with a key may take the place of an earlier message with the same key. A
+// Join or a Leave counts for what is published after it. All of this holds in memory,
 // where nothing fails and where system calls do, on loops and with an Executor.
 func TestModelKeepsTheOrderOfCallers(t *testing.T) {
 	target := int64(*modelMessages) / 4

@@ -39,18 +39,7 @@ type mounted struct {
 // serves.
 func mount(t *testing.T, o engine.Options, e engine.Events, wrap func(*engine.Server) http.Handler, start func(*httptest.Server)) *mounted {
 	t.Helper()
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Loops == 0 {
-		o.Loops = 2
-	}
-	if o.Timeouts.Close == 0 {
-		o.Timeouts.Close = 2 * time.Second
-	}
-	leavesNothing(t)
-	server, err := engine.New(o, e)
-	require.NoError(t, err)
+	server := newServer(t, o, e)
 	h := httptest.NewUnstartedServer(wrap(server))
 	h.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	start(h)

@@ -76,7 +76,7 @@ func TestFailuresSayWhatIsMissing(t *testing.T) {
 			[]string{"revision 5"}},
 		{"no TLS", func(t testing.TB) { quiet(t).Dial(enginetest.Options{TLS: clientTLS}) },
 			[]string{"engine.Options.TLS is nil"}},
-		{"Dial of who is refused", func(t testing.TB) {
+		{"Dial of a client that is refused", func(t testing.TB) {
 			enginetest.New(t, engine.Options{}, engine.Events{Admit: func(*engine.Admission) error { return engine.Refuse("go away") }}).Dial(polls)
 		}, []string{"expected a session", "status 403, code 4: go away", "Admit", "TryDial"}},
 		{"Dial without an answer", func(t testing.TB) {

@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -201,19 +202,7 @@ func TestLayersHaveOneOwner(t *testing.T) {
 func TestProgramIsForMainsAlone(t *testing.T) {
 	atRoot(t)
 	users := 0
-	require.NoError(t, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir() && aside(d.Name()):
-			return filepath.SkipDir
-		case d.IsDir() || filepath.Ext(path) != ".go":
-			return nil
-		}
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
-		if err != nil {
-			return err
-		}
+	eachFile(t, func(path string, file *ast.File) {
 		for _, i := range file.Imports {
 			if i.Path.Value != `"turbine/internal/program"` {
 				continue
@@ -223,8 +212,7 @@ func TestProgramIsForMainsAlone(t *testing.T) {
 				t.Errorf("%s imports the program and is no main", path)
 			}
 		}
-		return nil
-	}))
+	})
 	require.Positive(t, users)
 }
 
@@ -347,6 +335,26 @@ func inBench(name string) bool {
 func readImports(t *testing.T) (imports, tests map[string][]string) {
 	t.Helper()
 	imports, tests = map[string][]string{}, map[string][]string{}
+	eachFile(t, func(path string, file *ast.File) {
+		name, list := filepath.ToSlash(filepath.Dir(path)), imports
+		if strings.HasSuffix(path, "_test.go") {
+			list = tests
+		}
+		if imports[name] == nil {
+			imports[name] = []string{} // of a package that has tests alone, too
+		}
+		for _, i := range file.Imports {
+			list[name] = append(list[name], strings.Trim(i.Path.Value, `"`))
+		}
+	})
+	require.NotEmpty(t, imports)
+	return imports, tests
+}
+
+// eachFile calls visit for each Go file of all our modules, of which it has read the
+// imports.
+func eachFile(t *testing.T, visit func(path string, file *ast.File)) {
+	t.Helper()
 	require.NoError(t, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -360,20 +368,9 @@ func readImports(t *testing.T) (imports, tests map[string][]string) {
 		if err != nil {
 			return err
 		}
-		name, list := filepath.ToSlash(filepath.Dir(path)), imports
-		if strings.HasSuffix(path, "_test.go") {
-			list = tests
-		}
-		if imports[name] == nil {
-			imports[name] = []string{} // of a package that has tests alone, too
-		}
-		for _, i := range file.Imports {
-			list[name] = append(list[name], strings.Trim(i.Path.Value, `"`))
-		}
+		visit(path, file)
 		return nil
 	}))
-	require.NotEmpty(t, imports)
-	return imports, tests
 }
 
 // aside reports whether a folder has no packages of ours.
