@@ -4,6 +4,34 @@ package engine
 // becomes of a session that a message does not fit in. All but takes are called under
 // the session's mu.
 
+// Overflow is what happens to a session that a message does not fit in, by
+// Options.Queue.MaxBytes, Queue.MaxPackets or Queue.Budget. Send returns an error in
+// either case.
+type Overflow uint8
+
+// The policies.
+const (
+	// OverflowClose closes the session at once with ReasonOverflow and frees
+	// what was queued: the client comes back and knows that it has missed
+	// something.
+	OverflowClose Overflow = iota + 1
+	// OverflowDrop drops the message and leaves the session open: for messages
+	// that the next one makes obsolete. A session is closed only to make
+	// room for others, as Queue.Budget says.
+	OverflowDrop
+)
+
+// String is the policy's name.
+func (o Overflow) String() string {
+	switch o {
+	case OverflowClose:
+		return "close"
+	case OverflowDrop:
+		return "drop"
+	}
+	return "unknown"
+}
+
 // over reports whether nothing may be queued any more. What comes in its turn may
 // until the turn of Close comes.
 func (s *Session) over(inTurn bool) bool {

@@ -55,6 +55,35 @@ func (r Reason) String() string {
 	return "unknown"
 }
 
+// cut is what ended a session without waiting for its queue.
+type cut uint8
+
+const (
+	cutNot    cut = iota
+	cutByCall     // CloseNow
+	cutByQueue
+	cutByBudget
+)
+
+// cause is the error that Events.Close is told. s.mu is held.
+func (s *Session) cause() error {
+	if s.cut == cutByBudget {
+		return ErrBudget
+	}
+	return ErrQueueFull
+}
+
+// ended tells that the orderly end, which Close asked for, is complete.
+func (s *Session) ended() { s.close(s.endReason(), s.byApp()) }
+
+// endReason is why an orderly end was asked for.
+func (s *Session) endReason() Reason {
+	if s.leaving {
+		return ReasonShutdown
+	}
+	return ReasonForcedClose
+}
+
 // Errors that methods return.
 var (
 	// ErrClosed: the session is closing or closed; nothing was sent.

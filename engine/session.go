@@ -327,17 +327,6 @@ func (s *Session) setTransport(t transport) {
 	s.publish()
 }
 
-// ended tells that the orderly end, which Close asked for, is complete.
-func (s *Session) ended() { s.close(s.endReason(), s.byApp()) }
-
-// endReason is why an orderly end was asked for.
-func (s *Session) endReason() Reason {
-	if s.leaving {
-		return ReasonShutdown
-	}
-	return ReasonForcedClose
-}
-
 // close ends the session, once. The client is told as the transport can.
 func (s *Session) close(reason Reason, err error) {
 	if s.state == sessionClosed {
