@@ -49,8 +49,18 @@ func (c *compareCommand) Run(ctx context.Context) error {
 	if err := report.Write(dir, r); err != nil {
 		return err
 	}
-	fmt.Println("the report is in", filepath.Join(dir, "report.html"), "and report.md beside it")
+	fmt.Println("the report is in", page(dir), "and report.md next to it")
 	return ended
+}
+
+// page is the report in dir by its whole path: make calls this program in bench, and
+// whoever called make is elsewhere.
+func page(dir string) string {
+	path := filepath.Join(dir, "report.html")
+	if whole, err := filepath.Abs(path); err == nil {
+		return whole
+	}
+	return path
 }
 
 // again is the command that measures the same, in the root of the repository.

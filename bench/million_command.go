@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"time"
 
@@ -58,7 +57,7 @@ func (c *millionCommand) Run(ctx context.Context) error {
 	if err := report.Update(c.Out, func(r *report.Report) { r.Million = &result }); err != nil {
 		return err
 	}
-	fmt.Println("added to", filepath.Join(c.Out, "report.html"))
+	fmt.Println("added to", page(c.Out))
 	return nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"time"
 
 	"turbine/bench/report"
@@ -55,7 +54,7 @@ func (c *simCommand) Run(ctx context.Context) error {
 	if err := report.Update(c.Out, func(r *report.Report) { r.Sim = results }); err != nil {
 		return err
 	}
-	fmt.Println("added to", filepath.Join(c.Out, "report.html"))
+	fmt.Println("added to", page(c.Out))
 	return nil
 }
 
