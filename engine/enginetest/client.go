@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"sync"
@@ -108,7 +109,11 @@ func (c *Client) dial() error {
 func (c *Client) dialled(err error) *Client {
 	c.t.Helper()
 	if err != nil {
-		c.t.Fatalf("enginetest: Dial: expected a session, got: %v. Events.Admit, Origins and Bind of the server's options refuse clients; use TryDial where that is what you test", err)
+		hint := "Does a server listen there?"
+		if _, refused := errors.AsType[*Refused](err); refused {
+			hint = "Events.Admit, Access.Origins and Access.Bind of the server's options refuse clients; use TryDial where a refusal is what you test"
+		}
+		c.t.Fatalf("enginetest: Dial: expected a session, got: %v. %s", err, hint)
 	}
 	return c
 }

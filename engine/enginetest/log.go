@@ -26,7 +26,14 @@ func (l *testLog) Enabled(_ context.Context, level slog.Level) bool { return lev
 
 func (l *testLog) Handle(ctx context.Context, r slog.Record) error {
 	var line bytes.Buffer
-	var h slog.Handler = slog.NewTextHandler(&line, nil)
+	stack := "" // of a panic: on lines of its own, or nobody can read it
+	var h slog.Handler = slog.NewTextHandler(&line, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key != "stack" {
+			return a
+		}
+		stack = a.Value.String()
+		return slog.Attr{}
+	}})
 	if l.attrs != nil {
 		h = l.attrs(h)
 	}
@@ -42,9 +49,9 @@ func (l *testLog) Handle(ctx context.Context, r slog.Record) error {
 	switch {
 	case root.closed:
 	case r.Level >= slog.LevelError:
-		root.t.Errorf("enginetest: expected no error in the server's log, came: %s", line.String())
+		root.t.Errorf("enginetest: expected no error in the server's log, came: %s%s", line.String(), stack)
 	default:
-		root.t.Logf("enginetest: the server logs: %s", line.String())
+		root.t.Logf("enginetest: the server logs: %s%s", line.String(), stack)
 	}
 	return nil
 }
