@@ -8,7 +8,7 @@ import "sync/atomic"
 type Audience struct {
 	// Groups are names: a session gets the message if it is in at least one of them.
 	Groups []string
-	// Sessions get it, too. Nil, and a session of another server, is nobody.
+	// Sessions also get the message. Nil, and a session of another server, is nobody.
 	Sessions []*Session
 	// Except are names of groups: a session that is in one of them gets nothing,
 	// whatever Groups and Sessions say.

@@ -76,7 +76,7 @@ func (c *CORS) check() error {
 		case origin == "*" && (len(c.Origins) > 1 || len(c.Patterns) > 0 || c.Allow != nil || c.AnyOrigin):
 			return badOption("CORS.Origins: \"*\" allows any origin and must stand alone")
 		case origin == "*" && c.Credentials:
-			return badOption("CORS.Origins: browsers refuse \"*\" with Credentials; list the origins")
+			return badOption("CORS.Origins: browsers refuse \"*\" with CORS.Credentials; list the origins")
 		case origin != "*" && !isOrigin(origin):
 			return badOption("CORS.Origins: %q is not an origin like https://example.com, without a path or slash at its end", origin)
 		}

@@ -109,7 +109,7 @@ var limitNames = [NumLimits]string{
 // limitHelp is what lets in a client that has met a limit: the fields of Options, as
 // docs/security.md has them with their flags.
 var limitHelp = [NumLimits]string{
-	LimitConns:               "Limits.MaxConns",
+	LimitConns:               "Limits.MaxConns or the descriptor limit",
 	LimitConnsPerIP:          "Limits.MaxConnsPerIP or Limits.Exempt",
 	LimitConnRate:            "Limits.ConnRate or Limits.Exempt",
 	LimitProxyHeader:         "Proxies.Trusted",

@@ -140,7 +140,7 @@ func (f *drainFlags) apply(o *engine.Options) error {
 type processFlags struct {
 	Loops    int              `default:"0" help:"Number of event loops. 0 means one for each CPU."`
 	PidFile  string           `placeholder:"FILE" help:"File for the process id, also for that of each process that takes over. It is removed when the last one ends. If it cannot be written, the server does not start."`
-	LogLevel slog.Level       `default:"info" help:"Least level of what is logged: debug, info, warn, error. No level logs single messages."`
+	LogLevel slog.Level       `default:"info" help:"Least level of what is logged: debug, info, warn, error. What clients do is logged by DEBUG=engine*, at any level."`
 	Version  kong.VersionFlag `env:"-" help:"Print the version and exit."`
 }
 

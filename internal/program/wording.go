@@ -18,7 +18,7 @@ type wording map[string]string // the flag of an option, without its dashes and 
 
 // otherNames are options whose flag has another name.
 var otherNames = map[string]string{
-	"Access.Bind": "--bind-ip", "CORS.Origins": "--cors-origin", "Cookie.Name": "--cookie", "Access.Origins": "--origin",
+	"Access.Bind": "--bind-ip", "CORS.Origins": "--cors-origin", "CORS.Credentials": "--cors-credentials", "Cookie.Name": "--cookie", "Access.Origins": "--origin",
 	"Proxies.Trusted": "--trusted-proxy",
 	"Queue.MaxBytes":  "--max-queue", "Queue.MaxPackets": "--max-queue-packets", "Queue.Budget": "--queue-budget",
 	"Timeouts.Idle": "--idle-timeout", "Timeouts.Header": "--header-timeout", "Timeouts.Body": "--body-timeout",

@@ -35,7 +35,7 @@ func TestWording(t *testing.T) {
 		{[]string{"--tls-addr=443"}, `--tls-addr: "443" is no address; :3000 is one, host:3000 and unix:PATH are others`},
 		{[]string{"--cors-credentials"}, `--cors-credentials: there are no pages to send cookies; name them by --cors-origin`},
 		{[]string{"--origin=*"}, `--origin: for pages from anywhere set --any-origin instead of "*"`},
-		{[]string{"--cors-origin=*", "--cors-credentials"}, `--cors-origin: browsers refuse "*" with Credentials; list the origins`},
+		{[]string{"--cors-origin=*", "--cors-credentials"}, `--cors-origin: browsers refuse "*" with --cors-credentials; list the origins`},
 		{[]string{"--cookie=a b"}, "--cookie \"a b\": letters, digits and !#$%&'*+-.^_`|~ are allowed"},
 		{[]string{"--revisions=2"}, "--revisions: 2 is not a protocol revision; there are 3 and 4"},
 	} {
