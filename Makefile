@@ -1,4 +1,4 @@
-# Turbine. Needs Go and make; README.md says what the tests need beside them.
+# Turbine. Needs Go and make; CONTRIBUTING.md says what else the tests need.
 
 FUZZTIME ?= 30s
 SOAKTIME ?= 20m
