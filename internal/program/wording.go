@@ -17,7 +17,7 @@ import (
 type wording map[string]string // the flag of an option, without its dashes and in lower case
 
 // otherNames are options whose flag has another name.
-var otherNames = map[string]string{
+var otherNames = map[string]string{ // #nosec G101 -- names of flags
 	"Access.Bind": "--bind-ip", "CORS.Origins": "--cors-origin", "CORS.Credentials": "--cors-credentials", "Cookie.Name": "--cookie", "Access.Origins": "--origin",
 	"Proxies.Trusted": "--trusted-proxy",
 	"Queue.MaxBytes":  "--max-queue", "Queue.MaxPackets": "--max-queue-packets", "Queue.Budget": "--queue-budget",
