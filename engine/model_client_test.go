@@ -68,16 +68,17 @@ type modelClient struct {
 	paused    bool // the probe was answered: no new polls
 	upgraded  bool
 	over      bool
-	cut       bool          // since a connection ended inside a response
-	gone      bool          // and has hung up
-	vanished  bool          // broke its connections, which the server may not know
-	goodbye   bool          // the server's close has come, behind all messages
-	owed      string        // a ping or pong to send
-	nextPing  time.Duration // in revision 3
-	pingEvery time.Duration // the same; 0 for modelPing
-	patience  time.Duration // how long it waits for a ping, in revision 4; 0 for no limit
-	pinged    time.Duration // when the last one came, or the session began
-	muteSince time.Duration // it says nothing any more, and has broken nothing; 0 while it lives
+	cut       bool               // since a connection ended inside a response
+	gone      bool               // and has hung up
+	vanished  bool               // broke its connections, which the server may not know
+	goodbye   bool               // the server's close has come, behind all messages
+	told      engine.ClosedByApp // by the close frame; zero without a code
+	owed      string             // a ping or pong to send
+	nextPing  time.Duration      // in revision 3
+	pingEvery time.Duration      // the same; 0 for modelPing
+	patience  time.Duration      // how long it waits for a ping, in revision 4; 0 for no limit
+	pinged    time.Duration      // when the last one came, or the session began
+	muteSince time.Duration      // it says nothing any more, and has broken nothing; 0 while it lives
 
 	queue    [][]byte // messages to send, oldest first
 	sent     int      // messages given to a transport
@@ -431,6 +432,9 @@ func (c *modelClient) readWS() {
 func (c *modelClient) serverMessage(h ws.Header, payload []byte) {
 	if h.OpCode == ws.OpClose {
 		c.goodbye = c.upgraded
+		if len(payload) >= 2 {
+			c.told = engine.ClosedByApp{Code: int(binary.BigEndian.Uint16(payload)), Reason: string(payload[2:])}
+		}
 		c.lostWS()
 		return
 	}

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"turbine/engine"
@@ -99,7 +100,7 @@ func (d *modelDriver) operate(m *modelSession) {
 	case n < 880:
 		d.net.Pass()
 	case n < 884:
-		m.close()
+		m.close(d.random)
 	case n < 887:
 		c.control(closePacket(c.revision))
 	case n < 890:
@@ -113,13 +114,26 @@ func (d *modelDriver) operate(m *modelSession) {
 	}
 }
 
-// close is the application's Close.
-func (m *modelSession) close() {
+// close is the application's Close, or its CloseWith.
+func (m *modelSession) close(random *rand.Rand) {
 	m.mu.Lock()
-	session := m.session
-	m.mu.Unlock()
-	if session != nil {
-		session.Close()
+	defer m.mu.Unlock()
+	if m.session == nil {
+		return
+	}
+	if random.IntN(2) == 0 {
+		m.session.Close()
+		m.ended = true
+		return
+	}
+	told := engine.ClosedByApp{Code: 4000 + random.IntN(1000), Reason: strings.Repeat("é", random.IntN(62))}
+	switch err := m.session.CloseWith(told.Code, told.Reason); {
+	case err == nil && (m.ended || m.closed):
+		m.client.fail("CloseWith of session %d, which was closed before, has no error", m.client.name)
+	case err == nil:
+		m.ended, m.told = true, told
+	case err != engine.ErrClosed:
+		m.client.fail("CloseWith of session %d: %v", m.client.name, err)
 	}
 }
 

@@ -38,10 +38,12 @@ type modelSession struct {
 	client *modelClient
 
 	mu       sync.Mutex
-	random   *rand.Rand      // of the server's side
-	session  *engine.Session // nil before it is open
-	accepted int             // messages that Send accepted
-	arrived  int             // messages that came from the client
+	random   *rand.Rand         // of the server's side
+	session  *engine.Session    // nil before it is open
+	accepted int                // messages that Send accepted
+	arrived  int                // messages that came from the client
+	ended    bool               // by Close or CloseWith
+	told     engine.ClosedByApp // what CloseWith has accepted; zero after Close
 	closed   bool
 	reason   engine.Reason
 	err      error
@@ -64,8 +66,8 @@ type modelRun struct {
 
 // modelCounts are the figures of some runs together.
 type modelCounts struct {
-	messages, sessions, upgraded, violations atomic.Int64
-	runs                                     int
+	messages, sessions, upgraded, told, violations atomic.Int64
+	runs                                           int
 
 	mu     sync.Mutex
 	ends   map[string]int // of sessions, by reason
@@ -76,8 +78,8 @@ type modelCounts struct {
 func (c *modelCounts) String() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return fmt.Sprintf("%d messages, %d sessions (%d on WebSocket at their end), %d runs, %d violations, ends: %v, faults: %v",
-		c.messages.Load(), c.sessions.Load(), c.upgraded.Load(), c.runs, c.violations.Load(), c.ends, c.faults)
+	return fmt.Sprintf("%d messages, %d sessions (%d on WebSocket at their end, %d told a code), %d runs, %d violations, ends: %v, faults: %v",
+		c.messages.Load(), c.sessions.Load(), c.upgraded.Load(), c.told.Load(), c.runs, c.violations.Load(), c.ends, c.faults)
 }
 
 // modelSeeds calls run with one seed after another until go on says no.
@@ -103,16 +105,21 @@ func modelSeeds(t *testing.T, counts *modelCounts, goOn func() bool, run func(se
 
 // TestModelDeliversOnceInOrder checks against a model that fits in a line:
 // every message arrives once and in order, or the session has closed and what
-// arrived is a beginning of what was sent.
+// arrived is a beginning of what was sent. After Close and CloseWith it is all that
+// was accepted before, and on WebSocket the code and the reason of CloseWith.
 func TestModelDeliversOnceInOrder(t *testing.T) {
 	target := int64(*modelMessages)
 	if testing.Short() {
 		target /= 10
 	}
 	var counts modelCounts
-	modelSeeds(t, &counts, func() bool { return counts.messages.Load() < target }, func(seed uint64) {
+	goOn := func() bool {
+		return counts.messages.Load() < target || counts.told.Load() == 0 && counts.runs < 50
+	}
+	modelSeeds(t, &counts, goOn, func(seed uint64) {
 		runModelInWorld(t, seed, nil, nil, &counts)
 	})
+	require.Positive(t, counts.told.Load(), "clients that were told a code and a reason")
 }
 
 // runModelInWorld is one run in memory. It goes the same way for the same seed.
@@ -295,6 +302,9 @@ func (m *modelSession) send() {
 	}
 	if err == nil {
 		m.accepted++
+		if m.ended {
+			m.client.fail("session %d has accepted a message after its Close", m.client.name)
+		}
 	}
 }
 
@@ -336,13 +346,28 @@ func (r *modelRun) compareOne(m *modelSession) {
 	if c.received > m.accepted {
 		r.violation("%s: %d messages arrived at the client of %d accepted", name, c.received, m.accepted)
 	}
+	byApp, isByApp := m.err.(*engine.ClosedByApp)
+	if isByApp && (*byApp != m.told || m.reason != engine.ReasonForcedClose) {
+		r.violation("%s: CloseWith was %+v", name, m.told)
+	}
+	if m.told.Code != 0 && m.closed && m.err == nil && m.reason == engine.ReasonForcedClose {
+		r.violation("%s: Close is not told what CloseWith was: %+v", name, m.told)
+	}
 	if c.vanished || (r.faulty && c.over || r.budget && c.cut) && !(c.goodbye && m.closed) {
 		return // a connection was lost: the session is over, whether the server knows yet or not
 	}
 	if m.session == nil && c.over && r.server.Stats().Limits[engine.LimitPendingBudget] > 0 {
 		return // there was no room for its Open: it never began
 	}
-	orderly := m.closed && (m.reason == engine.ReasonForcedClose || m.reason == engine.ReasonShutdown) && m.err == nil
+	orderly := m.closed && (m.reason == engine.ReasonForcedClose || m.reason == engine.ReasonShutdown) && (m.err == nil || isByApp)
+	if orderly && c.goodbye && c.upgraded {
+		if c.told != m.told {
+			r.violation("%s: the client is told %+v at its end, not %+v", name, c.told, m.told)
+		}
+		if isByApp {
+			r.counts.told.Add(1)
+		}
+	}
 	if r.order != nil {
 		if (!m.closed || orderly) && !r.order.settled(m, orderly) {
 			r.violation("%s: some of what callers had for the client has not arrived: %v", name, r.order.due[m])
