@@ -1,10 +1,8 @@
 package engine_test
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -39,8 +37,9 @@ type modelOrder struct {
 	fanned  int                  // messages for many
 	asked   int64                // Done is asked for
 	dones   atomic.Int64         // Done was called
-	keyed   map[int]map[int]bool // messages with the key of their caller, by caller
+	keyed   map[int]map[int]bool // messages with the key of their caller, by caller; true if they merge
 	gone    int                  // messages that another one of their key has replaced
+	merged  int                  // messages that arrived in one with others
 }
 
 // modelCaller is one goroutine, or the callbacks of one session. It alone uses its
@@ -48,6 +47,7 @@ type modelOrder struct {
 type modelCaller struct {
 	id, calls int
 	random    *rand.Rand
+	last      *modelSession // that it called for; mostly for several calls, so that its messages meet
 	members   [orderGroups]map[*modelSession]bool
 }
 
@@ -177,7 +177,10 @@ func (o *modelOrder) act(id int) {
 	}
 	c := o.caller(id)
 	c.calls++
-	m := o.crowd[c.random.IntN(len(o.crowd))]
+	if c.last == nil || c.random.IntN(6) == 0 {
+		c.last = o.crowd[c.random.IntN(len(o.crowd))]
+	}
+	m := c.last
 	in := c.random.IntN(orderGroups)
 	group := fmt.Sprintf("%d of %d", in, c.id)
 	part := c.random.IntN(3)
@@ -189,15 +192,11 @@ func (o *modelOrder) act(id int) {
 	case n < 30:
 		text := o.next(c)
 		o.owe(c, m)
-		if m.session.SendWith(engine.Message{Data: text, Binary: n%2 == 0}, o.options(c)) != nil {
-			o.forgive(c, m)
-		}
+		o.answered(c, m, m.session.SendWith(engine.Message{Data: text, Binary: n%2 == 0}, o.options(c)))
 	case n < 40:
 		p := o.prepare(c)
 		o.owe(c, m)
-		if m.session.SendPrepared(p) != nil {
-			o.forgive(c, m)
-		}
+		o.answered(c, m, m.session.SendPrepared(p))
 	case n < 47:
 		o.oweAll(c, func(*modelSession) bool { return true })
 		_ = server.Broadcast(o.prepare(c))
@@ -233,7 +232,7 @@ func (o *modelOrder) act(id int) {
 		if _, closed := o.closer[m]; !closed {
 			o.closer[m] = c.id
 		}
-		m.session.Close()
+		m.close(c.random)
 	}
 }
 
@@ -289,34 +288,6 @@ func (o *modelOrder) prepare(c *modelCaller) *engine.Prepared {
 	return p.With(o.options(c))
 }
 
-// options give a third of what c sends a key, which is the caller's own.
-func (o *modelOrder) options(c *modelCaller) (with engine.SendOptions) {
-	if c.random.IntN(3) == 0 {
-		with.Key = fmt.Sprint("of ", c.id)
-		if o.keyed[c.id] == nil {
-			o.keyed[c.id] = map[int]bool{}
-		}
-		o.keyed[c.id][c.calls] = true
-	}
-	return with
-}
-
-// replaced is what is left of all when message n of that caller has come in the place
-// of the first one, and of those of the key in between; ok reports whether it may.
-func (o *modelOrder) replaced(caller int, all []int, n int) (left []int, ok bool) {
-	keyed := o.keyed[caller]
-	at := slices.Index(all, n)
-	if at < 1 || !keyed[n] || !keyed[all[0]] {
-		return all, false
-	}
-	for _, due := range all[:at] {
-		if !keyed[due] {
-			left = append(left, due)
-		}
-	}
-	return append(left, all[at+1:]...), true
-}
-
 // owe notes that m is to get what c sends now. After Close nothing is sent.
 func (o *modelOrder) owe(c *modelCaller, m *modelSession) {
 	if _, closed := o.closer[m]; closed {
@@ -331,8 +302,14 @@ func (o *modelOrder) owe(c *modelCaller, m *modelSession) {
 	m.mu.Unlock()
 }
 
-// forgive undoes owe: the call was refused.
-func (o *modelOrder) forgive(c *modelCaller, m *modelSession) {
+// answered undoes owe if the call was refused, as it has to be after Close.
+func (o *modelOrder) answered(c *modelCaller, m *modelSession, err error) {
+	if err == nil {
+		if _, closed := o.closer[m]; closed {
+			o.run.violation("session %d has accepted a message after its Close", m.client.name)
+		}
+		return
+	}
 	all := o.due[m][c.id]
 	if len(all) == 0 || all[len(all)-1] != c.calls {
 		return
@@ -356,25 +333,24 @@ func (o *modelOrder) oweAll(c *modelCaller, to func(*modelSession) bool) {
 func (o *modelOrder) got(m *modelSession, p []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	id, n := number(p), -1
-	if _, rest, ok := bytes.Cut(p, []byte(" ")); ok {
-		n = number(rest)
-	}
+	id, parts := number(p), parts(p)
 	all := o.due[m][id]
-	if left, ok := o.replaced(id, all, n); ok {
-		gone := len(all) - len(left) - 1
-		o.due[m][id] = left
-		o.gone += gone
-		m.mu.Lock()
-		m.accepted -= gone
-		m.mu.Unlock()
+	if len(all) > 0 && len(parts) == 1 && all[0] == parts[0] {
+		o.due[m][id] = all[1:]
 		return
 	}
-	if len(all) == 0 || all[0] != n {
-		o.run.violation("session %d got message %d of caller %d, want %v", m.client.name, n, id, all[:min(len(all), 3)])
+	left, ok := o.conflated(id, all, parts)
+	if !ok {
+		o.run.violation("session %d got message %v of caller %d, want %v", m.client.name, parts, id, all[:min(len(all), 8)])
 		return
 	}
-	o.due[m][id] = all[1:]
+	gone := len(all) - len(left) - 1
+	o.due[m][id] = left
+	o.gone += gone + 1 - len(parts)
+	o.merged += len(parts) - 1
+	m.mu.Lock()
+	m.accepted -= gone
+	m.mu.Unlock()
 }
 
 // settled reports whether m has got all that it was to get, once it is at rest: of
@@ -400,8 +376,8 @@ func newOrderRun(t *testing.T, seed uint64, counts *modelCounts, drivers int, ch
 
 // TestModelKeepsTheOrderOfCallers checks that what one caller sends and publishes
 // reaches each client once and in the order of the calls, whatever the targets. A
-// message with a key may take the place of an earlier message with the same key. A
-// Join or a Leave counts for what is published after it. All of this holds in memory,
+// message with a key may take the place of an earlier message with the same key, or
+// come merged with it: then nothing is lost and nothing comes twice. A Join or a Leave counts for what is published after it. All of this holds in memory,
 // where nothing fails and where system calls do, on loops and with an Executor.
 func TestModelKeepsTheOrderOfCallers(t *testing.T) {
 	target := int64(*modelMessages) / 4
@@ -412,7 +388,7 @@ func TestModelKeepsTheOrderOfCallers(t *testing.T) {
 		for _, late := range []bool{false, true} {
 			t.Run(fmt.Sprintf("faults: %v, Executor: %v", faulty, late), func(t *testing.T) {
 				var counts modelCounts
-				gone := 0
+				gone, merged := 0, 0
 				modelSeeds(t, &counts, func() bool { return counts.messages.Load() < target || counts.runs < 3 }, func(seed uint64) {
 					var faults *looptest.Faulty
 					if faulty {
@@ -428,8 +404,10 @@ func TestModelKeepsTheOrderOfCallers(t *testing.T) {
 					require.Positive(t, r.order.asked)
 					require.Equal(t, r.order.asked, r.order.dones.Load(), "calls of Audience.Done")
 					gone += r.order.gone
+					merged += r.order.merged
 				})
 				require.Positive(t, gone, "messages that others of their key have replaced")
+				require.Positive(t, merged, "messages that came merged with others of their key")
 			})
 		}
 	}
