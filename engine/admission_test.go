@@ -200,8 +200,8 @@ func TestLaterLost(t *testing.T) {
 	})
 }
 
-// Who waits too long is told 503. The connection of a poll goes on, and the
-// late verdict has no hold on what comes after.
+// A client that waits too long is told 503. The connection of a poll continues, and
+// the late verdict has no hold on what comes after.
 func TestAdmitTimeout(t *testing.T) {
 	onLoops(t, func(t *testing.T, loops int) {
 		p := newParking(t, loops, Options{Timeouts: Timeouts{Admit: 3 * time.Second}})
@@ -310,7 +310,7 @@ func TestPipelinedBehindParked(t *testing.T) {
 	})
 }
 
-// Refused, the WebSocket's frames go nowhere; a poll's connection goes on.
+// Frames of a WebSocket that was refused go nowhere; a poll's connection continues.
 func TestPipelinedBehindRefused(t *testing.T) {
 	p := newParking(t, 1, Options{})
 	c := p.client("w", "")

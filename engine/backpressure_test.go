@@ -101,7 +101,8 @@ func TestOverflowOfAReaderEndsWithACloseFrame(t *testing.T) {
 	b.finish()
 }
 
-// Who does not read uses the budget up, but for what keeps those who do going.
+// Clients that do not read use the budget up, except for the reserve, which keeps
+// clients that read going.
 func TestBudgetSparesWhoReads(t *testing.T) {
 	b := newSpec(t, 1, Options{Queue: Queue{Budget: 100_000, Overflow: OverflowDrop}}, nil)
 	b.play(hsPolling, hsPolling, "ws EIO=4&transport=websocket conn=good")
@@ -127,8 +128,8 @@ func TestBudgetSparesWhoReads(t *testing.T) {
 	b.finish()
 }
 
-// Who has little waiting, but whose connection takes nothing, has no part in
-// the reserve until it reads again.
+// A session with little waiting, whose connection takes nothing, has no part in the
+// reserve until its client reads again.
 func TestBudgetDoesNotSpareWhoDoesNotRead(t *testing.T) {
 	b := newSpec(t, 1, Options{Queue: Queue{Budget: 100_000, Overflow: OverflowDrop}}, nil)
 	b.play("ws EIO=4&transport=websocket conn=slow", "ws EIO=4&transport=websocket conn=good", hsPolling)
@@ -178,7 +179,7 @@ func TestBudgetIsRelievedOfWhatIsNotTaken(t *testing.T) {
 		commands []string
 		packets  int // of 1,000 bytes
 		cut      bool
-		ends     bool // the session, too
+		ends     bool // the session ends as well
 	}{
 		{"response to a poll", []string{hsPolling, "window c 0", "send A %s", "get sid=A conn=c"}, 80, true, false},
 		{"response with a poll behind it", []string{hsPolling, "window c 0", "send A %s", "get sid=A conn=c", `raw c "GET /engine.io/?EIO=4&transport=polling&sid=A HTTP/1.1\r\nHost: x\r\n\r\n"`}, 40, true, true},

@@ -76,7 +76,7 @@ func BenchmarkWebSocketEcho(b *testing.B) {
 	}
 }
 
-// The same by way of goroutines that run beside the loop.
+// The same by way of goroutines that run next to the loop.
 func BenchmarkExecutorEcho(b *testing.B) {
 	for _, inAir := range []int{1, 16} {
 		b.Run(fmt.Sprintf("%d in flight", inAir), func(b *testing.B) {

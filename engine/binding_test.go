@@ -12,7 +12,8 @@ import (
 )
 
 // A session takes no request that is not bound to it as its handshake was, on
-// any loop: it gets 403, and the session goes on. It is told once, and counted.
+// any loop: the request gets 403, and the session continues. The refusal is
+// told once, and counted.
 func TestBind(t *testing.T) {
 	const mine, theirs = ` "header=Authorization: Bearer mine"`, ` "header=Authorization: Bearer theirs"`
 	everywhere(t, func(t *testing.T, loops int) {

@@ -373,7 +373,7 @@ func TestSentSends(t *testing.T) {
 	})
 }
 
-// What a session tells of itself, in each state.
+// What a session says about itself, in each state.
 func TestSessionTells(t *testing.T) {
 	onLoops(t, func(t *testing.T, loops int) {
 		b := newSpec(t, loops, Options{}, nil)

@@ -279,8 +279,9 @@ func TestKeysBehindWalks(t *testing.T) {
 	}
 }
 
-// Merge runs without a lock: it may use the session. What has changed meanwhile is
-// merged again; a Merge that changes it each time does not run for ever.
+// Merge runs without a lock: it may use the session. If the waiting message has changed
+// meanwhile, Merge is called again; a Merge that changes it each time does not run
+// forever.
 func TestMergeMayUseItsSession(t *testing.T) {
 	b := newSpec(t, 1, Options{}, nil)
 	b.play(hsPolling)

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A Shutdown without patience tells of the end of every session, however many.
+// A Shutdown without patience reports the end of every session, however many.
 func TestCutOfMany(t *testing.T) {
 	const sessions, batch = 100_000 / race.Less, 100
 	var closed atomic.Int64

@@ -146,7 +146,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// Clients who are told 503 for another reason come back soon.
+// Clients that are told 503 for another reason come back soon.
 func TestRetryAfterOverload(t *testing.T) {
 	p := newParking(t, 1, Options{Limits: Limits{MaxAdmitting: 1}})
 	p.play(hsPolling + " conn=first")
@@ -155,7 +155,8 @@ func TestRetryAfterOverload(t *testing.T) {
 	p.finish()
 }
 
-// Who waits for a verdict when the drain begins is told 503, whatever it is.
+// A client that waits for a verdict when the drain begins is told 503, whatever the
+// verdict is.
 func TestDrainWhileParked(t *testing.T) {
 	onLoops(t, func(t *testing.T, loops int) {
 		p := newParking(t, loops, Options{})
@@ -347,7 +348,7 @@ func TestStopAcceptingBeforeServe(t *testing.T) {
 	require.NoError(t, server.Shutdown(t.Context()))
 }
 
-// A Shutdown does not wait for ever when the loops have ended for another reason.
+// A Shutdown does not wait forever when the loops have ended for another reason.
 func TestShutdownAfterTheLoops(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

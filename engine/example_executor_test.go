@@ -76,7 +76,7 @@ func ExampleSession_Context() {
 	// true true transport close
 }
 
-// All sessions, from any goroutine, while the loops go on.
+// All sessions, from any goroutine, while the loops keep running.
 func ExampleServer_Sessions() {
 	var server *engine.Server
 	server, err := engine.New(engine.Options{}, engine.Events{

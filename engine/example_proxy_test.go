@@ -15,7 +15,8 @@ import (
 
 // One server for proxies that speak the PROXY protocol, for proxies that write
 // X-Forwarded-For, and for clients that come directly, each on an address of its
-// own. Who sends what it must not, or comes from elsewhere, changes nothing.
+// own. A client that says what only a proxy may say, or that comes from elsewhere,
+// changes nothing.
 func ExampleProxyListener() {
 	server, err := engine.New(engine.Options{
 		Proxies: engine.Proxies{Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},

@@ -118,8 +118,8 @@ func ExampleServer_Broadcast() {
 	// transport close
 }
 
-// Groups have names; a message to one is encoded once. Who reads too slowly
-// loses messages here, not the session, and is told how far behind it is.
+// Groups have names; a message to one is encoded once. A client that reads too
+// slowly loses messages here, not the session, and is told how far behind it is.
 func ExampleServer_Publish() {
 	server, err := engine.New(engine.Options{
 		Queue: engine.Queue{Overflow: engine.OverflowDrop, MaxPackets: 2, HighWater: 200},
@@ -263,8 +263,8 @@ func Example_rooms() {
 	// 4hello, blue
 }
 
-// Ids of your own, here with a prefix that tells a load balancer where the
-// session lives. They must be hard to guess: who knows one is that client.
+// Ids of your own, here with a prefix that tells a load balancer where the session
+// lives. They must be hard to guess: whoever knows one is that client.
 func ExampleOptions_generateID() {
 	url, stop := serve(engine.New(engine.Options{
 		GenerateID: func(*engine.Request) (string, error) { return "eu1-" + rand.Text(), nil },
@@ -453,9 +453,9 @@ func ask(method, url string, fields ...string) *http.Response {
 	return response
 }
 
-// TLS on the server's own port, with client certificates for those who have one:
-// who has shown one is known by it. ReloadTLS reads the files again, for a signal
-// or whatever else says that they have changed.
+// TLS on the server's own port. A client may show a certificate, and is then known by
+// it. ReloadTLS reads the files again, for a signal or whatever else says that they have
+// changed.
 func ExampleServer_ServeTLS() {
 	dir, authority, client, err := exampleCertificates()
 	if err != nil {

@@ -125,8 +125,8 @@ func TestExecutorContext(t *testing.T) {
 	require.ErrorIs(t, <-ended, ErrServerClosed)
 }
 
-// The pool of a library is an Executor, be it ours alone, full of others' tasks
-// or released: whatever waits is done.
+// The pool of a library is an Executor, whether it is ours alone, full of others'
+// tasks or released: whatever waits is done.
 func TestExecutorOfOthers(t *testing.T) {
 	for _, c := range []struct {
 		name   string

@@ -126,8 +126,8 @@ func TestExecutorPausesWebSocket(t *testing.T) {
 	})
 }
 
-// Who is not read from cannot be heard: the heartbeat waits, and has its time
-// when reading goes on.
+// A client that is not read from cannot be heard: the heartbeat waits, and has its
+// time when reading continues.
 func TestExecutorPauseSparesHeartbeat(t *testing.T) {
 	for _, revision := range []int{3, 4} {
 		for _, answers := range []bool{true, false} {
@@ -232,8 +232,8 @@ func TestExecutorBudget(t *testing.T) {
 	b.finish()
 }
 
-// Who comes when the budget is used up is closed, and the application, which could
-// not be told that it came, is not told that it went.
+// A session that begins when the budget is used up is closed. The application could
+// not be told that it came, and is not told that it went.
 func TestExecutorBudgetRefusesOpen(t *testing.T) {
 	onLoops(t, func(t *testing.T, loops int) {
 		b := newHeld(t, loops, Options{Limits: Limits{PendingBudget: 1}}, func(_ *bench, e *Events) { e.Admit = nil })
@@ -292,7 +292,7 @@ func TestExecutorIsFairInTime(t *testing.T) {
 	b.finish()
 }
 
-// A panic costs its own session: what waits of it is dropped, but for the end.
+// A panic costs its own session: what waits of it is dropped, except the end.
 func TestExecutorPanic(t *testing.T) {
 	for _, withClose := range []bool{true, false} {
 		log := new(counter)
@@ -330,8 +330,8 @@ func TestExecutorPanic(t *testing.T) {
 	}
 }
 
-// A panic before Open, where it costs the session its Open, too, costs it no Close,
-// as without an Executor.
+// A panic before Open costs the session its Open and, as without an Executor, not its
+// Close.
 func TestExecutorPanicBeforeOpen(t *testing.T) {
 	for _, shake := range []string{hsPolling, hsWebSocket} {
 		log := new(counter)
@@ -437,7 +437,7 @@ func TestExecutorAdmit(t *testing.T) {
 			require.Contains(t, ask("d"), fmt.Sprint("d: ", refused))
 			require.EqualValues(t, 1, log.lines.Load())
 
-			// Whose time is up while it waits is not asked about any more.
+			// The application is not asked about a client whose time is up while it waits.
 			asked := 0
 			admit = func(a *Admission) error { asked++; return nil }
 			require.Empty(t, b.play(command+"e"))
@@ -462,7 +462,7 @@ func TestExecutorKeepsNothing(t *testing.T) {
 	b.finish()
 }
 
-// The time in which a callback may send is not over when the loop goes on.
+// The time in which a callback may send is not over when the loop continues.
 func TestExecutorSendsFromCallbacks(t *testing.T) {
 	onLoops(t, func(t *testing.T, loops int) {
 		b := newHeld(t, loops, Options{PingInterval: time.Hour}, func(_ *bench, e *Events) { e.Admit = nil })

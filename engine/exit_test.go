@@ -221,7 +221,7 @@ func newPoolOf(t *testing.T, workers int) Executor {
 }
 
 // A callback that calls runtime.Goexit, as FailNow of a test does, costs what a
-// panic costs: its session or request. The loop and its other clients go on, each
+// panic costs: its session or request. The loop and its other clients continue, each
 // session that was opened is closed, and Shutdown returns.
 func TestCallbackThatEndsItsGoroutine(t *testing.T) {
 	for name, executor := range executors {
@@ -296,7 +296,8 @@ func testExits(t *testing.T, x *exits, loops int, o Options, e Events) {
 	until(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= goroutines })
 }
 
-// A Merge that ends its goroutine on the loop costs its session, and the loop goes on.
+// A Merge that ends its goroutine on the loop costs its session, and the loop
+// continues.
 func TestMergeThatEndsItsGoroutine(t *testing.T) {
 	opened, closed := make(chan *Session, 2), make(chan error, 2)
 	server, address, ended := serveWith(t, Options{Loops: 1, Access: Access{AnyOrigin: true}}, Events{

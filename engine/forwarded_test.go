@@ -135,7 +135,7 @@ func TestForwardedAddressEverywhere(t *testing.T) {
 		require.Equal(t, "198.51.100.7:4711", seen["error"])
 
 		// The session is bound to its client: others of the same proxy are not
-		// let in, nor are those who say the same on their own.
+		// let in, nor are clients that say the same on their own.
 		require.Equal(t, 403, b.fetch("GET", "EIO=4&transport=polling&sid="+b.sessions[0].ID(), "X-Forwarded-For: 198.51.100.8").StatusCode)
 		require.Equal(t, 403, b.fetch("GET", "EIO=4&transport=polling&sid="+b.sessions[0].ID()).StatusCode)
 		b.play(`post sid=A 4hello "header=X-Forwarded-For: 198.51.100.7"`)
@@ -144,8 +144,8 @@ func TestForwardedAddressEverywhere(t *testing.T) {
 	})
 }
 
-// The rate of handshakes is each client's, and of no use to who says of himself
-// that he is somebody else.
+// The rate of handshakes is each client's, and a client that claims to be another
+// gains nothing.
 func TestHandshakeRateByForwardedAddress(t *testing.T) {
 	b := newSpec(t, 1, Options{Proxies: Proxies{Trusted: theWorld}, Limits: Limits{Exempt: nobody, HandshakeRate: 1}}, nil)
 	status := func(forwarded string) int {

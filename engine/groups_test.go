@@ -130,7 +130,7 @@ func TestGroupsOfAClosedSession(t *testing.T) {
 	}
 }
 
-// A join is seen by what is published after it, and a leave, too, from within a
+// A join is seen by what is published after it, and so is a leave, from within a
 // callback as from elsewhere.
 func TestGroupsKeepTheOrderOfCalls(t *testing.T) {
 	onLoops(t, func(t *testing.T, loops int) {
@@ -149,8 +149,8 @@ func TestGroupsKeepTheOrderOfCalls(t *testing.T) {
 	})
 }
 
-// Publishing goes on, turn by turn, while sessions join, leave and close: who
-// stays gets each message once, in order. Against a plain model.
+// Publishing continues, turn by turn, while sessions join, leave and close: a session
+// that stays gets each message once, in order. Against a plain model.
 func TestGroupsUnderChange(t *testing.T) {
 	for seed := range uint64(20) {
 		random := rand.New(rand.NewPCG(seed, 4))

@@ -19,7 +19,7 @@ func (stoppedNet) Between() {}
 
 // A process that was stopped for longer than the heartbeat takes finds its
 // clients where it left them: what they sent meanwhile is read before anybody
-// is late, and who is gone is found out in the time that was left.
+// is late, and clients that are gone are found out in the time that was left.
 func TestStoppedProcessKeepsItsClients(t *testing.T) {
 	for _, gap := range []time.Duration{21 * time.Second, 10 * time.Minute, 100 * time.Hour} {
 		t.Run(gap.String(), func(t *testing.T) {

@@ -35,7 +35,7 @@ var hostile = []string{
 // injection is a way from a client's bytes into a response or a log.
 type injection struct {
 	name string
-	// request holds %s where a value comes as it is, and QUERY where it comes
+	// request holds %s where a value comes unchanged, and QUERY where it comes
 	// percent-encoded.
 	request string
 }
@@ -139,7 +139,8 @@ func injectServer(t *testing.T, logs *logLines) *bench {
 	})
 }
 
-// knownFields are what responses may have, beside what the application names.
+// knownFields are what responses may have in addition to what the application
+// names.
 var knownFields = map[string]bool{
 	"access-control-allow-origin": true, "access-control-allow-credentials": true, "access-control-allow-methods": true,
 	"access-control-allow-headers": true, "vary": true, "content-type": true, "content-length": true, "cache-control": true,
@@ -152,7 +153,8 @@ var statusLine = regexp.MustCompile(`^HTTP/1\.1 \d{3} [A-Za-z ]*$`)
 
 // readStrictly takes raw bytes of a server apart as the strictest client would:
 // nothing in a head but lines of known fields that end with CRLF, and nothing
-// behind a body but the next head. value may be a field's name, too, if it can.
+// behind a body but the next head. value may also be a field's
+// name, if it can.
 func readStrictly(t *testing.T, raw []byte, method, value string) (statuses []int) {
 	t.Helper()
 	for len(raw) > 0 {
@@ -211,7 +213,7 @@ func TestNothingIsInjected(t *testing.T) {
 				raw = strings.ReplaceAll(raw, "QUERY", url.QueryEscape(value))
 				if strings.Contains(in.request, "QUERY") {
 					injectOne(t, b, raw, value)
-					raw = strings.ReplaceAll(in.request, "QUERY", value) // as it is, too
+					raw = strings.ReplaceAll(in.request, "QUERY", value) // also unchanged
 				}
 				injectOne(t, b, raw, value)
 			}
@@ -276,7 +278,7 @@ func (l *logLines) check(t *testing.T) {
 	t.Helper()
 	text := l.text.String()
 	require.True(t, utf8.ValidString(text))
-	// slog leaves DEL as it is, which means nothing to a terminal.
+	// slog leaves DEL unchanged, which means nothing to a terminal.
 	at := strings.IndexFunc(text, func(r rune) bool { return r != '\n' && r != 0x7f && !unicode.IsPrint(r) })
 	if at >= 0 {
 		t.Fatalf("unprintable in the log: %q", text[max(0, at-100):min(len(text), at+20)])

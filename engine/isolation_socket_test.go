@@ -60,7 +60,7 @@ func TestResponsesAreOnesOwnOnSockets(t *testing.T) {
 	all.Wait()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	_ = server.Shutdown(ctx) // who broke off left sessions behind
+	_ = server.Shutdown(ctx) // clients that broke off left sessions behind
 	require.ErrorIs(t, <-ended, ErrServerClosed)
 	require.Empty(t, failures)
 	require.Zero(t, OnLoan())

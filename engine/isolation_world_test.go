@@ -219,7 +219,7 @@ func (m *mixer) handshake(c *isolated) {
 	m.request(c, "open", c.query(), request{method: "GET", headers: m.accepts()})
 }
 
-// query is what each request of the session says, beside its transport.
+// query is what each request of the session says, in addition to its transport.
 func (c *isolated) query() (q string) {
 	if c.jsonp {
 		q = "&j=" + string(c.tag[1:4])

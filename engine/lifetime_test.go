@@ -65,7 +65,7 @@ func TestContext(t *testing.T) {
 	}
 }
 
-// Asked for after the end it is over, and says why, too.
+// A Context that is asked for after the end is over, and also says why.
 func TestContextAfterTheEnd(t *testing.T) {
 	b := newBench(t, 1, Options{})
 	b.play(hsPolling, "post sid=A 1")
@@ -104,7 +104,7 @@ func TestContextAtTheEnd(t *testing.T) {
 	b.finish()
 }
 
-// Who does not ask pays nothing.
+// A session whose Context nobody asks for pays nothing.
 func TestContextIsMadeWhenAskedFor(t *testing.T) {
 	b := newBench(t, 1, Options{})
 	b.play(hsPolling)

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The rates by address are of all loops. One that was held up, and whose clock
-// has left that out, takes nobody for one who has come too often.
+// The rates by address are of all loops. A loop that was held up, whose clock has left
+// that time out, takes no client for one that has come too often.
 func TestHandshakeRateAfterAStop(t *testing.T) {
 	b := newSpec(t, 2, Options{Limits: Limits{HandshakeRate: 1, Exempt: nobody}}, nil)
 	ask := func(loop int) string {

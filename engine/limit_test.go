@@ -335,7 +335,7 @@ func TestNegativeLimitsByAddressAreOff(t *testing.T) {
 	}
 }
 
-// The connection goes on after a 429, unless a body is behind the request.
+// The connection continues after a 429, unless a body is behind the request.
 func TestHandshakeRateKeepsTheConnection(t *testing.T) {
 	b := newSpec(t, 1, Options{Limits: Limits{HandshakeRate: 1, Exempt: nobody}}, nil)
 	for range 10 {

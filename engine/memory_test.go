@@ -83,7 +83,7 @@ func TestIdleTLSSessionMemory(t *testing.T) {
 	}
 }
 
-// serving is what a server has beside or around it.
+// serving is what a server has next to it or around it.
 type serving struct {
 	tls     *engine.TLS
 	pages   http.Handler

@@ -9,7 +9,7 @@ import (
 )
 
 // Text that is not UTF-8 is refused where it is sent, whatever sends it, and
-// leaves the session as it was. A WebSocket client would close with 1007.
+// leaves the session unchanged. A WebSocket client would close with 1007.
 func TestSendRefusesWhatIsNotUTF8(t *testing.T) {
 	send := map[string]func(s *Session, m Message) error{
 		"Send":                (*Session).Send,

@@ -147,7 +147,7 @@ func TestMiddlewareAnswersLittle(t *testing.T) {
 }
 
 // Where WebSocket is off, a request for one is refused as any other request: whatever
-// a middleware does to it, the connection goes on.
+// a middleware does to it, the connection continues.
 func TestMiddlewareWhereWebSocketIsOff(t *testing.T) {
 	for _, c := range []struct {
 		name       string

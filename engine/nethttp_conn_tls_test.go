@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The loops' TLS is known to a session, too, that comes through a handler of
-// Fallback whose ResponseWriter cannot be hijacked, or is wrapped.
+// The loops' TLS is also known to a session that comes through a handler of Fallback
+// whose ResponseWriter cannot be hijacked, or is wrapped.
 func TestFallbackOverTLSIsSecure(t *testing.T) {
 	for name, wrap := range map[string]middleware{"hiding": hiding, "wrapping": wrapping, "plain": func(h http.Handler) http.Handler { return h }} {
 		t.Run(name, func(t *testing.T) {

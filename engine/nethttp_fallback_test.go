@@ -101,7 +101,7 @@ func battery() http.Handler {
 
 const hostLine = "Host: example.com\r\n"
 
-// batteryRequests are sent as they are, each on a connection of its own.
+// batteryRequests are sent unchanged, each on a connection of its own.
 var batteryRequests = []struct{ name, bytes string }{
 	{"plain", "GET /a?b=c HTTP/1.1\r\n" + hostLine + "\r\n"},
 	{"two in turn", "GET /1 HTTP/1.1\r\n" + hostLine + "\r\nGET /2 HTTP/1.1\r\n" + hostLine + "\r\n"},
@@ -146,7 +146,7 @@ var batteryRequests = []struct{ name, bytes string }{
 }
 
 // The same handlers answer the same requests with the same bytes under Fallback
-// as under net/http's own server, but for the date.
+// as under net/http's own server, except the date.
 func TestFallbackIsAsNetHTTP(t *testing.T) {
 	quiet := slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -177,7 +177,7 @@ func TestFallbackIsAsNetHTTP(t *testing.T) {
 // net/http would give are there, and returns all that came.
 func answers(t *testing.T, address, request string, piece int) string {
 	conn := dialLine(t, address)
-	go func() { // who refuses need not read it all
+	go func() { // a server that refuses need not read it all
 		for rest := request; rest != ""; {
 			n := min(piece, len(rest))
 			if _, err := io.WriteString(conn, rest[:n]); err != nil {
@@ -283,7 +283,7 @@ func TestFallbackRemoteAddr(t *testing.T) {
 	}
 }
 
-// What a handler writes and flushes arrives while it goes on, and its request is
+// What a handler writes and flushes arrives while it still runs, and its request is
 // over when the client has gone.
 func TestFallbackStreamsUntilTheClientGoes(t *testing.T) {
 	gone := make(chan error, 1)
@@ -305,7 +305,7 @@ func TestFallbackStreamsUntilTheClientGoes(t *testing.T) {
 	require.ErrorIs(t, <-gone, context.Canceled)
 }
 
-// A body comes as it is read, and who does not read it makes its client wait:
+// A body comes as it is read, and a handler that does not read makes its client wait:
 // little is kept in memory.
 func TestFallbackBodyHasBackpressure(t *testing.T) {
 	read := make(chan struct{})
@@ -482,7 +482,7 @@ func TestFallbackLimits(t *testing.T) {
 
 	require.NoError(t, gone.Close()) // its place is free at once
 	eventually(t, "the one that waited has gone", func() error { return same(3, s.Stats().Conns) })
-	refused.say("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n") // it goes on with its connection
+	refused.say("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n") // its connection continues
 	waits(2)
 	close(release)
 	for _, c := range append(served, refused) {
@@ -491,7 +491,7 @@ func TestFallbackLimits(t *testing.T) {
 	}
 }
 
-// Who has waited for Timeouts.Admit is told 503, and may ask again.
+// A client that has waited for Timeouts.Admit is told 503, and may ask again.
 func TestFallbackWaitsInVain(t *testing.T) {
 	release := make(chan struct{})
 	s, open := runSlow(t, engine.Options{Timeouts: engine.Timeouts{Admit: 50 * time.Millisecond}}, release)

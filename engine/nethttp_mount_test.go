@@ -224,8 +224,8 @@ var mountings = []struct {
 	}, "", true}, // by clients that speak HTTP/1.1
 }
 
-// However a server is mounted, polling works, WebSocket where it can, the pages
-// beside it, and the client's address is the client's.
+// However a server is mounted, polling works, and WebSocket where it can; the pages
+// next to it are served, and the client's address is the client's.
 func TestMountings(t *testing.T) {
 	for _, c := range mountings {
 		t.Run(c.name, func(t *testing.T) {
@@ -465,7 +465,7 @@ func TestMountedBodies(t *testing.T) {
 					require.Equal(t, c.echo, body)
 					client.leave()
 				}
-				// What comes next is the next answer; net/http itself cannot go on
+				// What comes next is the next answer; net/http itself cannot continue
 				// behind a body that is hidden from it.
 				if !response.Close && c.name != "hidden" {
 					require.Equal(t, "200 a page", conn.get("/page"))
@@ -492,7 +492,7 @@ func TestMountedLimits(t *testing.T) {
 		{"by address and time", engine.Options{Limits: engine.Limits{ConnRate: 1}}, engine.LimitConnRate},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.options.Limits.Exempt = []netip.Prefix{} // loopback, too
+			c.options.Limits.Exempt = []netip.Prefix{} // loopback is limited as well
 			m := mount(t, c.options, echoEvents, itself, plain)
 			var open []net.Conn
 			status := 101
@@ -728,7 +728,7 @@ func goroutinesIn(function string) int {
 	return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), function)
 }
 
-// Sessions go on while the server drains, also over new connections, and new ones
+// Sessions continue while the server drains, also over new connections, and new ones
 // are told to come back later.
 func TestMountedDrain(t *testing.T) {
 	m := mount(t, engine.Options{Drain: engine.Drain{Delay: time.Hour}}, echoEvents, itself, plain)

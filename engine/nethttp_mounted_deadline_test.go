@@ -53,7 +53,7 @@ func (w *deadlineWriter) Write(p []byte) (int, error) {
 	return w.ResponseRecorder.Write(p)
 }
 
-// Who takes a long response slowly has time for each part of it.
+// A client that takes a long response slowly has time for each part of it.
 func TestMountedResponseHasDeadlinesInTurn(t *testing.T) {
 	message := engine.Message{Data: bytes.Repeat([]byte("x"), 100_000)}
 	m := mount(t, engine.Options{InitialPacket: &message}, echoEvents, itself, plain)

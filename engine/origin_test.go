@@ -74,8 +74,8 @@ func hearRefusals(into *[]string) func(*bench, *Events) {
 	}
 }
 
-// Each refusal is counted and told once, wherever the connection is; who is let
-// in is not.
+// Each refusal is counted and told once, wherever the connection is; a client
+// that is let in is neither counted nor told.
 func TestForeignOriginIsTold(t *testing.T) {
 	const foreign = ` "header=Origin: https://evil.example"`
 	everywhere(t, func(t *testing.T, loops int) {
@@ -152,7 +152,7 @@ func TestMiddlewareBeforeOrigin(t *testing.T) {
 	b.finish()
 }
 
-// Who is let in costs nothing more for it.
+// A client that is let in costs nothing more for the check.
 func TestOriginAllocs(t *testing.T) {
 	server, conn := fronted(t, Options{Access: Access{Origins: []string{"https://a", "https://b"}, CORS: &CORS{Origins: []string{"https://c"}}}}, "203.0.113.1:1")
 	for _, origin := range []string{"https://turbine", "https://b", "https://c"} {

@@ -153,7 +153,7 @@ func (p *proxyBench) ask0(query string) string {
 	return after[:sidLength]
 }
 
-// What is no header, or comes from who must not say so, ends the connection
+// What is no header, or comes from a peer that must not send one, ends the connection
 // without a word to it, is counted, and is told to the log.
 func TestProxyHeaderRefused(t *testing.T) {
 	strangers := []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
@@ -195,8 +195,8 @@ func TestProxyHeaderRefused(t *testing.T) {
 	}
 }
 
-// Who takes too long, or ends, is let go; who only looks whether somebody
-// listens is no news.
+// A peer that takes too long, or ends, is let go; a peer that only looks whether
+// somebody listens is no news.
 func TestProxyHeaderEnds(t *testing.T) {
 	p := newProxyBench(t, 1, Options{})
 	look := p.dial()
@@ -346,7 +346,7 @@ func TestProxyLimitsByClient(t *testing.T) {
 	}
 }
 
-// What is new from one client is bounded, too.
+// What is new from one client is also bounded.
 func TestProxyRateByClient(t *testing.T) {
 	b := newBehindProxies(t, Options{Limits: Limits{ConnRate: 1, Exempt: nobody, HandshakeRate: 1_000_000}, Proxies: Proxies{Trusted: loopback}}, "tcp", "127.0.0.1:0")
 	let := 0
@@ -378,7 +378,7 @@ func TestProxyHeaderWhereNoneIsWanted(t *testing.T) {
 	require.Empty(t, b.begins)
 }
 
-// Who comes over a Unix socket is trusted if the options say so.
+// A peer on a Unix socket is trusted if the options say so.
 func TestProxyHeaderOverUnixSocket(t *testing.T) {
 	for _, trust := range []bool{true, false} {
 		path := filepath.Join(t.TempDir(), "socket")
@@ -402,7 +402,7 @@ func TestProxyHeaderOverUnixSocket(t *testing.T) {
 }
 
 // However a header comes, what is made of it is what the parser makes of the whole,
-// what is behind it goes on as it came, and a connection that is refused is told
+// what is behind it passes unchanged, and a connection that is refused is told
 // nothing.
 func FuzzPreamble(f *testing.F) {
 	for _, seed := range [][]byte{

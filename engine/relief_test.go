@@ -84,7 +84,7 @@ func TestBudgetServesWhoReadsBesideWhoDoesNot(t *testing.T) {
 }
 
 // A WebSocket that is no transport yet and reads nothing is cut as others are: its
-// pongs cost no good client anything, and its session goes on.
+// pongs cost no good client anything, and its session continues.
 func TestReliefCutsCandidatesThatReadNothing(t *testing.T) {
 	const budget, good, hostile = 256 << 10, 10, 20
 	b := newSpec(t, 1, Options{Queue: Queue{Budget: budget}}, nil)
@@ -139,7 +139,7 @@ func TestReliefCutsTheOldestOfOneSize(t *testing.T) {
 	require.Fail(t, "nobody was cut")
 }
 
-// A client that lags and reads stays, beside smaller queues that nobody reads.
+// A client that lags and reads stays, next to smaller queues that nobody reads.
 func TestReliefSparesWhoLagsAndReads(t *testing.T) {
 	b := newSpec(t, 1, Options{Queue: Queue{Budget: 100_000}, MaxPayload: 2500, Timeouts: Timeouts{FirstRequest: time.Hour}, PingInterval: time.Hour}, nil)
 	b.play(hsPolling)

@@ -439,7 +439,7 @@ func parseFrame(p []byte) (line string, n int) {
 	return fmt.Sprintf("unknown frame %x", p[:n]), n
 }
 
-// show prints text as it is and everything else as \xNN; what repeats is
+// show prints text unchanged and everything else as \xNN; what repeats is
 // shortened.
 func show(p []byte) string {
 	var out strings.Builder

@@ -485,8 +485,8 @@ func TestRepeatedValues(t *testing.T) {
 	}
 }
 
-// A Server serves any number of listeners, be they there from the beginning or
-// not, until Shutdown, and none afterwards.
+// A Server serves any number of listeners, whether they are there from the beginning
+// or not, until Shutdown, and none afterwards.
 func TestServeSeveralListeners(t *testing.T) {
 	server, err := New(Options{Loops: 2}, Events{})
 	require.NoError(t, err)

@@ -42,7 +42,7 @@ func TestSessions(t *testing.T) {
 	})
 }
 
-// Sessions that come and go under a walk do not disturb it: who was there all
+// Sessions that come and go under a walk do not disturb it: a session that was there all
 // the time is met once.
 func TestSessionsWhileTheyChange(t *testing.T) {
 	b := newBench(t, 2, Options{})
@@ -127,7 +127,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// Ids of the application's own are found, too.
+// Ids of the application's own are also found.
 func TestFindOwnID(t *testing.T) {
 	b := newBench(t, 2, Options{GenerateID: func(r *Request) (string, error) { return "id of " + r.Query("name"), nil }})
 	b.play("get EIO=4&transport=polling&name=ada")

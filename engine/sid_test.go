@@ -224,7 +224,8 @@ func TestGenerateIDAsked(t *testing.T) {
 	b.finish()
 }
 
-// On an own id, too, a WebSocket that comes while another is tried is closed.
+// With an id of the application's own as well, a WebSocket that comes while another is
+// tried is closed.
 func TestOwnIDSecondCandidate(t *testing.T) {
 	onLoops(t, func(t *testing.T, loops int) {
 		b := newSpec(t, loops, Options{GenerateID: func(*Request) (string, error) { return "own", nil }}, nil)
@@ -239,8 +240,8 @@ func TestOwnIDSecondCandidate(t *testing.T) {
 	})
 }
 
-// Who knows where a session lives, and all of its id but one bit, is nobody to
-// it.
+// A client that knows where a session lives, and all of its id except one bit, has no
+// part in the session.
 func TestGuessedIDs(t *testing.T) {
 	for _, loops := range []int{1, 2, 3} {
 		b := newSpec(t, loops, Options{}, nil)

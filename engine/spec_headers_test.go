@@ -151,7 +151,7 @@ func TestSpecCORS(t *testing.T) {
 	}
 }
 
-// T032: a refusal has the headers of CORS, too. T238: an echo works with CORS.
+// T032: a refusal also has the headers of CORS. T238: an echo works with CORS.
 func TestSpecCORSElsewhere(t *testing.T) {
 	b := newSpec(t, -3, Options{Access: Access{CORS: &CORS{Origins: []string{"http://engine.io"}, Credentials: true}}}, nil)
 	b.echo = true

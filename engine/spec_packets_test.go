@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// T072: the initial packet comes with the open packet, T078: be it binary.
+// T072: the initial packet comes with the open packet, T078: also if it is binary.
 func TestSpecInitialPacket(t *testing.T) {
 	text, binary := &Message{Data: []byte("faster!")}, &Message{Binary: true, Data: []byte{1, 2, 3, 4}}
 	for _, c := range []struct {
@@ -225,7 +225,7 @@ func TestSpecSentNever(t *testing.T) {
 }
 
 // T188: a prepared message is written as it was encoded. T189: where messages
-// are compressed, it is, too.
+// are compressed, a prepared message is compressed as well.
 func TestSpecPrepared(t *testing.T) {
 	text := strings.Repeat("all", 1000)
 	prepared := prepared(Message{Data: []byte(text)})

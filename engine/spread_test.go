@@ -237,8 +237,8 @@ func (c *worldConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Sessions that a proxy begins over one connection, which it keeps, spread, too:
-// the connection goes where there is room. Everything else on it goes on.
+// Sessions that a proxy begins over one connection, which it keeps, also spread: the
+// connection goes where there is room. Everything else on it continues.
 func TestSpreadOverOneConnection(t *testing.T) {
 	const clients = 1200
 	for _, loops := range []int{1, 2, 3, 8} {

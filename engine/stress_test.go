@@ -204,7 +204,7 @@ func (s *stress) websocket(c net.Conn, r *rand.Rand, query, payload string) {
 // pause lets the loops get in between; how long does not matter to the test.
 func pause(r *rand.Rand) { time.Sleep(time.Duration(r.IntN(300)) * time.Microsecond) }
 
-// stressLog keeps what is logged, but for the limits that rude clients meet:
+// stressLog keeps what is logged, except the limits that rude clients meet:
 // nothing should be.
 type stressLog struct {
 	mu    sync.Mutex

@@ -27,7 +27,7 @@ type surface struct {
 	server  map[string]func(*Server)
 }
 
-// notInCallbacks are methods of Server that wait, or are for who makes loops: as
+// notInCallbacks are methods of Server that wait, or are for programs that make loops: as
 // their comments say. They are called after the end only.
 var notInCallbacks = map[string]bool{
 	"ListenAndServe": true, "ListenAndServeTLS": true,
@@ -174,8 +174,8 @@ func (g *stage) in(callback string) {
 	}
 }
 
-// stageCalls is how often each runs in a callback of one kind: who sends in Flush
-// each time would never come to rest.
+// stageCalls is how often each runs in a callback of one kind: a callback that sends in
+// Flush each time would never come to rest.
 const stageCalls = 4
 
 func (g *stage) sessions() []*Session {

@@ -396,8 +396,8 @@ func TestNoTLSOptions(t *testing.T) {
 	require.ErrorContains(t, server.ListenAndServeTLS("127.0.0.1:0"), "Options.TLS is not set")
 }
 
-// Who speaks HTTP where TLS is spoken is told so, and who speaks nothing known is
-// not answered. Both are counted, and logged once a second at most.
+// A client that speaks HTTP where TLS is spoken is told so, and a client that speaks
+// nothing known is not answered. Both are counted, and logged once a second at most.
 func TestPlainHTTPOnTheTLSPort(t *testing.T) {
 	s := secure(t, engine.Options{}, engine.Events{})
 	began := time.Now()
@@ -538,7 +538,7 @@ func TestOriginAndCookieOverTLS(t *testing.T) {
 	}
 }
 
-// After a reload new handshakes have the new certificate. Connections go on, and
+// After a reload new handshakes have the new certificate. Connections continue, and
 // so do the sessions of TLS.
 func TestReloadTLS(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
@@ -595,8 +595,8 @@ func TestReloadTLS(t *testing.T) {
 	}
 }
 
-// Whose clients are let in is read again, too, and who was let in before by an
-// authority that is no longer there is not by a ticket.
+// A reload also reads the authorities again: a client of an authority that is no longer
+// among them is refused, also with a ticket from before.
 func TestReloadTLSAuthorities(t *testing.T) {
 	s := secure(t, engine.Options{TLS: &engine.TLS{ClientCAFile: "own"}}, engine.Events{})
 	other := certs.New(t)

@@ -96,8 +96,8 @@ func TestWatchdogSubmit(t *testing.T) {
 	g.finish()
 }
 
-// Quick callbacks are not told, however many there are; one that goes on is told
-// again when it has taken ten times as long, at most once a second.
+// Quick callbacks are not reported, however many there are; one that keeps running is
+// reported again when it has taken ten times as long, at most once a second.
 func TestWatchdogTells(t *testing.T) {
 	g, w, log := watched(t, Options{})
 	looks := 2
@@ -147,7 +147,7 @@ func TestWatchdogAfterPanic(t *testing.T) {
 	}
 }
 
-// Who is switched off costs nothing.
+// A watchdog that is switched off costs nothing.
 func TestWatchdogOff(t *testing.T) {
 	server, err := New(Options{Timeouts: Timeouts{SlowCallback: -1}}, Events{})
 	require.NoError(t, err)

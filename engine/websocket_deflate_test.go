@@ -295,7 +295,7 @@ func TestDeflateOneSided(t *testing.T) {
 	}
 }
 
-// A message for many is compressed once, for all who need no context.
+// A message for many is compressed once, for all clients that need no context.
 func TestDeflateBroadcast(t *testing.T) {
 	onLoops(t, func(t *testing.T, loops int) {
 		for _, binary := range []bool{false, true} {
@@ -336,10 +336,10 @@ func TestDeflateBroadcast(t *testing.T) {
 	})
 }
 
-// A client with a small window is not sent what looks further back, be it a
-// message for many or for one.
+// A client with a small window is not sent what looks further back, whether
+// it is a message for many or for one.
 func TestDeflateSmallWindow(t *testing.T) {
-	far := make([]byte, 600) // of noise, twice: only who looks back 600 bytes sees it
+	far := make([]byte, 600) // of noise, twice: only a coder that looks back 600 bytes sees it
 	for i := range far {
 		far[i] = sha256.Sum256([]byte{byte(i), byte(i >> 8)})[0]
 	}
@@ -403,7 +403,7 @@ func TestDeflateFaults(t *testing.T) {
 		name  string
 		plain bool // nothing was negotiated
 		bytes []byte
-		code  int // 0: goes on
+		code  int // 0: continues
 		event string
 	}{
 		{"bomb", false, compressed(ws.OpText, true, bomb), 1009, ""},

@@ -67,7 +67,7 @@ func TestDeflateInflatesLargeMessagesInTurns(t *testing.T) {
 }
 
 // A client that sends little compressed waits for few of the others' slices,
-// however many stand in line, and they go on.
+// however many stand in line, and these continue.
 func TestDeflateNewcomersGoFirst(t *testing.T) {
 	const (
 		hostile  = 20
