@@ -59,12 +59,12 @@ func TestJudge(t *testing.T) {
 	}{
 		{"", func(*row) {}},
 		{"alone: 100 of 100 opened, 1 lost", func(w *row) { w.alone.Lost = 1 }},
-		{"beside the attack: 100 of 100 opened, 0 lost, 0 without a ping for longer than a client waits, 2 replies wrong", func(w *row) { w.beside.Wrong = 2 }},
-		{"beside the attack: 99 of 100", func(w *row) {
+		{"during the attack: 100 of 100 opened, 0 lost, 0 without a ping for longer than a client waits, 2 replies wrong", func(w *row) { w.beside.Wrong = 2 }},
+		{"during the attack: 99 of 100", func(w *row) {
 			w.beside.Opened--
 			w.closed[transportClose]--
 		}},
-		{"beside the attack: 100 of 100", func(w *row) { w.beside.Retries = 1 }},
+		{"during the attack: 100 of 100", func(w *row) { w.beside.Retries = 1 }},
 		{"1 of 3 clients were treated wrongly: [why]", func(w *row) { w.clients.fault("why") }},
 		{"sessions ended", func(w *row) { w.closed[pingTimeout]-- }},
 		{"sessions ended", func(w *row) { w.closed[transportError] = 1 }},

@@ -31,7 +31,7 @@ type commands struct {
 func main() {
 	var c commands
 	parsed := kong.Parse(&c, kong.Name("chaos"), kong.Vars{"phases": names()},
-		kong.Description("Slow, deaf, vanished and broken clients against the server, beside well-behaved ones."))
+		kong.Description("Slow, deaf, vanished and broken clients against the server, next to well-behaved ones."))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	parsed.BindTo(ctx, (*context.Context)(nil))

@@ -22,7 +22,7 @@ const (
 	deafReason = queueOverflow + " or " + pingTimeout
 	// Where the deaf use up what may be queued for all together, other clients that
 	// something is queued for at that moment may also be ended.
-	crowdedReason = transportClose + " or, beside the deaf, " + queueOverflow
+	crowdedReason = transportClose + " or, next to the deaf, " + queueOverflow
 )
 
 // A moment is a point in the life of a client at which its connection can end.

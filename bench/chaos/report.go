@@ -21,7 +21,7 @@ func (r *runner) report() string {
 	line("For whoever asks what clients that are slow, deaf, vanished, broken or hostile cost the others.")
 	line("`make chaos` writes this page.")
 	line("")
-	line("It starts the program, has %d well-behaved WebSocket sessions echo %d messages of %d bytes a second, each at its own time, and measures them alone and then beside each attack, from its first connection to the end of its last.", goodSessions, goodRate, goodSize)
+	line("It starts the program, has %d well-behaved WebSocket sessions echo %d messages of %d bytes a second, each at its own time, and measures them alone and then during each attack, from the attack's first connection to the end of its last.", goodSessions, goodRate, goodSize)
 	line("Latency counts from when a message was due.")
 	line("The attackers connect at up to %d a second.", rampRate)
 	line("They are processes on the same machine that get what nobody else wants of the CPU (`SCHED_IDLE`).%s", r.preference())
@@ -31,10 +31,11 @@ func (r *runner) report() string {
 	line("Sessions of slow, deaf, vanished and broken clients have to end for the right reason, each of them.")
 	line("Hostile clients may end as they like, but what they make the server hold has a bound.")
 	line("If one of these facts is wrong, `make chaos` fails.")
-	line("Times are shown, and judged where a goal is set, unless the machine was disturbed: a sleeper's 99th percentile is then later than %v, or the 99th percentile of the well-behaved alone is.", disturbed)
+	line("Times are judged where a goal is set, unless the machine was disturbed.")
+	line("It was disturbed if the 99th percentile of a sleeper, or of well-behaved sessions alone, was later than %v.", disturbed)
 	line("")
 	line("Machine: %s.", machine())
-	line("The server has short timeouts, so that a phase need not take minutes; flags that a phase has in their place, or in addition, are in its row:")
+	line("The server has short timeouts, so that a phase need not take minutes; a phase's own flags are in its row, and come in the place of these or in addition to them:")
 	line("")
 	line("```")
 	for flags := range slices.Chunk(flags, 8) {
@@ -42,7 +43,7 @@ func (r *runner) report() string {
 	}
 	line("```")
 	line("")
-	line("| phase | what | the well-behaved | flags |")
+	line("| phase | what | well-behaved sessions | flags |")
 	line("|---|---|---|---|")
 	for _, row := range r.rows {
 		flags := "–"
@@ -71,19 +72,19 @@ func (r *runner) report() string {
 // preference says what else is kept from distorting the figures.
 func (r *runner) preference() string {
 	if r.separate {
-		return "\nThe well-behaved have real-time priority, as if they had a machine of their own, which leaves the time that the server and the network take.\nThe kernel keeps at most 256 KiB for a connection (`tcp_wmem`)."
+		return "\nThe well-behaved sessions have real-time priority, as if they had a machine of their own, which leaves the time that the server and the network take.\nThe kernel keeps at most 256 KiB for a connection (`tcp_wmem`)."
 	}
 	return ""
 }
 
 // latencies is what the well-behaved notice.
 func (r *runner) latencies(line func(string, ...any)) {
-	line("## What the well-behaved notice")
+	line("## What well-behaved sessions notice")
 	line("")
 	line("The sleeper is a thread that does nothing but wake up every %v.", nap)
-	line("How late it is is the machine's doing, not the server's, and the well-behaved cannot be earlier.")
+	line("Its lateness is the machine's doing, not the server's, and well-behaved sessions cannot be earlier.")
 	line("")
-	line("| phase | at a time | in all | p50 alone, µs | beside | ratio | p99 alone, µs | beside | ratio | sleeper's p99 alone, µs | beside | lost | server CPU alone | beside |")
+	line("| phase | at a time | in all | p50 alone, µs | attacked | ratio | p99 alone, µs | attacked | ratio | sleeper's p99 alone, µs | attacked | lost | server CPU alone | attacked |")
 	line("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
 	for _, w := range r.rows {
 		if w.skipped != "" {
@@ -107,9 +108,9 @@ func (r *runner) heartbeats(line func(string, ...any)) {
 	line("")
 	line("%d idle WebSockets expect a ping every %v, and leave when none has come for %v.", watchedSessions, watchedInterval, watchedInterval+watchedTimeout)
 	line("Times are between two pings.")
-	line("Goal beside callbacks of 1 ms: the 99th percentile at most %v late.", lateGoal)
+	line("Goal with callbacks of 1 ms: the 99th percentile at most %v late.", lateGoal)
 	line("")
-	line("| phase | p50 alone, ms | p99 | largest | p50 beside, ms | p99 | largest | without a ping for too long | lost | sleeper's p99 beside, µs | server CPU beside |")
+	line("| phase | p50 alone, ms | p99 | largest | p50 attacked, ms | p99 | largest | without a ping for too long | lost | sleeper's p99 attacked, µs | server CPU attacked |")
 	line("|---|---|---|---|---|---|---|---|---|---|---|")
 	for _, w := range r.rows {
 		if w.skipped == "" && w.watched() {
@@ -125,7 +126,7 @@ func gaps(o *load.Outcome) string {
 
 // held is what hostile clients made the server hold.
 func (r *runner) held(line func(string, ...any)) {
-	line("## What the hostile make it hold")
+	line("## What hostile clients make the server hold")
 	line("")
 	line("Bytes that were sent are those that the server's kernel took.")
 	line("What is held is resident memory above that before the attack, at its most, and includes what the server keeps for the next time.")
@@ -204,7 +205,7 @@ func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds())
 func (r *runner) reasons(line func(string, ...any)) {
 	line("## How they ended")
 	line("")
-	line("Sessions by the reason that the server gives; the well-behaved, alone and beside the attack, end by themselves.")
+	line("Sessions by the reason that the server gives; well-behaved sessions, alone and during the attack, end by themselves.")
 	line("Then clients by what they saw.")
 	for _, w := range r.rows {
 		if w.skipped != "" {

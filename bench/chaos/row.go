@@ -43,7 +43,7 @@ type row struct {
 func (w *row) judge(start figures, trouble []string) {
 	wrong := func(format string, args ...any) { w.wrong = append(w.wrong, fmt.Sprintf(format, args...)) }
 	sessions := w.phase.kind().sessions
-	for when, o := range map[string]*load.Outcome{"alone": &w.alone, "beside the attack": &w.beside} {
+	for when, o := range map[string]*load.Outcome{"alone": &w.alone, "during the attack": &w.beside} {
 		if o.Lost > 0 || o.Wrong > 0 || o.Retries > 0 || o.Starved > 0 || o.Opened != sessions {
 			wrong("well-behaved sessions, %s: %d of %d opened, %d lost, %d without a ping for longer than a client waits, %d replies wrong or missing: %v",
 				when, o.Opened, sessions, o.Lost, o.Starved, o.Wrong, o.Faults[:min(len(o.Faults), 3)])
@@ -102,7 +102,7 @@ func (w *row) judgeGoals(rows []row) {
 			continue
 		}
 		if most := time.Duration(g.times*float64(latency(&twin.beside, 99))) * time.Microsecond; p99 > most {
-			wrong("a p99 of %v beside it instead of at most %v, %v times that of %s", p99, most, g.times, g.twin)
+			wrong("a p99 of %v during it instead of at most %v, %v times that of %s", p99, most, g.times, g.twin)
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 
 // settings are the flags of a run.
 type settings struct {
-	For    time.Duration `default:"15s" help:"How long each attack goes on before its clients are not replaced any more."`
+	For    time.Duration `default:"15s" help:"How long the clients of an attack that end are replaced by others."`
 	Scale  float64       `default:"1" help:"Factor for the number of misbehaving clients."`
 	Phases []string      `placeholder:"NAME" help:"Phases to run: ${phases}. All by default."`
 	Out    string        `default:"../docs/chaos.md" help:"File for the report; - for none."`

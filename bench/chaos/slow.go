@@ -134,5 +134,5 @@ func (p *peer) trickle(piece string, heard func() (over bool, err error)) error 
 			return err
 		}
 	}
-	return fmt.Errorf("the server lets a slow sender go on for %v", endless)
+	return fmt.Errorf("the server lets a slow sender continue for %v", endless)
 }
