@@ -39,14 +39,15 @@ func (c *ClosedByApp) check() error {
 	return nil
 }
 
-// CloseWith is Close with a code and a reason for the close event of a WebSocket
-// client, which engine.io-client hands on in details.context of its event "close". The
-// code is 1000, 1008, 1011 to 1014 or 3000 to 4999; the reason is at most 123 bytes of
-// UTF-8. Otherwise CloseWith returns an error and does nothing. It returns ErrClosed
-// if the session is closing or closed already.
+// CloseWith is Close with a code and a reason for the close event of a client's
+// WebSocket. engine.io-client 6 hands both on in details.context of its event "close",
+// next to the reason "transport close"; versions 1 to 3 hand on nothing. The code is
+// 1000, 1008, 1011 to 1014 or 3000 to 4999; the reason is at most 123 bytes of UTF-8.
+// Otherwise CloseWith returns an error and does nothing. It returns ErrClosed if the
+// session is closing or closed already.
 //
 // Long-polling has no place for a code and a reason: a polling client is told what
-// Close tells it. If it matters, send a last message there. Events.Close is told
+// Close tells it. For clients that are not told, send a last message. Events.Close is told
 // ReasonForcedClose and a *ClosedByApp on either transport, unless the client leaves,
 // or does not take what is queued in time. Safe from any goroutine.
 func (s *Session) CloseWith(code int, reason string) error {

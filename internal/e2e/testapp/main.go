@@ -8,6 +8,9 @@
 //	| never  | refused by another goroutine: "not you"
 //	| other  | refused at once: "wrong token"
 //
+// For the message "close CODE REASON" a session gets "last words", and is closed with
+// these by Session.CloseWith.
+//
 // It prints the address that it listens on, and ends with code 0 after SIGTERM.
 // Sessions then have as long as its first argument says, 200ms without. Its last
 // line is how many messages Send has accepted for sessions that began on
@@ -26,6 +29,8 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -68,6 +73,10 @@ func run(drain time.Duration, blocking bool) error {
 	server, err := engine.New(options, engine.Events{
 		Admit: admit,
 		Message: func(s *engine.Session, m engine.Message) {
+			if words, ok := strings.CutPrefix(string(m.Data), "close "); ok {
+				closeWith(s, words)
+				return
+			}
 			switch {
 			case !blocking:
 			case string(m.Data) == "block":
@@ -106,6 +115,15 @@ func run(drain time.Duration, blocking bool) error {
 	}
 	fmt.Println("testapp: accepted", accepted.Load())
 	return nil
+}
+
+func closeWith(s *engine.Session, words string) {
+	_ = s.Send(engine.Text("last words")) // an error says that the session has ended already
+	number, reason, _ := strings.Cut(words, " ")
+	code, _ := strconv.Atoi(number) // CloseWith refuses 0
+	if err := s.CloseWith(code, reason); err != nil {
+		log.Print(err)
+	}
 }
 
 func admit(a *engine.Admission) error {
