@@ -32,7 +32,7 @@ func TestAppendResponse(t *testing.T) {
 	require.Equal(t, "xHTTP/1.1 200 OK\r\n", string(AppendResponse([]byte("x"), 200)))
 }
 
-// The phrases are those the standard library knows, but for two that RFC 9110
+// The phrases are those the standard library knows, except two that RFC 9110
 // renamed.
 func TestReasons(t *testing.T) {
 	renamed := map[int]string{413: "Content Too Large", 414: "URI Too Long"}

@@ -34,7 +34,7 @@ func TestAcceptFaults(t *testing.T) {
 		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
 		syscall.ECONNABORTED, syscall.EPROTO, syscall.EINTR, syscall.EPERM, syscall.EIO,
 	} {
-		a.on0(func() { faults.errors = []error{err, err, err, err} }) // of the reserve's accepts, too
+		a.on0(func() { faults.errors = []error{err, err, err, err} }) // also of the reserve's accepts
 		a.requireServed()
 		a.on0(func() { require.Empty(t, faults.errors) })
 		require.Greater(t, a.Stats().AcceptErrors, failed, "%v", err)
@@ -43,7 +43,7 @@ func TestAcceptFaults(t *testing.T) {
 	require.Zero(t, a.Stats().Refused)
 }
 
-// Who comes when there is no descriptor is told so at once, by the reserve.
+// A client that comes when there is no descriptor is told so at once, by the reserve.
 func TestAcceptWithoutDescriptorsSheds(t *testing.T) {
 	for _, err := range []error{syscall.EMFILE, syscall.ENFILE} {
 		faults := new(failingAccepts)

@@ -99,7 +99,7 @@ func (s *server) leaveBy(at string, closed <-chan error) {
 }
 
 // A callback that calls runtime.Goexit costs what a panic costs: its connection.
-// The loop goes on, its other connections are served, and Stop ends all.
+// The loop continues, its other connections are served, and Stop ends all.
 func TestCallbackThatEndsItsGoroutine(t *testing.T) {
 	for _, loops := range []int{1, 2} {
 		for _, at := range []string{"accept", "Data", "Drained", "EOF", "Closed", "task", "alarm", "last Closed"} {

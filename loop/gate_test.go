@@ -81,7 +81,7 @@ func TestSetRemoteAddrMovesTheCount(t *testing.T) {
 	require.Zero(t, b.told[RefusedConnsPerIP].Load(), "the caller is told by the result")
 }
 
-// The rate is the client's, too, and who is exempt is bound by nothing.
+// The rate is also the client's, and an exempt client is bound by nothing.
 func TestSetRemoteAddrTakesOfTheRate(t *testing.T) {
 	b := startSpeaking(t, Options{Loops: 1, ConnRate: 1, MaxConnsPerIP: 1000,
 		Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32"), netip.MustParsePrefix("203.0.113.0/24")}})

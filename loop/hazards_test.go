@@ -31,7 +31,7 @@ func TestHazard01RunningOutOfDescriptors(t *testing.T) {
 		require.Contains(t, string(out), "--- PASS: TestHazard01")
 		return
 	}
-	const limit, clients = 200, 150 // the clients' ends count, too
+	const limit, clients = 200, 150 // the clients' ends also count
 	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: limit}))
 	var log lines
 	s := serve(t, loop.Options{Loops: 2, MaxConns: 1 << 20, Logger: slog.New(slog.NewTextHandler(&log, nil))}, acceptEcho)

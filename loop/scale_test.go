@@ -67,7 +67,7 @@ func heap() (m runtime.MemStats) {
 	return m
 }
 
-// unixDial connects without Go's poller, which would take memory, too.
+// unixDial connects without Go's poller, which would also take memory.
 func unixDial(address string) (int, error) {
 	to := netip.MustParseAddrPort(address)
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

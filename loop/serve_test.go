@@ -38,7 +38,7 @@ func TestUnixSocket(t *testing.T) {
 	s.stop()
 }
 
-// The path of a socket that another process goes on with stays.
+// The path of a socket that another process keeps using stays.
 func TestUnixSocketStays(t *testing.T) {
 	s := serve(t, loop.Options{Loops: 1}, acceptEcho)
 	path := filepath.Join(t.TempDir(), "socket")

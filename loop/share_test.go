@@ -132,7 +132,7 @@ func TestSocketsAreReadBesideManyAlarms(t *testing.T) {
 	}
 }
 
-// Tasks, ends of connections and closes, too, are done while a look at the
+// Tasks, ends of connections and closes are also done while a look at the
 // sockets is under way.
 func TestOtherWorkIsDoneBesideBusySockets(t *testing.T) {
 	w := newBusyWorld(400, time.Millisecond)

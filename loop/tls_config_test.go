@@ -141,7 +141,7 @@ func TestTLSCallbacksThatWait(t *testing.T) {
 	}
 }
 
-// Tickets that the application opens hold up their own clients alone, too.
+// Tickets that the application opens also hold up their own clients alone.
 func TestTLSUnwrapSessionThatWaits(t *testing.T) {
 	waiting, release := make(chan struct{}, 100), make(chan struct{})
 	b := startTLS(t, startReactor, func(_ *tlsBench, o *loop.TLSOptions) {

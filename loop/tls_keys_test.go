@@ -35,7 +35,7 @@ type sealer struct {
 	seq    uint64
 }
 
-// newSealer goes on where the client with that key log has ended its handshake.
+// newSealer continues where the client with that key log has ended its handshake.
 func newSealer(t *testing.T, keyLog string) *sealer {
 	t.Helper()
 	_, rest, ok := strings.Cut(keyLog, "CLIENT_TRAFFIC_SECRET_0 ")
@@ -138,7 +138,7 @@ func TestTLSKeyUpdate(t *testing.T) {
 	}
 }
 
-// Who asks for new keys again and again and reads nothing is cut off: what
+// A client that asks for new keys again and again and reads nothing is cut off: what
 // crypto/tls has to say to it waits in memory that no limit of the application
 // knows of.
 func TestTLSKeyUpdateFlood(t *testing.T) {

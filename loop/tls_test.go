@@ -30,7 +30,7 @@ import (
 )
 
 // kernels are what tests of TLS run on: in memory the handshakes are part of the
-// loop's turns, on sockets they have goroutines beside it.
+// loop's turns, on sockets they have goroutines next to it.
 var kernels = map[string]contract.Start{"world": contract.WorldMachine, "sockets": startReactor}
 
 var versions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
@@ -336,7 +336,7 @@ func handshakeSize(t *testing.T, version uint16) int {
 	return math.MaxInt - counted.left
 }
 
-// cutAfter sends so many bytes. Then it is broken to who uses it, so that the
+// cutAfter sends so many bytes. Then it is broken to whatever uses it, so that the
 // handshake ends there.
 type cutAfter struct {
 	looptest.Client
@@ -351,7 +351,7 @@ func (c *cutAfter) Send(p []byte) int {
 
 func (c *cutAfter) Broken() bool { return c.left <= 0 || c.Client.Broken() }
 
-// Nobody's bytes but TLS get anywhere, and who speaks HTTP is told why.
+// Only bytes of TLS get anywhere, and a client that speaks HTTP is told why.
 func TestNoTLS(t *testing.T) {
 	answer := []byte("speak TLS")
 	for kernel, start := range kernels {
@@ -565,7 +565,7 @@ func (r *recorder) EOF() bool         { return true }
 func (r *recorder) Broken() bool      { return false }
 func (r *recorder) Addr() string      { return "" }
 
-// Who takes too long is closed, wherever it stops, however slowly it goes on.
+// A client that takes too long is closed, wherever it stops, however slowly it sends.
 func TestTLSTimeout(t *testing.T) {
 	first := clientHello(t)
 	for kernel, start := range kernels {
@@ -680,7 +680,7 @@ func TestTLSEnds(t *testing.T) {
 	}
 }
 
-// A client that was here goes on with its session, by a ticket.
+// A client that was here resumes its session of TLS, by a ticket.
 func TestTLSResumption(t *testing.T) {
 	for kernel, start := range kernels {
 		for version, number := range versions {
@@ -705,7 +705,7 @@ func TestTLSResumption(t *testing.T) {
 }
 
 // Handshakes in great number, of which many go wrong, leave nothing behind and
-// are no harm to who is there.
+// do no harm to clients that are there.
 func TestTLSHandshakeFlood(t *testing.T) {
 	b := startTLS(t, startReactor, func(_ *tlsBench, o *loop.TLSOptions) { o.Timeout = time.Minute; o.MaxHandshakes = 50 })
 	resident := b.shake(b.Dial(), nil)

@@ -398,7 +398,8 @@ func TestAlarmsOfOneTickRingInPortions(t *testing.T) {
 	require.False(t, k.ticks)
 }
 
-// Owners shows who holds which slot, some at a time, to who is not on the loop.
+// Owners shows who holds which slot, some at a time, to a goroutine that is not the
+// loop's.
 func TestOwners(t *testing.T) {
 	c := newClocked(0)
 	require.Zero(t, c.Owners(0, make([]Alarm, 4)), "nobody yet")

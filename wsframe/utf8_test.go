@@ -57,7 +57,7 @@ func TestCompleteRunes(t *testing.T) {
 	}
 }
 
-// What follows or precedes whole pieces of ASCII is looked at, too.
+// What follows or precedes whole pieces of ASCII is also looked at.
 func TestValidTextAmongASCII(t *testing.T) {
 	ascii := []byte(strings.Repeat("0123456789abcdefghijklmnopqrstuvwxyz", 4))
 	texts := append([]string{}, validTexts...)

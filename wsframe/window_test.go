@@ -9,7 +9,7 @@ import (
 )
 
 // repeated is a block of that many random bytes, as often as it takes to be n
-// bytes long: it compresses only for who looks back that far.
+// bytes long: it compresses only for a coder that looks back that far.
 func repeated(block, n int) []byte {
 	return bytes.Repeat(randomBytes(block), n/block+1)[:n]
 }

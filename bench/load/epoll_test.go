@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Runs of a few milliseconds have used CPU time, too, whatever the kernel's tick.
+// Runs of a few milliseconds have also used CPU time, whatever the kernel's tick.
 func TestThreadCPUKnowsBursts(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

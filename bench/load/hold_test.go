@@ -55,7 +55,7 @@ func TestHeartbeats(t *testing.T) {
 	}
 }
 
-// An idle session that the server ends is lost, and the run goes on.
+// An idle session that the server ends is lost, and the run continues.
 func TestIdleLost(t *testing.T) {
 	t.Parallel()
 	s := serveRaw(t, same)
@@ -122,7 +122,7 @@ func runUntilGaps(t *testing.T, p Plan, gaps int64) (Outcome, error) {
 	return r.run(t.Context())
 }
 
-// A server that pings nobody has gaps, too.
+// A server that pings nobody also has gaps.
 func TestWatchedWithoutPings(t *testing.T) {
 	t.Parallel()
 	p := Plan{
@@ -137,7 +137,7 @@ func TestWatchedWithoutPings(t *testing.T) {
 	require.EqualValues(t, 4, o.Latency.TotalCount())
 }
 
-// A server that gives up on who does not read leaves the others alone.
+// A server that gives up on clients that do not read leaves the others alone.
 func TestSlowClosed(t *testing.T) {
 	t.Parallel()
 	addr := serve(t, "echo", engine.Options{Queue: engine.Queue{MaxBytes: 100_000, Overflow: engine.OverflowClose}})

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// certificate is one for localhost, and the pool of who trusts it.
+// certificate is one for localhost, and the pool of a client that trusts it.
 func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

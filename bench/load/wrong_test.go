@@ -169,7 +169,7 @@ func TestWrongAccept(t *testing.T) {
 	require.Positive(t, o.Wrong)
 }
 
-// A close frame must be answered, too.
+// A close frame must also be answered.
 func TestNotClosed(t *testing.T) {
 	t.Parallel()
 	s := serveUpgrade(t, func(c net.Conn) error {
@@ -272,7 +272,7 @@ func TestConnectLate(t *testing.T) {
 	require.Contains(t, o.Faults[0], "3 sessions did not open in time")
 }
 
-// A server that says nothing ends a run, not the patience of who waits.
+// A server that says nothing ends a run, not the patience of whoever waits.
 func TestNoProgress(t *testing.T) {
 	t.Parallel()
 	s := serveRaw(t, func(int, ws.Frame) []ws.Frame { return []ws.Frame{} })

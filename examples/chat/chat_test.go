@@ -81,7 +81,7 @@ func TestRoomsTellWhoIsThereAndWhatWasSaid(t *testing.T) {
 		require.Equal(t, note{Type: "said", Nick: "Bob", Text: "hi"}, p.hears(t))
 	}
 
-	// Into another room, and out of it: who is left hears of the one only.
+	// Into another room, and out of it: whoever is left hears of the one only.
 	bob.says(t, note{Type: "join", Room: "coffee", Nick: "Bob"})
 	require.Equal(t, note{Type: "joined", Room: "coffee", Nick: "Bob", Who: []string{"Bob"}}, bob.hears(t))
 	require.Equal(t, note{Type: "went", Nick: "Bob"}, ada.hears(t))
@@ -93,7 +93,7 @@ func TestRoomsTellWhoIsThereAndWhatWasSaid(t *testing.T) {
 	require.Equal(t, []string{"Ada", "Bob"}, bob.hears(t).Who)
 	require.Equal(t, note{Type: "came", Nick: "Bob"}, ada.hears(t))
 
-	// Who has gone without a word has gone.
+	// A member that has gone without a word has gone.
 	bob.Close()
 	require.Equal(t, note{Type: "went", Nick: "Bob"}, ada.hears(t))
 }

@@ -20,7 +20,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite testdata/transcript.txt")
 
 func TestMain(m *testing.M) { trial.Main(m, main) }
 
-// The same client sees the same of both servers, but for what
+// The same client sees the same of both servers, except what
 // testdata/transcript.txt says: its lines with - are what engine.io for Node.js
 // does, those with + what Turbine does instead, on purpose (README.md has the
 // reasons). What the servers say of themselves comes behind what the client saw.

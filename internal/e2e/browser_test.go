@@ -66,7 +66,7 @@ func TestBrowser(t *testing.T) {
 // A page of an origin that the server does not know gets nowhere: by WebSocket,
 // by polling, or by a script element, which sends no Origin. When its origin is
 // listed it gets a WebSocket; to poll it would need CORS, and a script element
-// does not say whose it is. With --any-origin that one is served, too.
+// does not say whose it is. With --any-origin that page is also served.
 func TestBrowserForeign(t *testing.T) {
 	pages := httptest.NewServer(browserPages())
 	defer pages.Close()

@@ -223,7 +223,7 @@ func TestFeaturesCORS(t *testing.T) {
 }
 
 // Pages may connect from the server's own origin and from those that are listed,
-// by WebSocket as by polling. Who is no browser always may.
+// by WebSocket as by polling. A client that is no browser always may.
 func TestFeaturesOrigin(t *testing.T) {
 	const ours, more, theirs = "https://app.example.com", "http://localhost:8080", "https://evil.example.com"
 	handshakes := func(t *testing.T, s *server, origin string) (polling, websocket int) {
@@ -332,7 +332,7 @@ func TestFeaturesInitialPacket(t *testing.T) {
 	})
 }
 
-// Who is not admitted is told why, and everyone else is served.
+// A client that is not admitted is told why, and everyone else is served.
 func TestFeaturesAdmission(t *testing.T) {
 	s := start(t, testapp(t))
 	for _, c := range []struct{ token, message string }{

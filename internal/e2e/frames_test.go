@@ -120,7 +120,7 @@ func TestCleanFrames(t *testing.T) {
 	require.Equal(t, byte(fin|bin), first)
 	require.Equal(t, "\x01\x02\x03\x04", data)
 
-	p.send("bAQIDBA==") // base64 is binary in a text frame, too
+	p.send("bAQIDBA==") // base64 is binary also in a text frame
 	first, data = p.frame()
 	require.Equal(t, byte(fin|bin), first)
 	require.Equal(t, "\x01\x02\x03\x04", data)

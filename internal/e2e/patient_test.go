@@ -28,7 +28,7 @@ func TestBlockedApplicationKeepsItsClients(t *testing.T) {
 
 // Behind a box that lets the 101 pass and swallows all that the server sends later on
 // a WebSocket, the client polls in vain until its upgrade times out: about ten times
-// a second, not as fast as it is answered. Its session goes on.
+// a second, not as fast as it is answered. Its session continues.
 func TestWithheldUpgradeIsNoPollStorm(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--upgrade-timeout", "3s")

@@ -150,7 +150,7 @@ func TestCaddyClients(t *testing.T) {
 }
 
 // haproxy and Caddy set a cookie of their own, which leads to one instance from
-// then on; who has none is sent to any.
+// then on; a client without one is sent to any.
 func TestProxiedStickyCookie(t *testing.T) {
 	for _, c := range []struct {
 		kind   string

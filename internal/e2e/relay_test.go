@@ -11,7 +11,7 @@ import (
 
 // relay stands in front of a server: it accepts connections at addr, dials one to the
 // server for each, and has pass do what is between them, on a goroutine of its own.
-// end listens no more and waits until each pass has returned. The test's end does so, too.
+// end listens no more and waits until each pass has returned. The test's end does the same.
 func relay(t *testing.T, to string, pass func(client, server net.Conn)) (addr string, end func()) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -42,7 +42,7 @@ func relay(t *testing.T, to string, pass func(client, server net.Conn)) (addr st
 	return l.Addr().String(), end
 }
 
-// stream copies to the end and hands that on, too. A connection that cannot
+// stream copies to the end, and also hands the end on. A connection that cannot
 // take more is reset, so that the other direction ends as well.
 func stream(to net.Conn, from io.Reader) {
 	if _, err := io.Copy(to, from); err != nil {

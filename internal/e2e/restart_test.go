@@ -45,7 +45,7 @@ func newPassersby(addr string) *passersby {
 				select {
 				case <-p.stop:
 					return
-				case <-time.After(time.Millisecond): // the servers need the processor, too
+				case <-time.After(time.Millisecond): // the servers also need the processor
 				}
 				m := &member{addr: addr, kind: (i + try) % crowdKinds}
 				err := m.visit()

@@ -27,7 +27,7 @@ func TestSignalsThatEndNothing(t *testing.T) {
 	says("there are none")
 	s.goesOn(t)
 
-	s.poll4(t) // does not fetch its close, so the drain goes on
+	s.poll4(t) // does not fetch its close, so the drain continues
 	require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
 	says("draining")
 	for _, signal := range askSignals {

@@ -88,7 +88,7 @@ func opens(t *testing.T, c net.Conn) (query string) {
 }
 
 // The program speaks TLS on its address, and takes a new certificate when the
-// files change and when SIGHUP comes, once it fits. Who is there goes on.
+// files change and when SIGHUP comes, once it fits. Clients that are there continue.
 func TestTLS(t *testing.T) {
 	s := serveTLS(t)
 	require.Contains(t, s.stdout.String(), "(TLS)")
@@ -147,7 +147,7 @@ func TestTLSBesidePlain(t *testing.T) {
 	require.True(t, strings.HasSuffix(string(answer), "Client sent an HTTP request to an HTTPS server.\n"), "%s", answer)
 }
 
-// Another process takes over: connections of the old one go on until it ends, and
+// Another process takes over: connections of the old one continue until it ends, and
 // clients begin a new TLS session with the new one, which knows no tickets of the
 // old.
 func TestTLSTakeover(t *testing.T) {

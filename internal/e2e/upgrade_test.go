@@ -138,7 +138,7 @@ func TestLostUpgrade(t *testing.T) {
 	s.goesOn(t)
 }
 
-// A second WebSocket while the first is being probed is closed, and the first goes on.
+// A second WebSocket while the first is being probed is closed, and the first continues.
 func TestSecondUpgrade(t *testing.T) {
 	s := serve(t)
 	session := s.poll4(t)

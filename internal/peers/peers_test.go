@@ -155,7 +155,7 @@ func TestRates(t *testing.T) {
 	require.Equal(t, 250*time.Millisecond, take(1))
 }
 
-// Who is quiet has no entry, and no number of peers makes the table grow
+// A quiet peer has no entry, and no number of peers makes the table grow
 // without bound.
 func TestRatesForget(t *testing.T) {
 	r := NewRates(1)

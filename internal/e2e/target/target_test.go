@@ -433,7 +433,7 @@ func deflated(t *testing.T, op ws.OpCode, w *flate.Writer, b *bytes.Buffer, payl
 	return string(f)
 }
 
-// Compressed there and back, in each mode; what comes uncompressed is taken, too.
+// Compressed there and back, in each mode; what comes uncompressed is also taken.
 func TestWebSocketDeflate(t *testing.T) {
 	const offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
 	for mode, want := range map[string]string{

@@ -11,7 +11,7 @@ import (
 func TestContractInTheWorld(t *testing.T) { contract.TestReactor(t, contract.WorldMachine) }
 
 // What the contract promises holds on a machine that takes and gives little at
-// a time, but for the one case that counts on a willing kernel.
+// a time, except the one case that counts on a willing kernel.
 func TestContractInAFaultyWorld(t *testing.T) {
 	contract.TestReactor(t, contract.OnFaults(contract.WorldMachine, looptest.Rates{
 		Short: 1000, NotNow: 1000, Interrupted: 500,
