@@ -52,14 +52,14 @@ func (q *keyedQueue) add(k *keyed, waiting int) {
 func (q *keyedQueue) drop(n int) {
 	q.first += uint64(n) // #nosec G115 -- a length
 	for q.order.Len() > 0 {
-		k := q.order.Front(1)[0]
+		k := *q.order.First()
 		if k.number >= q.first {
 			return
 		}
 		if q.places[k.key] == k {
 			delete(q.places, k.key)
 		}
-		q.order.Drop(1)
+		q.order.Pop()
 	}
 }
 
@@ -285,7 +285,7 @@ func (s *Session) letGo() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for first := true; s.outbox != nil && s.outbox.held.Len() > 0; first = false {
-		if b := s.outbox; !first && !b.held.Front(1)[0].joined {
+		if b := s.outbox; !first && !b.held.First().joined {
 			return
 		}
 		for try := 0; !s.letGoFirst(try < maxMergeTries); try++ { // it was replaced meanwhile
@@ -305,8 +305,8 @@ func (s *Session) letGoFirst(mayMerge bool) (gone bool) {
 	b := s.outbox
 	var k, waiting *keyed
 	if b.keys != nil {
-		if order := &b.keys.held.order; order.Len() > 0 && order.Front(1)[0].number == b.keys.held.first {
-			k = order.Front(1)[0]
+		if order := &b.keys.held.order; order.Len() > 0 && (*order.First()).number == b.keys.held.first {
+			k = *order.First()
 			waiting = b.keys.items.places[k.key]
 		}
 	}
@@ -329,8 +329,7 @@ func (s *Session) letGoFirst(mayMerge bool) (gone bool) {
 			waiting = nil // each has a place of its own
 		}
 	}
-	o := b.held.Front(1)[0]
-	b.held.Drop(1)
+	o := b.held.Pop()
 	if b.keys != nil {
 		b.keys.held.drop(1)
 	}

@@ -169,10 +169,9 @@ func frameSize(m Message, r Revision) int {
 // cost fits in limit bytes and their number in room. A run is never split, so the
 // last one may exceed room.
 func (b *outbox) take(batch []outgoing, limit, room int, cost func(*outgoing) int) []outgoing {
-	waiting := b.items.All()
-	n, total := 0, 0
-	for n < len(waiting) && room > 0 {
-		o := &waiting[n]
+	before := len(batch)
+	for total := 0; !b.idle() && room > 0; {
+		o := b.items.First()
 		if total += cost(o); total > limit && len(batch) > 0 {
 			break
 		}
@@ -184,11 +183,10 @@ func (b *outbox) take(batch []outgoing, limit, room int, cost func(*outgoing) in
 		if o.ours() {
 			b.ours &^= 1 << o.kind
 		}
-		n++
+		b.items.Pop()
 	}
-	b.items.Drop(n)
 	if b.keys != nil {
-		b.keys.items.drop(n)
+		b.keys.items.drop(len(batch) - before)
 	}
 	return batch
 }

@@ -81,17 +81,16 @@ func (q *publishQueue) front() (e entry, ok bool) {
 		q.running = false
 		return nil, false
 	}
-	return q.waiting.Front(1)[0].entry, true
+	return q.waiting.First().entry, true
 }
 
 // drop takes the front away: it has ended.
 func (q *publishQueue) drop() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.waiting.Front(1)[0].holds {
+	if q.waiting.Pop().holds {
 		q.ahead.Add(-1)
 	}
-	q.waiting.Drop(1)
 	q.waiting.Trim(maxKeptItems)
 }
 

@@ -76,8 +76,8 @@ func (t *lineTask) Run() {
 // since one waits. In front of the second queue are those first of which nothing
 // waits any more: they are new again.
 func (f *line) next() (s *Session) {
-	for f.old.Len() > 0 && !f.old.Front(1)[0].extra.unread.waits {
-		s = pop(&f.old)
+	for f.old.Len() > 0 && !(*f.old.First()).extra.unread.waits {
+		s = f.old.Pop()
 		s.extra.unread.inLine = false
 	}
 	switch {
@@ -90,19 +90,13 @@ func (f *line) next() (s *Session) {
 	}
 	switch {
 	case !f.turn:
-		s = pop(&f.fresh)
+		s = f.fresh.Pop()
 	case f.begun != nil:
 		s = f.begun
 	default:
-		s = pop(&f.old)
+		s = f.old.Pop()
 	}
 	return s
-}
-
-func pop(queue *fifo.Queue[*Session]) *Session {
-	first := queue.Front(1)[0]
-	queue.Drop(1)
-	return first
 }
 
 // haveSlice gives a session that has left its queue a slice, and a place behind

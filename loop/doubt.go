@@ -62,8 +62,7 @@ func (l *Loop) settle(budget time.Duration) {
 		}
 	}
 	for end := l.now + budget; d.ready.Len() > 0; {
-		slot := d.ready.Front(1)[0]
-		d.ready.Drop(1)
+		slot := d.ready.Pop()
 		if owner := l.wheel.owners[slot]; owner != nil {
 			l.ringOne(owner)
 		}

@@ -280,8 +280,7 @@ func (l *Loop) panicked(p any) {
 // write.
 func (l *Loop) reap(budget time.Duration) {
 	for n, end := 1, l.now+budget; l.closable > 0; n++ {
-		fd := l.closing.Front(1)[0]
-		l.closing.Drop(1)
+		fd := l.closing.Pop()
 		l.closable--
 		l.discard(fd)
 		if n%lookEvery == 0 && l.look() >= end {
@@ -289,8 +288,7 @@ func (l *Loop) reap(budget time.Duration) {
 		}
 	}
 	for end := l.now + budget; l.ended.Len() > 0; { // a handler told may end others
-		e := l.ended.Front(1)[0]
-		l.ended.Drop(1)
+		e := l.ended.Pop()
 		l.closing.Push(e.fd)
 		l.fresh++
 		l.tellClosed(e)

@@ -180,15 +180,14 @@ func (q *sendQueue) send(l *Loop, fd int, last bool) (taken int, err error) {
 }
 
 func (q *sendQueue) sendOnce(l *Loop, fd int, last bool) (n, want int, err error) {
-	bufs := q.bufs.Front(MaxVector)
-	first := bufs[0].Bytes()[q.offset:]
-	if len(bufs) == 1 {
+	first := (*q.bufs.First()).Bytes()[q.offset:]
+	if q.bufs.Len() == 1 {
 		n, err = l.kernel.Write(fd, first, last)
 		return n, len(first), err
 	}
 	v := append(l.vector[:0], first)
 	want = len(first)
-	for _, b := range bufs[1:] {
+	for _, b := range q.bufs.Front(MaxVector)[1:] {
 		v = append(v, b.Bytes())
 		want += b.Len()
 	}
@@ -205,16 +204,15 @@ func (q *sendQueue) advance(l *Loop, n int) {
 		q.since += time.Duration(float64(l.now-q.since) * float64(n) / float64(q.size))
 	}
 	q.size -= n
-	sent, bufs := 0, q.bufs.All()
 	for n > 0 {
-		b := bufs[sent]
+		b := *q.bufs.First()
 		gone := min(n, b.Len()-q.offset)
 		n -= gone
 		if !b.ForMany() {
 			q.own -= gone
 		}
 		if q.offset += gone; q.offset < b.Len() {
-			break
+			return
 		}
 		if q.shared > 0 {
 			if q.shared--; b.ForMany() {
@@ -222,11 +220,10 @@ func (q *sendQueue) advance(l *Loop, n int) {
 			}
 		}
 		q.offset = 0
-		sent++
+		q.bufs.Pop()
 		if b == q.cork {
 			q.cork = nil
 		}
 		b.Release()
 	}
-	q.bufs.Drop(sent)
 }

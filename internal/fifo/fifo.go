@@ -8,6 +8,7 @@ package fifo
 // zero value is empty.
 //
 //	q.Push(a)
+//	item := q.Pop()
 //	for _, item := range q.Front(64) { ... }
 //	q.Drop(64)
 type Queue[T any] struct {
@@ -52,12 +53,15 @@ func (q *Queue[T]) Len() int { return len(q.items) - q.taken }
 // Cap is how many items the slice has room for.
 func (q *Queue[T]) Cap() int { return cap(q.items) }
 
-// All lends the items that wait, the oldest first, until the next Push, Drop, Cut or
-// Trim. They may be changed there.
+// All lends the items that wait, the oldest first, until the next Push, Pop, Drop,
+// Cut or Trim. They may be changed there.
 func (q *Queue[T]) All() []T { return q.items[q.taken:] }
 
 // Front lends the first n items, or all if there are fewer, as All does.
 func (q *Queue[T]) Front(n int) []T { return q.items[q.taken : q.taken+min(n, q.Len())] }
+
+// First lends the first item, as All does. At least one waits.
+func (q *Queue[T]) First() *T { return &q.items[q.taken] }
 
 // Back lends the last item, as All does, or returns nil if none waits.
 func (q *Queue[T]) Back() *T {
@@ -67,14 +71,22 @@ func (q *Queue[T]) Back() *T {
 	return &q.items[len(q.items)-1]
 }
 
-// Drop forgets the first n items and clears them. At least so many wait.
-func (q *Queue[T]) Drop(n int) {
+// Pop takes the first item out and returns it. At least one waits.
+func (q *Queue[T]) Pop() T {
+	item := q.items[q.taken]
 	var none T
-	for ; n > 0; n-- { // mostly one: clear would be a call with a barrier for each
-		q.items[q.taken] = none
-		q.taken++
+	q.items[q.taken] = none
+	if q.taken++; q.taken == len(q.items) {
+		q.items, q.taken = q.items[:0], 0
 	}
-	if q.taken == len(q.items) {
+	return item
+}
+
+// Drop forgets the first n items and clears them. At least so many wait. For one item
+// Pop costs less: clear is a call, with a barrier for each pointer.
+func (q *Queue[T]) Drop(n int) {
+	clear(q.items[q.taken : q.taken+n])
+	if q.taken += n; q.taken == len(q.items) {
 		q.items, q.taken = q.items[:0], 0
 	}
 }

@@ -22,6 +22,7 @@ func check(t *testing.T, model []*int, q *Queue[*int]) {
 		require.Nil(t, q.Back())
 		require.Zero(t, q.taken, "an empty queue begins in front again")
 	} else {
+		require.Same(t, model[0], *q.First())
 		require.Same(t, model[len(model)-1], *q.Back())
 	}
 	room := q.items[:cap(q.items)]
@@ -53,6 +54,11 @@ func play(t *testing.T, script []byte) {
 				model = append(model, p)
 			}
 		case 2:
+			if n%3 == 1 && len(model) > 0 {
+				require.Same(t, model[0], q.Pop())
+				model = model[1:]
+				break
+			}
 			n = min(n*(1+i%7), len(model))
 			q.Drop(n)
 			model = model[n:]
@@ -96,7 +102,7 @@ func TestQueueDoesNotCreep(t *testing.T) {
 		}
 		for i := range 100_000 { // never empty
 			q.Push(i)
-			q.Drop(1)
+			q.Pop()
 		}
 		require.Equal(t, waiting, q.Len())
 		require.LessOrEqual(t, cap(q.items), 4*waiting+4)
@@ -136,7 +142,7 @@ func TestQueueForgetsWhatItDrops(t *testing.T) {
 		q.Push(first)
 	}()
 	q.Push(new([64]byte))
-	q.Drop(1)
+	q.Pop()
 	runtime.GC()
 	<-gone
 	require.Equal(t, 1, q.Len())
@@ -153,7 +159,8 @@ func TestQueueAllocatesNothingInUse(t *testing.T) {
 			q.Push([4]int{1})
 		}
 		_ = q.Front(4)
-		q.Drop(10)
+		q.Pop()
+		q.Drop(9)
 	}))
 }
 
@@ -163,6 +170,6 @@ func BenchmarkQueue(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		q.Push([4]int{1})
-		q.Drop(1)
+		q.Pop()
 	}
 }
