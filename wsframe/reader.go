@@ -74,6 +74,9 @@ func (r *Reader) Next(p []byte, limits Limits) (m Message, rest []byte, err erro
 		s = nil
 	}
 	if s == nil {
+		if len(p) == 0 {
+			return Message{}, nil, ErrIncomplete // mostly what ends a read
+		}
 		if m, n := plainMessage(p, limits.Message); n > 0 {
 			if err = m.check(); err != nil {
 				return r.fail(err)
