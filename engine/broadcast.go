@@ -197,10 +197,14 @@ func (w *deliveryWalk) give(s *Session) {
 	if w.picks && w.excludes(s) {
 		return
 	}
+	d := w.of
+	if d.prepared != nil && d.keep == nil && s.writePrepared(d.prepared) {
+		w.taken++ // and no callback was called, which could panic
+		return
+	}
 	returned := false
 	defer s.rescue(&returned)
 	w.refused++ // until s takes it: a callback may panic
-	d := w.of
 	switch {
 	case s.state == sessionClosed: // of Audience.Sessions
 	case d.prepared == nil:
@@ -243,8 +247,7 @@ func (w *deliveryWalk) finish() {
 // givePrepared is SendPrepared on the session's loop, outside of its callbacks. It
 // reports whether the session took p.
 func (s *Session) givePrepared(p *Prepared) (taken bool) {
-	if s.takesDirectly(p) {
-		s.websocket.conn.WriteBuf(p.frame(s.revision))
+	if s.writePrepared(p) {
 		return true
 	}
 	s.begin()
@@ -253,19 +256,26 @@ func (s *Session) givePrepared(p *Prepared) (taken bool) {
 	return err == nil
 }
 
-// takesDirectly reports whether p can go to the connection at once: nothing waits
-// before it, so it needs to ask no limit, and no callback is to be called for it.
-func (s *Session) takesDirectly(p *Prepared) bool {
-	e := &s.server.events
-	if s.state != sessionOpen || p.with().Sent != nil || e.PacketCreate != nil || e.Flush != nil || e.Flushed != nil || s.server.debug.socket != nil {
+// writePrepared is givePrepared if p can go to the connection at once: nothing waits
+// before it, so it needs to ask no limit, and no callback is to be called for it. It
+// reports whether it was.
+func (s *Session) writePrepared(p *Prepared) (written bool) {
+	t, e := &s.websocket, &s.server.events
+	switch {
+	case s.state != sessionOpen || s.transport != transport(t) || t.conn.Blocked() || !t.ready():
 		return false
-	}
-	if s.transport != transport(&s.websocket) || !s.websocket.ready() || s.websocket.conn.Blocked() || s.websocket.deflate.Accepted && !p.with().NoCompress || p.binary && s.base64 {
+	case p.with().Sent != nil || e.PacketCreate != nil || e.Flush != nil || e.Flushed != nil || s.server.debug.socket != nil:
+		return false
+	case t.deflate.Accepted && !p.with().NoCompress || p.binary && s.base64:
 		return false
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.outbox == nil && !s.scheduled && !s.sealed.Load()
+	idle := s.outbox == nil && !s.scheduled && !s.sealed.Load()
+	s.mu.Unlock()
+	if idle {
+		t.conn.WriteBuf(p.frame(s.revision))
+	}
+	return idle
 }
 
 // walk is a Task that visits the owners of all slots of a loop, some in each
