@@ -68,7 +68,7 @@ func (s *Server) Find(id string) *Session {
 	var owner [1]loop.Alarm
 	shards[where.home()].loop.Owners(where.slot, owner[:])
 	session := visible(owner[0])
-	if session == nil || !session.secret.equal(where.secret) {
+	if session == nil || !session.secret.equal(&where.secret) {
 		return nil
 	}
 	return session

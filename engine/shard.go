@@ -67,7 +67,7 @@ func (s *Server) lookup(home *loop.Loop, id sid) *Session {
 		return nil
 	}
 	session := (*Session)(a)
-	if !session.secret.equal(id.secret) {
+	if !session.secret.equal(&id.secret) {
 		return nil
 	}
 	return session
