@@ -234,23 +234,27 @@ func (s *Session) beginMessages() {
 // endMessages runs the session behind its messages. (A function around both would be
 // given a closure for each read, which costs more than the pair.)
 func (s *Session) endMessages() {
-	s.server.shard(s.loop).mark.end()
-	s.run()
+	sh := s.server.shard(s.loop)
+	sh.mark.end()
+	s.runOn(sh)
 }
 
 // blocked reports whether the session's WebSocket takes nothing at present.
 func (s *Session) blocked() bool { return s.websocket.conn != nil && s.websocket.conn.Blocked() }
 
 // run gives the transport what it takes, and closes when that is all.
-func (s *Session) run() {
-	shard := s.server.shard(s.loop)
-	batch, more := shard.batch[:0], true
+func (s *Session) run() { s.runOn(s.server.shard(s.loop)) }
+
+// runOn is run on the session's loop, whose shard is sh.
+func (s *Session) runOn(sh *shard) {
+	var batch []outgoing
+	more := true
 	ready := s.state != sessionClosed && s.transport.ready()
 	s.mu.Lock()
 	s.scheduled = false
 	cut, cause := s.cut, s.cause()
 	if ready && cut == cutNot {
-		batch, more = s.take(batch)
+		batch, more = s.take(sh)
 	}
 	s.mu.Unlock()
 	switch {
@@ -355,22 +359,22 @@ func (s *Session) deliver(batch []outgoing) {
 func (s *Session) takeBatch() (batch []outgoing, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.take(s.server.shard(s.loop).batch[:0])
+	return s.take(s.server.shard(s.loop))
 }
 
-// take is takeBatch into the room of batch. s.mu is held.
-func (s *Session) take(batch []outgoing) (taken []outgoing, more bool) {
+// take is takeBatch; sh is the session's shard. s.mu is held.
+func (s *Session) take(sh *shard) (batch []outgoing, more bool) {
 	bytes, packets := s.transport.limits()
 	s.behind = s.blocked()
 	if s.outbox == nil {
-		return batch, false
+		return nil, false
 	}
-	shard, before, own := s.server.shard(s.loop), s.outbox.bytes, s.outbox.own()
-	batch = s.outbox.take(batch, bytes, packets, s.cost)
-	s.charge(s.outbox.own() - own)
+	before, own := s.outbox.bytes, s.outbox.own()
+	batch = s.outbox.take(sh.batch[:0], bytes, packets, s.cost)
+	sh.queued.Add(int64(s.outbox.own() - own))
 	for i := range batch {
 		if p := batch[i].prepared; p != nil {
-			shard.unshare(p)
+			sh.unshare(p)
 		}
 	}
 	if s.outbox.empty() {

@@ -124,7 +124,10 @@ func (t *websocket) ready() bool {
 	if e := t.session.extra; e != nil && len(e.sent) >= batchPackets {
 		return false
 	}
-	return t.conn.Ready() && !(t.conn.Blocked() && t.session.waitsWithKeys())
+	if t.conn.Blocked() && t.session.waitsWithKeys() {
+		return false
+	}
+	return t.conn.Ready()
 }
 
 // batchBytes is how much is handed to the connection at a time. It may exceed
