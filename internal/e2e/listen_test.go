@@ -20,7 +20,11 @@ import (
 func (s *server) places() []string {
 	_, rest, _ := strings.Cut(s.stdout.String(), "listening on ")
 	list, _, _ := strings.Cut(rest, " with ")
-	return strings.Split(list, ", ")
+	places := strings.Split(list, ", ")
+	for i, p := range places {
+		places[i], _, _ = strings.Cut(p, " (") // what is spoken there
+	}
+	return places
 }
 
 // getFrom opens a session over an address as the server calls it.
@@ -197,6 +201,7 @@ func TestSocketActivationOfSeveral(t *testing.T) {
 	pid := supervisor.ready(patience)
 	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
 	require.Equal(t, []string{onTCP.Addr().String(), "unix:" + path}, s.places())
+	require.Contains(t, s.stdout.String(), "listening on "+onTCP.Addr().String()+", unix:"+path+" (PROXY protocol) with ")
 
 	check := func() {
 		t.Helper()

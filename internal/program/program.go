@@ -181,6 +181,9 @@ func readyLine(places []*place, loops int, limit uint64, sessions int) string {
 		if p.tls {
 			names[i] += " (TLS)"
 		}
+		if p.proxy {
+			names[i] += " (PROXY protocol)"
+		}
 	}
 	return fmt.Sprintf("turbine: listening on %s with %s (descriptor limit %d, room for %d sessions)",
 		strings.Join(names, ", "), plural(loop.LoopCount(loops), "loop"), limit, sessions)
