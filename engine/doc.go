@@ -63,6 +63,7 @@
 // # Ways to end
 //
 //   - Session.Close lets the client take what is queued, and then ends the session.
+//   - Session.CloseWith is Close with a code and a reason for a WebSocket client.
 //   - Session.CloseNow drops what is queued.
 //   - Server.CloseGroup closes the members of a group, each as Session.Close does.
 //   - Server.CloseSessions closes all sessions; the server stays.
@@ -70,5 +71,7 @@
 //   - Server.Close ends the server at once.
 //   - Server.StopAccepting leaves new connections to another process on the same port.
 //
-// docs/from-node.md maps the names of the server for Node.js to those here.
+// docs/embedding.md shows which names belong together, and docs/from-node.md maps the
+// names of the server for Node.js to those here. Package enginetest tests programs
+// that embed this one.
 package engine
