@@ -55,8 +55,8 @@ func (s *Session) tellPacket(p Packet) {
 }
 
 // tellMessageCreate may run on any goroutine: a panic there is the caller's own.
-func (s *Session) tellMessageCreate(binary bool, data []byte, key string, inTurn bool) {
-	if s.server.events.PacketCreate != nil && s.takes(packetSize+len(data), key, inTurn) {
+func (s *Session) tellMessageCreate(binary bool, data []byte, with *SendOptions, inTurn bool) {
+	if s.server.events.PacketCreate != nil && s.takes(packetSize+len(data), with, inTurn) {
 		s.server.events.PacketCreate(s, Packet{Type: packet.Message, Binary: binary, Data: data})
 	}
 }

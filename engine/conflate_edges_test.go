@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"turbine/engine/packet"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -191,4 +193,63 @@ func TestKeysWithContextTakeover(t *testing.T) {
 		require.Equal(t, []string{last + " a", strings.Repeat("value 0", 30), last + " b", last + " c", strings.Repeat("value 1", 30)}, got[:5])
 		b.finish()
 	}
+}
+
+// PacketCreate is told once of each message that was sent, and not of what Merge makes
+// of it, whether a goroutine or a walk sends it, or it had to wait for a walk. Flush
+// counts what leaves.
+func TestPacketCreateOfConflatedMessages(t *testing.T) {
+	merged := SendOptions{Key: "k", Merge: added}
+	for _, c := range []struct {
+		name   string
+		with   SendOptions
+		walk   bool
+		leaves string
+	}{
+		{"replaced", keyedAs("k"), false, "4"},
+		{"merged", merged, false, "(((1+2)+3)+4)"},
+		{"replaced behind a walk", keyedAs("k"), true, "4"},
+		{"merged behind a walk", merged, true, "((1+2)+(3+4))"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newSpec(t, 1, Options{}, func(b *bench, e *Events) { b.hearPackets(e) })
+			b.play(hsPolling)
+			s := b.session("A")
+			b.events()
+			sendText(t, s, "1", c.with)
+			_ = b.server.Broadcast(prepared(Text("2")).With(c.with))
+			if !c.walk {
+				b.world.Run()
+			}
+			sendText(t, s, "3", c.with)
+			sendText(t, s, "4", c.with)
+			b.world.Run()
+			var told []string
+			for _, event := range strings.Split(b.events(), "; ") {
+				told = append(told, strings.TrimPrefix(event, fmt.Sprintf("create A %v ", packet.Message)))
+			}
+			require.ElementsMatch(t, []string{"1", "2", "3", "4"}, told)
+			require.Equal(t, []string{"200 4" + c.leaves}, b.play("get sid=A"))
+			require.Contains(t, b.events(), "flush A 1; flushed A 0")
+			b.finish()
+		})
+	}
+}
+
+// PacketCreate is told of a message that is too large for what is left of the queue, if
+// Merge makes a small one of it.
+func TestPacketCreateOfWhatMergeMakesFit(t *testing.T) {
+	var told []int
+	b := newSpec(t, 1, Options{Queue: Queue{MaxBytes: 1000, Overflow: OverflowDrop}}, func(_ *bench, e *Events) {
+		e.PacketCreate = func(_ *Session, p Packet) { told = append(told, len(p.Data)) }
+	})
+	b.play(hsPolling)
+	s := b.session("A")
+	told = nil
+	require.NoError(t, s.SendWith(filler(500), keyedAs("k")))
+	require.NoError(t, s.Send(filler(200)))
+	require.ErrorIs(t, s.SendWith(filler(700), keyedAs("k")), ErrQueueFull)
+	require.NoError(t, s.SendWith(filler(700), SendOptions{Key: "k", Merge: func(Message, Message) Message { return Text("small") }}))
+	require.Equal(t, []int{500, 200, 700}, told)
+	b.finish()
 }

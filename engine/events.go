@@ -60,7 +60,10 @@ type Events struct {
 	Message func(s *Session, m Message)
 	// PacketCreate says that a packet is about to be queued for the client: a
 	// message, ping or pong, or the open packet and the initial one, before
-	// Open. It runs on the goroutine that sends. p.Data is borrowed.
+	// Open. It runs on the goroutine that sends. p.Data is borrowed. A message with
+	// SendOptions.Key is reported once, with the data that was sent, also if it then
+	// replaces a waiting message or is merged with one. What SendOptions.Merge returns
+	// is not reported. Flush counts the packets that leave.
 	PacketCreate func(s *Session, p Packet)
 	// Heartbeat says that a pong came (revision 4) or a ping (revision 3).
 	Heartbeat func(s *Session)

@@ -152,16 +152,19 @@ func (s *Session) countRefused(err error, packets int) {
 }
 
 // takes reports whether a message of size bytes would be queued now, behind others
-// or in the place of one with its key.
-func (s *Session) takes(size int, key string, inTurn bool) bool {
+// or in the place of one with its key. If it is to be merged, nobody knows yet how much
+// room it takes: it is tried.
+func (s *Session) takes(size int, with *SendOptions, inTurn bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over(inTurn) {
 		return false
 	}
-	if key != "" {
+	if with.Key != "" {
 		hold := !inTurn && s.mustWait()
-		if k := s.waiting(key, hold); k != nil {
+		if k := s.waiting(with.Key, hold); k != nil && with.Merge != nil {
+			return true
+		} else if k != nil {
 			more := size - s.outbox.at(k, hold).size()
 			return s.refusesMore(more, int64(more)) == nil
 		}

@@ -74,7 +74,7 @@ func (s *Session) SendWith(m Message, o SendOptions) error {
 	if !m.checked() && !wsframe.ValidText(m.Data) {
 		return ErrNotUTF8
 	}
-	s.tellMessageCreate(m.Binary, m.Data, o.Key, false) // it may panic: nothing is on loan yet
+	s.tellMessageCreate(m.Binary, m.Data, &o, false) // it may panic: nothing is on loan yet
 	if o.Key != "" {
 		return s.sendKeyed(m, nil, o, false)
 	}
@@ -101,7 +101,7 @@ func (s *Session) SendPrepared(p *Prepared) error {
 
 // sendPrepared is SendPrepared; inTurn is as for queue.
 func (s *Session) sendPrepared(p *Prepared, inTurn bool) error {
-	s.tellMessageCreate(p.binary, p.data, p.with().Key, inTurn)
+	s.tellMessageCreate(p.binary, p.data, &p.with().SendOptions, inTurn)
 	if p.with().Key != "" {
 		return s.sendKeyed(Message{Data: p.data, Binary: p.binary}, p.root(), p.with().SendOptions, inTurn)
 	}
