@@ -27,7 +27,7 @@ import (
 )
 
 func main() {
-	addr := flag.String("addr", "127.0.0.1:3000", "address to listen on; :3000 is for other machines, too")
+	addr := flag.String("addr", "127.0.0.1:3000", "address to listen on; :3000 is also for other machines")
 	users := flag.String("users", "", "file of users and their passwords, as made by: htpasswd -nbB NAME PASSWORD")
 	secure := flag.Bool("secure", false, "send the cookie by HTTPS only: for everything but tries on this machine")
 	lifetime := flag.Duration("lifetime", 12*time.Hour, "how long a login lasts")

@@ -30,7 +30,7 @@ import (
 var files embed.FS
 
 func main() {
-	addr := flag.String("addr", "127.0.0.1:3000", "address of the page and the chat; :3000 is for other machines, too")
+	addr := flag.String("addr", "127.0.0.1:3000", "address of the page and the chat; :3000 is also for other machines")
 	drain := flag.Duration("drain", 8*time.Second, "how long clients may take to leave after SIGTERM")
 	flag.Parse()
 	if err := run(*addr, *drain); err != nil {

@@ -20,7 +20,7 @@ import (
 )
 
 func main() {
-	addr := flag.String("addr", "127.0.0.1:3000", "address to listen on; :3000 is for other machines, too")
+	addr := flag.String("addr", "127.0.0.1:3000", "address to listen on; :3000 is also for other machines")
 	pingInterval := flag.Duration("ping-interval", 25*time.Second, "how often a client is pinged")
 	pingTimeout := flag.Duration("ping-timeout", 20*time.Second, "how long the answer may take")
 	drain := flag.Duration("drain", 8*time.Second, "how long clients may take to leave after SIGTERM")

@@ -28,7 +28,7 @@ import (
 
 func main() {
 	c := config{token: os.Getenv("PUSHER_TOKEN")}
-	flag.StringVar(&c.addr, "addr", "127.0.0.1:3000", "address for browsers; :3000 is for other machines, too")
+	flag.StringVar(&c.addr, "addr", "127.0.0.1:3000", "address for browsers; :3000 is also for other machines")
 	flag.StringVar(&c.feedAddr, "feed-addr", "127.0.0.1:3001", "address for POST /push and GET /metrics")
 	flag.Int64Var(&c.maxBody, "max-body", 64<<10, "limit of a push, in bytes")
 	origins := flag.String("origins", "", "origins whose pages may subscribe, with commas: https://example.com")
