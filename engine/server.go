@@ -220,15 +220,15 @@ func (s *Server) start(first func(*loop.Reactor) error) (done <-chan struct{}, e
 	}
 	if !running {
 		s.reactor, s.done = reactor, make(chan struct{})
-		go s.runLoops(reactor, s.done)
+		w := newWatchdog(s)
+		w.start() // here: a Close may come next, and end the loops on its own goroutine
+		go s.runLoops(reactor, w, s.done)
 	}
 	return s.done, nil
 }
 
 // runLoops is the goroutine that waits for the loops.
-func (s *Server) runLoops(reactor *loop.Reactor, done chan<- struct{}) {
-	w := newWatchdog(s)
-	w.start()
+func (s *Server) runLoops(reactor *loop.Reactor, w *watchdog, done chan<- struct{}) {
 	s.ended = reactor.Serve()
 	w.end()
 	s.closeOutsides()

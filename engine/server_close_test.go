@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -88,4 +89,28 @@ func TestServerCloseWhileACallbackBlocks(t *testing.T) {
 	require.Empty(t, ended)
 	close(g.open)
 	require.ErrorIs(t, <-ended, ErrServerClosed)
+}
+
+// Close may come while Serve has hardly begun: it ends the loops before, or while,
+// they run their first turn, and what was published then is told to Done.
+func TestServerCloseWhileServeBegins(t *testing.T) {
+	goroutines := runtime.NumGoroutine()
+	for range 200 {
+		server, err := New(Options{Loops: 2, Logger: slog.New(slog.DiscardHandler)}, Events{})
+		require.NoError(t, err)
+		listener, err := Listen("127.0.0.1:0")
+		require.NoError(t, err)
+		served := make(chan error, 1)
+		go func() { served <- server.Serve(listener) }()
+		var asked, dones atomic.Int32
+		for asked.Load() == 0 && len(served) == 0 { // until it serves
+			if server.PublishTo(Audience{Done: func(int, int) { dones.Add(1) }}, say("x")) == nil {
+				asked.Add(1)
+			}
+		}
+		require.NoError(t, server.Close())
+		require.ErrorIs(t, <-served, ErrServerClosed)
+		require.Equal(t, asked.Load(), dones.Load())
+	}
+	until(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= goroutines })
 }
