@@ -306,7 +306,9 @@ func (s *Server) GroupNames() iter.Seq2[string, int] {
 	return func(yield func(string, int) bool) {
 		all := map[string]int{}
 		for _, shard := range s.allShards() {
-			shard.addGroups(all)
+			for name, n := range shard.groupSizes(shard.letGroupsChange) {
+				all[name] += n
+			}
 		}
 		for name, n := range all {
 			if !yield(name, n) {
@@ -316,21 +318,27 @@ func (s *Server) GroupNames() iter.Seq2[string, int] {
 	}
 }
 
-// addGroups adds the loop's parts of all groups. The loop may change the map where the
-// lock is let go of: what a range over a map says about changes holds.
-func (sh *shard) addGroups(all map[string]int) {
+// groupSizes are the sizes of the loop's parts of all groups. In between the lock may be
+// let go of, and groups may begin and end: what a range over a map says about changes
+// holds. A group that ends and begins anew may be met again, and counts once.
+func (sh *shard) groupSizes(between func()) map[string]int {
 	sh.groupsMu.Lock()
 	defer sh.groupsMu.Unlock()
-	met := 0
+	sizes, met := make(map[string]int, len(sh.groups)), 0
 	for name, g := range sh.groups {
 		if n := g.size(); n > 0 {
-			all[name] += n
+			sizes[name] = n
 		}
 		if met++; met%sessionsChunk == 0 {
-			sh.groupsMu.Unlock()
-			sh.groupsMu.Lock()
+			between()
 		}
 	}
+	return sizes
+}
+
+func (sh *shard) letGroupsChange() {
+	sh.groupsMu.Unlock()
+	sh.groupsMu.Lock()
 }
 
 // CloseGroup closes the members of the group of that name, each as Session.Close does,

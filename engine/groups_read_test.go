@@ -116,3 +116,40 @@ func TestMembersUnderChange(t *testing.T) {
 	b.got()
 	b.finish()
 }
+
+// A group whose last member leaves and joins while GroupNames goes through the groups
+// counts once.
+func TestGroupNamesUnderChange(t *testing.T) {
+	b := newSpec(t, 1, Options{}, nil)
+	openMany(b, "stays", "moves")
+	stays, moves := b.sessions[0], b.sessions[1]
+	const groups = sessionsChunk + sessionsChunk/2
+	stays.Join("g0")
+	for i := 1; i < groups; i++ {
+		moves.Join(fmt.Sprint("g", i))
+	}
+	b.world.Run()
+	shard := b.server.shards[0]
+	for range 20 { // a range over a map begins anywhere
+		changes := 0
+		all := shard.groupSizes(func() {
+			changes++
+			shard.groupsMu.Unlock()
+			defer shard.groupsMu.Lock()
+			for i := 1; i < groups; i++ {
+				moves.Leave(fmt.Sprint("g", i))
+			}
+			for i := groups - 1; i > 0; i-- {
+				moves.Join(fmt.Sprint("g", i))
+			}
+			b.world.Run()
+		})
+		require.Positive(t, changes)
+		require.Equal(t, 1, all["g0"])
+		for name, n := range all {
+			require.Equal(t, 1, n, name)
+		}
+	}
+	b.got()
+	b.finish()
+}
