@@ -82,12 +82,13 @@ func (a *Admission) ask() error {
 }
 
 // nothing is the request of an Admission that was answered: whoever still reads it
-// must not take another client's request, which is parsed into the same place, for it.
+// must not take another client's request, which is parsed into the same place, for it,
+// nor ask a connection that may be another loop's.
 var nothing httpparse.Request
 
 func (a *Admission) answered() {
 	a.over.Store(true)
-	a.Request.http = &nothing
+	*a.Request = Request{http: &nothing}
 }
 
 // postpone makes the Verdict, once. It is called on the connection's loop first.

@@ -448,6 +448,8 @@ func TestAdmissionIsOverWhenAdmitHasReturned(t *testing.T) {
 			require.PanicsWithValue(t, message, func() { kept.Later() })
 			require.Empty(t, kept.Query("token")+kept.Header("Authorization")+kept.Target()+kept.Clone().Path()+kept.HTTP().URL.RawQuery)
 			require.Empty(t, kept.Headers())
+			require.Zero(t, kept.RemoteAddr())
+			require.Nil(t, kept.Request.conn)
 			for _, s := range b.sessions {
 				require.Contains(t, []any{"in time", nil}, s.Value())
 			}
