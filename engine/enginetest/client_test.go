@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -302,6 +303,29 @@ func TestLose(t *testing.T) {
 			require.Equal(t, want, reasons[1])
 		})
 	}
+}
+
+// Over TLS a lost client says no goodbye either.
+func TestLoseOverTLS(t *testing.T) {
+	var o engine.Options
+	var c enginetest.Options
+	secure(t, &o, &c)
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", o.TLS.Config)
+	require.NoError(t, err)
+	lost := make(chan error, 1)
+	go func() {
+		conn, err := listener.Accept()
+		if err == nil {
+			const open = `0{"sid":"a","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}`
+			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(open), open)
+			_, err = io.Copy(io.Discard, conn) // nil where the client says goodbye
+			_ = conn.Close()
+		}
+		lost <- err
+	}()
+	enginetest.Dial(t, "https://"+listener.Addr().String(), c).Lose()
+	require.Error(t, <-lost)
+	require.NoError(t, listener.Close())
 }
 
 // clientTLS trusts nobody.

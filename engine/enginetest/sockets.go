@@ -192,6 +192,7 @@ func (o *socket) end() {
 func (o *socket) reset() {
 	if t, ok := o.tcp(); ok {
 		_ = t.SetLinger(0)
+		_ = t.Close() // TLS would say goodbye
 	}
 	_ = o.conn.Close()
 	o.end()
