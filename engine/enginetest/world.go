@@ -260,6 +260,10 @@ func (w *World) hint() string {
 	return "In a World time passes in World.Advance only. The server tells the end of a session to Events.Close, and a panic to its Logger"
 }
 
+// maxEnd bounds how long sessions have at the end of a test, of Timeouts.Close: that is
+// many steps of the clock, even if nothing happens in them.
+const maxEnd = time.Hour
+
 // end ends the server, as a process does that closes all sessions first, and looks
 // for what is left.
 func (w *World) end() {
@@ -267,8 +271,18 @@ func (w *World) end() {
 	w.server.CloseSessions()
 	w.rest()
 	rested := true
-	for left := cmp.Or(w.options.Timeouts.Close, 30*time.Second) + time.Second; left > 0 && rested && w.left() != ""; left -= w.world.Tick() {
+	closing := cmp.Or(w.options.Timeouts.Close, 30*time.Second)
+	for left := min(closing, maxEnd) + time.Second; left > 0 && rested && w.left() != ""; left -= w.world.Tick() {
 		w.world.Advance(w.world.Tick())
+		rested = w.rest()
+	}
+	if closing > maxEnd && rested {
+		for s := range w.server.Sessions() {
+			s.CloseNow()
+		}
+		for _, m := range w.wires { // what was sent waits for clients that read nothing
+			m.reset()
+		}
 		rested = w.rest()
 	}
 	if left := w.left(); !w.t.Failed() {
