@@ -132,6 +132,8 @@ func TestFailuresSayWhatIsMissing(t *testing.T) {
 		{"a session that ends in the upgrade", func(t testing.TB) {
 			enginetest.New(t, engine.Options{}, engine.Events{Upgrading: func(s *engine.Session) { s.CloseNow() }}).Dial(polls).Upgrade()
 		}, []string{"Upgrade:", "close"}},
+		{"Advance of less than nothing", func(t testing.TB) { quiet(t).Advance(-time.Second) },
+			[]string{"Advance: expected a time of zero or more, came -1s"}},
 		{"a callback that does not return", func(t testing.TB) {
 			w := enginetest.New(t, engine.Options{Executor: engine.NewExecutor(1)}, engine.Events{Message: func(*engine.Session, engine.Message) { <-blocked }})
 			t.Cleanup(func() { blocked <- struct{}{} })

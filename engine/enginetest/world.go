@@ -97,6 +97,9 @@ func (w *World) TryDial(o Options) (*Client, error) {
 // waits as Settle does.
 func (w *World) Advance(d time.Duration) {
 	w.t.Helper()
+	if d < 0 {
+		w.t.Fatalf("enginetest: Advance: expected a time of zero or more, came %v. The clock does not go back", d)
+	}
 	w.settle("Advance")
 	for tick := w.world.Tick(); d > 0; d -= tick {
 		w.world.Advance(min(d, tick))
