@@ -87,7 +87,7 @@ func TestBadFlag(t *testing.T) {
 		{[]string{"--app", "tango"}, "app"},
 		{[]string{"--max-polls=-1"}, "--max-polls"},
 		{[]string{"--exempt", "10.0.0.0/8,here"}, "here"},
-		{[]string{"--log-level", "loud"}, "log-level"},
+		{[]string{"--log-level", "loud"}, `--log-level: "loud" is no level; debug, info, warn and error are`},
 		{[]string{"--health-path", "healthz"}, "--health-path"},
 		{[]string{"--drain-delay", "5s", "--drain-period", "5s"}, "--drain-timeout"},
 	} {
