@@ -14,8 +14,8 @@ import (
 // caller is one goroutine, or the callbacks of one session. A session that is
 // closing does not get p; to one whose queue is full, Options.Queue.Overflow applies.
 //
-// A Broadcast that has not begun waits, and no limit counts it: about 150 bytes, as
-// many for each loop, and p itself. An application that broadcasts faster than its
+// A Broadcast that has not begun waits, and no limit counts it: about 100 bytes, 200
+// for each loop, and p itself. An application that broadcasts faster than its
 // loops reach all sessions, in a loop of its own, fills the memory and has to hold
 // itself back; Audience.Done says when a message has reached all. Whoever lets
 // clients broadcast bounds how often they may.

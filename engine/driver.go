@@ -20,10 +20,13 @@ func (s *Server) Driver() Driver { return Driver{s} }
 func (d Driver) LoopOptions() loop.Options { return d.server.loopOptions() }
 
 // UseLoops makes loops the server's own. It is called once, before the first
-// connection.
+// connection, and not for a server that has loops by Serve: it panics then.
 func (d Driver) UseLoops(loops []*loop.Loop) {
 	d.server.mu.Lock()
 	defer d.server.mu.Unlock()
+	if d.server.shards != nil {
+		panic("engine: UseLoops is called for a server that has loops")
+	}
 	d.server.useLoops(loops, 0)
 }
 

@@ -562,6 +562,8 @@ func TestServeAfterBind(t *testing.T) {
 	require.ErrorContains(t, b.server.Serve(listener), "UseLoops")
 	_, err = net.Dial("tcp", listener.Addr().String())
 	require.Error(t, err, "the listener is closed")
+	require.Panics(t, func() { b.server.Driver().UseLoops(b.world.Loops()) }, "the sessions are on those that it has")
+	require.Equal(t, []string{"200 0{\"sid\":\"A\",\"upgrades\":[\"websocket\"],\"pingInterval\":25000,\"pingTimeout\":20000,\"maxPayload\":1000000}"}, b.play(hsPolling))
 	b.finish()
 }
 
