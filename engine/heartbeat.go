@@ -98,7 +98,8 @@ func (s *Session) rang() {
 	late := owed != 0 && s.late(owed)
 	if late && s.state == sessionClosing && now >= s.closeBy {
 		s.server.met(LimitCloseTimeout, s.loop)
-		s.close(s.endReason(), ErrCloseTimeout)
+		reason, _ := s.why()
+		s.close(reason, ErrCloseTimeout)
 		return
 	}
 	if late && s.unheard(now) {

@@ -180,6 +180,7 @@ func (s *Session) overflow(err error) {
 		s.cut = cutByBudget
 	}
 	s.sealed.Store(true)
+	s.clear(publicEnding) // nothing fills the queue again in its turn
 	if box := s.outbox; box != nil {
 		s.outbox = nil
 		box.free(s.server.shard(s.loop))

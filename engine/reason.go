@@ -74,14 +74,20 @@ func (s *Session) cause() error {
 }
 
 // ended tells that the orderly end, which Close asked for, is complete.
-func (s *Session) ended() { s.close(s.endReason(), s.byApp()) }
+func (s *Session) ended() { s.close(s.why()) }
 
-// endReason is why an orderly end was asked for.
-func (s *Session) endReason() Reason {
-	if s.leaving {
-		return ReasonShutdown
+// why is what Events.Close is told of a session that a call, the drain or an overflow
+// ends. What drops the queue counts more, also while the run that it asked for is to come.
+func (s *Session) why() (Reason, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.cut == cutByQueue || s.cut == cutByBudget:
+		return ReasonOverflow, s.cause()
+	case s.cut == cutNot && s.leaving:
+		return ReasonShutdown, nil
 	}
-	return ReasonForcedClose
+	return ReasonForcedClose, s.byApp()
 }
 
 // Errors that methods return.

@@ -252,18 +252,17 @@ func (s *Session) runOn(sh *shard) {
 	ready := s.state != sessionClosed && s.transport.ready()
 	s.mu.Lock()
 	s.scheduled = false
-	cut, cause := s.cut, s.cause()
+	cut := s.cut
 	if ready && cut == cutNot {
 		batch, more = s.take(sh)
 	}
 	s.mu.Unlock()
-	switch {
-	case cut == cutByCall:
-		s.close(ReasonForcedClose, s.byApp())
-		return
-	case cut != cutNot:
-		s.server.meter.tell(s.server.options.Logger, s.loop.Clock(), netip.Addr{})
-		s.close(ReasonOverflow, cause)
+	if cut != cutNot {
+		reason, cause := s.why()
+		if reason == ReasonOverflow {
+			s.server.meter.tell(s.server.options.Logger, s.loop.Clock(), netip.Addr{})
+		}
+		s.close(reason, cause)
 		return
 	}
 	if s.state == sessionOpen && s.over(true) {

@@ -274,6 +274,7 @@ func (s *Session) CloseNow() {
 	s.set(publicQuit)
 	s.mu.Lock()
 	s.sealed.Store(true)
+	s.clear(publicEnding) // what has not had its turn yet is dropped, too
 	if s.cut == cutNot {
 		s.cut = cutByCall
 	}
