@@ -209,7 +209,7 @@ func (w *deliveryWalk) give(s *Session) {
 	case s.state == sessionClosed: // of Audience.Sessions
 	case d.prepared == nil:
 		s.set(publicQuit)
-		s.end(true)
+		s.end(endingCalled)
 	case d.keep != nil && !s.asked(d.keep):
 		w.refused--
 	case s.givePrepared(d.prepared):
@@ -270,7 +270,7 @@ func (s *Session) writePrepared(p *Prepared) (written bool) {
 		return false
 	}
 	s.mu.Lock()
-	idle := s.outbox == nil && !s.scheduled && !s.sealed.Load()
+	idle := s.outbox == nil && !s.scheduled && !s.sealed()
 	s.mu.Unlock()
 	if idle {
 		t.conn.WriteBuf(p.frame(s.revision))

@@ -45,7 +45,7 @@ func (s *Session) tellMessage(m Message) {
 }
 
 func (s *Session) tellPacket(p Packet) {
-	if s.server.events.Packet != nil && !s.sealed.Load() {
+	if s.server.events.Packet != nil && !s.sealed() {
 		returned := false
 		defer s.rescue(&returned)
 		s.enter(callPacket)

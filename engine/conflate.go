@@ -220,7 +220,7 @@ func (s *Session) putKeyed(m Message, p *Prepared, with SendOptions, k *keyed, h
 	default:
 		s.outbox.index().items.add(&keyed{key: with.Key}, s.outbox.items.Len())
 	}
-	if err == nil && (hold || k != nil) || err != nil && !s.sealed.Load() {
+	if err == nil && (hold || k != nil) || err != nil && !s.sealed() {
 		return false, err // its entry, or the run of what it has replaced, is to come; or it was dropped
 	}
 	return s.needsRun(), err

@@ -190,7 +190,7 @@ func (s *Server) CloseSessions() {
 	s.phase.reach(phaseEnding)
 	s.each(func(owner loop.Alarm) {
 		if a, ok := owner.(*sessionAlarm); ok {
-			(*Session)(a).end(true)
+			(*Session)(a).end(endingCalled)
 			return
 		}
 		endIdle(owner, false)
@@ -298,7 +298,7 @@ func (s *Session) drain() {
 	switch {
 	case !ok:
 	case s.loop.Now() >= at, s.strays():
-		s.retire()
+		s.end(endingDrain)
 	default:
 		s.arm()
 	}
@@ -316,7 +316,7 @@ func (s *Session) strays() bool {
 // memory.
 func (s *Session) drainAt() (at time.Duration, ok bool) {
 	plan := s.server.shard(s.loop).drain
-	if plan == nil || s.state != sessionOpen || s.leaving {
+	if plan == nil || s.state != sessionOpen || s.sealed() {
 		return 0, false
 	}
 	return plan.from + s.secret.share(plan.over), true
@@ -325,10 +325,4 @@ func (s *Session) drainAt() (at time.Duration, ok bool) {
 // share is a part of d, from nothing to almost all, by the secret's bytes.
 func (s secret) share(d time.Duration) time.Duration {
 	return time.Duration(float64(d) * float64(binary.BigEndian.Uint32(s[:])) / (1 << 32))
-}
-
-// retire ends the session in good order because the server shuts down.
-func (s *Session) retire() {
-	s.leaving = !s.sealed.Load() // else the application was first
-	s.end(true)
 }

@@ -106,7 +106,7 @@ func (s *Session) rang() {
 		return
 	}
 	if at, ok := s.drainAt(); ok && now >= at {
-		s.retire()
+		s.end(endingDrain)
 	}
 	if late && s.upgrade != nil && now >= s.upgrade.deadline {
 		s.upgrade.expired()

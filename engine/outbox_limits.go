@@ -35,7 +35,8 @@ func (o Overflow) String() string {
 // over reports whether nothing may be queued any more. What comes in its turn may
 // until the turn of Close comes.
 func (s *Session) over(inTurn bool) bool {
-	return s.sealed.Load() && !(inTurn && s.has(publicEnding))
+	e := s.ends()
+	return e != endingNot && !(inTurn && e == endingInTurn)
 }
 
 // book is the only way into an outbox: whatever is queued for a client, and whoever
@@ -175,12 +176,11 @@ func (s *Session) takes(size int, with *SendOptions, inTurn bool) bool {
 // overflow seals the session and frees its queue; the next run closes it.
 // s.mu is held.
 func (s *Session) overflow(err error) {
-	s.cut = cutByQueue
+	e := endingQueueFull
 	if err == ErrBudget {
-		s.cut = cutByBudget
+		e = endingBudget
 	}
-	s.sealed.Store(true)
-	s.clear(publicEnding) // nothing fills the queue again in its turn
+	s.endFor(e)
 	if box := s.outbox; box != nil {
 		s.outbox = nil
 		box.free(s.server.shard(s.loop))

@@ -194,7 +194,9 @@ type endEntry Session
 
 func (e *endEntry) step() (more bool) {
 	s := (*Session)(e)
-	s.clear(publicEnding)
+	s.mu.Lock()
+	s.endFor(endingCalled)
+	s.mu.Unlock()
 	if s.state != sessionClosed {
 		s.begin()
 		s.run()

@@ -55,41 +55,6 @@ func (r Reason) String() string {
 	return "unknown"
 }
 
-// cut is what ended a session without waiting for its queue.
-type cut uint8
-
-const (
-	cutNot    cut = iota
-	cutByCall     // CloseNow
-	cutByQueue
-	cutByBudget
-)
-
-// cause is the error that Events.Close is told. s.mu is held.
-func (s *Session) cause() error {
-	if s.cut == cutByBudget {
-		return ErrBudget
-	}
-	return ErrQueueFull
-}
-
-// ended tells that the orderly end, which Close asked for, is complete.
-func (s *Session) ended() { s.close(s.why()) }
-
-// why is what Events.Close is told of a session that a call, the drain or an overflow
-// ends. What drops the queue counts more, also while the run that it asked for is to come.
-func (s *Session) why() (Reason, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.cut == cutByQueue || s.cut == cutByBudget:
-		return ReasonOverflow, s.cause()
-	case s.cut == cutNot && s.leaving:
-		return ReasonShutdown, nil
-	}
-	return ReasonForcedClose, s.byApp()
-}
-
 // Errors that methods return.
 var (
 	// ErrClosed: the session is closing or closed; nothing was sent.

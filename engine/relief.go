@@ -193,7 +193,7 @@ func (s *Session) holds() (bytes int, age time.Duration) {
 // evict ends the session to make room for others.
 func (s *Session) evict() {
 	s.mu.Lock()
-	if s.cut != cutNot { // the run that closes it is to come
+	if s.ends().drops() { // the run that closes it is to come
 		s.mu.Unlock()
 		return
 	}

@@ -68,7 +68,7 @@ type SendOptions struct {
 
 // SendWith is Send with options. Safe from any goroutine.
 func (s *Session) SendWith(m Message, o SendOptions) error {
-	if s.sealed.Load() {
+	if s.sealed() {
 		return ErrClosed
 	}
 	if !m.checked() && !wsframe.ValidText(m.Data) {
@@ -122,7 +122,7 @@ func (s *Session) takesFrames(bytes int) bool {
 func (s *Session) queueFrame(m Message) error {
 	frame := frameSize(m, s.revision)
 	s.mu.Lock()
-	if s.sealed.Load() {
+	if s.sealed() {
 		s.mu.Unlock()
 		return ErrClosed
 	}
@@ -130,7 +130,7 @@ func (s *Session) queueFrame(m Message) error {
 	err := s.book(size, size, 0, false)
 	if err == nil {
 		s.outbox.pushFrame(m, s.revision, frame)
-	} else if !s.sealed.Load() { // it was dropped
+	} else if !s.sealed() { // it was dropped
 		s.mu.Unlock()
 		return err
 	}
@@ -152,7 +152,7 @@ func (s *Session) queue(o outgoing, inTurn bool) error {
 	}
 	hold := !inTurn && s.mustWait()
 	err := s.put(o, hold)
-	if err == nil && hold || err != nil && !s.sealed.Load() { // its entry is to come, or it was dropped
+	if err == nil && hold || err != nil && !s.sealed() { // its entry is to come, or it was dropped
 		s.mu.Unlock()
 		return err
 	}
@@ -184,12 +184,12 @@ func (s *Session) control(kind packet.Type) error {
 		return ErrClosed
 	}
 	s.mu.Lock()
-	if s.cut != cutNot { // the run that closes the session is to come
+	if s.ends().drops() { // the run that closes the session is to come
 		s.mu.Unlock()
 		return ErrClosed
 	}
 	err := s.put(outgoing{kind: kind}, false)
-	run := s.cut != cutNot && s.needsRun()
+	run := s.ends().drops() && s.needsRun()
 	s.mu.Unlock()
 	if run {
 		s.post()
@@ -252,12 +252,12 @@ func (s *Session) runOn(sh *shard) {
 	ready := s.state != sessionClosed && s.transport.ready()
 	s.mu.Lock()
 	s.scheduled = false
-	cut := s.cut
-	if ready && cut == cutNot {
+	ends := s.ends()
+	if ready && !ends.drops() {
 		batch, more = s.take(sh)
 	}
 	s.mu.Unlock()
-	if cut != cutNot {
+	if ends.drops() {
 		reason, cause := s.why()
 		if reason == ReasonOverflow {
 			s.server.meter.tell(s.server.options.Logger, s.loop.Clock(), netip.Addr{})

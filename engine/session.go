@@ -76,10 +76,9 @@ type Session struct {
 	value  any     // guarded by mu; a *lifetime when Context was asked for
 
 	slot      loop.Slot
-	sealed    atomic.Bool // Send is over; set under mu
-	scheduled bool        // run will come; guarded by mu
-	cut       cut         // it ends at once, by the next run; guarded by mu
-	behind    bool        // its WebSocket takes nothing at present; guarded by mu
+	ending    atomic.Uint32 // an ending; set under mu
+	scheduled bool          // run will come; guarded by mu
+	behind    bool          // its WebSocket takes nothing at present; guarded by mu
 	secret    secret
 	state     sessionState
 	revision  Revision
@@ -89,7 +88,6 @@ type Session struct {
 	stalled   bool          // the client has fallen behind: Drain is owed
 	high      bool          // Events.HighWater was called: LowWater is owed
 	upgraded  bool          // it began on polling
-	leaving   bool          // it closes because the server shuts down
 	public    atomic.Uint32 // what other goroutines may ask: transport (8 bits), state (8), and those below
 }
 
@@ -98,7 +96,6 @@ const (
 	publicUpgraded uint32 = 1 << (16 + iota)
 	publicOpened          // Sessions and Find may meet it
 	publicQuit            // the application has closed it
-	publicEnding          // Close was called, its turn has not come
 	publicPaused          // nothing is read from its client, because the application is slow
 
 	publicReason = 24 // the place of the Reason that it ended for
@@ -243,46 +240,14 @@ func (s *Session) Revision() Revision { return s.revision }
 // knows, and refuse it in Events.Admit. Safe from any goroutine.
 func (s *Session) Close() {
 	s.set(publicQuit)
-	s.end(false)
-}
-
-// end is Close by the server. inTurn says that its turn among what is published has
-// come; without, that goes first. Safe from any goroutine.
-func (s *Session) end(inTurn bool) {
-	s.mu.Lock()
-	if s.sealed.Load() {
-		s.mu.Unlock()
-		return
-	}
-	s.sealed.Store(true)
-	if !inTurn && s.mustWait() {
-		s.set(publicEnding)
-		s.server.shard(s.loop).enqueue((*endEntry)(s), true)
-		s.mu.Unlock()
-		return
-	}
-	run := s.needsRun()
-	s.mu.Unlock()
-	if run {
-		s.post()
-	}
+	s.end(endingInTurn)
 }
 
 // CloseNow ends the session at once, with ReasonForcedClose: what is queued for the
 // client is dropped. Safe from any goroutine.
 func (s *Session) CloseNow() {
 	s.set(publicQuit)
-	s.mu.Lock()
-	s.sealed.Store(true)
-	s.clear(publicEnding) // what has not had its turn yet is dropped, too
-	if s.cut == cutNot {
-		s.cut = cutByCall
-	}
-	run := s.needsRun()
-	s.mu.Unlock()
-	if run {
-		s.post()
-	}
+	s.end(endingNow)
 }
 
 // become is the only place that sets s.state.
@@ -309,7 +274,7 @@ func (s *Session) packet(p packet.Packet) {
 	}
 	switch p.Type {
 	case packet.Message:
-		if !s.sealed.Load() {
+		if !s.sealed() {
 			s.tellMessage(fromClient(p.Binary, p.Data))
 		}
 	case packet.Ping, packet.Pong:
@@ -339,7 +304,7 @@ func (s *Session) close(reason Reason, err error) {
 		d.Debug("closed", "session", s.ID(), "reason", reason, "cause", err)
 	}
 	s.mu.Lock()
-	s.sealed.Store(true)
+	s.endFor(endingOver)
 	box := s.outbox
 	s.outbox = nil
 	s.scheduled = true // nothing to run any more

@@ -57,11 +57,11 @@ func (s *Session) CloseWith(code int, reason string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sealed.Load() {
+	if s.sealed() {
 		return ErrClosed
 	}
-	s.sealed.Store(true)
-	s.set(publicQuit | publicEnding)
+	s.set(publicQuit)
+	s.endFor(endingInTurn)
 	s.server.shard(s.loop).enqueue(&closeWithEntry{s, told}, true)
 	return nil
 }

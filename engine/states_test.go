@@ -945,3 +945,189 @@ over                 | Send                    | open polling            | -
 `,
 	}.test(t)
 }
+
+func (e ending) text() string {
+	return [...]string{"not", "in turn", "called", "drain", "now", "queue full", "budget", "over"}[e]
+}
+
+// TestEndings holds the table in ending.go: what each call makes of a session that ends
+// already, and what Events.Close is told once the client has polled.
+func TestEndings(t *testing.T) {
+	overflow := func(err error) func(*bench, *Session) {
+		return func(_ *bench, s *Session) {
+			s.mu.Lock()
+			s.overflow(err)
+			run := s.needsRun()
+			s.mu.Unlock()
+			if run {
+				s.post()
+			}
+		}
+	}
+	behind := func(b *bench, s *Session) {
+		b.server.Broadcast(prepared(Message{Data: []byte("first")}))
+		s.Close()
+	}
+	calls := []struct {
+		name string
+		do   func(b *bench, s *Session)
+	}{
+		{"Close", func(_ *bench, s *Session) { s.Close() }},
+		{"Close behind a broadcast", behind},
+		{"CloseWith", func(_ *bench, s *Session) { _ = s.CloseWith(4001, "over") }},
+		{"CloseSessions", func(_ *bench, s *Session) { s.end(endingCalled) }},
+		{"drain", func(_ *bench, s *Session) { s.end(endingDrain) }},
+		{"CloseNow", func(_ *bench, s *Session) { s.CloseNow() }},
+		{"overflow", overflow(ErrQueueFull)},
+		{"budget", overflow(ErrBudget)},
+		{"fault", func(_ *bench, s *Session) { s.close(ReasonTransportError, nil) }},
+	}
+	states := []struct {
+		name  string
+		reach func(b *bench, s *Session)
+	}{
+		{"not", func(*bench, *Session) {}},
+		{"in turn", behind},
+		{"in turn, by CloseWith", func(b *bench, s *Session) { require.NoError(b.t, s.CloseWith(4001, "over")) }},
+		{"called", func(_ *bench, s *Session) { s.Close() }},
+		{"called, was in turn", func(b *bench, s *Session) { behind(b, s); b.world.Run() }},
+		{"drain", func(_ *bench, s *Session) { s.end(endingDrain) }},
+		{"now", func(_ *bench, s *Session) { s.CloseNow() }},
+		{"queue full", overflow(ErrQueueFull)},
+		{"budget", overflow(ErrBudget)},
+		{"over", func(_ *bench, s *Session) { s.close(ReasonTransportError, nil) }},
+	}
+	rows := map[string]string{}
+	for line := range strings.Lines(endingTable) {
+		if cells := strings.Split(line, "|"); len(cells) == 4 {
+			for i := range cells {
+				cells[i] = strings.TrimSpace(cells[i])
+			}
+			rows[cells[0]+" | "+cells[1]] = cells[2] + " | " + cells[3]
+		}
+	}
+	for _, state := range states {
+		for _, call := range calls {
+			b := newBench(t, 1, Options{})
+			b.play(hsPolling)
+			b.events()
+			s := b.session("A")
+			state.reach(b, s)
+			require.Equal(t, strings.Split(state.name, ",")[0], s.ends().text())
+			call.do(b, s)
+			next := s.ends().text()
+			require.True(t, s.sealed())
+			require.ErrorIs(t, s.Send(Message{}), ErrClosed)
+			b.play("get sid=A", "get sid=A")
+			key := state.name + " | " + call.name
+			require.Equal(t, rows[key], next+" | "+b.events(), key)
+			require.Equal(t, 1, b.closes[s], key)
+			b.finish()
+			delete(rows, key)
+		}
+	}
+	require.Empty(t, rows, "rows for pairs that do not exist")
+}
+
+// state | call | next | what the application hears
+const endingTable = `
+not                   | Close                    | called     | close A "forced close"
+not                   | Close behind a broadcast | in turn    | drain A; close A "forced close"
+not                   | CloseWith                | in turn    | close A "forced close" engine: closed by the application: 4001 "over"
+not                   | CloseSessions            | called     | close A "forced close"
+not                   | drain                    | drain      | close A "server shutting down"
+not                   | CloseNow                 | now        | close A "forced close"
+not                   | overflow                 | queue full | close A "queue overflow" engine: session queue full
+not                   | budget                   | budget     | close A "queue overflow" engine: budget of all queues is used up
+not                   | fault                    | over       | close A "transport error"
+
+in turn               | Close                    | in turn    | drain A; close A "forced close"
+in turn               | Close behind a broadcast | in turn    | drain A; close A "forced close"
+in turn               | CloseWith                | in turn    | drain A; close A "forced close"
+in turn               | CloseSessions            | in turn    | drain A; close A "forced close"
+in turn               | drain                    | in turn    | drain A; close A "forced close"
+in turn               | CloseNow                 | now        | close A "forced close"
+in turn               | overflow                 | queue full | close A "queue overflow" engine: session queue full
+in turn               | budget                   | budget     | close A "queue overflow" engine: budget of all queues is used up
+in turn               | fault                    | over       | close A "transport error"
+
+in turn, by CloseWith | Close                    | in turn    | close A "forced close" engine: closed by the application: 4001 "over"
+in turn, by CloseWith | Close behind a broadcast | in turn    | close A "forced close" engine: closed by the application: 4001 "over"
+in turn, by CloseWith | CloseWith                | in turn    | close A "forced close" engine: closed by the application: 4001 "over"
+in turn, by CloseWith | CloseSessions            | in turn    | close A "forced close" engine: closed by the application: 4001 "over"
+in turn, by CloseWith | drain                    | in turn    | close A "forced close" engine: closed by the application: 4001 "over"
+in turn, by CloseWith | CloseNow                 | now        | close A "forced close" engine: closed by the application: 4001 "over"
+in turn, by CloseWith | overflow                 | queue full | close A "queue overflow" engine: session queue full
+in turn, by CloseWith | budget                   | budget     | close A "queue overflow" engine: budget of all queues is used up
+in turn, by CloseWith | fault                    | over       | close A "transport error"
+
+called                | Close                    | called     | close A "forced close"
+called                | Close behind a broadcast | called     | close A "forced close"
+called                | CloseWith                | called     | close A "forced close"
+called                | CloseSessions            | called     | close A "forced close"
+called                | drain                    | called     | close A "forced close"
+called                | CloseNow                 | now        | close A "forced close"
+called                | overflow                 | queue full | close A "queue overflow" engine: session queue full
+called                | budget                   | budget     | close A "queue overflow" engine: budget of all queues is used up
+called                | fault                    | over       | close A "transport error"
+
+called, was in turn   | Close                    | called     | drain A; close A "forced close"
+called, was in turn   | Close behind a broadcast | called     | drain A; close A "forced close"
+called, was in turn   | CloseWith                | called     | drain A; close A "forced close"
+called, was in turn   | CloseSessions            | called     | drain A; close A "forced close"
+called, was in turn   | drain                    | called     | drain A; close A "forced close"
+called, was in turn   | CloseNow                 | now        | close A "forced close"
+called, was in turn   | overflow                 | queue full | close A "queue overflow" engine: session queue full
+called, was in turn   | budget                   | budget     | close A "queue overflow" engine: budget of all queues is used up
+called, was in turn   | fault                    | over       | close A "transport error"
+
+drain                 | Close                    | drain      | close A "server shutting down"
+drain                 | Close behind a broadcast | drain      | close A "server shutting down"
+drain                 | CloseWith                | drain      | close A "server shutting down"
+drain                 | CloseSessions            | drain      | close A "server shutting down"
+drain                 | drain                    | drain      | close A "server shutting down"
+drain                 | CloseNow                 | now        | close A "forced close"
+drain                 | overflow                 | queue full | close A "queue overflow" engine: session queue full
+drain                 | budget                   | budget     | close A "queue overflow" engine: budget of all queues is used up
+drain                 | fault                    | over       | close A "transport error"
+
+now                   | Close                    | now        | close A "forced close"
+now                   | Close behind a broadcast | now        | close A "forced close"
+now                   | CloseWith                | now        | close A "forced close"
+now                   | CloseSessions            | now        | close A "forced close"
+now                   | drain                    | now        | close A "forced close"
+now                   | CloseNow                 | now        | close A "forced close"
+now                   | overflow                 | now        | close A "forced close"
+now                   | budget                   | now        | close A "forced close"
+now                   | fault                    | now        | close A "transport error"
+
+queue full            | Close                    | queue full | close A "queue overflow" engine: session queue full
+queue full            | Close behind a broadcast | queue full | close A "queue overflow" engine: session queue full
+queue full            | CloseWith                | queue full | close A "queue overflow" engine: session queue full
+queue full            | CloseSessions            | queue full | close A "queue overflow" engine: session queue full
+queue full            | drain                    | queue full | close A "queue overflow" engine: session queue full
+queue full            | CloseNow                 | queue full | close A "queue overflow" engine: session queue full
+queue full            | overflow                 | queue full | close A "queue overflow" engine: session queue full
+queue full            | budget                   | queue full | close A "queue overflow" engine: session queue full
+queue full            | fault                    | queue full | close A "transport error"
+
+budget                | Close                    | budget     | close A "queue overflow" engine: budget of all queues is used up
+budget                | Close behind a broadcast | budget     | close A "queue overflow" engine: budget of all queues is used up
+budget                | CloseWith                | budget     | close A "queue overflow" engine: budget of all queues is used up
+budget                | CloseSessions            | budget     | close A "queue overflow" engine: budget of all queues is used up
+budget                | drain                    | budget     | close A "queue overflow" engine: budget of all queues is used up
+budget                | CloseNow                 | budget     | close A "queue overflow" engine: budget of all queues is used up
+budget                | overflow                 | budget     | close A "queue overflow" engine: budget of all queues is used up
+budget                | budget                   | budget     | close A "queue overflow" engine: budget of all queues is used up
+budget                | fault                    | budget     | close A "transport error"
+
+over                  | Close                    | over       | close A "transport error"
+over                  | Close behind a broadcast | over       | close A "transport error"
+over                  | CloseWith                | over       | close A "transport error"
+over                  | CloseSessions            | over       | close A "transport error"
+over                  | drain                    | over       | close A "transport error"
+over                  | CloseNow                 | over       | close A "transport error"
+over                  | overflow                 | over       | close A "transport error"
+over                  | budget                   | over       | close A "transport error"
+over                  | fault                    | over       | close A "transport error"
+`
