@@ -217,7 +217,7 @@ bench-micro:
 # See go doc cmd/go, -pgo: what is hot is inlined. To be made again after the hot path has changed.
 pgo:
 	@mkdir -p .tools
-	go test -run '^$$' -bench . -skip EchoDuringWalk -benchtime 3s -pgo=off -cpuprofile .tools/engine.prof -o .tools/engine.test ./engine
+	go test -run '^$$' -bench . -skip EchoDuringWalk -benchtime 3s -pgo=off -trimpath -cpuprofile .tools/engine.prof -o .tools/engine.test ./engine
 	go tool pprof -proto .tools/engine.prof > default.pgo
 
 # Which code the tests run.
