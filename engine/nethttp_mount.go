@@ -118,7 +118,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) owns(path string) bool {
 	health := string(s.health)
 	return strings.HasPrefix(path, string(s.path)) ||
-		health != "" && (path == health || path == health+"/live")
+		health != "" && (path == health || path == health+livePath)
 }
 
 // insideKey marks a request that is at Options.Fallback: it must not come back.

@@ -231,10 +231,21 @@ func (o *Options) checkPaths() error {
 		return badOption("HealthPath %q does not begin with a slash", p)
 	case strings.HasSuffix(p, "/"):
 		return badOption("HealthPath %q ends with a slash", p)
-	case strings.HasPrefix(p, o.Path):
+	case strings.HasPrefix(p, o.prefix()):
 		return badOption("HealthPath %q is below Path", p)
+	case strings.HasPrefix(p+livePath, o.prefix()):
+		return badOption("HealthPath %q: %q is below Path", p, p+livePath)
 	}
 	return nil
+}
+
+// prefix is what the paths of requests begin with that are Engine.IO.
+func (o *Options) prefix() string {
+	p := strings.TrimSuffix(o.Path, "/")
+	if o.NoTrailingSlash {
+		return p
+	}
+	return p + "/"
 }
 
 func (o *Options) checkSettings() error {

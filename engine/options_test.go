@@ -181,6 +181,38 @@ func optionFields() iter.Seq2[string, []int] {
 	}
 }
 
+// HealthPath, and HealthPath with "/live", must not be what Path takes.
+func TestHealthPathBesidePath(t *testing.T) {
+	for _, c := range []struct {
+		path, health string
+		noSlash      bool
+		works        bool
+	}{
+		{"/engine.io", "/engine.io-health", false, true},
+		{"/engine.io/", "/engine.io-health", true, false},
+		{"/engine.io", "/engine.io-health", true, false},
+		{"/engine.io/", "/engine.io", false, false},
+		{"/a/live", "/a", true, false},
+		{"/a/live", "/a", false, true},
+		{"/a/l", "/a", true, false},
+		{"/", "/health", false, false},
+		{"/", "/health", true, false},
+	} {
+		o := Options{Path: c.path, HealthPath: c.health, NoTrailingSlash: c.noSlash}
+		if !c.works {
+			_, err := New(o, Events{})
+			require.ErrorIs(t, err, ErrOptions, c)
+			continue
+		}
+		b := newBench(t, 1, o)
+		for _, target := range []string{c.health, c.health + "/live"} {
+			b.request(b.client("check", ""), request{method: "GET", target: target})
+			require.Equal(t, []string{`check: 200 ok\x0a`}, b.collect(), target)
+		}
+		b.finish()
+	}
+}
+
 // An empty list is the default as nil is.
 func TestOptionsEmptyLists(t *testing.T) {
 	server, err := New(Options{Transports: []Transport{}, Revisions: []Revision{}}, Events{})

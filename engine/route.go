@@ -371,6 +371,7 @@ func (h *httpConn) sessionRequest(r *httpparse.Request, p []byte, n int) int {
 
 // Answers to health checks.
 const (
+	livePath = "/live" // behind Options.HealthPath
 	healthy  = "ok\n"
 	draining = "draining\n"
 )
@@ -383,7 +384,7 @@ func (h *httpConn) healthCheck(r *httpparse.Request) bool {
 		return false
 	}
 	what, ok := bytes.CutPrefix(r.Path, s.health)
-	if !ok || (len(what) > 0 && string(what) != "/live") {
+	if !ok || (len(what) > 0 && string(what) != livePath) {
 		return false
 	}
 	if len(what) == 0 && s.phase.draining() {

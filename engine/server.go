@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -24,7 +23,7 @@ import (
 type Server struct {
 	options Options
 	events  Events
-	path    []byte // with a slash at its end
+	path    []byte // what is Engine.IO begins with
 	health  []byte // Options.HealthPath
 	limits  httpparse.Limits
 	frames  wsframe.Limits
@@ -86,7 +85,7 @@ func New(o Options, e Events) (*Server, error) {
 	s := &Server{
 		options: filled,
 		events:  e,
-		path:    []byte(strings.TrimSuffix(filled.Path, "/")),
+		path:    []byte(filled.prefix()),
 		health:  []byte(filled.HealthPath),
 		frames:  wsframe.Limits{Message: filled.MaxPayload, Fragments: filled.Limits.MaxFragments},
 		limits: httpparse.Limits{
@@ -105,9 +104,6 @@ func New(o Options, e Events) (*Server, error) {
 		s.fallback = newFallback(s)
 	}
 	s.anyOrigin = filled.Access.AnyOrigin || filled.Access.CORS.opensToAll()
-	if !filled.NoTrailingSlash {
-		s.path = append(s.path, '/')
-	}
 	if m := filled.InitialPacket; m != nil {
 		if s.initial, err = Prepare(*m); err != nil {
 			return nil, fmt.Errorf("%w: InitialPacket: %w", ErrOptions, err)
