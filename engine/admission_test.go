@@ -449,7 +449,7 @@ func TestAdmissionIsOverWhenAdmitHasReturned(t *testing.T) {
 			require.Empty(t, kept.Query("token")+kept.Header("Authorization")+kept.Target()+kept.Clone().Path()+kept.HTTP().URL.RawQuery)
 			require.Empty(t, kept.Headers())
 			require.Zero(t, kept.RemoteAddr())
-			require.Nil(t, kept.Request.conn)
+			require.Nil(t, kept.conn)
 			for _, s := range b.sessions {
 				require.Contains(t, []any{"in time", nil}, s.Value())
 			}
