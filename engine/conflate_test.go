@@ -111,16 +111,28 @@ func TestKeysWaitWhileTheConnectionIsBlocked(t *testing.T) {
 	b.finish()
 }
 
-// countedFor is what the outbox of s is to count for the budget, by what is in it.
-func countedFor(b *bench, s *Session) int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := s.server.shard(s.loop).loop.Unsent()
-	if s.outbox == nil {
-		return n
+// countedFor is what the outboxes of these sessions, which are all that have messages
+// waiting, are to count for the budget, by what is in them.
+func countedFor(b *bench, sessions ...*Session) int64 {
+	all, n := map[*Prepared]bool{}, int64(0)
+	for _, sh := range b.server.shards {
+		n += sh.loop.Unsent()
 	}
-	bytes, packets, all := 0, 0, map[*Prepared]bool{}
-	for _, q := range [...][]outgoing{s.outbox.items.All(), s.outbox.held.All()} {
+	for _, s := range sessions {
+		s.mu.Lock()
+		if s.outbox != nil {
+			n += countedIn(b.t, s.outbox, all)
+		}
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// countedIn is countedFor one outbox; all are the prepared messages that have been
+// counted.
+func countedIn(t testing.TB, box *outbox, all map[*Prepared]bool) (n int64) {
+	bytes, packets := 0, 0
+	for _, q := range [...][]outgoing{box.items.All(), box.held.All()} {
 		for _, o := range q {
 			bytes += o.size()
 			packets += o.packets()
@@ -131,8 +143,8 @@ func countedFor(b *bench, s *Session) int64 {
 			}
 		}
 	}
-	require.Equal(b.t, bytes, s.outbox.bytes)
-	require.Equal(b.t, packets, s.outbox.packets)
+	require.Equal(t, bytes, box.bytes)
+	require.Equal(t, packets, box.packets)
 	return n
 }
 
