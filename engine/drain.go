@@ -85,7 +85,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	delay, over := s.pace(ctx)
 	start := time.Now()
-	s.beginDrain(delay, over)
+	if ctx.Err() == nil { // else a session that reads would still end in good order, before it is cut off
+		s.beginDrain(delay, over)
+	}
 	err := wait(ctx, done, func() bool { return s.Stats().Sessions == 0 && time.Since(start) >= delay })
 	reactor.StopAccepting()
 	s.endConnections()
