@@ -1,7 +1,7 @@
 package engine
 
 // ending is why a session ends, if it does. Any goroutine asks for it without a lock; it
-// is set under the session's mu, by endFor alone.
+// is part of Session.public, set under the session's mu, by endFor alone.
 //
 //	| ending          | by                                                     | the queue  | reason
 //	| endingNot       | -                                                      | is open    | -
@@ -26,6 +26,8 @@ const (
 	endingQueueFull
 	endingBudget
 	endingOver
+
+	endingMask = 7
 )
 
 // drops reports whether the session does not wait for its queue: it is closed, or the run
@@ -33,16 +35,22 @@ const (
 func (e ending) drops() bool { return e >= endingNow }
 
 // ends is why the session ends, or endingNot. Safe from any goroutine.
-func (s *Session) ends() ending { return ending(s.ending.Load()) }
+func (s *Session) ends() ending { return ending(s.public.Load() >> publicEnding & endingMask) }
 
 // sealed reports whether Send is over. Safe from any goroutine.
 func (s *Session) sealed() bool { return s.ends() != endingNot }
 
-// endFor is the only place that sets s.ending. It leaves what counts more. s.mu is held.
+// endFor is the only place that sets the ending. It leaves what counts more. s.mu is held.
 func (s *Session) endFor(next ending) {
 	now := s.ends()
-	if now == endingNot || !now.drops() && next.drops() || now == endingInTurn && next == endingCalled {
-		s.ending.Store(uint32(next))
+	if now != endingNot && (now.drops() || !next.drops()) && (now != endingInTurn || next != endingCalled) {
+		return
+	}
+	for {
+		old := s.public.Load()
+		if s.public.CompareAndSwap(old, old&^(endingMask<<publicEnding)|uint32(next)<<publicEnding) {
+			return
+		}
 	}
 }
 

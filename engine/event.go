@@ -131,14 +131,7 @@ func (t *resumeReadingTask) Run() {
 		s.nextBeat = again
 		s.arm() // the next ping would have been later
 	}
-	switch t := s.transport.(type) {
-	case *websocket:
-		if t.conn != nil {
-			t.readOn()
-		}
-	case *polling:
-		t.letGo()
-	}
+	s.goOn()
 }
 
 // ask is Events.Admit on a worker, about a request that waits for v.

@@ -18,14 +18,31 @@ import (
 // then was read. While the application is so slow that nothing is read from the
 // client, the client is pinged all the same, or it would leave; its answers wait
 // unread, and are not missed.
+//
+// A client leaves when no ping has come for PingInterval and PingTimeout, and it
+// counts from the ping. So it is pinged again PingInterval behind the last ping also
+// where the pong may wait unread, and a pong that is read late does not move the next
+// ping by more than half of PingTimeout.
 
 func (s *Session) startHeartbeat() {
 	o := &s.server.options
+	s.markPing()
 	s.nextBeat = s.loop.Now() + o.PingInterval
 	if !s.revision.ServerPings() {
 		s.nextBeat += o.PingTimeout
 	}
 	s.arm()
+}
+
+// markPing remembers that the client was pinged now. What is remembered wraps after
+// 49 days, when a ping is late by that.
+func (s *Session) markPing() { s.pinged = uint32(s.loop.Now() / time.Millisecond) }
+
+// pingDue is PingInterval behind the last ping.
+func (s *Session) pingDue() time.Duration {
+	now := s.loop.Now()
+	since := uint32(now/time.Millisecond) - s.pinged
+	return now - time.Duration(since)*time.Millisecond + s.server.options.PingInterval
 }
 
 // heartbeat handles a ping or pong from the client.
@@ -34,7 +51,7 @@ func (s *Session) heartbeat(kind packet.Type) {
 	switch {
 	case s.revision.ServerPings() && kind == packet.Pong:
 		s.awaiting, s.extended = false, false
-		s.nextBeat = s.loop.Now() + o.PingInterval
+		s.nextBeat = min(s.loop.Now()+o.PingInterval, s.pingDue()+o.PingTimeout/2)
 		s.arm() // for the ping may be due before the pong would have been
 		s.tellHeartbeat()
 	case !s.revision.ServerPings() && kind == packet.Ping:
@@ -117,7 +134,13 @@ func (s *Session) rang() {
 	if now >= s.nextBeat && (late || !s.owesHeartbeat()) {
 		s.beat(now)
 	}
-	if s.state != sessionClosed && (late || owed == 0) {
+	if s.state == sessionClosed {
+		return
+	}
+	if s.awaiting && (owed != 0 && !late || s.lags()) {
+		s.pingAgain(now, owed)
+	}
+	if late || owed == 0 {
 		s.arm()
 	}
 }
@@ -156,10 +179,25 @@ func (s *Session) beat(now time.Duration) {
 // ping sends a ping.
 func (s *Session) ping() {
 	s.awaiting, s.extended = true, false
+	s.markPing()
 	if s.control(packet.Ping) != nil { // no room: it was asked nothing, and is asked later
 		s.awaiting = false
 	}
 	s.flush()
+}
+
+// pingAgain pings a client whose pong may wait unread, once that is due. The client
+// still owes the pong of the ping before. A deadline that has only just passed, at
+// owed, is no reason: where the loop is not behind, it knows in a moment.
+func (s *Session) pingAgain(now, owed time.Duration) {
+	due := max(s.pingDue(), owed+2*s.server.options.tick())
+	if now >= due {
+		s.markPing()
+		_ = s.control(packet.Ping) // what has no room is dropped, or ends the session, as Overflow says
+		s.flush()
+		due = s.pingDue()
+	}
+	s.loop.Arm(s.slot, due)
 }
 
 // forgive gives a client whose poll has waited for a busy loop the time to answer
@@ -167,6 +205,7 @@ func (s *Session) ping() {
 func (s *Session) forgive() {
 	now := s.loop.Now()
 	if s.awaiting && now >= s.nextBeat && s.waits(packet.Ping) {
+		s.markPing()
 		s.nextBeat = now + s.server.options.PingTimeout
 		s.arm()
 	}

@@ -258,59 +258,87 @@ func (p *polling) post(x *exchange) (receiving bool) {
 func (p *polling) received(x *exchange, body []byte) {
 	s := p.session
 	p.data, x.session = nil, nil
+	if p.jsonp != nil {
+		payload, ok := packet.JSONPBody(body)
+		if !ok { // a form without its one field is ignored, as the reference server does
+			x.answer(s.loop, 200, typeHTML, "ok")
+			return
+		}
+		body = payload
+	}
+	if s.posts() {
+		s.follow(body, x.octets)
+		p.decoded(x, nil)
+		return
+	}
 	s.beginMessages()
-	p.decoded(x, p.decodeForm(x, body))
+	p.decoded(x, s.decode(body, x.octets, 0))
 	s.endMessages()
 }
 
 // decoded answers the POST, unless the client has to wait: for the application, or
-// for another turn.
+// for another turn. x is nil where it was answered already.
 func (p *polling) decoded(x *exchange, err error) {
 	s := p.session
 	switch {
 	case err != nil:
-		x.answer(s.loop, 400, "", "")
+		if x != nil {
+			x.answer(s.loop, 400, "", "")
+		}
 		s.flush()
 		s.close(ReasonParseError, err)
-	case s.state != sessionClosed && (s.has(publicPaused) || s.lags()):
+	case x == nil:
+	case s.state != sessionClosed && (s.has(publicPaused) || s.lags()) && !p.hurries():
 		p.data, x.session, p.held = x, s, true
 	default:
 		x.answer(s.loop, 200, typeHTML, "ok")
 	}
 }
 
-// letGo answers the POST that was held, once all of it was taken: the client may
-// send the next one.
-func (p *polling) letGo() {
-	switch {
-	case !p.held:
-	case p.session.lags():
-		p.decodeOn()
-	default:
-		x := p.data
+// takeHeld takes the POST whose answer is held back; nil if there is none.
+func (p *polling) takeHeld() (x *exchange) {
+	if p.held {
+		x = p.data
 		p.data, p.held, x.session = nil, false, nil
+	}
+	return x
+}
+
+// letGo continues with what was posted. Once all of it was taken, it answers the POST
+// that was held: the client may send the next one.
+func (p *polling) letGo() {
+	if p.session.posts() {
+		p.session.decodeOn()
+		return
+	}
+	if x := p.takeHeld(); x != nil {
 		x.answer(p.session.loop, 200, typeHTML, "ok")
 	}
 }
 
-// decodeForm unwraps what a JSONP client posts. A form without its one field is
-// ignored, as the reference server does.
-func (p *polling) decodeForm(x *exchange, body []byte) error {
-	if p.jsonp != nil {
-		payload, ok := packet.JSONPBody(body)
-		if !ok {
-			return nil
-		}
-		body = payload
+// hurries reports whether a POST is answered although the client should wait: a client
+// that upgrades has closed its poll and waits for the answer, so that it can neither
+// be pinged nor go on. One POST for each attempt is: what comes behind it waits.
+func (p *polling) hurries() bool {
+	u := p.session.upgrade
+	if u == nil || u.state != upgradeProbed || u.hurried {
+		return false
 	}
-	return p.decode(body, x.octets, 0)
+	u.hurried = true
+	return true
+}
+
+// hurry answers a POST that is held back from a client whose probe was answered.
+func (p *polling) hurry() {
+	if p.held && p.hurries() {
+		p.takeHeld().answer(p.session.loop, 200, typeHTML, "ok")
+	}
 }
 
 // decode delivers the packets of a payload in order, of which n are done, until
 // one is malformed or above the limit, the session is over, or its turn is. What
 // is left then waits for another turn.
-func (p *polling) decode(body []byte, octets bool, n int) error {
-	s := p.session
+func (s *Session) decode(body []byte, octets bool, n int) error {
 	next := s.revision.Next
 	if octets {
 		next = s.revision.NextBinary
@@ -327,8 +355,10 @@ func (p *polling) decode(body []byte, octets bool, n int) error {
 			return err
 		}
 		if pk.Type == packet.Close && !pk.Binary {
-			s.flush()
-			p.release()
+			if p, ok := s.transport.(*polling); ok {
+				s.flush()
+				p.release()
+			}
 			s.close(ReasonTransportClose, nil)
 			return nil
 		}
@@ -336,8 +366,8 @@ func (p *polling) decode(body []byte, octets bool, n int) error {
 		if rest == nil || s.state == sessionClosed {
 			return nil
 		}
-		if turn.over(s.loop) {
-			p.setAside(rest, octets, n+1)
+		if turn.over(s.server.shard(s.loop)) {
+			s.setAside(rest, octets, n+1)
 			return nil
 		}
 	}
@@ -361,10 +391,9 @@ func (p *polling) closed(Reason) {
 	if p.poll != nil {
 		p.respond(closePayload, false)
 	}
-	if w := p.session.takePosted(); w.body != nil {
-		w.body.Release()
+	if x := p.takeHeld(); x != nil { // what it brought was taken, or waits in the session
+		x.answer(p.session.loop, 200, typeHTML, "ok")
 	}
-	p.letGo() // what it brought was taken
 	if p.data != nil {
 		p.data.abort(p.session.loop)
 		p.data = nil

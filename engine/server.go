@@ -135,7 +135,7 @@ func (s *Server) useLoops(loops []*loop.Loop, conns int) {
 	s.dealer = loop.NewDealer(loops)
 	s.shards = make([]*shard, len(loops))
 	for _, l := range loops {
-		s.shards[l.Index()] = &shard{server: s, loop: l, mark: mark{on: s.options.Timeouts.SlowCallback > 0}}
+		s.shards[l.Index()] = &shard{server: s, loop: l, mark: mark{on: s.options.Timeouts.SlowCallback > 0}, wary: turnWary}
 	}
 }
 

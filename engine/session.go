@@ -76,9 +76,9 @@ type Session struct {
 	value  any     // guarded by mu; a *lifetime when Context was asked for
 
 	slot      loop.Slot
-	ending    atomic.Uint32 // an ending; set under mu
-	scheduled bool          // run will come; guarded by mu
-	behind    bool          // its WebSocket takes nothing at present; guarded by mu
+	pinged    uint32 // when the last ping was sent, in ms of the loop's time, or the session began
+	scheduled bool   // run will come; guarded by mu
+	behind    bool   // its WebSocket takes nothing at present; guarded by mu
 	secret    secret
 	state     sessionState
 	revision  Revision
@@ -98,7 +98,8 @@ const (
 	publicQuit            // the application has closed it
 	publicPaused          // nothing is read from its client, because the application is slow
 
-	publicReason = 24 // the place of the Reason that it ended for
+	publicEnding = 20 // the place of the ending, of 3 bits
+	publicReason = 24 // and of the Reason that it ended for
 )
 
 func (s *Session) has(flag uint32) bool { return s.public.Load()&flag != 0 }
@@ -320,6 +321,7 @@ func (s *Session) close(reason Reason, err error) {
 		s.upgrade.abandon()
 	}
 	s.transport.closed(reason)
+	s.dropPosted()
 	if box != nil {
 		box.free(s.server.shard(s.loop))
 	}

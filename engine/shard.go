@@ -49,6 +49,7 @@ type shard struct {
 	compressor wsframe.Compressor
 	inflater   wsframe.Decompressor
 	line       line // of those with messages to inflate
+	wary       int  // for how many messages the time of each callback is looked at; see turn
 
 	dateHeader []byte
 	dateSecond time.Duration

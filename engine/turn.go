@@ -13,8 +13,12 @@ const (
 	// be a callback of a millisecond. It is ten portions of the loop, so that only
 	// slow callbacks end a turn before all is taken.
 	turnTime = 2 * time.Millisecond
-	// turnLook is after how many messages the clock is looked at.
-	turnLook = 32
+	// turnLook is after how many messages the clock is looked at while callbacks are
+	// quick.
+	turnLook = 8
+	// turnWary is for how many messages it is looked at behind each one, once a turn
+	// had no time for all.
+	turnWary = 1024
 )
 
 // A turn is what a client's messages have of their loop's time before it is the
@@ -26,61 +30,104 @@ type turn struct {
 
 func beginTurn(l *loop.Loop) turn { return turn{began: l.Now()} }
 
-// over counts a message, and reports whether the turn ends behind it.
-func (t *turn) over(l *loop.Loop) bool {
+// over counts a message, and reports whether the turn ends behind it. It is asked only
+// while more has come: the clock costs as much as a tenth of a message.
+func (t *turn) over(sh *shard) bool {
 	t.messages++
-	return t.messages%turnLook == 0 && l.Look()-t.began > turnTime
+	if sh.wary == 0 && t.messages%turnLook != 0 {
+		return false
+	}
+	sh.wary = max(sh.wary-1, 0)
+	if sh.loop.Look()-t.began <= turnTime {
+		return false
+	}
+	sh.wary = turnWary
+	return true
 }
 
 // posted is what is left of a POST that a turn had no time for. The POST is
-// answered behind it.
+// answered behind it, or while it waits where an upgrade needs the answer. What the
+// client sends then, by another POST or on its WebSocket, waits behind it.
 type posted struct {
 	body    *pool.Buf // nil when nothing waits
 	octets  bool
-	packets int // of the payload, in front of body
+	packets int     // of the payload, in front of body
+	next    *posted // the POST behind it
 }
+
+// posts reports whether something that the client has posted waits for its turn.
+func (s *Session) posts() bool { return s.extra != nil && s.extra.posted.body != nil }
 
 // lags reports whether something that the client has sent waits for its turn.
-func (s *Session) lags() bool {
-	return s.extra != nil && (s.unread() || s.extra.posted.body != nil)
-}
+func (s *Session) lags() bool { return s.unread() || s.posts() }
 
-// setAside borrows rest and keeps it for another turn.
-func (p *polling) setAside(rest []byte, octets bool, packets int) {
-	s := p.session
-	b := pool.Spills.Get(len(rest))
-	b.Append(rest)
-	s.rare().posted = posted{b, octets, packets}
-	s.server.shard(s.loop).bodies += int64(len(rest))
+// setAside borrows rest and keeps it for another turn, in front of what waits.
+func (s *Session) setAside(rest []byte, octets bool, packets int) {
+	first := s.keepPosted(rest, octets)
+	first.packets = packets
+	if e := s.rare(); e.posted.body != nil {
+		behind := e.posted
+		first.next = &behind
+	}
+	s.extra.posted = first
 	s.goOnLater()
 }
 
-// takePosted takes what was set aside, which counts no more.
-func (s *Session) takePosted() (w posted) {
-	if s.extra != nil && s.extra.posted.body != nil {
-		w, s.extra.posted = s.extra.posted, posted{}
-		s.server.shard(s.loop).bodies -= int64(w.body.Len())
+// follow borrows the body of another POST, which waits behind what was set aside.
+func (s *Session) follow(body []byte, octets bool) {
+	last := &s.extra.posted
+	for last.next != nil {
+		last = last.next
 	}
+	behind := s.keepPosted(body, octets)
+	last.next = &behind
+}
+
+// keepPosted copies body, which counts for Options.Limits.BodyBudget until takePosted.
+func (s *Session) keepPosted(body []byte, octets bool) posted {
+	b := pool.Spills.Get(len(body))
+	b.Append(body)
+	s.server.shard(s.loop).bodies += int64(len(body))
+	return posted{body: b, octets: octets}
+}
+
+// takePosted takes the first that was set aside, which counts no more.
+func (s *Session) takePosted() (w posted) {
+	if !s.posts() {
+		return w
+	}
+	w, s.extra.posted = s.extra.posted, posted{}
+	if w.next != nil {
+		s.extra.posted = *w.next
+	}
+	s.server.shard(s.loop).bodies -= int64(w.body.Len())
 	return w
 }
 
-// decodeOn continues with a POST that was set aside, and answers it behind its last
-// packet.
-func (p *polling) decodeOn() {
-	s := p.session
-	w := s.takePosted()
-	defer w.body.Release() // also where a callback ends the goroutine
-	x := p.data
-	p.data, p.held, x.session = nil, false, nil
-	s.beginMessages()
-	p.decoded(x, p.decode(w.body.Bytes(), w.octets, w.packets))
-	s.endMessages()
+// dropPosted forgets what was set aside.
+func (s *Session) dropPosted() {
+	for s.posts() {
+		s.takePosted().body.Release()
+	}
 }
 
-// decodeAll takes at once what waits of a POST: what comes next came behind it.
-func (p *polling) decodeAll() {
-	for p.session.state != sessionClosed && p.session.lags() {
-		p.decodeOn()
+// decodeOn continues with a POST that was set aside, and answers it behind its last
+// packet, if the client still waits for the answer.
+func (s *Session) decodeOn() {
+	w := s.takePosted()
+	defer w.body.Release() // also where a callback ends the goroutine
+	s.beginMessages()
+	err := s.decode(w.body.Bytes(), w.octets, w.packets)
+	p, ok := s.transport.(*polling)
+	switch {
+	case ok:
+		p.decoded(p.takeHeld(), err)
+	case err != nil:
+		s.close(ReasonParseError, err)
+	}
+	s.endMessages()
+	if s.state != sessionClosed && (s.posts() || !ok) {
+		s.goOnLater()
 	}
 }
 
@@ -97,11 +144,22 @@ func (s *Session) goOnLater() {
 func (t *goOnTask) Run() {
 	s := (*Session)(t)
 	s.extra.goesOn = false
-	switch {
-	case s.state == sessionClosed, s.has(publicPaused): // resumeReading is to come
-	case s.unread():
-		s.websocket.readOn()
-	case s.extra.posted.body != nil:
-		s.transport.(*polling).decodeOn()
+	if s.state != sessionClosed && !s.has(publicPaused) { // else resumeReading is to come
+		s.goOn()
+	}
+}
+
+// goOn continues with what the client has sent, the oldest first, and lets it send
+// more once nothing waits.
+func (s *Session) goOn() {
+	switch t := s.transport.(type) {
+	case *polling:
+		t.letGo()
+	case *websocket:
+		if s.posts() {
+			s.decodeOn()
+		} else if t.conn != nil {
+			t.readOn()
+		}
 	}
 }

@@ -13,19 +13,20 @@ import (
 )
 
 // slowApp is a server whose callbacks for messages take a millisecond of the fake
-// clock each.
+// clock each, or another time.
 type slowApp struct {
 	*echo
+	cost  time.Duration
 	taken []string
 	on    func(s *Session, text string)
 }
 
 func newSlowApp(t *testing.T, o Options) *slowApp {
-	app := new(slowApp)
+	app := &slowApp{cost: time.Millisecond}
 	o.Limits.Exempt = oneAddress
 	server, err := New(o, Events{Message: func(s *Session, m Message) {
 		app.taken = append(app.taken, string(m.Data))
-		app.world.Jump(time.Millisecond)
+		app.world.Jump(app.cost)
 		if app.on != nil {
 			app.on(s, string(m.Data))
 		}
@@ -117,17 +118,23 @@ func TestClientsMessagesAreAShareOfTime(t *testing.T) {
 
 func TestOthersArePingedBesideSlowCallbacks(t *testing.T) {
 	o := Options{PingInterval: time.Second, PingTimeout: 800 * time.Millisecond}
-	for _, transport := range []string{"WebSocket", "POST"} {
+	for _, transport := range []string{"WebSocket", "POST", "upgrade behind a POST"} {
 		t.Run(transport, func(t *testing.T) {
 			app := newSlowApp(t, o)
 			idle := app.websocket()
 			began := app.world.Loops()[0].Now()
 			busy := app.world.Dial()
-			if transport == "POST" {
-				busy.Write(app.post(app.polling(busy), numbered(5000)))
-			} else {
+			switch transport {
+			case "WebSocket":
 				busy = app.websocket()
 				busy.Write(textFrames(numbered(5000)))
+			default:
+				id := app.polling(busy)
+				busy.Write(app.post(id, numbered(5000)))
+				if transport != "POST" {
+					app.world.Turn()
+					app.upgrade(id)
+				}
 			}
 			pings := 0
 			for app.world.Turn() {
@@ -142,6 +149,76 @@ func TestOthersArePingedBesideSlowCallbacks(t *testing.T) {
 			require.GreaterOrEqual(t, pings, 4)
 		})
 	}
+}
+
+// gaps runs the World until all is quiet, beside a client that answers pings at once,
+// also while a callback runs. It returns the client's largest time without a ping.
+func (app *slowApp) gaps(client *looptest.Peer) (largest time.Duration) {
+	now := func() time.Duration { return app.world.Loops()[0].Look() }
+	last := now()
+	look := func() {
+		largest = max(largest, now()-last)
+		if p := string(client.Read()); strings.HasSuffix(p, "2") {
+			client.Write(frame(ws.OpText, "3"))
+			last = now()
+		}
+	}
+	app.on = func(*Session, string) { look() }
+	for app.world.Turn() {
+		look()
+	}
+	return largest
+}
+
+// A loop that has met slow callbacks looks at the clock behind each of them.
+func TestSlowCallbacksEndATurnEach(t *testing.T) {
+	for _, quick := range []int{0, 2 * turnWary} { // messages that took no time before
+		app := newSlowApp(t, Options{PingInterval: time.Second, PingTimeout: 4 * time.Second})
+		idle, busy := app.websocket(), app.websocket()
+		app.cost = 0
+		busy.Write(textFrames(numbered(quick)))
+		app.world.Run()
+		app.cost = 300 * time.Millisecond
+		busy.Write(textFrames(numbered(100)))
+		require.Less(t, app.gaps(idle), time.Second+(turnLook+2)*app.cost, "while callbacks begin to be slow")
+		busy.Write(textFrames(numbered(100)))
+		require.Less(t, app.gaps(idle), time.Second+3*app.cost, "and once the loop knows")
+		require.Len(t, app.taken, quick+200)
+	}
+}
+
+// A look at all sockets may take longer than a client waits for a ping. Its pongs are
+// unread so long, and it is pinged all the same.
+func TestPingsDoNotWaitForPongsThatAreUnread(t *testing.T) {
+	o := Options{PingInterval: 2 * time.Second, PingTimeout: time.Second}
+	for name, timeout := range map[string]time.Duration{"shorter": time.Second, "longer": 5 * time.Second} {
+		t.Run("a timeout "+name+" than the interval", func(t *testing.T) {
+			o.PingTimeout = timeout
+			app := newSlowApp(t, o)
+			app.cost = 100 * time.Millisecond
+			idle, busy := app.websocket(), make([]*looptest.Peer, 150)
+			for i := range busy {
+				busy[i] = app.websocket()
+			}
+			for _, peer := range busy { // one look takes 15 s
+				peer.Write(textFrames(numbered(2)))
+			}
+			require.LessOrEqual(t, app.gaps(idle), max(o.PingInterval, o.PingTimeout)+o.PingTimeout/2+3*app.cost)
+			require.Len(t, app.taken, 300)
+			require.False(t, idle.EOF(), "the client has answered")
+		})
+	}
+}
+
+// upgrade opens a WebSocket for the session of id and makes it its transport, without
+// waiting for an answer. Messages follow.
+func (app *slowApp) upgrade(id string, texts ...string) *looptest.Peer {
+	candidate := app.world.Dial()
+	candidate.Write(request{method: "GET", target: "/engine.io/?EIO=4&transport=websocket&sid=" + id, headers: upgradeHeaders}.bytes())
+	candidate.Write(frame(ws.OpText, "2probe"))
+	candidate.Write(frame(ws.OpText, "5"))
+	candidate.Write(textFrames(texts))
+	return candidate
 }
 
 func TestPostThatWaitsForItsTurn(t *testing.T) {
@@ -176,14 +253,53 @@ func TestPostThatWaitsForItsTurn(t *testing.T) {
 	})
 	t.Run("what comes by WebSocket comes behind it", func(t *testing.T) {
 		app, id, peer := begin(t)
+		app.upgrade(id, "last", "behind")
+		app.turns(4 * turnLook)
+		require.Equal(t, append(numbered(messages), "last", "behind"), app.taken)
+		require.Contains(t, string(peer.Read()), "200 OK")
+		require.Zero(t, app.server.shard(app.world.Loops()[0]).bodies)
+	})
+	t.Run("the end of the WebSocket comes behind it", func(t *testing.T) {
+		app, id, _ := begin(t)
+		app.upgrade(id, "last").CloseWrite()
+		app.world.Run()
+		require.Equal(t, append(numbered(messages), "last"), app.taken)
+		require.Zero(t, app.server.Stats().Sessions)
+	})
+	t.Run("a client that upgrades gets its answer once", func(t *testing.T) {
+		app, id, peer := begin(t)
 		candidate := app.world.Dial()
 		candidate.Write(request{method: "GET", target: "/engine.io/?EIO=4&transport=websocket&sid=" + id, headers: upgradeHeaders}.bytes())
 		candidate.Write(frame(ws.OpText, "2probe"))
-		candidate.Write(frame(ws.OpText, "5"))
-		candidate.Write(frame(ws.OpText, "4last"))
-		app.world.Run()
-		require.Equal(t, append(numbered(messages), "last"), app.taken)
+		for !strings.Contains(string(peer.Read()), "200 OK") {
+			require.True(t, app.world.Turn())
+		}
+		require.Less(t, len(app.taken), messages)
+		peer.Write(app.post(id, numbered(messages)))
+		for len(app.taken) < messages {
+			require.True(t, app.world.Turn())
+			require.Empty(t, peer.Read())
+		}
+		app.turns(4 * turnLook)
+		require.Equal(t, append(numbered(messages), numbered(messages)...), app.taken)
 		require.Contains(t, string(peer.Read()), "200 OK")
+		require.Zero(t, app.server.shard(app.world.Loops()[0]).bodies)
+	})
+	t.Run("a malformed rest ends the WebSocket", func(t *testing.T) {
+		app := newSlowApp(t, Options{})
+		peer := app.world.Dial()
+		id := app.polling(peer)
+		peer.Write(app.post(id, append(numbered(messages), "\x1e9")))
+		for len(app.taken) == 0 {
+			require.True(t, app.world.Turn())
+		}
+		candidate := app.upgrade(id, "never")
+		app.world.Run()
+		require.Equal(t, numbered(messages), app.taken[:messages])
+		require.NotContains(t, app.taken, "never")
+		require.Zero(t, app.server.Stats().Sessions)
+		require.True(t, candidate.EOF())
+		require.Zero(t, app.server.shard(app.world.Loops()[0]).bodies)
 	})
 	t.Run("a connection that is lost loses the session", func(t *testing.T) {
 		app, _, peer := begin(t)

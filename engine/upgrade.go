@@ -45,6 +45,7 @@ type upgrade struct {
 	takeover *wsframe.Takeover // nil without context takeover
 	state    upgradeState
 	base64   bool
+	hurried  bool // a POST was answered although the client should wait
 }
 
 // offer makes conn, a WebSocket just opened with the session's id, its
@@ -123,15 +124,14 @@ func (u *upgrade) packet(p packet.Packet, err error) {
 		u.conn.Write(probeFrame)
 		u.session.tellUpgrading()
 		if u.state == upgradeProbed { // a panic has ended it otherwise
-			u.session.transport.(*polling).releaseInTurn(u.session.loop.Now())
+			p := u.session.transport.(*polling)
+			p.releaseInTurn(u.session.loop.Now())
+			p.hurry()
 		}
 	case p.Type == packet.Upgrade:
 		// Also without a probe and with data, as the reference server: BestHTTP for Unity
 		// sends "52".
-		u.session.transport.(*polling).decodeAll()
-		if u.state < upgradeDone { // a callback has ended it otherwise
-			u.become(upgradeDone)
-		}
+		u.become(upgradeDone)
 	default:
 		u.abandon()
 	}
@@ -159,7 +159,7 @@ func (u *upgrade) handOver(rest []byte) {
 		old.release() // a poll that has waited for its turn: the client is not to take it for the end
 	}
 	old.closed(0) // the session continues
-	if s.has(publicPaused) {
+	if s.has(publicPaused) || s.posts() {
 		t.conn.Pause()
 	}
 

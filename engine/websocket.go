@@ -191,7 +191,7 @@ var emptyFrames = func() (frames [packet.Noop + 1][]byte) {
 func (t *websocket) Data(p []byte) {
 	s := t.session
 	switch {
-	case s.unread():
+	case s.lags():
 		t.keep(p)
 	case t.deflate.Accepted:
 		t.readShare(p)
@@ -213,7 +213,7 @@ func (t *websocket) readAll(p []byte) {
 		}
 		t.message(m)
 		p = rest
-		if turn.over(s.loop) && len(p) > 0 && s.state != sessionClosed {
+		if len(p) > 0 && turn.over(s.server.shard(s.loop)) && s.state != sessionClosed {
 			t.putOff(p)
 			break
 		}
@@ -264,7 +264,7 @@ func (t *websocket) Drained() {
 
 // EOF without a close frame before it is a connection lost.
 func (t *websocket) EOF() {
-	if t.session.unread() {
+	if t.session.lags() {
 		t.session.extra.unread.over = true
 		return
 	}

@@ -24,6 +24,9 @@ func (s *Session) unread() bool {
 
 // keep borrows p, which comes behind what waits and counts for Options.Limits.BodyBudget.
 func (t *websocket) keep(p []byte) {
+	if len(p) == 0 {
+		return
+	}
 	s := t.session
 	u := &s.extra.unread
 	if u.bytes == nil {
@@ -50,9 +53,7 @@ func (t *websocket) putOff(p []byte) {
 	if !u.message.Compressed {
 		_, _, _ = t.next(nil, s.server) // gives back the message before, which was taken
 	}
-	if len(p) > 0 {
-		t.keep(p)
-	}
+	t.keep(p)
 	if shard := s.server.shard(s.loop); len(p) > sparedMessage && shard.bodies > s.server.shares.bodies {
 		t.fault(errMessageBudget)
 		return
@@ -91,7 +92,7 @@ func (t *websocket) readShare(p []byte) {
 	w := stopwatch{line: &shard.line, loop: s.loop, begun: -1} // runs for compressed messages
 	turn, slow := beginTurn(s.loop), false
 	for taken := 0; s.state != sessionClosed; {
-		if slow = slow && len(p) > 0; slow {
+		if slow {
 			w.line.spent += turnTime // its callbacks are expensive
 		}
 		if slow || t.isFull(p, taken, &w) {
@@ -114,7 +115,7 @@ func (t *websocket) readShare(p []byte) {
 			taken += len(m.Payload)
 			t.message(m)
 			p = rest
-			slow = turn.over(s.loop)
+			slow = len(p) > 0 && turn.over(shard)
 		}
 		if packed { // one look for the end of a message and the begin of the next
 			w.lap()
@@ -229,7 +230,7 @@ func (t *websocket) readOn() {
 		}
 	}
 	switch {
-	case t.conn == nil || s.unread() || s.has(publicPaused):
+	case t.conn == nil || s.lags() || s.has(publicPaused):
 	case s.extra != nil && s.extra.unread.over:
 		t.EOF()
 	default:
