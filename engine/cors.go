@@ -194,7 +194,7 @@ func (c *CORS) allowsPage(r *httpparse.Request) bool {
 
 // allowsPage is CORS.allowsPage, where the watchdog knows of it.
 func (h *httpConn) allowsPage(r *httpparse.Request) bool {
-	cors := h.server.options.Access.CORS
+	cors := h.server.cors()
 	if cors != nil && cors.Allow != nil {
 		defer h.enter(callAllow).leave()
 	}

@@ -41,6 +41,7 @@ func (d Driver) AcceptTLS(c *loop.Conn) loop.Handler { return d.server.acceptTLS
 func (s *Server) loopOptions() loop.Options {
 	o := s.options.loop()
 	o.Exempt = append([]netip.Prefix{}, s.exempt...) // an empty list stays one
+	o.ConnRate = int(s.connRate.Load())
 	o.Refused = s.refused
 	o.Blocked = s.blocked
 	return o

@@ -180,7 +180,7 @@ func memoryShare(most, parts int64) int64 {
 // own copies what the caller could change after it was checked.
 func (o *Options) own() {
 	o.Transports, o.Revisions = slices.Clone(o.Transports), slices.Clone(o.Revisions)
-	o.Middleware, o.Access.Origins = slices.Clone(o.Middleware), slices.Clone(o.Access.Origins)
+	o.Middleware, o.Access = slices.Clone(o.Middleware), o.Access.clone()
 	o.Limits.Exempt = append([]netip.Prefix{}, o.Limits.Exempt...) // an empty list stays one
 	o.Proxies.Trusted = slices.Clone(o.Proxies.Trusted)
 	if o.Cookie != nil {
@@ -195,18 +195,12 @@ func (o *Options) own() {
 		d := *o.PerMessageDeflate
 		o.PerMessageDeflate = &d
 	}
-	if o.Access.CORS != nil {
-		c := *o.Access.CORS
-		c.Origins, c.Patterns = slices.Clone(c.Origins), slices.Clone(c.Patterns)
-		c.Methods, c.Headers, c.ExposedHeaders = slices.Clone(c.Methods), slices.Clone(c.Headers), slices.Clone(c.ExposedHeaders)
-		o.Access.CORS = &c
-	}
 }
 
 // check finds what the options cannot mean.
 func (o *Options) check() error {
 	err := cmp.Or(o.checkPaths(), o.checkSettings(), o.checkPeers(), o.checkProtocol(),
-		checkOrigins(o.Access.Origins), o.Access.CORS.check(), o.Cookie.check())
+		o.Access.check(), o.Cookie.check())
 	if err != nil || o.TLS == nil {
 		return err
 	}

@@ -18,7 +18,8 @@ import (
 // element, as JSONP uses them, is the exception: it has no Origin, but from
 // newer browsers, over TLS or to localhost, a Sec-Fetch-Site.
 func (s *Server) originAllowed(r *httpparse.Request, c *loop.Conn, byCORS bool) bool {
-	if s.anyOrigin || byCORS {
+	rules := s.pages.Load()
+	if rules.any || byCORS {
 		return true
 	}
 	origin := r.Header("Origin")
@@ -32,7 +33,7 @@ func (s *Server) originAllowed(r *httpparse.Request, c *loop.Conn, byCORS bool) 
 	if sameOrigin(origin, r.Header("Host"), s.schemeOf(r, c)) {
 		return true
 	}
-	for _, allowed := range s.options.Access.Origins {
+	for _, allowed := range rules.origins {
 		if allowed == string(origin) {
 			return true
 		}

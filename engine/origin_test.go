@@ -143,6 +143,61 @@ func TestOriginsOfCORS(t *testing.T) {
 	}
 }
 
+// SetAccess replaces the rules for pages at once, for new clients and for polls, and
+// changes nothing if it cannot be meant.
+func TestSetAccess(t *testing.T) {
+	const first, second = "https://first.example", "https://second.example"
+	b := newSpec(t, 1, Options{Access: Access{Origins: []string{first}}}, nil)
+	b.play(hsPolling)
+	requests := []struct {
+		method, query string
+		headers       []string
+		status        int // of a page that is let in
+	}{
+		{"GET", "EIO=4&transport=polling&sid=none", nil, 400},
+		{"GET", "EIO=4&transport=websocket", upgradeHeaders, 101},
+	}
+	listed := []string{second}
+	for _, c := range []struct {
+		name          string
+		set           Access
+		err           string
+		first, second bool // pages that are let in afterwards
+		cors          bool // and may read what is answered
+	}{
+		{"the other one", Access{Origins: listed}, "", false, true, false},
+		{"both", Access{Origins: []string{first, second}}, "", true, true, false},
+		{"a bad origin", Access{Origins: []string{"*"}}, "Access.Origins", true, true, false},
+		{"a bad CORS", Access{CORS: &CORS{Origins: []string{"a b"}}}, "CORS.Origins", true, true, false},
+		{"none", Access{}, "", false, false, false},
+		{"by CORS", Access{CORS: &CORS{Origins: listed}}, "", false, true, true},
+		{"any by CORS", Access{CORS: &CORS{AnyOrigin: true}}, "", true, true, true},
+		{"any", Access{AnyOrigin: true}, "", true, true, false},
+	} {
+		listed[0] = second
+		err := b.server.SetAccess(c.set)
+		listed[0] = first // is the caller's again
+		if c.err != "" {
+			require.ErrorIs(t, err, ErrOptions, c.name)
+			require.ErrorContains(t, err, c.err, c.name)
+		} else {
+			require.NoError(t, err, c.name)
+		}
+		for _, r := range requests {
+			for origin, allowed := range map[string]bool{first: c.first, second: c.second} {
+				want := r.status
+				if !allowed {
+					want = 403
+				}
+				got := b.fetch(r.method, r.query, append(r.headers, "Origin: "+origin)...)
+				require.Equal(t, want, got.StatusCode, "%s: %s %s", c.name, origin, r.query)
+				require.Equal(t, allowed && c.cors, got.Header.Get("Access-Control-Allow-Origin") == origin, "%s: %s %s", c.name, origin, r.query)
+			}
+		}
+	}
+	b.finish()
+}
+
 // A middleware sees every request first, and may answer for itself.
 func TestMiddlewareBeforeOrigin(t *testing.T) {
 	b := newSpec(t, 1, Options{Middleware: []wrapper{adds("X-One", "1")}}, nil)

@@ -223,7 +223,7 @@ func (h *httpConn) direct(r *httpparse.Request) bool {
 		return false
 	}
 	origin := r.Header("Origin")
-	return origin == nil || h.server.options.Access.CORS != nil || sameOrigin(origin, r.Header("Host"), h.server.schemeOf(r, h.conn))
+	return origin == nil || h.server.cors() != nil || sameOrigin(origin, r.Header("Host"), h.server.schemeOf(r, h.conn))
 }
 
 // elsewhere handles a request for a path that is not ours, whose head is the first
@@ -276,7 +276,7 @@ func (h *httpConn) unserve(r *httpparse.Request) {
 // whether r was an OPTIONS request, which is answered (Fetch standard, CORS
 // protocol): whoever asks, since without Allow-Origin a browser goes no further.
 func (h *httpConn) preflight(r *httpparse.Request, allowed bool) (answered bool) {
-	x, cors := &h.exchange, h.server.options.Access.CORS
+	x, cors := &h.exchange, h.server.cors()
 	switch {
 	case cors == nil:
 		return false

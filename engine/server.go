@@ -37,15 +37,16 @@ type Server struct {
 	shares shares // written before the loops run
 
 	handshakes *peers.Rates // by address, of all loops
+	connRate   atomic.Int64 // of the reactor, by address
 	places     sessionPlaces
 	exempt     peers.Networks // Options.Limits.Exempt, and the trusted proxies
 	proxies    proxied.Proxies
 	tls        *serverTLS // nil without Options.TLS
 	debug      debugLoggers
 
-	anyOrigin        bool         // pages from everywhere are let in
-	middleware       http.Handler // the chain of Options.Middleware; nil without
-	deflateThreshold int          // of WebSocket messages, bytes
+	pages            atomic.Pointer[pageRules] // Options.Access says the first ones
+	middleware       http.Handler              // the chain of Options.Middleware; nil without
+	deflateThreshold int                       // of WebSocket messages, bytes
 
 	fallback      *outside     // of Options.Fallback; nil without
 	seats         seats        // of all outsides
@@ -103,7 +104,8 @@ func New(o Options, e Events) (*Server, error) {
 	if filled.Fallback != nil {
 		s.fallback = newFallback(s)
 	}
-	s.anyOrigin = filled.Access.AnyOrigin || filled.Access.CORS.opensToAll()
+	s.pages.Store(filled.Access.pageRules())
+	s.connRate.Store(int64(filled.Limits.ConnRate))
 	if m := filled.InitialPacket; m != nil {
 		if s.initial, err = Prepare(*m); err != nil {
 			return nil, fmt.Errorf("%w: InitialPacket: %w", ErrOptions, err)

@@ -107,6 +107,8 @@ func newSurface() surface {
 					_ = session.ID()
 				}
 			},
+			"SetAccess":     func(s *Server) { _ = s.SetAccess(Access{}) },
+			"SetRates":      func(s *Server) { _ = s.SetRates(0, 0) },
 			"Shutdown":      func(s *Server) { _ = s.Shutdown(ended) },
 			"Stats":         func(s *Server) { _ = s.Stats() },
 			"StopAccepting": (*Server).StopAccepting,

@@ -168,6 +168,18 @@ func TestConnRate(t *testing.T) {
 	require.EqualValues(t, 1, b.told[RefusedConnRate].Load())
 	_, ok := b.taken("127.0.0.3")
 	require.True(t, ok, "another address has its own")
+
+	b.SetConnRate(-1)
+	for range 20 {
+		_, ok := b.taken("127.0.0.2")
+		require.True(t, ok, "no limit any more")
+	}
+	b.SetConnRate(1)
+	_, ok = b.taken("127.0.0.2")
+	require.False(t, ok, "used up as before")
+	b.SetConnRate(0)
+	_, ok = b.taken("127.0.0.4")
+	require.True(t, ok)
 }
 
 func TestRefusedIsToldOfMaxConns(t *testing.T) {

@@ -22,6 +22,15 @@ func newGate(o *Options) *gate {
 	return &gate{exempt: o.Exempt, held: peers.NewCounts(o.MaxConnsPerIP), rates: peers.NewRates(o.ConnRate)}
 }
 
+// SetConnRate replaces Options.ConnRate, for connections that are accepted from now on;
+// zero means DefaultConnRate, a negative value no limit. Safe from any goroutine.
+func (r *Reactor) SetConnRate(perSecond int) {
+	if perSecond == 0 {
+		perSecond = DefaultConnRate
+	}
+	r.acceptor.gate.rates.Set(perSecond)
+}
+
 // admit holds a connection from the address against the limits. held says that
 // it counts for the address from now on, until release.
 func (g *gate) admit(address netip.Addr, now time.Duration) (held bool, refusal Refusal) {

@@ -155,6 +155,39 @@ func TestRates(t *testing.T) {
 	require.Equal(t, 250*time.Millisecond, take(1))
 }
 
+// A rate that changes is held at once. What a peer has used up stays used up, and
+// while there is no limit nobody is counted.
+func TestRatesThatChange(t *testing.T) {
+	r := NewRates(4)
+	now := time.Hour
+	took := func(k Key) (n int) {
+		for n < 1000 {
+			if _, ok := r.Take(k, now); !ok {
+				return n
+			}
+			n++
+		}
+		return n
+	}
+	require.Equal(t, 40, took(1))
+	r.Set(1)
+	require.Zero(t, took(1))
+	require.Equal(t, 10, took(2))
+	now += 5 * time.Second
+	require.Equal(t, 5, took(1))
+	r.Set(8)
+	now += 5 * time.Second
+	require.Equal(t, 40, took(1))
+	r.Set(-1)
+	entries := r.Len()
+	require.Equal(t, 1000, took(1))
+	require.Equal(t, 1000, took(3))
+	require.Equal(t, entries, r.Len())
+	r.Set(1)
+	require.Zero(t, took(1))
+	require.Equal(t, 10, took(3))
+}
+
 // A quiet peer has no entry, and no number of peers makes the table grow
 // without bound.
 func TestRatesForget(t *testing.T) {

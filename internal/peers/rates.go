@@ -3,6 +3,7 @@ package peers
 import (
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,7 +19,7 @@ const maxEntries = 128 << 10
 // holds Burst's worth. A bucket is kept as the moment at which it will be full,
 // so a full one needs no entry. Its methods are safe from any goroutine.
 type Rates struct {
-	token time.Duration // how long one takes to come
+	token atomic.Int64 // how long one takes to come, in nanoseconds; 0 for no limit
 	seed  maphash.Seed
 	parts [parts]rates
 }
@@ -33,19 +34,28 @@ type rates struct {
 }
 
 // NewRates makes a Rates that lets each peer come perSecond times a second. If
-// perSecond is negative there is no limit, and the result is nil, which counts
-// nobody.
+// perSecond is negative there is no limit, and nobody is counted.
 func NewRates(perSecond int) *Rates {
+	r := &Rates{seed: maphash.MakeSeed()}
+	r.Set(perSecond)
+	return r
+}
+
+// Set changes the rate. A peer's bucket is full at the moment at which it was going to
+// be: of a quick rate a peer has used up less in tokens of a slow one.
+func (r *Rates) Set(perSecond int) {
 	if perSecond < 0 {
-		return nil
+		r.token.Store(0)
+		return
 	}
-	return &Rates{token: max(time.Second/time.Duration(perSecond), 1), seed: maphash.MakeSeed()}
+	r.token.Store(max(int64(time.Second)/int64(perSecond), 1))
 }
 
 // Take takes a token of k's, if there is one, or says how long the next one
 // takes to come. now is the time since some fixed moment.
 func (r *Rates) Take(k Key, now time.Duration) (wait time.Duration, ok bool) {
-	if r == nil {
+	token := time.Duration(r.token.Load())
+	if token == 0 {
 		return 0, true
 	}
 	p := &r.parts[maphash.Comparable(r.seed, k)%parts]
@@ -55,7 +65,7 @@ func (r *Rates) Take(k Key, now time.Duration) (wait time.Duration, ok bool) {
 	if !found {
 		full = p.old[k]
 	}
-	full = max(full, now) + r.token
+	full = max(full, now) + token
 	if wait = full - now - Burst; wait > 0 {
 		return wait, false
 	}
@@ -78,9 +88,6 @@ func (p *rates) age(now time.Duration) {
 
 // Len is the number of entries.
 func (r *Rates) Len() (n int) {
-	if r == nil {
-		return 0
-	}
 	for i := range r.parts {
 		p := &r.parts[i]
 		p.mu.Lock()
