@@ -50,13 +50,14 @@ const (
 	kongFlags      = "github.com/alecthomas/kong"
 	testify        = "github.com/stretchr/testify/require"
 	sysUnix        = "golang.org/x/sys/unix"
+	yamlFour       = "go.yaml.in/yaml/v4"
 )
 
 // layers is the picture, of the modules turbine and turbine/bench. A package that is
 // not in it has no place in the house.
 var layers = map[string]layer{
 	".":                    {[]string{"internal/program"}, nil},
-	"internal/program":     {[]string{"engine", "loop"}, []string{fsNotify, kongFlags, memLimit, sdActivation, sdDaemon, tableFlip}},
+	"internal/program":     {[]string{"engine", "loop"}, []string{fsNotify, kongFlags, memLimit, sdActivation, sdDaemon, tableFlip, yamlFour}},
 	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/invariants", "internal/fifo", "internal/peers", "internal/proxied", "internal/seldom"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib}},
 	"engine/packet":        {},
 	"httpparse":            {},

@@ -2,6 +2,8 @@ package program
 
 import (
 	"errors"
+	"log/slog"
+	"slices"
 
 	"turbine/engine"
 )
@@ -13,6 +15,26 @@ type accessFlags struct {
 	CORSOrigin      []string `name:"cors-origin" placeholder:"ORIGIN" help:"Origins whose pages may connect and also poll from elsewhere; * means every origin and includes --any-origin. None by default."`
 	CORSCredentials bool     `name:"cors-credentials" help:"Let the pages of --cors-origin send cookies."`
 	BindIP          bool     `name:"bind-ip" help:"Take each request of a session only from the IPv4 address, or the IPv6 network of 64 bits, that the session began on. Any other is refused with 403."`
+}
+
+// warn logs what a page of any origin may do, if it may.
+func (f *accessFlags) warn() {
+	if f.AnyOrigin || slices.Contains(f.CORSOrigin, "*") {
+		slog.Warn("pages of every origin may connect, with the cookies of whoever looks at them")
+	}
+}
+
+// change brings the flags into a server that runs; --bind-ip stays what it was.
+func (f *accessFlags) change(server *engine.Server) error {
+	var o engine.Options
+	if err := f.apply(&o); err != nil {
+		return err
+	}
+	if err := server.SetAccess(o.Access); err != nil {
+		return err
+	}
+	f.warn()
+	return nil
 }
 
 func (f *accessFlags) apply(o *engine.Options) error {

@@ -2,6 +2,7 @@ package program
 
 import (
 	"log/slog"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,7 +11,10 @@ import (
 )
 
 // envPrefix is what the variables of all flags begin with.
-const envPrefix = "TURBINE_"
+const (
+	envName   = "TURBINE"
+	envPrefix = envName + "_"
+)
 
 // kubernetesLink is the end of a variable that Kubernetes sets in every container
 // for a service, whose name may well be turbine.
@@ -18,7 +22,7 @@ var kubernetesLink = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT
 
 // warnOfVariables logs the variables that look like ours and are no flag's: a
 // mistyped name would be ignored without a word.
-func warnOfVariables(environment []string, flags []*kong.Flag) {
+func warnOfVariables(logger *slog.Logger, environment []string, flags []*kong.Flag) {
 	var known []string
 	for _, f := range flags {
 		known = append(known, f.Envs...)
@@ -30,17 +34,17 @@ func warnOfVariables(environment []string, flags []*kong.Flag) {
 			continue
 		}
 		attrs := []any{slog.String("variable", name)} // its value may be a secret
-		if near := nearest(name, known); near != "" {
+		if near := nearest(name, known, envPrefix); near != "" {
 			attrs = append(attrs, slog.String("nearest", near))
 		}
-		slog.Warn("no flag has this environment variable; it is ignored", attrs...)
+		logger.Warn("no flag has this environment variable; it is ignored", attrs...)
 	}
 }
 
 // nearest is the name that differs least from the one given, "" if all differ in
-// more than a third of it.
-func nearest(name string, names []string) (best string) {
-	least := (len(name)-len(envPrefix))/3 + 1
+// more than a third of it. The prefix, which all of them have, does not count.
+func nearest(name string, names []string, prefix string) (best string) {
+	least := (len(name)-len(prefix))/3 + 1
 	for _, other := range names {
 		if d := distance(name, other); d < least {
 			best, least = other, d
@@ -69,4 +73,14 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
+}
+
+// variableOf is the environment variable that sets the flag.
+func variableOf(flag *kong.Flag) (name string, set bool) {
+	for _, name := range flag.Envs {
+		if _, set := os.LookupEnv(name); set {
+			return name, true
+		}
+	}
+	return "", false
 }

@@ -47,10 +47,7 @@ func TestUnknownVariables(t *testing.T) {
 // warned are the attributes of what is logged of an environment.
 func warned(flags []*kong.Flag, environment ...string) string {
 	var log bytes.Buffer
-	before := slog.Default()
-	defer slog.SetDefault(before)
-	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
-	warnOfVariables(environment, flags)
+	warnOfVariables(slog.New(slog.NewTextHandler(&log, nil)), environment, flags)
 	_, attrs, _ := strings.Cut(log.String(), "it is ignored\" ")
 	return attrs
 }

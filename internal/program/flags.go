@@ -2,8 +2,8 @@ package program
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"turbine/engine"
@@ -16,6 +16,7 @@ import (
 // in this order: what the flag limits or does, in which unit, what happens when
 // the limit is reached, and what zero means.
 type flags struct {
+	configFlags   `group:"Configuration"`
 	listenFlags   `group:"Listening"`
 	protocolFlags `group:"Protocol"`
 	appFlags      `group:"Application"`
@@ -31,22 +32,11 @@ type flags struct {
 
 // description is what --help says before the flags.
 const description = "An Engine.IO server on an event loop. " +
-	"Every flag can also be set by the environment variable shown with it; a flag on the command line wins. " +
+	"Every flag can also be set by the environment variable shown with it, and by the file of --config. The environment wins over the file, and a flag on the command line over both. " +
 	"A flag that takes several values takes them comma-separated, or is given once for each. " +
 	"Where the text of a flag does not say what 0 means, 0 means the default. " +
 	"A negative value is given behind an equals sign: --slow-callback=-1s. " +
 	"DEBUG=engine* in the environment logs what clients do, by scope: engine, engine:socket, engine:transport, engine:polling, engine:ws."
-
-// newParser is the parser of command lines that fills f.
-func newParser(f *flags, version string, stdout, stderr io.Writer) *kong.Kong {
-	return kong.Must(f,
-		kong.Name("turbine"),
-		kong.Description(description),
-		kong.DefaultEnvars("TURBINE"),
-		kong.Vars{"version": "turbine " + version},
-		kong.Writers(stdout, stderr),
-	)
-}
 
 // options are those of the engine.
 func (f *flags) options() (o engine.Options, err error) {
@@ -59,6 +49,11 @@ func (f *flags) options() (o engine.Options, err error) {
 		}
 	}
 	return o, nil
+}
+
+// configFlags say where settings are in addition to the command line and the environment.
+type configFlags struct {
+	Config string `placeholder:"FILE" help:"Configuration file in YAML, whose keys are the names of flags. A key that is no flag's, and a value of the wrong kind, keep the server from starting. The file is read again on SIGHUP and when it changes. None by default."`
 }
 
 // protocolFlags say what is spoken.
@@ -156,6 +151,11 @@ func (l *logLevel) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%q is no level; debug, info, warn and error are", text)
 	}
 	return nil
+}
+
+// MarshalText is a level as UnmarshalText reads it.
+func (l logLevel) MarshalText() ([]byte, error) {
+	return []byte(strings.ToLower(l.Level().String())), nil
 }
 
 func (f *processFlags) apply(o *engine.Options) error {

@@ -30,8 +30,9 @@ This page is made from the help texts of the program; ` + "`turbine --help`" + `
 turbine --addr :3000 --ping-interval 25s --ping-timeout 20s --max-payload 1000000
 ` + "```" + `
 
-- Every flag can also be set by its environment variable.
-  A flag on the command line wins.
+- Every flag can also be set by its environment variable, and by its name in the file of ` + "`--config`" + `.
+  The environment wins over the file, and a flag on the command line over both.
+  [Operating](operate.md#configuration) has more about the file.
 - A flag that takes several values takes them comma-separated, or is given once for each.
 - Times are numbers with a unit: ` + "`300ms`, `25s`, `1m30s`" + `.
 - Where the text of a flag does not say what 0 means, 0 means the default.
@@ -41,11 +42,15 @@ turbine --addr :3000 --ping-interval 25s --ping-timeout 20s --max-payload 100000
 - Each limit is also a field of ` + "`engine.Options`" + `.
   [Security](security.md#limits) has the table with what a client sees of it.
 
+| command | does |
+|---|---|
+@commands
+
 | exit code | it means |
 |---|---|
 | 0 | A signal ended the program, in good order or at the deadline. |
 | 1 | The program cannot serve: an address is taken, the descriptor limit leaves no room, the pid file cannot be written. |
-| 2 | The command line makes no sense, or a TLS file that it names is missing, unreadable or does not match the other. |
+| 2 | The command line or the configuration file makes no sense, or a TLS file that it names is missing, unreadable or does not match the other. |
 
 | in the environment | does |
 |---|---|
@@ -57,7 +62,8 @@ turbine --addr :3000 --ping-interval 25s --ping-timeout 20s --max-payload 100000
 // -rewrite the test writes the page.
 func TestFlagsPage(t *testing.T) {
 	const path = "../../docs/flags.md"
-	want := makeFlagsPage(programFlags())
+	model := newParser(&commands{}, "", io.Discard, io.Discard).Model
+	want := makeFlagsPage(model.Leaves(true), model.DefaultCmd.Flags)
 	if *rewrite {
 		require.NoError(t, os.WriteFile(path, []byte(want), 0o644))
 	}
@@ -66,7 +72,7 @@ func TestFlagsPage(t *testing.T) {
 	require.Equal(t, want, string(page), "run go test ./internal/program -run FlagsPage -rewrite")
 }
 
-func makeFlagsPage(flags []*kong.Flag) string {
+func makeFlagsPage(commands []*kong.Node, flags []*kong.Flag) string {
 	var page strings.Builder
 	before, after, _ := strings.Cut(flagsPage, "@contents\n")
 	page.WriteString(before)
@@ -77,7 +83,11 @@ func makeFlagsPage(flags []*kong.Flag) string {
 			fmt.Fprintf(&page, "- [%s](#%s)\n", group, strings.ToLower(group))
 		}
 	}
-	page.WriteString(after)
+	var rows strings.Builder
+	for _, c := range commands {
+		fmt.Fprintf(&rows, "| %s | %s |\n", codes("turbine "+c.Path()), literal.ReplaceAllString(c.Help, "`$0`"))
+	}
+	page.WriteString(strings.Replace(after, "@commands\n", rows.String(), 1))
 	for _, f := range flags {
 		if f.Group == nil {
 			continue // --help
@@ -100,8 +110,7 @@ func TestHelpShowsDefaults(t *testing.T) {
 		}
 	}
 	var help bytes.Buffer
-	var f flags
-	parser := newParser(&f, "", &help, io.Discard)
+	parser := newParser(&commands{}, "", &help, io.Discard)
 	parser.Exit = func(int) {}
 	_, _ = parser.Parse([]string{"--help"})
 	for _, want := range []string{"--addr=:3000,...", `--socket-mode="660"`, "--ping-interval=25s"} {

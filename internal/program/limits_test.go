@@ -17,9 +17,10 @@ import (
 // parsed are the flags of a command line.
 func parsed(t *testing.T, args ...string) (f flags) {
 	t.Helper()
-	_, err := newParser(&f, "", io.Discard, io.Discard).Parse(args)
+	var c commands
+	_, err := newParser(&c, "", io.Discard, io.Discard).Parse(args)
 	require.NoError(t, err)
-	return f
+	return c.Serve
 }
 
 // The table of docs/security.md has each limit, with its option, its flag, the

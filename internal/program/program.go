@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -30,7 +29,7 @@ type Extra struct {
 // Exit codes.
 const (
 	exitFailed = 1 // it could not serve
-	exitUsage  = 2 // the command line makes no sense, or a TLS file that it names cannot be used
+	exitUsage  = 2 // the command line or the configuration file makes no sense, or a TLS file that it names cannot be used
 )
 
 // Run runs the program with the arguments of a command line, without the name of
@@ -39,28 +38,52 @@ const (
 // signals, and the limits of the collector.
 func Run(args []string, stdout, stderr io.Writer, extra Extra) int {
 	asked := hearSignals()
-	var f flags
-	parser := newParser(&f, buildVersion(extra.Version), stdout, stderr)
-	if _, err := parser.Parse(args); err != nil {
-		fmt.Fprintf(stderr, "turbine: %v (see turbine --help)\n", err)
-		return exitUsage
+	version := buildVersion(extra.Version)
+	s, err := readSettings(args, version, stdout, stderr)
+	if err != nil {
+		return refuse(stderr, err)
 	}
+	if code, done := s.configure(stdout, stderr); done {
+		return code
+	}
+	again := func() (*settings, error) { return readSettings(args, version, io.Discard, io.Discard) }
+	return run(s, again, asked, stdout, stderr)
+}
+
+// refuse says what the command line, the environment or the configuration file is to
+// blame for.
+func refuse(stderr io.Writer, err error) int {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintf(stderr, "turbine: %s\n", line)
+	}
+	return exitUsage
+}
+
+// run serves with the settings, which again reads once more.
+func run(s *settings, again func() (*settings, error), asked askSignals, stdout, stderr io.Writer) int {
+	f := s.flags
 	logs := newLogWriter(stderr)
 	defer logs.flush()
-	words := newWording(parser.Model.Flags)
-	slog.SetDefault(slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: f.LogLevel, ReplaceAttr: words.attr})))
-	warnOfVariables(os.Environ(), parser.Model.Flags)
+	level := new(slog.LevelVar)
+	level.Set(f.LogLevel.Level())
+	slog.SetDefault(slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: level, ReplaceAttr: s.words.attr})))
+	warnOfVariables(slog.Default(), os.Environ(), s.list)
 	if err := limitMemory(); err != nil {
 		slog.Warn("no memory limit is set", "error", err)
 	}
 	debug := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 
-	server, err := newServer(&f, debugScopes(os.Getenv("DEBUG"), debug))
+	server, err := newServer(f, debugScopes(os.Getenv("DEBUG"), debug))
 	if err != nil {
-		fmt.Fprintf(stderr, "turbine: %s\n", words.usage(err))
+		fmt.Fprintf(stderr, "turbine: %s\n", s.explain(err))
 		return exitUsage
 	}
-	if err := serve(server, &f, asked, stdout); err != nil {
+	changes := newReload(s, again,
+		live{[]string{"log-level"}, func(f *flags) error { level.Set(f.LogLevel.Level()); return nil }},
+		live{[]string{"origin", "any-origin", "cors-origin", "cors-credentials"}, func(f *flags) error { return f.change(server) }},
+		live{[]string{"conn-rate", "handshake-rate"}, func(f *flags) error { return server.SetRates(f.ConnRate, f.HandshakeRate) }},
+	)
+	if err := serve(server, f, asked, stdout, changes.configFile(f.Config), tlsFiles(server, f.files())); err != nil {
 		fmt.Fprintf(stderr, "turbine: %v\n", err)
 		return exitFailed
 	}
@@ -101,8 +124,8 @@ func newServer(f *flags, debug func(string) *slog.Logger) (*engine.Server, error
 	return server, err
 }
 
-// serve runs the server until a signal ends it.
-func serve(server *engine.Server, f *flags, asked askSignals, stdout io.Writer) error {
+// serve runs the server until a signal ends it, and reads the sets of files again.
+func serve(server *engine.Server, f *flags, asked askSignals, stdout io.Writer, sets ...*watched) error {
 	limit, err := loop.RaiseDescriptorLimit()
 	if err != nil {
 		return err
@@ -138,11 +161,9 @@ func serve(server *engine.Server, f *flags, asked askSignals, stdout io.Writer) 
 		return err
 	}
 	defer logFigures(server, asked.figures)()
-	defer watchCerts(server, f.files(), asked.reload)()
+	defer watchFiles(asked.reload, sets...)()
 
-	if f.AnyOrigin || slices.Contains(f.CORSOrigin, "*") {
-		slog.Warn("pages of every origin may connect, with the cookies of whoever looks at them")
-	}
+	f.warn()
 	ready := readyLine(places, f.Loops, limit, sessions)
 	for _, p := range places {
 		p.own(true)

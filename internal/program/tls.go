@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 
 	"turbine/engine"
@@ -53,6 +54,17 @@ func (f *tlsFlags) files() (files []string) {
 		}
 	}
 	return files
+}
+
+// tlsFiles are the files for the watch that the server reads.
+func tlsFiles(server interface{ ReloadTLS() error }, files []string) *watched {
+	return &watched{files: files, refused: "TLS files cannot be used; the old ones stay in use", load: func() error {
+		if err := server.ReloadTLS(); err != nil {
+			return err
+		}
+		slog.Info("TLS files read", "files", files)
+		return nil
+	}}
 }
 
 // addresses are those to listen on, of --addr and of --tls-addr.

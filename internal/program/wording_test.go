@@ -15,7 +15,7 @@ import (
 )
 
 func programFlags() []*kong.Flag {
-	return newParser(&flags{}, "", io.Discard, io.Discard).Model.Flags
+	return newParser(&commands{}, "", io.Discard, io.Discard).Model.DefaultCmd.Flags
 }
 
 // The engine's errors and its records name flags to an operator.

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// readings is a reloader that remembers what the files held when it was asked.
+// readings is a server that remembers what the files held when it was asked.
 type readings struct {
 	files []string
 
@@ -136,7 +136,7 @@ func TestCertificatesThatChange(t *testing.T) {
 			}
 			at := filepath.Join(dir, c.at)
 			r := &readings{files: []string{filepath.Join(at, "cert"), filepath.Join(at, "key")}}
-			stop := watchCerts(r, r.files, nil)
+			stop := watchFiles(nil, tlsFiles(r, r.files))
 			defer stop()
 			c.change(t, dir)
 			r.expect(t, "new pair")
@@ -155,12 +155,13 @@ func TestCertificatesThatAreBad(t *testing.T) {
 	r := &readings{files: []string{filepath.Join(dir, "cert"), filepath.Join(dir, "key")}, bad: "half pair"}
 	write(t, r.files[0], "old ")
 	write(t, r.files[1], "pair")
-	w := &certWatch{server: r, files: r.files}
-	w.seen = w.sum()
+	set := tlsFiles(r, r.files)
+	set.seen = set.sum()
+	w := &watch{sets: []*watched{set}}
 	tries := func() int {
-		before := w.seen
-		w.reload(false)
-		if w.seen == before {
+		before := set.seen
+		w.readChanged()
+		if set.seen == before {
 			return 0
 		}
 		return 1
@@ -176,11 +177,11 @@ func TestCertificatesThatAreBad(t *testing.T) {
 	write(t, r.files[0], "good ")
 	require.Equal(t, 1, tries())
 	require.Equal(t, "good pair", r.last())
-	w.reload(true)
+	w.readAll()
 	require.Equal(t, 2, r.count())
 
 	signals := make(chan os.Signal)
-	stop := watchCerts(r, r.files, signals)
+	stop := watchFiles(signals, tlsFiles(r, r.files))
 	defer stop()
 	signals <- syscall.SIGHUP
 	require.Eventually(t, func() bool { return r.count() == 3 }, 20*time.Second, time.Millisecond)
@@ -189,10 +190,65 @@ func TestCertificatesThatAreBad(t *testing.T) {
 // Without files there is nothing to watch, and a signal changes nothing.
 func TestNoCertificatesToWatch(t *testing.T) {
 	signals := make(chan os.Signal)
-	stop := watchCerts(nil, nil, signals)
+	stop := watchFiles(signals, tlsFiles(nil, nil))
 	signals <- syscall.SIGHUP
 	signals <- syscall.SIGHUP
 	stop()
+}
+
+// A set that cannot be used keeps a signal from reading those behind it. All that
+// were not read are tried again when any file changes.
+func TestSetsOfFiles(t *testing.T) {
+	dir := t.TempDir()
+	var read []string
+	bad := map[string]bool{}
+	set := func(name string) *watched {
+		path := filepath.Join(dir, name)
+		write(t, path, "old")
+		s := &watched{files: []string{path}, refused: name + " refused", load: func() error {
+			read = append(read, name)
+			if bad[name] {
+				return errors.New("bad " + name)
+			}
+			return nil
+		}}
+		s.seen = s.sum()
+		return s
+	}
+	w := &watch{sets: []*watched{set("first"), set("second")}}
+	for _, c := range []struct {
+		name   string
+		change string // the file in which something new is; "" for none
+		bad    string
+		signal bool
+		want   []string
+	}{
+		{"nothing", "", "", false, nil},
+		{"a signal", "", "", true, []string{"first", "second"}},
+		{"one changes", "second", "", false, []string{"second"}},
+		{"the other one changes", "first", "", false, []string{"first"}},
+		{"it is bad", "first", "first", false, []string{"first"}},
+		{"it is known to be bad", "", "first", false, nil},
+		{"the second changes, the first is tried again", "second", "first", false, []string{"first", "second"}},
+		{"a signal stops at the first", "", "first", true, []string{"first"}},
+		{"what it did not read is tried", "first", "", false, []string{"first", "second"}},
+		{"all is read", "", "", false, nil},
+		{"the second is bad", "second", "second", true, []string{"first", "second"}},
+		{"it is tried again", "first", "", false, []string{"first", "second"}},
+	} {
+		clear(bad)
+		bad[c.bad] = true
+		read = nil
+		if c.change != "" {
+			write(t, filepath.Join(dir, c.change), c.name)
+		}
+		if c.signal {
+			w.readAll()
+		} else {
+			w.readChanged()
+		}
+		require.Equal(t, c.want, read, c.name)
+	}
 }
 
 // What makes no sense is said when the program starts.

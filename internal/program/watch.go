@@ -15,32 +15,37 @@ import (
 )
 
 const (
-	// certsSettle is how long after a change of a directory the files are read:
+	// watchSettle is how long after a change of a directory the files are read:
 	// a certificate and its key are seldom written at the same moment.
-	certsSettle = 200 * time.Millisecond
-	// certsLook is how often they are read anyhow: file systems of other machines
+	watchSettle = 200 * time.Millisecond
+	// watchLook is how often they are read anyhow: file systems of other machines
 	// say nothing.
-	certsLook = time.Minute
+	watchLook = time.Minute
 )
 
-// A reloader reads files again: the server.
-type reloader interface{ ReloadTLS() error }
-
-// certWatch reloads certificates when a signal asks for it and when the files
-// change, whether they are written, renamed, or replaced behind a symbolic link anywhere in
-// their paths, as Kubernetes and certbot do. It belongs to one goroutine.
-type certWatch struct {
-	server  reloader
+// A watched is a set of files that mean something together, which is read again
+// when one of them has changed.
+type watched struct {
 	files   []string
-	watcher *fsnotify.Watcher // nil where there is none to be had
-	seen    [sha256.Size]byte // what the files held when they were last tried
+	load    func() error // reads them; if it returns an error, it has changed nothing
+	refused string       // what the log says then
+	seen    [sha256.Size]byte
+	failed  bool // they could not be used the last time
 }
 
-// watchCerts begins to watch the files, until stop is called. Without files a
-// signal is answered in the log alone.
-func watchCerts(server reloader, files []string, signals <-chan os.Signal) (stop func()) {
-	w := &certWatch{server: server, files: files}
-	if len(files) > 0 {
+// A watch reads sets of files again when a signal asks for it and when the files
+// change, whether they are written, renamed, or replaced behind a symbolic link anywhere in
+// their paths, as Kubernetes and certbot do. It belongs to one goroutine.
+type watch struct {
+	sets    []*watched
+	watcher *fsnotify.Watcher // nil where there is none to be had
+}
+
+// watchFiles begins to watch the sets, until stop is called. Those without files are
+// left out. Without any a signal is answered in the log alone.
+func watchFiles(signals <-chan os.Signal, sets ...*watched) (stop func()) {
+	w := &watch{sets: slices.DeleteFunc(sets, func(s *watched) bool { return len(s.files) == 0 })}
+	if len(w.sets) > 0 {
 		w.begin()
 	}
 	done, ended := make(chan struct{}), make(chan struct{})
@@ -58,19 +63,21 @@ func watchCerts(server reloader, files []string, signals <-chan os.Signal) (stop
 }
 
 // begin notes what the files hold and asks the system to report changes.
-func (w *certWatch) begin() {
-	w.seen = w.sum()
+func (w *watch) begin() {
+	for _, s := range w.sets {
+		s.seen = s.sum()
+	}
 	var err error
 	if w.watcher, err = fsnotify.NewWatcher(); err != nil {
-		slog.Warn("TLS files are looked at once a minute only", "error", err)
+		slog.Warn("files are looked at once a minute only", "error", err)
 	}
 	w.follow()
 }
 
-func (w *certWatch) run(signals <-chan os.Signal, done <-chan struct{}) {
+func (w *watch) run(signals <-chan os.Signal, done <-chan struct{}) {
 	var look <-chan time.Time // nil where there is nothing to look at
-	if len(w.files) > 0 {
-		ticker := time.NewTicker(certsLook)
+	if len(w.sets) > 0 {
+		ticker := time.NewTicker(watchLook)
 		defer ticker.Stop()
 		look = ticker.C
 	}
@@ -85,48 +92,78 @@ func (w *certWatch) run(signals <-chan os.Signal, done <-chan struct{}) {
 		case <-done:
 			return
 		case <-signals:
-			w.reload(true)
+			w.readAll()
 		case <-events:
 			if settled == nil { // a directory in which something changes all the time must not put it off
-				settled = time.After(certsSettle)
+				settled = time.After(watchSettle)
 			}
 		case err := <-failures: // events were lost
-			slog.Debug("the watch of TLS files", "error", err)
-			settled = time.After(certsSettle)
+			slog.Debug("the watch of files", "error", err)
+			settled = time.After(watchSettle)
 		case <-settled:
 			settled = nil
 			w.follow()
-			w.reload(false)
+			w.readChanged()
 		case <-look:
 			w.follow()
-			w.reload(false)
+			w.readChanged()
 		}
 	}
 }
 
-// reload has the server read the files, if there is something new in them or
-// somebody asks for it. A pair that does not fit is therefore reported once.
-func (w *certWatch) reload(asked bool) {
-	if len(w.files) == 0 {
+// readAll reads all sets for a signal, until one of them cannot be used: whoever
+// asks has all of them at once, or hears what is wrong.
+func (w *watch) readAll() {
+	if len(w.sets) == 0 {
 		slog.Info("asked to read files again, but there are none", "signal", "SIGHUP")
 		return
 	}
-	sum := w.sum()
-	if sum == w.seen && !asked {
+	for _, s := range w.sets {
+		s.seen = s.sum()
+	}
+	for i, s := range w.sets {
+		if s.read() {
+			continue
+		}
+		for _, unread := range w.sets[i+1:] {
+			unread.failed = true
+		}
 		return
 	}
-	w.seen = sum
-	if err := w.server.ReloadTLS(); err != nil {
-		slog.Error("TLS files cannot be used; the old ones stay in use", "error", err)
-		return
+}
+
+// readChanged reads the sets in which there is something new, so that one that
+// cannot be used is reported once. A set may have failed for what another one holds,
+// so any change has all that failed tried again.
+func (w *watch) readChanged() {
+	var changed []*watched
+	for _, s := range w.sets {
+		if sum := s.sum(); sum != s.seen {
+			s.seen = sum
+			changed = append(changed, s)
+		}
 	}
-	slog.Info("TLS files read", "files", w.files)
+	for _, s := range w.sets {
+		if slices.Contains(changed, s) || len(changed) > 0 && s.failed {
+			s.read()
+		}
+	}
+}
+
+// read reads the set, and reports whether it can be used.
+func (s *watched) read() bool {
+	err := s.load()
+	s.failed = err != nil
+	if err != nil {
+		slog.Error(s.refused, "error", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return !s.failed
 }
 
 // sum is a hash of what the files hold, or of why that is not known.
-func (w *certWatch) sum() (sum [sha256.Size]byte) {
+func (s *watched) sum() (sum [sha256.Size]byte) {
 	h := sha256.New()
-	for _, file := range w.files {
+	for _, file := range s.files {
 		text, err := os.ReadFile(file) // #nosec G304 -- the operator's own choice
 		_, _ = fmt.Fprintf(h, "%d %v\n%s", len(text), err, text)
 	}
@@ -135,13 +172,15 @@ func (w *certWatch) sum() (sum [sha256.Size]byte) {
 }
 
 // follow watches the directories that decide what the files hold at the moment.
-func (w *certWatch) follow() {
+func (w *watch) follow() {
 	if w.watcher == nil {
 		return
 	}
 	var want []string
-	for _, file := range w.files {
-		want = append(want, directoriesOf(file)...)
+	for _, s := range w.sets {
+		for _, file := range s.files {
+			want = append(want, directoriesOf(file)...)
+		}
 	}
 	for _, old := range w.watcher.WatchList() {
 		if !slices.Contains(want, old) {
