@@ -68,6 +68,21 @@ func TestReplacementDoesNotAllocate(t *testing.T) {
 	b.finish()
 }
 
+// A public id costs its string, and to find a session by it costs nothing.
+func TestPublicIDAllocations(t *testing.T) {
+	b := newSpec(t, 2, Options{}, nil)
+	b.play(hsPolling, hsPolling)
+	s := b.session("B")
+	id := s.PublicID()
+	var got string
+	require.EqualValues(t, 1, testing.AllocsPerRun(1000, func() { got = s.PublicID() }))
+	require.Equal(t, id, got)
+	for _, id := range []string{id, s.ID(), "", id[:21] + "B"} {
+		require.Zero(t, testing.AllocsPerRun(1000, func() { _, _ = b.server.FindPublic(id) }), id)
+	}
+	b.finish()
+}
+
 // A million of these may sit idle: each byte here is a megabyte there. The Go
 // allocator rounds up to 176, 96 and 288.
 func TestSizes(t *testing.T) {

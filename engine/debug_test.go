@@ -48,7 +48,7 @@ func TestDebugScopes(t *testing.T) {
 		"engine:socket": {
 			"flushing packets=1 transport=polling", "packet received type=message bytes=2",
 			"packet received type=message bytes=2", "flushing packets=1 transport=websocket",
-			"closed reason=transport close cause=<nil>",
+			"closed reason=transport close error=<nil>",
 		},
 		"engine:transport": {"transport now=polling", "transport now=websocket"},
 		"engine:polling":   {"request post=true", "request post=false"},
@@ -102,7 +102,7 @@ func TestDebugRefusals(t *testing.T) {
 	b.play(hsPolling, "ws EIO=4&transport=websocket&sid=none conn=w")
 	require.Equal(t, []string{
 		"engine refused code=4 message=Forbidden name= target=/engine.io/?EIO=4&transport=polling",
-		"engine refused code=1 message=Session ID unknown name= target=/engine.io/?EIO=4&transport=websocket&sid=none",
+		"engine refused code=1 message=Session ID unknown name= target=/engine.io/?EIO=4&transport=websocket&sid=-",
 	}, got)
 	b.finish()
 }

@@ -161,7 +161,7 @@ func (s *Server) openWebSocket(conn *loop.Conn, q query, r *httpparse.Request, a
 // it, before anything else.
 func (s *Session) sendOpen() {
 	if d := s.server.debug.engine; d != nil {
-		d.Debug("handshake", "session", s.ID(), "transport", s.Transport(), "revision", s.revision, "client", s.RemoteAddr())
+		d.Debug("handshake", "session", s.PublicID(), "transport", s.Transport().String(), "revision", s.revision, "client", s.RemoteAddr())
 	}
 	data := s.openData()
 	open := pool.Frames.Get(len(data))

@@ -167,7 +167,8 @@ type Options struct {
 	// Debug returns the logger for one of the scopes engine, engine:socket,
 	// engine:transport, engine:polling and engine:ws, or nil to switch it off. It is
 	// called once for each scope. Records have level debug, and each packet is a record:
-	// it is for finding out what a client does. Nil switches all off, which costs
-	// nothing.
+	// it is for finding out what a client does. They name a session by its PublicID, and
+	// show no value of a query that is not the protocol's. Nil switches all off, which
+	// costs nothing.
 	Debug func(scope string) *slog.Logger
 }

@@ -196,7 +196,7 @@ func (p *polling) release() {
 func (p *polling) arrived(x *exchange) (receiving bool) {
 	p.heardBy = 0
 	if d := p.session.server.debug.polling; d != nil {
-		d.Debug("request", "session", p.session.ID(), "post", x.method == methodPOST)
+		d.Debug("request", "session", p.session.PublicID(), "post", x.method == methodPOST)
 	}
 	if cookie := p.session.server.options.Cookie; cookie != nil && cookie.EveryResponse {
 		x.okay = append(cookie.append(nil, []byte(p.session.ID()), x.secure), x.okay...)

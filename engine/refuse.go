@@ -171,7 +171,7 @@ func (r *refusal) because(name, detail, previous string) *HandshakeError {
 // report tells the application of a refusal. It borrows r.
 func (s *Server) report(r *httpparse.Request, c *loop.Conn, e *HandshakeError) {
 	if d := s.debug.engine; d != nil {
-		d.Debug("refused", "code", e.Code, "message", e.Message, "name", e.Name, "target", string(r.Target))
+		d.Debug("refused", "code", e.Code, "message", e.Message, "name", e.Name, "target", loggedTarget(r.Target))
 	}
 	if s.events.ConnectionError != nil {
 		s.tellConnectionError(c.Loop(), s.newRequest(r, c).Clone(), e)

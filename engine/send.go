@@ -333,7 +333,7 @@ func (s *Session) deliver(batch []outgoing) {
 	shard := s.server.shard(s.loop)
 	shard.batch = nil // callbacks may lead to another session's batch
 	if d := s.server.debug.socket; d != nil {
-		d.Debug("flushing", "session", s.ID(), "packets", countPackets(batch), "transport", s.Transport())
+		d.Debug("flushing", "session", s.PublicID(), "packets", countPackets(batch), "transport", s.Transport().String())
 	}
 	if s.state != sessionClosed { // by a panic in PacketCreate
 		s.tellFlush(countPackets(batch))

@@ -129,7 +129,8 @@ func (s *Session) rare() *extra {
 }
 
 // ID is the session's id: 27 characters, or what Options.GenerateID or Admission.SetID
-// said. Each call may allocate the string. Safe from any goroutine.
+// said. It is a secret: a client that polls shows nothing else. PublicID is for logs and
+// lists. Each call may allocate the string. Safe from any goroutine.
 func (s *Session) ID() string {
 	if s.ownID != nil {
 		return *s.ownID
@@ -262,7 +263,7 @@ func (s *Session) become(next sessionState) {
 // the transports' own affair.
 func (s *Session) packet(p packet.Packet) {
 	if d := s.server.debug.socket; d != nil {
-		d.Debug("packet received", "session", s.ID(), "type", p.Type, "bytes", len(p.Data))
+		d.Debug("packet received", "session", s.PublicID(), "type", p.Type.String(), "bytes", len(p.Data))
 	}
 	s.tellPacket(p)
 	if s.state == sessionClosed { // by a panic
@@ -286,7 +287,7 @@ func (s *Session) packet(p packet.Packet) {
 // setTransport is the only place that sets s.transport.
 func (s *Session) setTransport(t transport) {
 	if d := s.server.debug.transport; d != nil {
-		d.Debug("transport", "session", s.ID(), "now", t.kind())
+		d.Debug("transport", "session", s.PublicID(), "now", t.kind().String())
 	}
 	s.mu.Lock()
 	s.transport = t
@@ -302,7 +303,7 @@ func (s *Session) close(reason Reason, err error) {
 	s.set(uint32(reason) << publicReason)
 	s.become(sessionClosed)
 	if d := s.server.debug.socket; d != nil {
-		d.Debug("closed", "session", s.ID(), "reason", reason, "cause", err)
+		d.Debug("closed", "session", s.PublicID(), "reason", reason.String(), "error", err)
 	}
 	s.mu.Lock()
 	s.endFor(endingOver)

@@ -56,6 +56,14 @@ func visible(owner loop.Alarm) *Session {
 	return session
 }
 
+// visibleAt is the visible session in that slot of the shard's loop, or nil. Safe from
+// any goroutine.
+func (sh *shard) visibleAt(slot loop.Slot) *Session {
+	var owner [1]loop.Alarm
+	sh.loop.Owners(slot, owner[:])
+	return visible(owner[0])
+}
+
 // Find returns the session with that id, or nil. A session is found from Events.Open
 // on until it has ended; Find and Sessions also return one whose State is
 // StateClosing. Safe from any goroutine.
@@ -65,9 +73,7 @@ func (s *Server) Find(id string) *Session {
 	if !ok || where.home() >= len(shards) {
 		return nil
 	}
-	var owner [1]loop.Alarm
-	shards[where.home()].loop.Owners(where.slot, owner[:])
-	session := visible(owner[0])
+	session := shards[where.home()].visibleAt(where.slot)
 	if session == nil || !session.secret.equal(&where.secret) {
 		return nil
 	}

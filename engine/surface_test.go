@@ -49,6 +49,7 @@ func newSurface() surface {
 			"Groups":       func(s *Session) { _ = s.Groups() },
 			"ID":           func(s *Session) { _ = s.ID() },
 			"Join":         func(s *Session) { s.Join("group"); s.Join(fmt.Sprint(rand.IntN(3))) },
+			"PublicID":     func(s *Session) { _ = s.PublicID() },
 			"Leave":        func(s *Session) { s.Leave("group"); s.Leave(fmt.Sprint(rand.IntN(3))) },
 			"RemoteAddr":   func(s *Session) { _ = s.RemoteAddr() },
 			"Revision":     func(s *Session) { _ = s.Revision() },
@@ -70,6 +71,11 @@ func newSurface() surface {
 			"Driver":        func(s *Server) { _ = s.Driver().LoopOptions() },
 			"Count":         func(s *Server) { _ = s.Count("group") },
 			"Find":          func(s *Server) { _ = s.Find("nobody") },
+			"FindPublic": func(s *Server) {
+				for session := range s.Sessions() {
+					_, _ = s.FindPublic(session.PublicID())
+				}
+			},
 			"GroupNames": func(s *Server) {
 				for name, n := range s.GroupNames() {
 					_ = fmt.Sprint(name, n)

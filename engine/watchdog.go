@@ -191,7 +191,7 @@ func (w *watchdog) tell(sh *shard, call uint64, held time.Duration) {
 		slog.String("callback", kindOf(call).String()), slog.Int("loop", sh.loop.Index()), slog.Duration("held", held),
 	}
 	if session != nil {
-		attrs = append(attrs, slog.String("session", session.ID()))
+		attrs = append(attrs, slog.String("session", session.PublicID()))
 	}
 	attrs = append(attrs, slog.String("stack", stack), slog.Int64("suppressed", suppressed))
 	w.server.options.Logger.LogAttrs(context.Background(), slog.LevelWarn, "a callback holds up its event loop; see Options.Executor", attrs...)

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -60,7 +61,10 @@ func TestWatchdogNamesTheCallback(t *testing.T) {
 			for _, without := range []string{"Admit", "ConnectionError", "Headers"} {
 				of = of && !strings.Contains(name, without)
 			}
-			require.Equal(t, of, strings.Contains(lines[0], "session=id"), lines[0])
+			require.Equal(t, of, slices.ContainsFunc(g.sessions(), func(s *Session) bool {
+				require.NotContains(t, lines[0], s.ID())
+				return strings.Contains(lines[0], "session="+s.PublicID()+" ")
+			}), lines[0])
 			require.EqualValues(t, 1, g.server.Stats().Slow)
 			g.finish()
 		})

@@ -225,7 +225,7 @@ func (t *websocket) readAll(p []byte) {
 func (t *websocket) message(m wsframe.Message) {
 	s := t.session
 	if d := s.server.debug.ws; d != nil {
-		d.Debug("message", "session", s.ID(), "opcode", m.OpCode, "bytes", len(m.Payload))
+		d.Debug("message", "session", s.PublicID(), "opcode", m.OpCode, "bytes", len(m.Payload))
 	}
 	if m.OpCode == ws.OpClose {
 		code, _, _ := wsframe.ParseClose(m.Payload) // the reader has checked it

@@ -254,7 +254,7 @@ func (a *acceptor) shed(s *listener) bool {
 func (a *acceptor) complain(err error) {
 	if suppressed, ok := a.complaints.Allow(a.reactor.loops[0].now); ok {
 		a.reactor.options.Logger.Error("accept failed", "error", err,
-			"suppressed", suppressed, "connections", a.reactor.conns())
+			"suppressed", suppressed, "conns", a.reactor.conns())
 	}
 }
 

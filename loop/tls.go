@@ -164,7 +164,7 @@ func (t *TLS) met(l *Loop, limit TLSLimit) {
 func (t *TLS) fail(c *Conn, err error) {
 	t.failed.Add(1)
 	if suppressed, ok := t.complaints.Allow(c.Loop().clock()); ok {
-		t.options.Logger.Warn("TLS handshake failed", "error", err, "remote", c.RemoteAddr(), "suppressed", suppressed)
+		t.options.Logger.Warn("TLS handshake failed", "error", err, "peer", c.RemoteAddr(), "suppressed", suppressed)
 	}
 }
 
