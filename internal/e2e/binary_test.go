@@ -17,7 +17,7 @@ import (
 // options are the flags of the binary; each has an environment variable.
 var options = []string{
 	"addr", "path", "ping-interval", "ping-timeout", "upgrade-timeout", "max-payload",
-	"transports", "revisions", "loops", "app", "drain-timeout", "log-level",
+	"transports", "revisions", "loops", "app", "drain-timeout", "log-level", "log-format", "log-sessions", "log-sessions-rate",
 	"max-conns", "max-conns-per-ip", "conn-rate", "handshake-rate", "max-sessions", "max-sessions-per-ip", "exempt", "max-request-line", "max-header-bytes",
 	"max-headers", "header-timeout", "body-timeout", "idle-timeout", "body-budget", "max-payload-packets", "max-pipelined",
 	"max-fragments", "max-polls", "max-upgrades", "first-request-timeout", "max-queue-packets", "close-timeout",
@@ -88,6 +88,8 @@ func TestBadFlag(t *testing.T) {
 		{[]string{"--max-polls=-1"}, "--max-polls"},
 		{[]string{"--exempt", "10.0.0.0/8,here"}, "here"},
 		{[]string{"--log-level", "loud"}, `--log-level: "loud" is no level; debug, info, warn and error are`},
+		{[]string{"--log-format", "xml"}, "--log-format"},
+		{[]string{"--log-sessions-rate", "many"}, "--log-sessions-rate"},
 		{[]string{"--health-path", "healthz"}, "--health-path"},
 		{[]string{"--drain-delay", "5s", "--drain-period", "5s"}, "--drain-timeout"},
 	} {

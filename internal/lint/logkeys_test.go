@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"log/slog"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -62,6 +63,52 @@ func TestLogKeys(t *testing.T) {
 	require.GreaterOrEqual(t, seen["suppressed"], 5)
 	for _, other := range []string{"unsaid", "dropped", "skipped", "omitted", "swallowed"} {
 		require.NotContains(t, seen, other, "records that were left out are suppressed")
+	}
+}
+
+// The keys of the program's records are listed in docs/operate.md, each with what it means,
+// and no other is.
+func TestLogKeysAreDocumented(t *testing.T) {
+	atRoot(t)
+	_, section, found := strings.Cut(document(t, "docs/operate.md"), "\n### Keys\n")
+	require.True(t, found)
+	section, _, _ = strings.Cut(section, "\n#")
+	listed := map[string]bool{}
+	for line := range strings.Lines(section) {
+		if !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		cells := strings.Split(line, " | ")
+		for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cells[0], -1) {
+			require.False(t, listed[m[1]], "%s is listed twice", m[1])
+			listed[m[1]] = true
+		}
+	}
+	inCode := map[string]int{slog.TimeKey: 1, slog.LevelKey: 1, slog.MessageKey: 1}
+	files := token.NewFileSet()
+	for _, root := range []string{"engine", "loop", "internal/program", "internal/seldom"} {
+		require.NoError(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case path == "engine/enginetest" || path == "loop/looptest":
+				return filepath.SkipDir // for tests
+			case filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go"):
+				return nil
+			}
+			file, err := parser.ParseFile(files, path, nil, parser.SkipObjectResolution)
+			if err == nil {
+				readKeys(t, files, file, inCode)
+			}
+			return err
+		}))
+	}
+	require.Greater(t, len(inCode), 50, "the keys are not found: %v", inCode)
+	for key := range inCode {
+		require.True(t, listed[key], "docs/operate.md does not list %q", key)
+	}
+	for key := range listed {
+		require.Contains(t, inCode, key, "docs/operate.md lists it, and no record has it")
 	}
 }
 

@@ -67,7 +67,7 @@ func (s *settings) configure(stdout, stderr io.Writer) (code int, done bool) {
 
 // sayChecked is config check. What the start of the server would warn of is logged.
 func (s *settings) sayChecked(stdout, stderr io.Writer) error {
-	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{ReplaceAttr: s.words.attr}))
+	logger := slog.New(newLogHandler(stderr, s.flags.LogFormat, slog.LevelInfo, s.words))
 	warnOfVariables(logger, os.Environ(), s.list)
 	if err := s.check(logger); err != nil {
 		return err

@@ -2,8 +2,6 @@ package program
 
 import (
 	"fmt"
-	"log/slog"
-	"strings"
 	"time"
 
 	"turbine/engine"
@@ -27,6 +25,7 @@ type flags struct {
 	limitFlags    `group:"Limits"`
 	timeoutFlags  `group:"Timeouts"`
 	drainFlags    `group:"Stopping"`
+	logFlags      `group:"Logs"`
 	processFlags  `group:"Process"`
 }
 
@@ -133,29 +132,9 @@ func (f *drainFlags) apply(o *engine.Options) error {
 
 // processFlags are those of the process as a whole.
 type processFlags struct {
-	Loops    int              `default:"0" help:"Number of event loops. 0 means one for each CPU."`
-	PidFile  string           `placeholder:"FILE" help:"File for the process id, also for that of each process that takes over. It is removed when the last one ends. If it cannot be written, the server does not start."`
-	LogLevel logLevel         `default:"info" help:"Least level of what is logged: debug, info, warn, error. What clients do is logged by DEBUG=engine*, at any level."`
-	Version  kong.VersionFlag `env:"-" help:"Print the version and exit."`
-}
-
-// A logLevel is a slog.Level whose errors are for operators.
-type logLevel slog.Level
-
-// Level is for slog.HandlerOptions.
-func (l logLevel) Level() slog.Level { return slog.Level(l) }
-
-// UnmarshalText reads a level of the command line.
-func (l *logLevel) UnmarshalText(text []byte) error {
-	if (*slog.Level)(l).UnmarshalText(text) != nil {
-		return fmt.Errorf("%q is no level; debug, info, warn and error are", text)
-	}
-	return nil
-}
-
-// MarshalText is a level as UnmarshalText reads it.
-func (l logLevel) MarshalText() ([]byte, error) {
-	return []byte(strings.ToLower(l.Level().String())), nil
+	Loops   int              `default:"0" help:"Number of event loops. 0 means one for each CPU."`
+	PidFile string           `placeholder:"FILE" help:"File for the process id, also for that of each process that takes over. It is removed when the last one ends. If it cannot be written, the server does not start."`
+	Version kong.VersionFlag `env:"-" help:"Print the version and exit."`
 }
 
 func (f *processFlags) apply(o *engine.Options) error {

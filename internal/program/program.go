@@ -62,24 +62,23 @@ func refuse(stderr io.Writer, err error) int {
 // run serves with the settings, which again reads once more.
 func run(s *settings, again func() (*settings, error), asked askSignals, stdout, stderr io.Writer) int {
 	f := s.flags
-	logs := newLogWriter(stderr)
-	defer logs.flush()
-	level := new(slog.LevelVar)
-	level.Set(f.LogLevel.Level())
-	slog.SetDefault(slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: level, ReplaceAttr: s.words.attr})))
+	logs := newLogging(stderr, &f.logFlags, s.words)
+	defer logs.writer.flush()
+	slog.SetDefault(logs.logger)
 	warnOfVariables(slog.Default(), os.Environ(), s.list)
 	if err := limitMemory(); err != nil {
 		slog.Warn("no memory limit is set", "error", err)
 	}
-	debug := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	sessions := newSessionLog(logs.logger, f)
+	defer sessions.end()
 
-	server, err := newServer(f, debugScopes(os.Getenv("DEBUG"), debug))
+	server, err := newServer(f, debugScopes(os.Getenv("DEBUG"), logs.debug), sessions)
 	if err != nil {
 		fmt.Fprintf(stderr, "turbine: %s\n", s.explain(err))
 		return exitUsage
 	}
 	changes := newReload(s, again,
-		live{[]string{"log-level"}, func(f *flags) error { level.Set(f.LogLevel.Level()); return nil }},
+		live{[]string{"log-level"}, func(f *flags) error { logs.setLevel(f.LogLevel.Level()); return nil }},
 		live{[]string{"origin", "any-origin", "cors-origin", "cors-credentials"}, func(f *flags) error { return f.change(server) }},
 		live{[]string{"conn-rate", "handshake-rate"}, func(f *flags) error { return server.SetRates(f.ConnRate, f.HandshakeRate) }},
 	)
@@ -103,8 +102,8 @@ func buildVersion(version string) string {
 }
 
 // newServer is the server that the flags ask for. The error is for whoever wrote
-// the command line.
-func newServer(f *flags, debug func(string) *slog.Logger) (*engine.Server, error) {
+// the command line. sessions may be nil.
+func newServer(f *flags, debug func(string) *slog.Logger, sessions *sessionLog) (*engine.Server, error) {
 	o, err := f.options()
 	if err != nil {
 		return nil, err
@@ -120,7 +119,7 @@ func newServer(f *flags, debug func(string) *slog.Logger) (*engine.Server, error
 			_ = server.Broadcast(p)
 		}
 	}
-	server, err = engine.New(o, events)
+	server, err = engine.New(o, sessions.around(events))
 	return server, err
 }
 
