@@ -9,9 +9,12 @@ import (
 	"turbine/internal/program"
 )
 
-// version is set by the linker for releases: -ldflags "-X main.version=1.2.3".
-var version = "development"
+// These are set by the linker for releases: -ldflags "-X main.version=1.2.3 -X main.commit=...".
+var (
+	version = "development"
+	commit  = ""
+)
 
 func main() {
-	os.Exit(program.Run(os.Args[1:], os.Stdout, os.Stderr, program.Extra{Version: version}))
+	os.Exit(program.Run(os.Args[1:], os.Stdout, os.Stderr, program.Extra{Version: version, Commit: commit}))
 }

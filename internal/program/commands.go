@@ -15,6 +15,7 @@ import (
 type commands struct {
 	Serve  flags          `cmd:"" default:"withargs" help:"Serve clients until a signal ends the program. This is what turbine does without a command."`
 	Config configCommands `cmd:"" help:"Look at the configuration: what is wrong with it, what holds, what could be set."`
+	Health flags          `cmd:"" help:"Ask the server that has these flags for its --health-path. The exit code is 0 if clients may be sent to it, 1 if it drains or does not answer, 2 if the flags make no sense."`
 }
 
 type configCommands struct {
@@ -45,9 +46,11 @@ func printHelp(options kong.HelpOptions, context *kong.Context) error {
 	return kong.DefaultHelpPrinter(options, context)
 }
 
-// configure runs the command if it is one of config, and reports whether it is.
-func (s *settings) configure(stdout, stderr io.Writer) (code int, done bool) {
+// beside runs the command if it is another one than serve, and reports whether it is.
+func (s *settings) beside(stdout, stderr io.Writer) (code int, done bool) {
 	switch s.command {
+	case "health":
+		return s.flags.health(stdout, stderr), true
 	case "config check":
 		if err := s.sayChecked(stdout, stderr); err != nil {
 			return refuse(stderr, err), true

@@ -383,7 +383,7 @@ func configure(args []string, out, errs io.Writer) int {
 	if err != nil {
 		return refuse(errs, err)
 	}
-	code, ok := s.configure(out, errs)
+	code, ok := s.beside(out, errs)
 	if !ok {
 		panic(errors.New("no command of config"))
 	}

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -23,7 +22,8 @@ import (
 
 // Extra is what a main package adds to the program.
 type Extra struct {
-	Version string // what --version says, unless the build knows one: see buildVersion
+	Version string // of a release; unreleased otherwise
+	Commit  string // that the release is made of
 }
 
 // Exit codes.
@@ -38,12 +38,12 @@ const (
 // signals, and the limits of the collector.
 func Run(args []string, stdout, stderr io.Writer, extra Extra) int {
 	asked := hearSignals()
-	version := buildVersion(extra.Version)
+	version := versionText(extra)
 	s, err := readSettings(args, version, stdout, stderr)
 	if err != nil {
 		return refuse(stderr, err)
 	}
-	if code, done := s.configure(stdout, stderr); done {
+	if code, done := s.beside(stdout, stderr); done {
 		return code
 	}
 	again := func() (*settings, error) { return readSettings(args, version, io.Discard, io.Discard) }
@@ -87,18 +87,6 @@ func run(s *settings, again func() (*settings, error), asked askSignals, stdout,
 		return exitFailed
 	}
 	return 0
-}
-
-// unreleased is the version of a main package that no release has set.
-const unreleased = "development"
-
-// buildVersion is the version, or what the go command has noted if that is not
-// set.
-func buildVersion(version string) string {
-	if info, ok := debug.ReadBuildInfo(); ok && version == unreleased && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return version
 }
 
 // newServer is the server that the flags ask for. The error is for whoever wrote
