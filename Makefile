@@ -4,6 +4,8 @@ FUZZTIME ?= 30s
 SOAKTIME ?= 20m
 GOLANGCI_LINT_VERSION := v2.15.0
 GOVULNCHECK_VERSION := v1.9.0
+NFPM_VERSION := v2.45.2
+CYCLONEDX_VERSION := v1.10.0
 VULNDB ?= https://vuln.go.dev
 CLIENTS := internal/e2e/clients
 BROWSER := internal/e2e/browser
@@ -20,17 +22,21 @@ export NGINX HAPROXY CADDY
 vet cross unit race autobahn lint vuln: export GOFLAGS := $(shell go env GOFLAGS) -pgo=off
 # What the event loop compiles for (package loop is the only one that cares).
 TARGETS := linux/amd64 linux/arm64 linux/386 darwin/arm64 darwin/amd64 freebsd/amd64
+# What a release is built for, and of.
+DIST_TARGETS := linux/amd64 linux/arm64 darwin/arm64 freebsd/amd64
+VERSION ?= 0.0.0-dev.$(shell git rev-list --count HEAD)
+DIST = go run ./internal/dist --version $(VERSION) --commit $(shell git rev-parse --short=12 HEAD) --date $(shell git log -1 --format=%ct) --nfpm .tools/nfpm-$(NFPM_VERSION)
 
-.PHONY: test check help chromium proxies modules autobahn-suite build run chat setup fmt vet cross unit race e2e autobahn conformance examples examples-race lint tidy vuln chaos fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo nightly cover clean
+.PHONY: test check help chromium proxies modules autobahn-suite build run chat dist package setup fmt vet cross unit race e2e autobahn conformance examples examples-race lint tidy vuln chaos fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo nightly cover clean
 
 # Whether the program works: installs what the tests need, runs unit, e2e and examples.
 # They run side by side: some compile while others install, or wait for a peer.
 test:
 	@$(MAKE) -j4 unit e2e examples
 
-# All other checks: races, linters, vulnerabilities, other systems, Autobahn, tidiness.
+# All other checks: races, linters, vulnerabilities, other systems, Autobahn, the package, tidiness.
 check:
-	@$(MAKE) -j2 fmt race tidy vet cross lint vuln examples-race autobahn
+	@$(MAKE) -j2 fmt race tidy vet cross lint vuln package examples-race autobahn
 
 # This list.
 help:
@@ -47,6 +53,17 @@ run: build
 # The chat of examples with its page, on :3000: open http://localhost:3000 in two windows.
 chat:
 	cd examples && go run ./chat $(ARGS)
+
+# What a release consists of, into dist/: make dist VERSION=1.2.3
+# Static binaries in archives, deb, rpm, checksums, and what each binary is made of (CycloneDX).
+dist: .tools/nfpm-$(NFPM_VERSION) .tools/cyclonedx-gomod-$(CYCLONEDX_VERSION)
+	$(DIST) --sbom .tools/cyclonedx-gomod-$(CYCLONEDX_VERSION) $(DIST_TARGETS)
+
+# The deb for this machine, which as root is installed, started, upgraded and removed
+# under a systemd of its own, on a copy of this machine's files that is thrown away.
+package: .tools/nfpm-$(NFPM_VERSION)
+	$(DIST) --out .tools/package --bare --formats deb --build=-pgo=off linux/$$(go env GOARCH)
+	go test -vet=off -count=1 -timeout 5m -run '^TestDeb$$' ./internal/dist -deb $(CURDIR)/.tools/package
 
 # Installs what the tests need: modules, clients, a browser, proxies.
 setup: chromium proxies modules $(CLIENTS)/node_modules/.package-lock.json $(BROWSER)/node_modules/.package-lock.json $(MIGRATION)/node_modules/.package-lock.json
@@ -169,6 +186,14 @@ vuln: .tools/govulncheck-$(GOVULNCHECK_VERSION)
 	GOBIN=$(CURDIR)/.tools go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
 	mv .tools/govulncheck $@
 
+.tools/nfpm-$(NFPM_VERSION):
+	GOBIN=$(CURDIR)/.tools go install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
+	mv .tools/nfpm $@
+
+.tools/cyclonedx-gomod-$(CYCLONEDX_VERSION):
+	GOBIN=$(CURDIR)/.tools go install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_VERSION)
+	mv .tools/cyclonedx-gomod $@
+
 # Each fuzz target for FUZZTIME.
 fuzz:
 	@for package in $$(go list ./...); do \
@@ -227,4 +252,4 @@ cover:
 
 # Removes what was built and installed here.
 clean:
-	rm -rf turbine cover.out .tools $(CLIENTS)/node_modules $(BROWSER)/node_modules $(BROWSER)/artifacts $(MIGRATION)/node_modules examples/chat/testdata/artifacts
+	rm -rf turbine cover.out dist .tools $(CLIENTS)/node_modules $(BROWSER)/node_modules $(BROWSER)/artifacts $(MIGRATION)/node_modules examples/chat/testdata/artifacts

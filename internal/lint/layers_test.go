@@ -65,6 +65,7 @@ var layers = map[string]layer{
 	"loop":                 {[]string{"pool", "internal/invariants", "internal/fifo", "internal/peers", "internal/seldom"}, []string{gnetErrors, gnetNetpoll, sysUnix}},
 	"loop/looptest":        {[]string{"loop"}, nil}, // for tests, of programs too: no testify
 	"pool":                 {[]string{"internal/invariants"}, []string{bytebufferpool}},
+	"internal/dist":        {[]string{"internal/manual", "internal/program"}, []string{kongFlags}},
 	"internal/manual":      {nil, []string{kongFlags}},
 	"internal/invariants":  {},
 	"internal/peers":       {},
