@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"turbine/engine"
+	"turbine/internal/race"
 	"turbine/loop/looptest"
 
 	"github.com/stretchr/testify/require"
@@ -155,7 +156,7 @@ func (n *busyNet) Settle() {
 // with an Executor, where clients that wait for it are pinged all the same.
 func TestModelWithBusyLoads(t *testing.T) {
 	target := int64(*modelMessages) / 4
-	if testing.Short() {
+	if testing.Short() || race.Enabled { // one goroutine: the detector finds nothing here
 		target /= 10
 	}
 	for _, pool := range []bool{false, true} {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"turbine/engine"
+	"turbine/internal/race"
 	"turbine/loop/looptest"
 
 	"github.com/stretchr/testify/require"
@@ -76,7 +77,7 @@ func (e *modelExecutor) hurry() {
 // system calls fail.
 func TestModelOnExecutor(t *testing.T) {
 	target := int64(*modelMessages) / 4
-	if testing.Short() {
+	if testing.Short() || race.Enabled { // one goroutine: the detector finds nothing here
 		target /= 10
 	}
 	for _, faulty := range []bool{false, true} {

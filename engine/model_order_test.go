@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"turbine/engine"
+	"turbine/internal/race"
 	"turbine/loop/looptest"
 
 	"github.com/stretchr/testify/require"
@@ -381,7 +382,7 @@ func newOrderRun(t *testing.T, seed uint64, counts *modelCounts, drivers int, ch
 // where nothing fails and where system calls do, on loops and with an Executor.
 func TestModelKeepsTheOrderOfCallers(t *testing.T) {
 	target := int64(*modelMessages) / 4
-	if testing.Short() {
+	if testing.Short() || race.Enabled { // one goroutine: the detector finds nothing here
 		target /= 10
 	}
 	for _, faulty := range []bool{false, true} {

@@ -347,7 +347,7 @@ func (h *httpConn) sessionRequest(r *httpparse.Request, p []byte, n int) int {
 	case x.method != methodPOST:
 		x.arrive(nil, false)
 		return n
-	case r.ContentLength > int64(h.server.options.MaxPayload):
+	case h.tooLarge(r.ContentLength):
 		h.met(LimitPayload)
 		x.answer(h.conn.Loop(), 413, "", "")
 		return n

@@ -6,7 +6,6 @@ import (
 	"math"
 	"strconv"
 	"time"
-	"unicode/utf8"
 )
 
 // OpenData is what the Data of an Open packet says about a session, in both
@@ -72,28 +71,4 @@ func ParseOpen(data []byte) (OpenData, error) {
 		PingTimeout:  time.Duration(wire.PingTimeout) * time.Millisecond,
 		MaxPayload:   wire.MaxPayload,
 	}, nil
-}
-
-// jsonEscapes are how JSON.stringify of JavaScript writes the characters of ASCII
-// that do not stand for themselves: no more than JSON demands, in the short form.
-var jsonEscapes = func() (escapes [utf8.RuneSelf]string) {
-	for c := range ' ' {
-		escapes[c] = fmt.Sprintf(`\u%04x`, c)
-	}
-	escapes['"'], escapes['\\'] = `\"`, `\\`
-	escapes['\b'], escapes['\f'], escapes['\n'], escapes['\r'], escapes['\t'] = `\b`, `\f`, `\n`, `\r`, `\t`
-	return escapes
-}()
-
-// appendJSONString appends s as a JSON string, as JSON.stringify writes it.
-func appendJSONString(dst []byte, s string) []byte {
-	dst = append(dst, '"')
-	for _, r := range s { // invalid bytes come as U+FFFD
-		if r < utf8.RuneSelf && jsonEscapes[r] != "" {
-			dst = append(dst, jsonEscapes[r]...)
-		} else {
-			dst = utf8.AppendRune(dst, r)
-		}
-	}
-	return append(dst, '"')
 }

@@ -1,0 +1,33 @@
+package engine
+
+import "turbine/httpparse"
+
+// What a request's body may be: its size, told by Content-Length or the sum of its
+// chunks, and its share of what all bodies may take together.
+
+// tooLarge reports whether a body of size bytes is above Options.MaxPayload.
+func (h *httpConn) tooLarge(size int64) bool { return size > int64(h.server.options.MaxPayload) }
+
+// keep copies the next bytes of the body, if Options.Limits.BodyBudget lets it. A small
+// body is spared, as a small message is: it is not what has used up the budget.
+func (h *httpConn) keep(p []byte) bool {
+	if h.body.Len()+len(p) > sparedMessage && !h.affords(len(p)) {
+		h.failBody(errBodyBudget)
+		return false
+	}
+	h.server.shard(h.conn.Loop()).bodies += int64(len(p))
+	h.body.Append(p)
+	return true
+}
+
+// affords reports whether Options.Limits.BodyBudget has room for n bytes of a body
+// more, whether they are kept here or on their way to the session's loop.
+func (h *httpConn) affords(n int) bool {
+	here, home := h.server.shard(h.conn.Loop()), h.server.shard(h.exchange.home)
+	return here.bodies+home.carried.Load()+int64(n) <= h.server.shares.bodies
+}
+
+var (
+	errTooLarge   = &httpparse.Error{Status: 413, Reason: "body too large"}
+	errBodyBudget = &httpparse.Error{Status: 503, Reason: "too many bodies at a time"}
+)
