@@ -5,6 +5,7 @@ import (
 	"os"
 	"reflect"
 	"runtime"
+	"time"
 	"unsafe"
 
 	"github.com/panjf2000/gnet/v2/pkg/netpoll"
@@ -15,6 +16,15 @@ import (
 // takes at most. The wake and the ticks are descriptors among the others, so
 // they have their turn after as many.
 const eventBatch = 128
+
+// A look that takes longer than lookTime makes the next one take fewer descriptors,
+// leastBatch at least. What became ready during a look stands behind all that was
+// ready before, so it waits for the rest of a look and for these; callbacks of a
+// millisecond made both a tenth of a second.
+const (
+	lookTime   = 10 * time.Millisecond
+	leastBatch = 16
+)
 
 var errNoEpoll = errors.New("loop: gnet's poller keeps its epoll descriptor elsewhere")
 
@@ -43,18 +53,31 @@ func (k *pollKernel) polling(looked func(), hurries func() bool, handle netpoll.
 		return err
 	}
 	events := make([]unix.EpollEvent, eventBatch)
-	for {
-		n, err := wait(fd, events, hurries())
+	for batch := eventBatch; ; {
+		n, err := wait(fd, events[:batch], hurries())
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return os.NewSyscallError("epoll_wait", err)
 		}
 		looked()
+		began := time.Time{}
+		if n >= leastBatch { // fewer do not pay for the clock
+			began = time.Now()
+		}
 		for i := range max(n, 0) {
 			if err := handle(int(events[i].Fd), events[i].Events, 0); err != nil {
 				return err
 			}
 		}
+		if n >= leastBatch {
+			batch = nextBatch(n, time.Since(began))
+		}
 	}
+}
+
+// nextBatch is how many descriptors a look takes at most after one that took n for
+// that long.
+func nextBatch(n int, took time.Duration) int {
+	return int(min(max(int64(n)*int64(lookTime)/max(int64(took), 1), leastBatch), eventBatch))
 }
 
 // wait waits until descriptors are ready, and returns their number.
