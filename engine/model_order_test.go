@@ -381,16 +381,16 @@ func newOrderRun(t *testing.T, seed uint64, counts *modelCounts, drivers int, ch
 // come merged with it: then nothing is lost and nothing comes twice. A Join or a Leave counts for what is published after it. All of this holds in memory,
 // where nothing fails and where system calls do, on loops and with an Executor.
 func TestModelKeepsTheOrderOfCallers(t *testing.T) {
-	target := int64(*modelMessages) / 4
+	target, runs := int64(*modelMessages)/4, 3
 	if testing.Short() || race.Enabled { // one goroutine: the detector finds nothing here
-		target /= 10
+		target, runs = target/10, 1
 	}
 	for _, faulty := range []bool{false, true} {
 		for _, late := range []bool{false, true} {
 			t.Run(fmt.Sprintf("faults: %v, Executor: %v", faulty, late), func(t *testing.T) {
 				var counts modelCounts
 				gone, merged := 0, 0
-				modelSeeds(t, &counts, func() bool { return counts.messages.Load() < target || counts.runs < 3 }, func(seed uint64) {
+				modelSeeds(t, &counts, func() bool { return counts.messages.Load() < target || counts.runs < runs }, func(seed uint64) {
 					var faults *looptest.Faulty
 					if faulty {
 						faults = looptest.NewFaulty(seed, orderRates)
@@ -421,8 +421,11 @@ var orderRates = looptest.Rates{Short: 500, NotNow: 300, Interrupted: 200, Short
 // callers that run at the same time.
 func TestModelKeepsTheOrderOfCallersOnSockets(t *testing.T) {
 	steps := orderSteps
-	if testing.Short() {
+	switch {
+	case testing.Short():
 		steps /= 6
+	case race.Enabled:
+		steps /= 3
 	}
 	for loops := 1; loops <= 3; loops++ {
 		var counts modelCounts
