@@ -67,8 +67,8 @@ func parsePublicID(text string) (id publicID, ok bool) {
 // PublicID names the session in logs, lists and commands, and opens nothing: the session's
 // ID, with which a client polls, cannot be had from it. It has 22 characters, letters,
 // digits, '-' and '_', stays the same for the session's life and after it, and is never
-// another session's. It takes no memory in the session: each call computes it, in less
-// than a microsecond, and allocates the string. Safe from any goroutine.
+// another session's. It takes no memory in the session: each call computes it, in about
+// a microsecond, and allocates the string. Safe from any goroutine.
 func (s *Session) PublicID() string {
 	return publicID{loop: uint8(s.loop.Index()), slot: s.slot, tag: s.secret.tag()}.String()
 }

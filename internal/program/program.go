@@ -79,6 +79,7 @@ func run(s *settings, again func() (*settings, error), asked askSignals, stdout,
 	}
 	changes := newReload(s, again,
 		live{[]string{"log-level"}, func(f *flags) error { logs.setLevel(f.LogLevel.Level()); return nil }},
+		live{[]string{"log-sessions-rate"}, func(f *flags) error { sessions.setRate(f.LogSessionsRate); return nil }},
 		live{[]string{"origin", "any-origin", "cors-origin", "cors-credentials"}, func(f *flags) error { return f.change(server) }},
 		live{[]string{"conn-rate", "handshake-rate"}, func(f *flags) error { return server.SetRates(f.ConnRate, f.HandshakeRate) }},
 	)

@@ -16,11 +16,11 @@ import (
 // that is switched off: it hears no event and keeps nothing.
 type sessionLog struct {
 	logger  *slog.Logger
-	rate    int       // records of each kind in a second; negative is without limit
 	initial int       // bytes of what every session is sent first
 	began   time.Time // what loggedSession.opened counts from
 
 	mu     sync.Mutex
+	rate   int         // records of each kind in a second; negative is without limit; guarded by mu
 	since  time.Time   // when the second began; guarded by mu
 	wrote  [2]int      // records of each kind in it; guarded by mu
 	left   [2]int      // records of each kind that were left out and not reported yet; guarded by mu
@@ -42,11 +42,23 @@ func newSessionLog(logger *slog.Logger, f *flags) *sessionLog {
 	if !f.LogSessions {
 		return nil
 	}
-	l := &sessionLog{logger: logger, rate: f.LogSessionsRate, initial: len(f.InitialPacket), began: time.Now()}
-	if l.rate == 0 {
-		l.rate = defaultSessionsRate
-	}
+	l := &sessionLog{logger: logger, initial: len(f.InitialPacket), began: time.Now()}
+	l.setRate(f.LogSessionsRate)
 	return l
+}
+
+// setRate changes how many records of each kind a second may have, from now on. Safe from
+// any goroutine.
+func (l *sessionLog) setRate(rate int) {
+	if l == nil {
+		return
+	}
+	if rate == 0 {
+		rate = defaultSessionsRate
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rate = rate
 }
 
 // defaultSessionsRate is what 0 stands for in --log-sessions-rate, as in all flags.
@@ -140,16 +152,13 @@ func (l *sessionLog) mayWrite(kind int) bool {
 	if !l.logger.Enabled(context.Background(), slog.LevelInfo) {
 		return false
 	}
-	if l.rate < 0 {
-		return true
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
 	if now.Sub(l.since) >= sampling {
 		l.since, l.wrote = now, [2]int{}
 	}
-	if l.wrote[kind] < l.rate {
+	if l.rate < 0 || l.wrote[kind] < l.rate {
 		l.wrote[kind]++
 		return true
 	}

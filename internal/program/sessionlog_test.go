@@ -287,6 +287,27 @@ func TestSessionsRate(t *testing.T) {
 	}
 }
 
+// The rate holds from when it is set, within the second as well.
+func TestSessionsRateChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := parsed(t, "--log-sessions", "--log-sessions-rate=2")
+		l := newSessionLog(slog.New(slog.NewTextHandler(io.Discard, nil)), &f)
+		for _, c := range []struct{ rate, want int }{{2, 2}, {5, 3}, {3, 0}, {-1, 20}, {1, 0}} {
+			l.setRate(c.rate)
+			n := 0
+			for range 20 {
+				if l.mayWrite(sessionClosed) {
+					n++
+				}
+			}
+			require.Equal(t, c.want, n, "%d a second", c.rate)
+		}
+		l.end()
+		f.LogSessions = false
+		newSessionLog(nil, &f).setRate(7) // off
+	})
+}
+
 // Records that the level hides are not counted as left out.
 func TestSessionsAreNotLoggedBelowTheLevel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
