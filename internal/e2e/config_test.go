@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,14 +32,15 @@ func (s *server) knock(t *testing.T, origin string) int {
 // in the file is wrong. The next process has what needs a restart.
 func TestConfigurationWhileTheServerRuns(t *testing.T) {
 	const first, second = "https://first.example", "https://second.example"
-	path := filepath.Join(t.TempDir(), "turbine.yaml")
+	dir := t.TempDir()
+	path, pidFile := filepath.Join(dir, "turbine.yaml"), filepath.Join(dir, "pid")
 	put := func(text string) {
 		t.Helper()
 		require.NoError(t, os.WriteFile(path+".new", []byte(text), 0o600))
 		require.NoError(t, os.Rename(path+".new", path))
 	}
 	put("addr: 127.0.0.1:0\norigin: " + first + "\ndrain-timeout: 200ms\n")
-	s := start(t, command(context.Background(), t, "--config", path))
+	s := start(t, command(context.Background(), t, "--config", path, "--pid-file", pidFile))
 	says := func(text string, times int) {
 		t.Helper()
 		s.logs(t, func() bool { return strings.Count(s.stderr.String(), text) >= times })
@@ -69,6 +71,20 @@ func TestConfigurationWhileTheServerRuns(t *testing.T) {
 	require.NotContains(t, s.stderr.String(), "changed=[origin log-level]", "the new level leaves the record out")
 	put("addr: 127.0.0.1:0\norigin: " + first + "\ndrain-timeout: 200ms\n")
 	says("changed=[log-level]", 1)
+
+	put("addr: 127.0.0.1:0\norigin: " + first + "\ndrain-timeout: 200ms\npath: /next/\n")
+	says("some settings need a restart", 3)
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGUSR2))
+	says("another process has taken over", 1)
+	text, err := os.ReadFile(pidFile)
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	require.NoError(t, err)
+	require.NotEqual(t, s.cmd.Process.Pid, pid)
+	s.path = "/next/"
+	require.Equal(t, 200, s.knock(t, first))
+	require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))
+	require.True(t, s.ends(stopPatience), "a process still runs")
 }
 
 // A file that cannot be used keeps the program from starting.

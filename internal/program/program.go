@@ -83,7 +83,7 @@ func run(s *settings, again func() (*settings, error), asked askSignals, stdout,
 		live{[]string{"origin", "any-origin", "cors-origin", "cors-credentials"}, func(f *flags) error { return f.change(server) }},
 		live{[]string{"conn-rate", "handshake-rate"}, func(f *flags) error { return server.SetRates(f.ConnRate, f.HandshakeRate) }},
 	)
-	if err := serve(server, f, asked, stdout, changes.configFile(f.Config), tlsFiles(server, f.files())); err != nil {
+	if err := serve(server, f, asked, stdout, changes.configFile(s), tlsFiles(server, f.files())); err != nil {
 		fmt.Fprintf(stderr, "turbine: %v\n", err)
 		return exitFailed
 	}

@@ -25,10 +25,11 @@ func newReload(s *settings, again func() (*settings, error), groups ...live) *re
 	return &reload{again: again, live: groups, runs: s.texts()}
 }
 
-// configFile are the files for the watch: that of --config, if there is one.
-func (r *reload) configFile(path string) *watched {
-	set := &watched{load: r.load, refused: "the configuration cannot be used; the old one stays in use"}
-	if path != "" {
+// configFile are the files for the watch: that of --config, if there is one, which
+// began is made of.
+func (r *reload) configFile(began *settings) *watched {
+	set := &watched{load: r.load, refused: "the configuration cannot be used; the old one stays in use", seen: began.file}
+	if path := began.flags.Config; path != "" {
 		set.files = []string{path}
 	}
 	return set

@@ -81,14 +81,33 @@ func TestReloadThatIsRefused(t *testing.T) {
 	again := func() (*settings, error) { return readSettings([]string{"--config", path}, "", io.Discard, io.Discard) }
 	s, err := again()
 	require.NoError(t, err)
-	set := newReload(s, again).configFile(path)
+	set := newReload(s, again).configFile(s)
 	w := &watch{sets: []*watched{set}}
 	write(t, path, "ap: x\nad: y")
 	log := logged(t, w.readAll)
 	require.Regexp(t, `^\S+ level=ERROR msg="the configuration cannot be used; the old one stays in use" error="`+
 		regexp.QuoteMeta(path)+`:1: there is no flag .*; `+regexp.QuoteMeta(path)+`:2: there is no flag .*"\n$`, log)
 	require.Empty(t, logged(t, w.readChanged), "it is said once")
-	require.Empty(t, newReload(s, again).configFile("").files)
+
+	plain, err := readSettings(nil, "", io.Discard, io.Discard)
+	require.NoError(t, err)
+	require.Empty(t, newReload(plain, again).configFile(plain).files)
+}
+
+// A change between the reading of the file and the beginning of the watch is not
+// missed.
+func TestReloadOfAFileThatChangesAtTheStart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "turbine.yaml")
+	write(t, path, "app: echo")
+	again := func() (*settings, error) { return readSettings([]string{"--config", path}, "", io.Discard, io.Discard) }
+	s, err := again()
+	require.NoError(t, err)
+	write(t, path, "app: broadcast")
+	took := make(chan string, 1)
+	r := newReload(s, again, live{[]string{"app"}, func(f *flags) error { took <- f.App; return nil }})
+	stop := watchFiles(nil, r.configFile(s))
+	defer stop()
+	require.Equal(t, "broadcast", <-took)
 }
 
 // logged is what is logged meanwhile.

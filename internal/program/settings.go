@@ -1,6 +1,7 @@
 package program
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -29,6 +30,7 @@ type settings struct {
 	list    []*kong.Flag      // those of flags, in order; without values if flags is nil
 	source  map[string]string // where a flag's value comes from, by the flag's name
 	places  map[string]string // the lines of the file that are in use, by the same
+	file    [sha256.Size]byte // what the file held, for the watch
 	words   wording
 }
 
@@ -67,6 +69,7 @@ func readSettings(args []string, version string, stdout, stderr io.Writer) (*set
 
 // addFile gives the flags that nothing else sets the values that the file has.
 func (s *settings) addFile(path string) error {
+	s.file = (&watched{files: []string{path}}).sum() // before it is read: a change in between is seen later
 	entries, err := readConfig(path, s.list)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package program
 import (
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -21,16 +22,19 @@ const (
 	// watchLook is how often they are read anyhow: file systems of other machines
 	// say nothing.
 	watchLook = time.Minute
+	// watchMost is the limit of what is looked at in a file, in bytes: it may be a
+	// device that has no end. A change behind the limit is not seen.
+	watchMost = 16 << 20
 )
 
 // A watched is a set of files that mean something together, which is read again
 // when one of them has changed.
 type watched struct {
 	files   []string
-	load    func() error // reads them; if it returns an error, it has changed nothing
-	refused string       // what the log says then
-	seen    [sha256.Size]byte
-	failed  bool // they could not be used the last time
+	load    func() error      // reads them; if it returns an error, it has changed nothing
+	refused string            // what the log says then
+	seen    [sha256.Size]byte // what they held when load was last called, or before
+	failed  bool              // they could not be used the last time
 }
 
 // A watch reads sets of files again when a signal asks for it and when the files
@@ -62,10 +66,13 @@ func watchFiles(signals <-chan os.Signal, sets ...*watched) (stop func()) {
 	}
 }
 
-// begin notes what the files hold and asks the system to report changes.
+// begin notes what the files hold, of those of which that is not known, and asks the
+// system to report changes.
 func (w *watch) begin() {
 	for _, s := range w.sets {
-		s.seen = s.sum()
+		if s.seen == ([sha256.Size]byte{}) {
+			s.seen = s.sum()
+		}
 	}
 	var err error
 	if w.watcher, err = fsnotify.NewWatcher(); err != nil {
@@ -75,8 +82,10 @@ func (w *watch) begin() {
 }
 
 func (w *watch) run(signals <-chan os.Signal, done <-chan struct{}) {
-	var look <-chan time.Time // nil where there is nothing to look at
+	var look <-chan time.Time    // nil where there is nothing to look at
+	var settled <-chan time.Time // nil when nothing has changed
 	if len(w.sets) > 0 {
+		settled = time.After(watchSettle) // a file may have changed before it was watched
 		ticker := time.NewTicker(watchLook)
 		defer ticker.Stop()
 		look = ticker.C
@@ -86,7 +95,6 @@ func (w *watch) run(signals <-chan os.Signal, done <-chan struct{}) {
 	if w.watcher != nil {
 		events, failures = w.watcher.Events, w.watcher.Errors
 	}
-	var settled <-chan time.Time // nil when nothing has changed
 	for {
 		select {
 		case <-done:
@@ -163,9 +171,14 @@ func (s *watched) read() bool {
 // sum is a hash of what the files hold, or of why that is not known.
 func (s *watched) sum() (sum [sha256.Size]byte) {
 	h := sha256.New()
-	for _, file := range s.files {
-		text, err := os.ReadFile(file) // #nosec G304 -- the operator's own choice
-		_, _ = fmt.Fprintf(h, "%d %v\n%s", len(text), err, text)
+	for _, path := range s.files {
+		file, err := os.Open(path) // #nosec G304 -- the operator's own choice
+		n := int64(0)
+		if err == nil {
+			n, err = io.Copy(h, io.LimitReader(file, watchMost))
+			_ = file.Close()
+		}
+		_, _ = fmt.Fprintf(h, "\n%d %v\n", n, err)
 	}
 	h.Sum(sum[:0])
 	return sum
