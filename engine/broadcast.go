@@ -264,7 +264,7 @@ func (s *Session) writePrepared(p *Prepared) (written bool) {
 	switch {
 	case s.state != sessionOpen || s.transport != transport(t) || t.conn.Blocked() || !t.ready():
 		return false
-	case p.with().Sent != nil || e.PacketCreate != nil || e.Flush != nil || e.Flushed != nil || s.server.debug.socket != nil:
+	case p.with().Sent != nil || e.PacketCreate != nil || e.Flush != nil || e.Flushed != nil || s.server.debug.socket.Load() != nil:
 		return false
 	case t.deflate.Accepted && !p.with().NoCompress || p.binary && s.base64:
 		return false

@@ -3,32 +3,45 @@ package engine
 import (
 	"bytes"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 
 	"turbine/httpparse"
 )
 
 // debugLoggers holds a logger for each of the reference server's debug scopes, nil
-// where it is switched off: then a record costs one comparison.
+// where it is switched off: then a record costs a load and a comparison. They may change
+// at any time. Safe from any goroutine.
 type debugLoggers struct {
-	engine    *slog.Logger // handshakes and refusals
-	socket    *slog.Logger // sessions: packets, heartbeats, ends
-	transport *slog.Logger // changes of transport
-	polling   *slog.Logger // polls and posts
-	ws        *slog.Logger // WebSocket messages
+	engine    atomic.Pointer[slog.Logger] // handshakes and refusals
+	socket    atomic.Pointer[slog.Logger] // sessions: packets, heartbeats, ends
+	transport atomic.Pointer[slog.Logger] // changes of transport
+	polling   atomic.Pointer[slog.Logger] // polls and posts
+	ws        atomic.Pointer[slog.Logger] // WebSocket messages
+
+	mu sync.Mutex // held while they change, so that two changes do not mix
 }
 
-func newDebug(scope func(string) *slog.Logger) (d debugLoggers) {
-	if scope == nil {
-		return d
+// set asks for the logger of each scope.
+func (d *debugLoggers) set(scope func(string) *slog.Logger) {
+	all := []*atomic.Pointer[slog.Logger]{&d.engine, &d.socket, &d.transport, &d.polling, &d.ws}
+	loggers := make([]*slog.Logger, len(all))
+	if scope != nil {
+		for i, name := range []string{"engine", "engine:socket", "engine:transport", "engine:polling", "engine:ws"} {
+			loggers[i] = scope(name)
+		}
 	}
-	return debugLoggers{
-		engine:    scope("engine"),
-		socket:    scope("engine:socket"),
-		transport: scope("engine:transport"),
-		polling:   scope("engine:polling"),
-		ws:        scope("engine:ws"),
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i, logger := range all {
+		logger.Store(loggers[i])
 	}
 }
+
+// SetDebug replaces what Options.Debug has said: scope is called once for each scope,
+// before SetDebug returns. Nil switches all off. What happens from then on is logged
+// accordingly, in sessions that there are as in new ones.
+func (s *Server) SetDebug(scope func(string) *slog.Logger) { s.debug.set(scope) }
 
 // hidden stands in a record for what the record must not show.
 const hidden = "-"

@@ -160,7 +160,7 @@ func (s *Server) openWebSocket(conn *loop.Conn, q query, r *httpparse.Request, a
 // sendOpen gives the transport the open packet, and the initial packet behind
 // it, before anything else.
 func (s *Session) sendOpen() {
-	if d := s.server.debug.engine; d != nil {
+	if d := s.server.debug.engine.Load(); d != nil {
 		d.Debug("handshake", "session", s.PublicID(), "transport", s.Transport().String(), "revision", s.revision, "client", s.RemoteAddr())
 	}
 	data := s.openData()

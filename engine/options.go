@@ -169,6 +169,6 @@ type Options struct {
 	// called once for each scope. Records have level debug, and each packet is a record:
 	// it is for finding out what a client does. They name a session by its PublicID, and
 	// show no value of a query that is not the protocol's. Nil switches all off, which
-	// costs nothing.
+	// costs nothing. Server.SetDebug changes it later.
 	Debug func(scope string) *slog.Logger
 }

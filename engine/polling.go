@@ -195,7 +195,7 @@ func (p *polling) release() {
 // is waited for.
 func (p *polling) arrived(x *exchange) (receiving bool) {
 	p.heardBy = 0
-	if d := p.session.server.debug.polling; d != nil {
+	if d := p.session.server.debug.polling.Load(); d != nil {
 		d.Debug("request", "session", p.session.PublicID(), "post", x.method == methodPOST)
 	}
 	if cookie := p.session.server.options.Cookie; cookie != nil && cookie.EveryResponse {

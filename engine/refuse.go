@@ -170,7 +170,7 @@ func (r *refusal) because(name, detail, previous string) *HandshakeError {
 
 // report tells the application of a refusal. It borrows r.
 func (s *Server) report(r *httpparse.Request, c *loop.Conn, e *HandshakeError) {
-	if d := s.debug.engine; d != nil {
+	if d := s.debug.engine.Load(); d != nil {
 		d.Debug("refused", "code", e.Code, "message", e.Message, "name", e.Name, "target", loggedTarget(r.Target))
 	}
 	if s.events.ConnectionError != nil {

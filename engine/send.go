@@ -332,7 +332,7 @@ func (s *Session) left() int {
 func (s *Session) deliver(batch []outgoing) {
 	shard := s.server.shard(s.loop)
 	shard.batch = nil // callbacks may lead to another session's batch
-	if d := s.server.debug.socket; d != nil {
+	if d := s.server.debug.socket.Load(); d != nil {
 		d.Debug("flushing", "session", s.PublicID(), "packets", countPackets(batch), "transport", s.Transport().String())
 	}
 	if s.state != sessionClosed { // by a panic in PacketCreate

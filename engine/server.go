@@ -97,7 +97,7 @@ func New(o Options, e Events) (*Server, error) {
 		proxies:    proxied.Proxies{Trusted: filled.Proxies.Trusted, UnixSockets: filled.Proxies.TrustUnixSockets, Field: filled.Proxies.ClientHeader},
 	}
 	s.places.byAddress, s.places.exempt = peers.NewCounts(filled.Limits.MaxSessionsPerIP), &s.exempt
-	s.debug = newDebug(filled.Debug)
+	s.debug.set(filled.Debug)
 	s.dispatch = newDispatcher(s)
 	s.quiet = slog.New(seldom.Handler(filled.Logger.Handler()))
 	s.seats.limit, s.seats.waitLimit = filled.Limits.MaxFallback, filled.Limits.MaxFallbackWaiting

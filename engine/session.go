@@ -262,7 +262,7 @@ func (s *Session) become(next sessionState) {
 // packet handles one packet from the client, on whatever transport. Close is
 // the transports' own affair.
 func (s *Session) packet(p packet.Packet) {
-	if d := s.server.debug.socket; d != nil {
+	if d := s.server.debug.socket.Load(); d != nil {
 		d.Debug("packet received", "session", s.PublicID(), "type", p.Type.String(), "bytes", len(p.Data))
 	}
 	s.tellPacket(p)
@@ -286,7 +286,7 @@ func (s *Session) packet(p packet.Packet) {
 
 // setTransport is the only place that sets s.transport.
 func (s *Session) setTransport(t transport) {
-	if d := s.server.debug.transport; d != nil {
+	if d := s.server.debug.transport.Load(); d != nil {
 		d.Debug("transport", "session", s.PublicID(), "now", t.kind().String())
 	}
 	s.mu.Lock()
@@ -302,7 +302,7 @@ func (s *Session) close(reason Reason, err error) {
 	}
 	s.set(uint32(reason) << publicReason)
 	s.become(sessionClosed)
-	if d := s.server.debug.socket; d != nil {
+	if d := s.server.debug.socket.Load(); d != nil {
 		d.Debug("closed", "session", s.PublicID(), "reason", reason.String(), "error", err)
 	}
 	s.mu.Lock()

@@ -224,7 +224,7 @@ func (t *websocket) readAll(p []byte) {
 // message handles one data message or close frame.
 func (t *websocket) message(m wsframe.Message) {
 	s := t.session
-	if d := s.server.debug.ws; d != nil {
+	if d := s.server.debug.ws.Load(); d != nil {
 		d.Debug("message", "session", s.PublicID(), "opcode", m.OpCode, "bytes", len(m.Payload))
 	}
 	if m.OpCode == ws.OpClose {
