@@ -57,8 +57,9 @@ const (
 // not in it has no place in the house.
 var layers = map[string]layer{
 	".":                    {[]string{"internal/program"}, nil},
-	"internal/program":     {[]string{"engine", "loop"}, []string{fsNotify, kongFlags, memLimit, sdActivation, sdDaemon, tableFlip, yamlFour}},
+	"internal/program":     {[]string{"engine", "engine/ops", "loop"}, []string{fsNotify, kongFlags, memLimit, sdActivation, sdDaemon, tableFlip, yamlFour}},
 	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/invariants", "internal/fifo", "internal/peers", "internal/proxied", "internal/seldom"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib}},
+	"engine/ops":           {[]string{"engine", "internal/seldom"}, nil},
 	"engine/packet":        {},
 	"httpparse":            {},
 	"wsframe":              {[]string{"pool", "internal/invariants"}, []string{gobwas, gobwasFlate, httphead, klauspostFlate}},
@@ -97,7 +98,7 @@ var layers = map[string]layer{
 
 // testsOnTop are the packages whose tests may import engine: those that may do
 // so themselves, and its own.
-var testsOnTop = []string{"internal/program", "engine", "engine/enginetest", "internal/e2e/target", "bench/load", "bench/sim"}
+var testsOnTop = []string{"internal/program", "engine", "engine/enginetest", "engine/ops", "internal/e2e/target", "bench/load", "bench/sim"}
 
 // guests are the other modules: what their packages may import of ours, beside each
 // other. What they import of others is their business.
@@ -183,7 +184,7 @@ func TestLayersHaveOneOwner(t *testing.T) {
 		gnetErrors:     {"loop"},
 		gnetNetpoll:    {"loop"},
 		proxyProto:     {"internal/proxied"},
-		"engine":       {"bench/sim", "engine/enginetest", "internal/busy", "internal/e2e/feeder", "internal/e2e/target", "internal/e2e/testapp", "internal/program"},
+		"engine":       {"bench/sim", "engine/enginetest", "engine/ops", "internal/busy", "internal/e2e/feeder", "internal/e2e/target", "internal/e2e/testapp", "internal/program"},
 	}
 	for path, want := range owners {
 		var got []string
