@@ -127,7 +127,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 
 // refuse answers a request that nothing is done for.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, p *problem) {
-	h.refused.Warn("a request for operations was refused", "status", p.Status, "detail", p.Detail, "client", r.RemoteAddr)
+	h.refused.Warn("a request for operations was refused", "status", p.Status, "detail", p.Detail, "peer", r.RemoteAddr)
 	p.write(w)
 }
 
@@ -141,7 +141,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, to *route) {
 	defer busy(r.Context())()
 	err := to.serve(h, w, r)
 	if to.changes() {
-		h.logger.Info("a request for operations", "method", r.Method, "path", r.URL.Path, "done", err == nil, "who", who, "client", r.RemoteAddr)
+		h.logger.Info("a request for operations", "method", r.Method, "path", r.URL.Path, "done", err == nil, "who", who, "peer", r.RemoteAddr)
 	}
 	if err != nil {
 		h.answerError(w, err)

@@ -361,7 +361,7 @@ func TestWhatIsLogged(t *testing.T) {
 	require.Equal(t, 200, ask(h, request("GET", "/v1/stats", "", "Authorization: Bearer "+keyOne)).StatusCode)
 	require.Empty(t, written.String())
 	require.Equal(t, 200, ask(h, request("PUT", "/v1/loglevel", `{"level":"info"}`, "Authorization: Bearer "+keyOne)).StatusCode)
-	require.Contains(t, written.String(), "method=PUT path=/v1/loglevel done=true who=ann client=192.0.2.1:1234\n")
+	require.Contains(t, written.String(), "method=PUT path=/v1/loglevel done=true who=ann peer=192.0.2.1:1234\n")
 	for range 100 {
 		require.Equal(t, 401, ask(h, request("GET", "/v1/stats", "", "Authorization: Bearer "+keyTwo)).StatusCode)
 	}

@@ -21,7 +21,7 @@ var options = []string{
 	"max-conns", "max-conns-per-ip", "conn-rate", "handshake-rate", "max-sessions", "max-sessions-per-ip", "exempt", "max-request-line", "max-header-bytes",
 	"max-headers", "header-timeout", "body-timeout", "idle-timeout", "body-budget", "max-payload-packets", "max-pipelined",
 	"max-fragments", "max-polls", "max-upgrades", "first-request-timeout", "max-queue-packets", "close-timeout",
-	"health-path", "drain-delay", "drain-period", "pid-file",
+	"health-path", "drain-delay", "drain-period", "pid-file", "ops-addr", "ops-keys", "ops-open",
 }
 
 // run runs the binary to its end, which has to come by itself.

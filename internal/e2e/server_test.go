@@ -91,7 +91,11 @@ func buildProgram(name, importPath string) (string, error) {
 	return path, nil
 }
 
-// command returns the binary with arguments, without the TURBINE_ variables of our own environment.
+// noOperations switches the listener for operations off.
+const noOperations = "TURBINE_OPS_ADDR="
+
+// command returns the binary with arguments, without the TURBINE_ variables of our own
+// environment, and without a listener for operations unless the arguments say so.
 func command(ctx context.Context, t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	if testing.Short() {
@@ -109,6 +113,7 @@ func command(ctx context.Context, t *testing.T, args ...string) *exec.Cmd {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
+	cmd.Env = append(cmd.Env, noOperations) // its default address is for one process alone
 	return cmd
 }
 

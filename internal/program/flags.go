@@ -26,6 +26,7 @@ type flags struct {
 	timeoutFlags  `group:"Timeouts"`
 	drainFlags    `group:"Stopping"`
 	logFlags      `group:"Logs"`
+	opsFlags      `group:"Operations"`
 	processFlags  `group:"Process"`
 }
 
@@ -41,7 +42,7 @@ const description = "An Engine.IO server on an event loop. " +
 func (f *flags) options() (o engine.Options, err error) {
 	for _, group := range []interface{ apply(o *engine.Options) error }{
 		&f.listenFlags, &f.protocolFlags, &f.appFlags, &f.accessFlags, &f.proxyFlags, &f.tlsFlags, &f.queueFlags,
-		&f.limitFlags, &f.timeoutFlags, &f.drainFlags, &f.processFlags,
+		&f.limitFlags, &f.timeoutFlags, &f.drainFlags, &f.opsFlags, &f.processFlags,
 	} {
 		if err := group.apply(&o); err != nil {
 			return o, err

@@ -50,7 +50,7 @@ turbine --addr :3000 --ping-interval 25s --ping-timeout 20s --max-payload 100000
 |---|---|
 | 0 | A signal ended the program, in good order or at the deadline. |
 | 1 | The program cannot serve: an address is taken, the descriptor limit leaves no room, the pid file cannot be written. |
-| 2 | The command line or the configuration file makes no sense, or a TLS file that it names is missing, unreadable or does not match the other. |
+| 2 | The command line or the configuration file makes no sense, a file of keys or certificates that they name is missing, unreadable or wrong, or the address of ` + "`--ops-addr`" + ` is taken. |
 
 | in the environment | does |
 |---|---|
@@ -119,7 +119,7 @@ func TestHelpShowsDefaults(t *testing.T) {
 }
 
 // literal is what stands in a help text as it is typed.
-var literal = regexp.MustCompile(`--[a-z-]+(=-1s)?|(unix:)?PATH(/live)?|https://example\.com|\*|GOMEMLIMIT`)
+var literal = regexp.MustCompile(`--[a-z-]+(=-1s)?|(unix:)?PATH(/live)?|host:port|https://example\.com|\*|GOMEMLIMIT`)
 
 // flagNames are the forms of a flag.
 func flagNames(f *kong.Flag) string {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"turbine/engine"
+	"turbine/engine/ops"
 	"turbine/loop"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -47,7 +48,7 @@ func Run(args []string, stdout, stderr io.Writer, extra Extra) int {
 		return code
 	}
 	again := func() (*settings, error) { return readSettings(args, version, io.Discard, io.Discard) }
-	return run(s, again, asked, stdout, stderr)
+	return run(s, again, version, asked, stdout, stderr)
 }
 
 // refuse says what the command line, the environment or the configuration file is to
@@ -60,7 +61,7 @@ func refuse(stderr io.Writer, err error) int {
 }
 
 // run serves with the settings, which again reads once more.
-func run(s *settings, again func() (*settings, error), asked askSignals, stdout, stderr io.Writer) int {
+func run(s *settings, again func() (*settings, error), version string, asked askSignals, stdout, stderr io.Writer) int {
 	f := s.flags
 	logs := newLogging(stderr, &f.logFlags, s.words)
 	defer logs.writer.flush()
@@ -72,7 +73,18 @@ func run(s *settings, again func() (*settings, error), asked askSignals, stdout,
 	sessions := newSessionLog(logs.logger, f)
 	defer sessions.end()
 
-	server, err := newServer(f, debugScopes(os.Getenv("DEBUG"), logs.debug), sessions)
+	pattern := os.Getenv("DEBUG")
+	server, err := newServer(f, debugScopes(pattern, logs.debug), sessions)
+	if err != nil {
+		fmt.Fprintf(stderr, "turbine: %s\n", s.explain(err))
+		return exitUsage
+	}
+	node, _ := os.Hostname()
+	release, _, _ := strings.Cut(version, ",") // the commit and Go's version are told beside it
+	operations, err := newOperations(&f.opsFlags, s.source["ops-addr"] != byDefault, ops.Options{
+		Server: server, Node: node, Version: release,
+		LogLevel: levelSetting{logs}, Debug: &debugSetting{server: server, logger: logs.debug, pattern: pattern},
+	})
 	if err != nil {
 		fmt.Fprintf(stderr, "turbine: %s\n", s.explain(err))
 		return exitUsage
@@ -83,12 +95,21 @@ func run(s *settings, again func() (*settings, error), asked askSignals, stdout,
 		live{[]string{"origin", "any-origin", "cors-origin", "cors-credentials"}, func(f *flags) error { return f.change(server) }},
 		live{[]string{"conn-rate", "handshake-rate"}, func(f *flags) error { return server.SetRates(f.ConnRate, f.HandshakeRate) }},
 	)
-	if err := serve(server, f, asked, stdout, changes.configFile(s), tlsFiles(server, f.files())); err != nil {
-		fmt.Fprintf(stderr, "turbine: %v\n", err)
-		return exitFailed
+	sets := []*watched{changes.configFile(s), tlsFiles(server, f.files()), operations.watched()}
+	err = serve(server, f, operations, asked, stdout, sets...)
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, new(usageError)):
+		fmt.Fprintf(stderr, "turbine: %s\n", s.explain(err))
+		return exitUsage
 	}
-	return 0
+	fmt.Fprintf(stderr, "turbine: %v\n", err)
+	return exitFailed
 }
+
+// A usageError is one that the settings are to blame for, found while the server starts.
+type usageError struct{ error }
 
 // newServer is the server that the flags ask for. The error is for whoever wrote
 // the command line. sessions may be nil.
@@ -113,7 +134,7 @@ func newServer(f *flags, debug func(string) *slog.Logger, sessions *sessionLog) 
 }
 
 // serve runs the server until a signal ends it, and reads the sets of files again.
-func serve(server *engine.Server, f *flags, asked askSignals, stdout io.Writer, sets ...*watched) error {
+func serve(server *engine.Server, f *flags, operations *operations, asked askSignals, stdout io.Writer, sets ...*watched) error {
 	limit, err := loop.RaiseDescriptorLimit()
 	if err != nil {
 		return err
@@ -144,6 +165,11 @@ func serve(server *engine.Server, f *flags, asked askSignals, stdout io.Writer, 
 		closeAll(places)
 		return err
 	}
+	if err := operations.listen(process, places); err != nil {
+		closeAll(places)
+		return err
+	}
+	defer operations.end()
 	if err := process.pid.write(); err != nil { // a supervisor would wait for the file forever
 		closeAll(places)
 		return err
@@ -157,20 +183,27 @@ func serve(server *engine.Server, f *flags, asked askSignals, stdout io.Writer, 
 		p.own(true)
 	}
 	served := serveAll(server, places)
+	operations.serve()
 	fmt.Fprintln(stdout, ready)
 	process.ready(asked.replace)
 
+	joins := 0
 	select {
 	case err := <-served:
 		server.StopAccepting() // the others, which removes what is in the file system
 		return err
 	case <-process.replaced():
+		operations.handOver()
 		handOver(server, places, signals)
+	case <-operations.asked:
+		joins = 1 // a hook asks for a drain, and then the supervisor sends SIGTERM
+		process.stop()
+		notify(daemon.SdNotifyStopping)
 	case <-signals:
 		process.stop()
 		notify(daemon.SdNotifyStopping)
 	}
-	return drain(server, f.DrainTimeout, signals, served)
+	return drain(server, f.DrainTimeout, signals, joins, served)
 }
 
 // serveAll serves clients of all places. The channel says when one of them is
@@ -205,17 +238,26 @@ func plural(n int, word string) string {
 	return fmt.Sprintf("%d %ss", n, word)
 }
 
-// drain closes all sessions in good order. A second signal ends it at once.
-func drain(server *engine.Server, timeout time.Duration, signals <-chan os.Signal, served <-chan error) error {
+// drain closes all sessions in good order. A signal ends it at once, after as many that
+// only join it.
+func drain(server *engine.Server, timeout time.Duration, signals <-chan os.Signal, joins int, served <-chan error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	began, left := time.Now(), 0
 	go func() {
-		select {
-		case <-signals:
-			left = server.Stats().Sessions
-			cancel()
-		case <-ctx.Done():
+		for {
+			select {
+			case <-signals:
+			case <-ctx.Done():
+				return
+			}
+			if joins == 0 {
+				left = server.Stats().Sessions
+				cancel()
+				return
+			}
+			joins--
+			slog.Info("already draining; another signal ends at once")
 		}
 	}()
 	slog.Info("draining; a second signal ends at once", "sessions", server.Stats().Sessions)

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"turbine/engine"
+	"turbine/engine/ops"
 
 	"github.com/alecthomas/kong"
 )
@@ -95,7 +96,10 @@ func (s *settings) check(logger *slog.Logger) error {
 	o, err := s.flags.options()
 	if err == nil {
 		o.Logger = logger
-		_, err = engine.New(o, engine.Events{})
+		var server *engine.Server
+		if server, err = engine.New(o, engine.Events{}); err == nil {
+			_, err = newOperations(&s.flags.opsFlags, false, ops.Options{Server: server})
+		}
 	}
 	if err != nil {
 		return errors.New(s.explain(err))
