@@ -162,7 +162,7 @@ func (t *verdictTask) Run() {
 	}
 	h.decided()
 	if h.server.phase.draining() { // the drain may have been past a session made now
-		h.unavailable()
+		h.unavailable(CauseDraining)
 		return
 	}
 	r := &h.server.shard(h.conn.Loop()).request
@@ -201,7 +201,7 @@ func (h *httpConn) admit(r *httpparse.Request, head []byte) (a *Admission, ok bo
 	if d := h.server.dispatch; d != nil {
 		if !d.admits() {
 			h.met(LimitAdmitting)
-			h.unavailable()
+			h.unavailable(CauseAdmitting)
 			return nil, false
 		}
 		a.Request = a.Clone()
@@ -227,7 +227,7 @@ func (h *httpConn) park(v *Verdict) (waits bool) {
 	o, sh := &h.server.options, h.server.shard(v.loop)
 	if sh.parked >= h.server.shares.admitting {
 		h.met(LimitAdmitting)
-		h.unavailable()
+		h.unavailable(CauseAdmitting)
 		return false
 	}
 	sh.parked++
@@ -264,7 +264,7 @@ func (a *verdictAlarm) Alarm() {
 	if v.waitedFor() {
 		v.http.met(LimitAdmitTimeout)
 		v.http.decided()
-		v.http.unavailable()
+		v.http.unavailable(CauseAdmitTimeout)
 	}
 }
 

@@ -83,6 +83,16 @@ func TestPublicIDAllocations(t *testing.T) {
 	b.finish()
 }
 
+// A scrape makes the list of loops, and the path of what it asks the system.
+func TestStatsAllocateLittle(t *testing.T) {
+	e := newEcho(t, 1)
+	defer e.world.Close()
+	e.websocket()
+	var s Stats
+	require.LessOrEqual(t, testing.AllocsPerRun(100, func() { s = e.server.Stats() }), 2.0)
+	require.Equal(t, 1, s.Sessions)
+}
+
 // A million of these may sit idle: each byte here is a megabyte there. The Go
 // allocator rounds up to 176, 96 and 288.
 func TestSizes(t *testing.T) {

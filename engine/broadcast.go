@@ -273,6 +273,7 @@ func (s *Session) writePrepared(p *Prepared) (written bool) {
 	idle := s.outbox == nil && !s.scheduled && !s.sealed()
 	s.mu.Unlock()
 	if idle {
+		s.server.shard(s.loop).tally.out[WebSocket].count(len(p.data))
 		t.conn.WriteBuf(p.frame(s.revision))
 	}
 	return idle

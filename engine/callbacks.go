@@ -99,14 +99,14 @@ func (s *Session) tell(callback func(*Session), kind callKind) {
 	returned = true
 }
 
+// tellFlush is for whoever has seen that Events.Flush is not nil: packets are counted
+// for it alone.
 func (s *Session) tellFlush(packets int) {
-	if s.server.events.Flush != nil {
-		returned := false
-		defer s.rescue(&returned)
-		s.enter(callFlush)
-		s.server.events.Flush(s, packets)
-		returned = true
-	}
+	returned := false
+	defer s.rescue(&returned)
+	s.enter(callFlush)
+	s.server.events.Flush(s, packets)
+	returned = true
 }
 
 func (s *Session) tellFlushed() {

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"math/bits"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"turbine/internal/seldom"
@@ -47,7 +48,7 @@ type dispatcher struct {
 	begun       uint64                          // guarded by mu: workers that have begun
 	watched     bool                            // guarded by mu: look comes
 	distrusted  bool                            // guarded by mu: the Executor has begun no task since look missed one
-	bytes       int64                           // guarded by mu: of all inboxes
+	bytes       atomic.Int64                    // changed under mu: of all inboxes
 	sizes       [bits.UintSize + 1]pendingQueue // guarded by mu: inboxes by how much they hold
 }
 
@@ -87,9 +88,7 @@ func (d *dispatcher) waiting() int64 {
 	if d == nil {
 		return 0
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.bytes
+	return d.bytes.Load()
 }
 
 // put puts e into the session's inbox, and takes its data, unless it is over. It
@@ -122,11 +121,11 @@ func (d *dispatcher) put(s *Session, e event) (pause bool, err error) {
 		d.most = max(d.most, len(d.inboxes))
 	}
 	in.push(e)
-	d.bytes += int64(e.size())
+	d.bytes.Add(int64(e.size()))
 	d.weigh(in)
 	o := &d.server.options
 	if !in.paused && e.kind != callClose {
-		in.paused = in.bytes >= o.Limits.MaxPending || d.bytes > o.Limits.PendingBudget/2
+		in.paused = in.bytes >= o.Limits.MaxPending || d.bytes.Load() > o.Limits.PendingBudget/2
 		pause = in.paused
 	}
 	wanted, own := d.enlist(in)
@@ -152,7 +151,7 @@ func (d *dispatcher) putAdmit(v *Verdict) {
 	in.push(event{kind: callAdmit, with: v})
 	d.mu.Lock()
 	d.admitting++
-	d.bytes += int64(in.bytes)
+	d.bytes.Add(int64(in.bytes))
 	wanted, own := d.enlist(in)
 	d.mu.Unlock()
 	if wanted {
@@ -218,7 +217,7 @@ func (d *dispatcher) done(in *inbox, o outcome) {
 	in.bytes -= o.bytes
 	in.hands, in.taken = 0, 0
 	d.weigh(in)
-	d.bytes -= int64(o.bytes)
+	d.bytes.Add(-int64(o.bytes))
 	in.broken = o.broken
 	left := in.events.Len() > 0
 	resume := in.paused && (!left || d.relieved(in))
@@ -251,7 +250,7 @@ func (d *dispatcher) done(in *inbox, o outcome) {
 // of it wait. d.mu is held.
 func (d *dispatcher) relieved(in *inbox) bool {
 	o := &d.server.options
-	return in.bytes <= o.Limits.MaxPending/2 && d.bytes <= o.Limits.PendingBudget/2
+	return in.bytes <= o.Limits.MaxPending/2 && d.bytes.Load() <= o.Limits.PendingBudget/2
 }
 
 // remove forgets an empty inbox. d.mu is held.

@@ -47,6 +47,11 @@
 // Access.AnyOrigin let them in. Access.Bind ties a session to the client that opened
 // it.
 //
+// # Figures
+//
+// Server.Stats has what a server holds and what it has done since New, for metrics and
+// tests; Stats.Each passes each figure on with its name. Nothing in it names a session.
+//
 // # Many receivers
 //
 // Prepare encodes a message once for many sessions. Server.Broadcast gives it to all

@@ -88,14 +88,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if ctx.Err() == nil { // else a session that reads would still end in good order, before it is cut off
 		s.beginDrain(delay, over)
 	}
-	err := wait(ctx, done, func() bool { return s.Stats().Sessions == 0 && time.Since(start) >= delay })
+	err := wait(ctx, done, func() bool { return s.residents() == 0 && time.Since(start) >= delay })
 	reactor.StopAccepting()
 	s.endConnections()
 	if err == nil {
 		// A handler that has hijacked a connection is not waited for, as in net/http.
 		err = wait(ctx, done, func() bool {
-			now := s.Stats()
-			return now.Sessions == 0 && now.Conns <= s.tunnels() && s.dispatch.idle()
+			return s.residents() == 0 && s.conns() <= s.tunnels() && s.dispatch.idle()
 		})
 	}
 	if err != nil {
@@ -142,7 +141,7 @@ const cutWait = time.Second
 func (s *Server) pace(ctx context.Context) (delay, over time.Duration) {
 	delay, over = s.options.Drain.Delay, s.options.Drain.Period
 	if over == 0 {
-		over = time.Duration(s.Stats().Sessions) * time.Second / drainRate
+		over = time.Duration(s.residents()) * time.Second / drainRate
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		room := max(time.Until(deadline)*3/4, 0)

@@ -44,6 +44,7 @@ func (s *Server) loopOptions() loop.Options {
 	o.ConnRate = int(s.connRate.Load())
 	o.Refused = s.refused
 	o.Blocked = s.blocked
+	o.Ticked = s.ticked
 	return o
 }
 

@@ -334,7 +334,7 @@ func (s *Server) arrived(x *exchange) (receiving bool) {
 	case session == nil:
 		x.reject(refusedSID, "", "", "")
 	case !session.boundTo(x.binding):
-		s.shard(home).forbidden.Add(1)
+		s.shard(home).tally.forbidden.Add(1)
 		s.logBinding(home, x.http.conn)
 		x.reject(refusedForbidden, "BINDING_MISMATCH", "", "")
 	case x.query.transport != Polling || session.Transport() != Polling:

@@ -1,6 +1,10 @@
 package engine
 
-import "turbine/loop"
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
 
 // BeginDrain is what Shutdown begins with, for tests in a World.
 var BeginDrain = (*Server).beginDrain
@@ -8,10 +12,7 @@ var BeginDrain = (*Server).beginDrain
 // Waiting is the number of polls that wait.
 func Waiting(s *Server) (n int) {
 	for _, sh := range s.allShards() {
-		done := make(chan int)
-		if sh.loop.Post(loop.Func(func() { done <- sh.polls })) == nil {
-			n += <-done
-		}
+		n += int(sh.tally.polls.Load())
 	}
 	return n
 }
@@ -40,3 +41,28 @@ func Outside(s *Server) [4]int {
 	defer s.seats.mu.Unlock()
 	return [4]int{s.seats.running, s.seats.waiting.Len(), s.tunnels(), int(s.outsideBodies.Load())}
 }
+
+// requireBalance holds the counts of a server that has ended all sessions against one
+// another: what has begun has ended, in one way each.
+func requireBalance(t testing.TB, s Stats) {
+	t.Helper()
+	var opened, closed int64
+	for kind, at := range s.ByTransport {
+		require.Zero(t, at.Sessions, "sessions counted on %v", Transport(kind))
+		opened += at.Opened.Revision3 + at.Opened.Revision4
+	}
+	for _, n := range s.Closed {
+		closed += n
+	}
+	require.Equal(t, opened, closed, "sessions opened and closed")
+	require.Zero(t, s.Polls, "polls counted")
+	require.Zero(t, s.Upgrades.Now, "upgrades counted")
+	ended := s.Upgrades.Done
+	for _, n := range s.Upgrades.Failed {
+		ended += n
+	}
+	require.Equal(t, s.Upgrades.Started, ended, "upgrades begun and ended")
+}
+
+// RequireBalance is requireBalance.
+var RequireBalance = requireBalance

@@ -32,6 +32,7 @@ func (h *httpConn) becomeClients(r *httpparse.Request) bool {
 		return true
 	}
 	h.met(limitRefused(refusal))
+	h.refuses(CauseConns)
 	h.refuse(r, tooMany(0), nil)
 	return false
 }

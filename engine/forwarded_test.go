@@ -201,6 +201,7 @@ func TestWebSocketsCountForForwardedAddress(t *testing.T) {
 				require.Equal(t, 101, status)
 				_, status = open("198.51.100.7")
 				require.Equal(t, 429, status)
+				require.Positive(t, server.Stats().Refused[CauseConns])
 				_, status = open("2001:db8::7")
 				require.Equal(t, 101, status)
 				require.NoError(t, first.conn.Close())

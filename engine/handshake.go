@@ -14,7 +14,7 @@ import (
 // bytes, head, and rest, what came behind a WebSocket handshake.
 func (h *httpConn) handshakeRequest(r *httpparse.Request, head, rest []byte) {
 	if h.server.phase.draining() {
-		h.unavailable()
+		h.unavailable(CauseDraining)
 		return
 	}
 	if a, ok := h.admit(r, head); ok {
@@ -102,7 +102,7 @@ func (h *httpConn) openPolling(r *httpparse.Request, a *Admission) {
 	}
 	session, ok := s.register(on, x.query, a)
 	if !ok {
-		h.unavailable()
+		h.unavailable(CauseSessions)
 		return
 	}
 	h.settled = true
@@ -140,6 +140,7 @@ func (s *Session) opened(r *Request, a *Admission) {
 func (s *Server) openWebSocket(conn *loop.Conn, q query, r *httpparse.Request, a *Admission, rest []byte) {
 	session, ok := s.register(conn.Loop(), q, a)
 	if !ok {
+		s.shard(conn.Loop()).tally.refuses(CauseSessions)
 		rejectWebSocket(conn)
 		return
 	}

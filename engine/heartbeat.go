@@ -171,6 +171,7 @@ func (s *Session) beat(now time.Duration) {
 		s.nextBeat = now + o.PingInterval
 		s.ping()
 	default:
+		s.server.shard(s.loop).tally.pings.Observe(now - s.nextBeat)
 		s.nextBeat = now + o.PingTimeout
 		s.ping()
 	}

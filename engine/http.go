@@ -415,7 +415,7 @@ var errTimeout = &httpparse.Error{Status: 408, Reason: "request too slow"}
 func (h *httpConn) refuseWaiting() {
 	if h.state == exchangeDeciding {
 		h.decided()
-		h.unavailable()
+		h.unavailable(CauseDraining)
 	}
 }
 

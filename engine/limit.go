@@ -266,6 +266,7 @@ func (h *httpConn) mayShake(r *httpparse.Request) bool {
 		return true
 	}
 	s.metBy(LimitHandshakeRate, on, address)
+	h.refuses(CauseHandshakeRate)
 	h.refuse(r, tooMany(wait), nil)
 	return false
 }

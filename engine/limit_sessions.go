@@ -124,9 +124,10 @@ func (s *Server) freePlace(a *Admission) {
 func (h *httpConn) refuseSession(r *httpparse.Request, limit Limit) {
 	h.met(limit)
 	if limit == LimitSessions {
-		h.unavailable()
+		h.unavailable(CauseSessions)
 		return
 	}
+	h.refuses(CauseSessionsPerIP)
 	h.refuse(r, tooMany(h.server.retryAfter()), nil)
 }
 

@@ -485,7 +485,7 @@ func TestMaxPolls(t *testing.T) {
 		func() { b.play("reset a") },
 	} {
 		end()
-		require.Zero(t, b.server.shards[0].polls)
+		require.Zero(t, b.server.Stats().Polls)
 		require.Empty(t, b.play("get sid=B conn=b"))
 		require.Equal(t, []string{"b: 200 4z"}, b.play("send B z"))
 		b.clients = nil

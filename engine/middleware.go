@@ -44,6 +44,7 @@ func (h *httpConn) callMiddleware(w *middlewareWriter, request *http.Request) er
 
 // answerMiddleware sends what a middleware answered.
 func (h *httpConn) answerMiddleware(w *middlewareWriter) {
+	h.refuses(CauseMiddleware)
 	h.exchange.keepAlive = h.exchange.keepAlive && !h.exchange.webSocket
 	h.exchange.headers = appendFields(h.exchange.headers, w.header, framing)
 	h.exchange.byMiddleware = true

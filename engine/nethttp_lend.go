@@ -52,7 +52,7 @@ func (h *httpConn) busy() {
 	h.exchange.keepAlive = h.exchange.keepAlive && c.complete
 	c.lose()
 	h.conn.Resume()
-	h.unavailable()
+	h.unavailable(causeNone)
 }
 
 // feed gives the lent connection what of p belongs to its request, and returns

@@ -27,6 +27,10 @@ const (
 	WebSocket
 )
 
+// NumTransports is the length of Stats.ByTransport: how many transports there are, with
+// zero, which is none.
+const NumTransports = int(WebSocket) + 1
+
 // String is the transport's name in the protocol.
 func (t Transport) String() string {
 	switch t {

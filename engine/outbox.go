@@ -21,7 +21,8 @@ type outgoing struct {
 	binary   bool
 	plain    bool  // not to be compressed
 	joined   bool  // of what is held: it is let go with the one before it
-	frames   int32 // of a run; 0 otherwise
+	frames   int16 // of a run; 0 otherwise
+	heads    int16 // of a run: bytes of its frames' heads
 }
 
 // packetSize is about what a packet takes in addition to its data, in bytes: a client
@@ -47,6 +48,17 @@ func (o *outgoing) ours() bool { return o.kind != packet.Message }
 func (o *outgoing) shared() int {
 	if o.prepared != nil {
 		return len(o.prepared.data)
+	}
+	return 0
+}
+
+// dataLen is how many bytes its messages have for the application.
+func (o *outgoing) dataLen() int {
+	switch {
+	case o.prepared != nil:
+		return len(o.prepared.data)
+	case o.data != nil:
+		return o.data.Len() - int(o.heads)
 	}
 	return 0
 }
@@ -126,6 +138,7 @@ func (b *outbox) pushFrame(m Message, r Revision, size int) {
 		b.packets--
 	}
 	run.frames++
+	run.heads += int16(size - len(m.Data))
 	b.packets++
 	b.bytes += packetSize + size
 	p := packet.Packet{Type: packet.Message, Binary: m.Binary}

@@ -80,7 +80,7 @@ func (d *dispatcher) heaviest() (in *inbox) {
 // and have for the longest time, not those that come next. It reports whether there
 // is room, and that the session whose inbox in is was not one of them. d.mu is held.
 func (d *dispatcher) makeRoom(in *inbox) bool {
-	for d.bytes >= d.server.options.Limits.PendingBudget {
+	for d.bytes.Load() >= d.server.options.Limits.PendingBudget {
 		heavy := d.heaviest()
 		if heavy == nil {
 			return false
@@ -111,7 +111,7 @@ func (d *dispatcher) evict(in *inbox) {
 	}
 	in.events.Cut(in.hands + len(kept))
 	in.bytes -= freed
-	d.bytes -= int64(freed)
+	d.bytes.Add(-int64(freed))
 	in.evicted = true
 	d.weigh(in)
 }

@@ -46,14 +46,14 @@ func (p *polling) ready() bool { return p.poll != nil }
 // park makes x the waiting poll.
 func (p *polling) park(x *exchange) {
 	p.poll = x
-	p.session.server.shard(p.session.loop).polls++
+	p.session.server.shard(p.session.loop).tally.polls.Add(1)
 }
 
 // unpark takes the waiting poll.
 func (p *polling) unpark() *exchange {
 	x := p.poll
 	p.poll = nil
-	p.session.server.shard(p.session.loop).polls--
+	p.session.server.shard(p.session.loop).tally.polls.Add(-1)
 	return x
 }
 
@@ -228,7 +228,7 @@ func (p *polling) get(x *exchange) {
 	}
 	switch {
 	case p.poll == nil: // answered
-	case s.server.shard(s.loop).polls > s.server.shares.polls:
+	case s.server.shard(s.loop).tally.polls.Load() > s.server.shares.polls:
 		s.server.met(LimitPolls, s.loop)
 		p.unpark()
 		x.headers = s.server.appendRetryAfter(x.headers)

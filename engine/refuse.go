@@ -42,11 +42,13 @@ func tooMany(wait time.Duration) answer {
 	return answer{status: http.StatusTooManyRequests, text: "Too Many Requests", retryAfter: wait}
 }
 
-// refuse answers the request with a, and tells the application e, unless e is nil.
+// refuse answers the request with a, and tells the application e, unless e is nil:
+// then the caller counts why.
 // It is the only place that knows how a WebSocket handshake and a plain request are
 // refused differently. It borrows r, which only e needs.
 func (h *httpConn) refuse(r *httpparse.Request, a answer, e *HandshakeError) {
 	if e != nil {
+		h.refuses(e.cause())
 		h.server.report(r, h.conn, e)
 	}
 	x := &h.exchange
@@ -67,7 +69,8 @@ func (h *httpConn) refuseFor(r *httpparse.Request, e *HandshakeError) {
 
 // unavailable answers 503: the server is draining or has too much to do. While it
 // drains, the connection also ends: the next try may reach another server.
-func (h *httpConn) unavailable() {
+func (h *httpConn) unavailable(why Cause) {
+	h.refuses(why)
 	if h.server.phase.draining() {
 		h.exchange.keepAlive = false
 	}
@@ -105,18 +108,20 @@ func (x *exchange) refuse(on *loop.Loop, a answer) {
 // forbid refuses a request because of where it comes from, whatever it asks for.
 // It borrows r.
 func (h *httpConn) forbid(r *httpparse.Request, name, detail string) {
-	h.server.shard(h.conn.Loop()).forbidden.Add(1)
+	h.server.shard(h.conn.Loop()).tally.forbidden.Add(1)
 	h.server.logForbidden(r, h.conn, name)
 	h.refuse(r, answer{status: http.StatusForbidden, refusal: refusedForbidden}, refusedForbidden.because(name, detail, ""))
 }
 
 // reject refuses the exchange at its home, and tells the application.
 func (x *exchange) reject(refused *refusal, name, detail, previous string) {
-	if s := x.http.server; x.request != nil {
+	s, e := x.http.server, refused.because(name, detail, previous)
+	s.shard(x.home).tally.refuses(e.cause())
+	if x.request != nil {
 		if refused == refusedSID {
-			detail = queryValue(x.request.http, "sid")
+			e.Detail = queryValue(x.request.http, "sid")
 		}
-		s.tellConnectionError(x.home, x.request, refused.because(name, detail, previous))
+		s.tellConnectionError(x.home, x.request, e)
 	}
 	x.refuse(x.home, answer{refusal: refused})
 }

@@ -208,10 +208,9 @@ func (b *bench) finish() {
 	require.Zero(b.t, b.server.places.byAddress.Len(), "addresses with sessions left")
 	require.Zero(b.t, b.server.Stats().Queued, "bytes counted as queued")
 	require.Equal(b.t, b.ends, b.server.Stats().Closed, "sessions counted as closed, by reason")
+	requireBalance(b.t, b.server.Stats())
 	for _, shard := range b.server.shards {
 		require.Empty(b.t, shard.groups, "groups left")
-		require.Zero(b.t, shard.polls, "polls counted")
-		require.Zero(b.t, shard.upgrades, "upgrades counted")
 		require.Zero(b.t, shard.bodies, "bytes of bodies counted")
 	}
 	require.Zero(b.t, OnLoan(), "buffers left on loan")

@@ -335,7 +335,7 @@ func (s *Session) deliver(batch []outgoing) {
 	if d := s.server.debug.socket.Load(); d != nil {
 		d.Debug("flushing", "session", s.PublicID(), "packets", countPackets(batch), "transport", s.Transport().String())
 	}
-	if s.state != sessionClosed { // by a panic in PacketCreate
+	if s.server.events.Flush != nil && s.state != sessionClosed { // by a panic in PacketCreate
 		s.tellFlush(countPackets(batch))
 	}
 	if s.state == sessionClosed { // by a panic
@@ -344,6 +344,7 @@ func (s *Session) deliver(batch []outgoing) {
 		}
 		return
 	}
+	shard.tally.countSent(s.Transport(), batch)
 	s.transport.send(batch)
 	clear(batch)
 	shard.batch = batch[:0]

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"turbine/httpparse"
 	"turbine/internal/peers"
@@ -67,6 +68,7 @@ type Server struct {
 
 	mu      sync.Mutex
 	reactor *loop.Reactor // guarded by mu; nil before the first Serve
+	since   time.Time     // guarded by mu; when the server was given its loops
 	done    chan struct{} // guarded by mu; closed when the reactor's loops have ended
 	ended   error         // why they did, written before done is closed
 
@@ -130,11 +132,12 @@ func New(o Options, e Events) (*Server, error) {
 }
 
 // useLoops makes loops the server's own, which may have that many connections, 0 if
-// the system does not say.
+// the system does not say. s.mu is held.
 func (s *Server) useLoops(loops []*loop.Loop, conns int) {
 	s.places.limit = s.options.maxSessions(conns)
 	s.shares = s.options.shares(len(loops))
 	s.dealer = loop.NewDealer(loops)
+	s.since = time.Now()
 	s.shards = make([]*shard, len(loops))
 	for _, l := range loops {
 		s.shards[l.Index()] = &shard{server: s, loop: l, mark: mark{on: s.options.Timeouts.SlowCallback > 0}, wary: turnWary}
@@ -231,48 +234,4 @@ func (s *Server) runLoops(reactor *loop.Reactor, w *watchdog, done chan<- struct
 	w.end()
 	s.closeOutsides()
 	close(done)
-}
-
-// Stats are figures of the server, of all loops together. Sessions, Conns, Queued,
-// Pending and TLS.Now are of this moment, the others count since the start.
-type Stats struct {
-	Sessions  int               // open and closing
-	Conns     int               // connections, also those without a session
-	Queued    int64             // bytes that wait for clients, as Options.Queue.Budget counts them
-	Closed    [NumReasons]int64 // sessions that have ended since the start, by Reason
-	Forbidden int64             // requests refused for their Origin or by Options.Access.Bind, since the start
-	TLS       TLSStats          // of the connections of ServeTLS
-	Pending   int64             // bytes of events that wait for Options.Executor, as PendingBudget counts them
-	Slow      int64             // callbacks that have held up their loop for Options.Timeouts.SlowCallback, since the start
-
-	// Limits is how often each limit was met since the start:
-	//
-	//	for limit, n := range stats.Limits {
-	//		export(engine.Limit(limit).String(), n)
-	//	}
-	Limits [NumLimits]int64
-}
-
-// Stats adds up the figures of all loops, while they run. Safe from any goroutine.
-func (s *Server) Stats() (total Stats) {
-	for _, shard := range s.allShards() {
-		total.Sessions += shard.loop.Residents()
-		total.Conns += shard.loop.Conns()
-		total.Queued += shard.queued.Load() + shard.loop.Unsent()
-		total.Forbidden += shard.forbidden.Load()
-		for reason := range total.Closed {
-			total.Closed[reason] += shard.closed[reason].Load()
-		}
-	}
-	if s.tls != nil {
-		total.TLS = TLSStats(s.tls.loops.Stats())
-	}
-	total.Pending = s.dispatch.waiting()
-	if w := s.watchdog.Load(); w != nil {
-		total.Slow = w.slow.Load()
-	}
-	for limit := range total.Limits {
-		total.Limits[limit] = s.meter.counts[limit].Load()
-	}
-	return total
 }

@@ -265,9 +265,11 @@ func (s *Session) packet(p packet.Packet) {
 	if d := s.server.debug.socket.Load(); d != nil {
 		d.Debug("packet received", "session", s.PublicID(), "type", p.Type.String(), "bytes", len(p.Data))
 	}
-	s.tellPacket(p)
-	if s.state == sessionClosed { // by a panic
-		return
+	if s.server.events.Packet != nil { // most have none, and a call for each packet costs
+		s.tellPacket(p)
+		if s.state == sessionClosed { // by a panic
+			return
+		}
 	}
 	if s.awaiting && !s.extended && p.Type != packet.Pong {
 		// A busy line: the pong waits behind what is arriving now.
@@ -277,6 +279,7 @@ func (s *Session) packet(p packet.Packet) {
 	switch p.Type {
 	case packet.Message:
 		if !s.sealed() {
+			s.server.shard(s.loop).tally.in[s.Transport()].count(len(p.Data))
 			s.tellMessage(fromClient(p.Binary, p.Data))
 		}
 	case packet.Ping, packet.Pong:
@@ -289,6 +292,7 @@ func (s *Session) setTransport(t transport) {
 	if d := s.server.debug.transport.Load(); d != nil {
 		d.Debug("transport", "session", s.PublicID(), "now", t.kind().String())
 	}
+	s.server.shard(s.loop).tally.carries(s, s.Transport(), t.kind())
 	s.mu.Lock()
 	s.transport = t
 	s.mu.Unlock()
@@ -319,7 +323,7 @@ func (s *Session) close(reason Reason, err error) {
 	s.leaveAll()
 	s.server.forget(s, reason)
 	if s.upgrade != nil {
-		s.upgrade.abandon()
+		s.upgrade.abandon(UpgradeSession)
 	}
 	s.transport.closed(reason)
 	s.dropPosted()

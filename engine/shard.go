@@ -18,13 +18,12 @@ type shard struct {
 	server    *Server
 	loop      *loop.Loop
 	mark      mark
-	queued    atomic.Int64             // bytes in all outboxes
-	closed    [NumReasons]atomic.Int64 // sessions that have ended, by Reason
-	forbidden atomic.Int64             // requests refused for where they come from
-	tunnels   atomic.Int64             // connections that handlers of net/http have hijacked
-	carried   atomic.Int64             // bytes of bodies on their way here from other loops
-	groups    map[string]*group        // nil when there are none; see groupsMu
-	groupsMu  sync.Mutex               // held by the loop to change groups and what they have, by others to read it
+	queued    atomic.Int64      // bytes in all outboxes
+	tunnels   atomic.Int64      // connections that handlers of net/http have hijacked
+	carried   atomic.Int64      // bytes of bodies on their way here from other loops
+	tally     tally             // for Stats
+	groups    map[string]*group // nil when there are none; see groupsMu
+	groupsMu  sync.Mutex        // held by the loop to change groups and what they have, by others to read it
 	holders   sessionHolders
 	publishes publishQueue // what is for many, and what waits behind it
 	entropy   entropy
@@ -42,8 +41,6 @@ type shard struct {
 	heard     time.Duration // what had come to any loop until then has been read
 
 	parked     int   // exchanges that wait for a Verdict
-	polls      int   // those that wait for something to send
-	upgrades   int   // under way
 	bodies     int64 // bytes of unfinished bodies
 	encoder    encoder
 	compressor wsframe.Compressor
@@ -113,6 +110,6 @@ func (s *Server) forget(session *Session, reason Reason) {
 		s.ownIDs.remove(*session.ownID)
 	}
 	shard.mark.forget(session)
-	shard.closed[reason].Add(1)
+	shard.tally.ends(session, reason)
 	session.loop.AddResidents(-1)
 }

@@ -5,8 +5,8 @@ package engine
 type shares struct {
 	queue     int64 // of Options.Queue.Budget
 	bodies    int64 // of BodyBudget, and at least one body
-	polls     int   // of MaxPolls
-	upgrades  int   // of MaxUpgrades
+	polls     int64 // of MaxPolls
+	upgrades  int64 // of MaxUpgrades
 	admitting int   // of MaxAdmitting
 }
 
@@ -16,8 +16,8 @@ func (o *Options) shares(loops int) shares {
 	return shares{
 		queue:     max(o.Queue.Budget/int64(loops), 1),
 		bodies:    max(o.Limits.BodyBudget/int64(loops), int64(o.MaxPayload)),
-		polls:     part(o.Limits.MaxPolls),
-		upgrades:  part(o.Limits.MaxUpgrades),
+		polls:     int64(part(o.Limits.MaxPolls)),
+		upgrades:  int64(part(o.Limits.MaxUpgrades)),
 		admitting: part(o.Limits.MaxAdmitting),
 	}
 }

@@ -53,6 +53,7 @@ type upgrade struct {
 func (s *Session) offer(conn *loop.Conn, q query, deflate wsframe.DeflateParams, rest []byte) {
 	o := &s.server.options
 	if s.state == sessionClosed || s.upgrade != nil || s.Transport() != Polling || o.NoUpgrades {
+		s.server.shard(s.loop).tally.refuses(CauseUpgrade)
 		rejectWebSocket(conn)
 		return
 	}
@@ -67,7 +68,9 @@ func (s *Session) offer(conn *loop.Conn, q query, deflate wsframe.DeflateParams,
 		u.takeover = wsframe.NewTakeover(deflate)
 	}
 	s.upgrade = u
-	s.server.shard(s.loop).upgrades++
+	t := &s.server.shard(s.loop).tally
+	t.upgrades.Add(1)
+	t.begun.Add(1)
 	s.transport.(*polling).heardBy = 0
 	s.arm()
 	conn.SetHandler(u)
@@ -92,11 +95,11 @@ func (u *upgrade) Data(p []byte) {
 			return
 		case err != nil:
 			u.session.server.metFault(err, u.session.loop)
-			u.giveUp(closeCode(err))
+			u.giveUp(UpgradeInvalid, closeCode(err))
 			return
 		case m.OpCode == ws.OpClose:
 			code, _, _ := wsframe.ParseClose(m.Payload) // the reader has checked it
-			u.giveUp(code)
+			u.giveUp(UpgradeLost, code)
 			return
 		}
 		u.packet(u.session.revision.Decode(m.Payload, m.OpCode == ws.OpBinary))
@@ -116,7 +119,7 @@ func (u *upgrade) Data(p []byte) {
 func (u *upgrade) packet(p packet.Packet, err error) {
 	switch {
 	case err != nil:
-		u.abandon()
+		u.abandon(UpgradeInvalid)
 	case p.IsProbe() && u.conn.Ready(): // a client that probes again and again without reading is given up
 		if u.state == upgradeProbing {
 			u.become(upgradeProbed)
@@ -133,7 +136,7 @@ func (u *upgrade) packet(p packet.Packet, err error) {
 		// sends "52".
 		u.become(upgradeDone)
 	default:
-		u.abandon()
+		u.abandon(UpgradeInvalid)
 	}
 }
 
@@ -152,7 +155,9 @@ func (u *upgrade) handOver(rest []byte) {
 		s.rare().takeover = u.takeover
 	}
 	s.upgrade, s.base64, s.upgraded = nil, u.base64, true
-	s.server.shard(s.loop).upgrades--
+	tally := &s.server.shard(s.loop).tally
+	tally.upgrades.Add(-1)
+	tally.done.Add(1)
 	s.setTransport(t)
 	t.conn.SetHandler(t)
 	if u.noopAt != 0 {
@@ -172,16 +177,17 @@ func (u *upgrade) handOver(rest []byte) {
 }
 
 // abandon gives the attempt up: the session stays on polling.
-func (u *upgrade) abandon() { u.giveUp(0) }
+func (u *upgrade) abandon(why UpgradeEnd) { u.giveUp(why, 0) }
 
-func (u *upgrade) giveUp(code ws.StatusCode) {
+func (u *upgrade) giveUp(why UpgradeEnd, code ws.StatusCode) {
 	if u.state >= upgradeDone {
 		return
 	}
 	u.become(upgradeOver)
 	u.session.upgrade = nil
 	shard := u.session.server.shard(u.session.loop)
-	shard.upgrades--
+	shard.tally.upgrades.Add(-1)
+	shard.tally.failed[why].Add(1)
 	shard.inflater.Done()
 	u.bye(shard, code, "", false)
 	if u.takeover != nil {
@@ -191,11 +197,11 @@ func (u *upgrade) giveUp(code ws.StatusCode) {
 
 func (u *upgrade) expired() {
 	u.session.server.met(LimitUpgradeTimeout, u.session.loop)
-	u.abandon()
+	u.abandon(UpgradeTimeout)
 }
 
 func (u *upgrade) Drained() {}
 
-func (u *upgrade) EOF() { u.abandon() }
+func (u *upgrade) EOF() { u.abandon(UpgradeLost) }
 
-func (u *upgrade) Closed(error) { u.abandon() }
+func (u *upgrade) Closed(error) { u.abandon(UpgradeLost) }

@@ -20,7 +20,7 @@ func (h *httpConn) webSocketRequest(r *httpparse.Request, p []byte, n int) int {
 	}
 	if !x.query.hasSID {
 		if x.query.transport != WebSocket {
-			h.answerWebSocket(r, rejectWebSocket)
+			h.answerWebSocket(r, h.rejectFor(CauseRequest))
 			return len(p)
 		}
 		h.handshakeRequest(r, p[:n], p[n:])
@@ -35,10 +35,10 @@ func (h *httpConn) webSocketRequest(r *httpparse.Request, p []byte, n int) int {
 	case x.query.revision != session.revision:
 		h.refuseFor(r, refusedRequest.because("PROTOCOL_MISMATCH", revisionText(x.query.revision), revisionText(session.revision)))
 	case x.query.transport != WebSocket:
-		h.answerWebSocket(r, rejectWebSocket)
-	case s.shard(on).upgrades >= s.shares.upgrades:
+		h.answerWebSocket(r, h.rejectFor(CauseUpgrade))
+	case s.shard(on).tally.upgrades.Load() >= s.shares.upgrades:
 		h.met(LimitUpgrades)
-		h.unavailable()
+		h.unavailable(CauseUpgrades)
 	default:
 		h.answerWebSocket(r, func(conn *loop.Conn) {
 			session.offer(conn, x.query, s.negotiated(r), p[n:])
@@ -62,6 +62,7 @@ func (h *httpConn) answerWebSocket(r *httpparse.Request, open func(*loop.Conn)) 
 		if e.Version {
 			h.exchange.headers = httpparse.AppendHeader(h.exchange.headers, "Sec-WebSocket-Version", "13, 8")
 		}
+		h.refuses(CauseWebSocket)
 		h.refuse(r, answer{status: e.Status, text: e.Text}, nil)
 		return
 	}
@@ -78,6 +79,14 @@ func (h *httpConn) answerWebSocket(r *httpparse.Request, open func(*loop.Conn)) 
 	conn := h.conn
 	h.finish()
 	open(conn)
+}
+
+// rejectFor is rejectWebSocket for a request that is refused.
+func (h *httpConn) rejectFor(why Cause) func(*loop.Conn) {
+	return func(c *loop.Conn) {
+		h.server.shard(c.Loop()).tally.refuses(why)
+		rejectWebSocket(c)
+	}
 }
 
 // onlyHeader is r.Header for a field that is sent once, RFC 6455, 11.3: nil when

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"turbine/internal/delays"
 	"turbine/internal/fifo"
 	"turbine/internal/seldom"
 	"turbine/pool"
@@ -39,6 +40,7 @@ type Loop struct {
 	wheel  wheel
 	doubts doubts
 	ticks  bool // the kernel ticks: the wheel has entries
+	lag    delays.Histogram
 	count  atomic.Int64
 	unsent atomic.Int64      // written by the loop only
 	places map[*pool.Buf]int // of connections that hold a buffer for many which unsent counts; nil until there is one

@@ -196,6 +196,7 @@ func (l *Loop) Close() {
 		}
 		m.mu.Unlock()
 		if over {
+			l.ticked() // for the last time
 			return
 		}
 	}

@@ -72,6 +72,10 @@ type Options struct {
 	// Blocked is told, on that loop, when Loop.Unsent may have grown: a peer takes
 	// less than is written to it. It must not block. Nil means nobody.
 	Blocked func(*Loop)
+	// Ticked is called, on that loop, when it has come to a tick of its clock and has rung
+	// its alarms, and at its end: for what is worth doing a few times a second. It must
+	// not block. Nil means nobody.
+	Ticked func(*Loop)
 	// Logger gets records of panics in handlers and of failing accepts, at most once a
 	// second. Nil means slog.Default.
 	Logger *slog.Logger

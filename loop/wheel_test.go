@@ -434,3 +434,63 @@ func TestOwners(t *testing.T) {
 	require.Nil(t, all[0])
 	require.Zero(t, c.Owners(1000, make([]Alarm, 4)))
 }
+
+// A loop notes how late it comes to the first tick that is due, once for each time that
+// it comes there.
+func TestLagIsHowLateTheFirstTickIs(t *testing.T) {
+	const start = time.Hour
+	c := newClocked(start)
+	c.to(start + time.Second)
+	n, _ := lagOf(c.Loop)
+	require.Zero(t, n, "nothing is armed: it does not tick")
+
+	b := c.bell()
+	c.Arm(b.slot, start+time.Hour)
+	c.to(start + time.Second + 5*tick)
+	n, sum := lagOf(c.Loop)
+	require.EqualValues(t, 5, n)
+	require.Zero(t, sum)
+
+	c.now += 4*tick - 1 // the fourth is not due: the first of three is late by three ticks less a moment
+	c.Tick()
+	n, sum = lagOf(c.Loop)
+	require.EqualValues(t, 6, n)
+	require.Equal(t, 3*tick-1, sum)
+	c.Tick()
+	n, _ = lagOf(c.Loop)
+	require.EqualValues(t, 6, n, "no tick is due")
+
+	c.now += time.Minute // the process did not run
+	c.Tick()
+	n, after := lagOf(c.Loop)
+	require.EqualValues(t, 7, n)
+	require.Less(t, after-sum, 3*tick, "that was not the loop's fault")
+}
+
+func lagOf(l *Loop) (n int64, sum time.Duration) {
+	counts, sum := l.Lag()
+	for _, c := range counts {
+		n += c
+	}
+	return n, sum
+}
+
+// Whoever is told of ticks is told of each that the loop comes to, the one that stops
+// the clock included, and of the end.
+func TestTickedIsToldOfEachTick(t *testing.T) {
+	c := newClocked(time.Hour)
+	told := 0
+	c.options.Ticked = func(l *Loop) {
+		require.Same(t, c.Loop, l)
+		told++
+	}
+	b := c.bell()
+	c.Arm(b.slot, time.Hour+3*tick)
+	c.to(time.Hour + 3*tick)
+	require.Len(t, b.rang, 1)
+	require.Equal(t, 3, told)
+	require.False(t, c.ticks, "nothing is armed")
+	c.Release(b.slot)
+	c.Close()
+	require.Equal(t, 4, told)
+}

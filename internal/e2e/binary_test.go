@@ -372,7 +372,9 @@ func TestFigures(t *testing.T) {
 	require.Eventually(t, func() bool { return strings.Contains(s.stderr.String(), "msg=figures") }, patience, 10*time.Millisecond)
 	line := s.stderr.String()
 	for _, figure := range []string{"sessions=1", "queued=0", "closed.transport_close=1", "closed.ping_timeout=0", "closed.queue_overflow=0",
-		"forbidden=1", "slow=0", "pending=0", "limits.conns=0", "limits.payload=1", "tls.done=0", "tls.now=0"} {
+		"forbidden=1", "slow=0", "pending=0", "limits.conns=0", "limits.payload=1", "tls.done=0", "tls.now=0",
+		"phase=serving", "loops=1", "polls=0", "websocket.sessions.revision4=1", "polling.sessions.revision4=0", "polling.opened.revision4=1",
+		"refused.foreign_origin=1", "refused.session_unknown=0", "upgrades.started=0", "upgrades.failed.timeout=0", "accepts.errors=0"} {
 		require.Contains(t, line, " "+figure)
 	}
 	ws.echoes()

@@ -58,14 +58,15 @@ const (
 var layers = map[string]layer{
 	".":                    {[]string{"internal/program"}, nil},
 	"internal/program":     {[]string{"engine", "engine/ops", "loop"}, []string{fsNotify, kongFlags, memLimit, sdActivation, sdDaemon, tableFlip, yamlFour}},
-	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/invariants", "internal/fifo", "internal/peers", "internal/proxied", "internal/seldom"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib}},
+	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/delays", "internal/invariants", "internal/fifo", "internal/peers", "internal/proxied", "internal/seldom"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib}},
 	"engine/ops":           {[]string{"engine", "internal/seldom"}, nil},
 	"engine/packet":        {},
 	"httpparse":            {},
 	"wsframe":              {[]string{"pool", "internal/invariants"}, []string{gobwas, gobwasFlate, httphead, klauspostFlate}},
-	"loop":                 {[]string{"pool", "internal/invariants", "internal/fifo", "internal/peers", "internal/seldom"}, []string{gnetErrors, gnetNetpoll, sysUnix}},
+	"loop":                 {[]string{"pool", "internal/delays", "internal/invariants", "internal/fifo", "internal/peers", "internal/seldom"}, []string{gnetErrors, gnetNetpoll, sysUnix}},
 	"loop/looptest":        {[]string{"loop"}, nil}, // for tests, of programs too: no testify
 	"pool":                 {[]string{"internal/invariants"}, []string{bytebufferpool}},
+	"internal/delays":      {},
 	"internal/dist":        {[]string{"internal/manual", "internal/program"}, []string{kongFlags}},
 	"internal/manual":      {nil, []string{kongFlags}},
 	"internal/invariants":  {},
