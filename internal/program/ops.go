@@ -2,6 +2,7 @@ package program
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -141,6 +142,7 @@ type operations struct {
 	config  atomic.Pointer[tls.Config] // nil without TLS
 	asked   chan struct{}              // somebody asks for a drain
 	place   *place                     // nil where nothing is served
+	seen    [sha256.Size]byte          // what the files held before they were read
 	ended   chan struct{}              // closed when nothing is served any more; nil before serve
 }
 
@@ -151,6 +153,7 @@ func newOperations(f *opsFlags, given bool, o ops.Options) (*operations, error) 
 		return &operations{flags: f}, nil
 	}
 	p := &operations{flags: f, given: given, asked: make(chan struct{}, 1)}
+	p.seen = (&watched{files: f.opsFiles()}).sum() // a change in between is seen later
 	var err error
 	if o.Keys, err = f.readKeys(); err != nil {
 		return nil, fmt.Errorf("--ops-keys: %w", err)
@@ -171,7 +174,7 @@ func newOperations(f *opsFlags, given bool, o ops.Options) (*operations, error) 
 
 // watched are the files of operations, for the watch.
 func (o *operations) watched() *watched {
-	return &watched{files: o.flags.opsFiles(), refused: "files of operations cannot be used; the old ones stay in use", load: o.load}
+	return &watched{files: o.flags.opsFiles(), refused: "files of operations cannot be used; the old ones stay in use", load: o.load, seen: o.seen}
 }
 
 // load reads the files again. If one of them cannot be used, nothing changes.
