@@ -6,10 +6,7 @@ import (
 )
 
 // The phases of a server, as answers have them.
-const (
-	phaseServing  = "serving"
-	phaseDraining = "draining"
-)
+const phaseDraining = "draining"
 
 // healthz tells whether clients are welcome, as Options.HealthPath does on their own
 // address.

@@ -16,13 +16,9 @@ import (
 // that a new one is here without a change.
 func (h *Handler) stats(w http.ResponseWriter, _ *http.Request) error {
 	all := object{
-		"phase":   phaseServing,
 		"node":    h.options.Node,
 		"version": h.options.Version,
 		"go":      runtime.Version(),
-	}
-	if h.options.Server.Draining() {
-		all["phase"] = phaseDraining
 	}
 	addFigures(all, reflect.ValueOf(h.options.Server.Stats()))
 	writeJSON(w, http.StatusOK, all)
@@ -35,8 +31,11 @@ type object map[string]any
 // elements are what the elements of an array are called, by the name of the field that
 // has it. An element that is called "" is left out.
 var elements = map[string]func(int) string{
-	"Closed": nameFromOne(func(i int) fmt.Stringer { return engine.Reason(i) }),
-	"Limits": func(i int) string { return engine.Limit(i).String() },
+	"ByTransport": nameFromOne(func(i int) fmt.Stringer { return engine.Transport(i) }),
+	"Closed":      nameFromOne(func(i int) fmt.Stringer { return engine.Reason(i) }),
+	"Failed":      nameFromOne(func(i int) fmt.Stringer { return engine.UpgradeEnd(i) }),
+	"Limits":      func(i int) string { return engine.Limit(i).String() },
+	"Refused":     nameFromOne(func(i int) fmt.Stringer { return engine.Cause(i) }),
 }
 
 // nameFromOne is for kinds whose zero is none.

@@ -46,7 +46,7 @@ func fill(v reflect.Value, set *int) {
 	case reflect.Struct:
 		for i := range v.NumField() {
 			field := v.Type().Field(i)
-			if names := elements[field.Name]; names != nil {
+			if names := elements[field.Name]; names != nil && field.Type.Kind() == reflect.Array {
 				for j := range v.Field(i).Len() {
 					if names(j) != "" {
 						fill(v.Field(i).Index(j), set)
