@@ -17,6 +17,9 @@ NGINX ?= nginx
 HAPROXY ?= haproxy
 CADDY ?= caddy
 export NGINX HAPROXY CADDY
+PROMETHEUS ?= prometheus
+PROMTOOL ?= promtool
+export PROMETHEUS PROMTOOL
 # The profile of the program says what is inlined. With it, all packages are compiled
 # twice, for the program and for the rest, which the tests and checks need not.
 vet cross unit race autobahn lint vuln: export GOFLAGS := $(shell go env GOFLAGS) -pgo=off
@@ -27,7 +30,7 @@ DIST_TARGETS := linux/amd64 linux/arm64 darwin/arm64 freebsd/amd64
 VERSION ?= 0.0.0-dev.$(shell git rev-list --count HEAD)
 DIST = go run ./internal/dist --version $(VERSION) --commit $(shell git rev-parse --short=12 HEAD) --date $(shell git log -1 --format=%ct) --nfpm .tools/nfpm-$(NFPM_VERSION)
 
-.PHONY: test check help chromium proxies modules autobahn-suite build run chat dist package setup fmt vet cross unit race e2e autobahn conformance examples examples-race lint tidy vuln chaos fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo nightly cover clean
+.PHONY: test check help chromium proxies prometheus modules autobahn-suite build run chat dist package setup fmt vet cross unit race e2e autobahn conformance examples examples-race lint tidy vuln chaos fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo nightly cover clean
 
 # Whether the program works: installs what the tests need, runs unit, e2e and examples.
 # They run side by side: some compile while others install, or wait for a peer.
@@ -65,8 +68,8 @@ package: .tools/nfpm-$(NFPM_VERSION)
 	$(DIST) --out .tools/package --bare --formats deb --build=-pgo=off linux/$$(go env GOARCH)
 	go test -vet=off -count=1 -timeout 5m -run '^TestDeb$$' ./internal/dist -deb $(CURDIR)/.tools/package
 
-# Installs what the tests need: modules, clients, a browser, proxies.
-setup: chromium proxies modules $(CLIENTS)/node_modules/.package-lock.json $(BROWSER)/node_modules/.package-lock.json $(MIGRATION)/node_modules/.package-lock.json
+# Installs what the tests need: modules, clients, a browser, proxies, Prometheus.
+setup: chromium proxies prometheus modules $(CLIENTS)/node_modules/.package-lock.json $(BROWSER)/node_modules/.package-lock.json $(MIGRATION)/node_modules/.package-lock.json
 
 # Downloads the modules of each go.mod that the tests need.
 modules:
@@ -97,6 +100,14 @@ proxies: | chromium
 		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 		apt-get update && apt-get install -y --no-install-recommends nginx-light haproxy caddy; \
 	} || echo "no proxies: install nginx, haproxy and caddy or set NGINX, HAPROXY and CADDY"
+
+# Installs Prometheus. Where it cannot be installed, the tests of docs/monitoring say what to do.
+# After proxies, for the same reason.
+prometheus: | proxies
+	@{ command -v "$(PROMETHEUS)" && command -v "$(PROMTOOL)"; } >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		apt-get update && apt-get install -y --no-install-recommends prometheus; \
+	} || echo "no Prometheus: install prometheus or set PROMETHEUS and PROMTOOL"
 
 # Installs the Autobahn|Testsuite. Where it cannot be installed, TestAutobahn says what to do.
 autobahn-suite: .tools/autobahn/requirements.txt

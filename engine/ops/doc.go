@@ -1,5 +1,5 @@
-// Package ops is the operator's side of a server: its health, its figures, its
-// settings and its end, as one http.Handler. It opens no port, and costs nothing
+// Package ops is the operator's side of a server: its health, its figures,
+// for Prometheus too, its settings and its end, as one http.Handler. It opens no port, and costs nothing
 // where it is not used.
 //
 //	handler, err := ops.New(ops.Options{Server: server, Version: "1.2.3"})

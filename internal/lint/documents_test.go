@@ -14,7 +14,7 @@ import (
 // pages are the documents that readers are led to.
 func pages(t *testing.T) (names []string) {
 	t.Helper()
-	for _, pattern := range []string{"*.md", "docs/*.md", "examples/*.md", "examples/*/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "examples/*.md", "examples/*/*.md"} {
 		found, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		names = append(names, found...)
@@ -154,6 +154,8 @@ func TestIndexIsWhole(t *testing.T) {
 			require.Contains(t, index, "(../"+name+")")
 		case filepath.Dir(name) == "docs":
 			require.Contains(t, index, "("+filepath.Base(name))
+		case strings.HasPrefix(name, "docs/"):
+			require.Contains(t, index, "("+strings.TrimPrefix(name, "docs/"))
 		}
 	}
 	require.Contains(t, document(t, "README.md"), "(CHANGELOG.md)")

@@ -42,6 +42,9 @@ const (
 	proxyProto     = "github.com/pires/go-proxyproto"
 	klauspostFlate = "github.com/klauspost/compress/flate"
 	klauspostGzip  = "github.com/klauspost/compress/gzip"
+	promClient     = "github.com/prometheus/client_golang/prometheus"
+	promCollectors = "github.com/prometheus/client_golang/prometheus/collectors"
+	promHTTP       = "github.com/prometheus/client_golang/prometheus/promhttp"
 	memLimit       = "github.com/KimMachineGun/automemlimit/memlimit"
 	sdActivation   = "github.com/coreos/go-systemd/v22/activation"
 	sdDaemon       = "github.com/coreos/go-systemd/v22/daemon"
@@ -59,7 +62,7 @@ var layers = map[string]layer{
 	".":                    {[]string{"internal/program"}, nil},
 	"internal/program":     {[]string{"engine", "engine/ops", "loop"}, []string{fsNotify, kongFlags, memLimit, sdActivation, sdDaemon, tableFlip, yamlFour}},
 	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/delays", "internal/invariants", "internal/fifo", "internal/peers", "internal/proxied", "internal/seldom"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib}},
-	"engine/ops":           {[]string{"engine", "internal/seldom"}, nil},
+	"engine/ops":           {[]string{"engine", "internal/seldom"}, []string{promClient, promCollectors, promHTTP, procfs}},
 	"engine/packet":        {},
 	"httpparse":            {},
 	"wsframe":              {[]string{"pool", "internal/invariants"}, []string{gobwas, gobwasFlate, httphead, klauspostFlate}},
@@ -185,6 +188,7 @@ func TestLayersHaveOneOwner(t *testing.T) {
 		gnetErrors:     {"loop"},
 		gnetNetpoll:    {"loop"},
 		proxyProto:     {"internal/proxied"},
+		promClient:     {"engine/ops"},
 		"engine":       {"bench/sim", "engine/enginetest", "engine/ops", "internal/busy", "internal/e2e/feeder", "internal/e2e/target", "internal/e2e/testapp", "internal/program"},
 	}
 	for path, want := range owners {
@@ -308,7 +312,7 @@ func TestModules(t *testing.T) {
 			return nil
 		}
 		require.NotContains(t, string(text), "turbine/")
-		for _, path := range []string{plot, hdrHistogram, procfs} {
+		for _, path := range []string{plot, hdrHistogram} {
 			require.NotContains(t, string(text), path, "the bench needs it, an embedder does not")
 		}
 		return nil

@@ -1,0 +1,67 @@
+package ops
+
+import (
+	"cmp"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// module is the one that this package is of.
+const module = "turbine"
+
+const unknown = "unknown"
+
+const (
+	buildInfoHelp = "1, with the version of turbine, its commit and the version of Go as labels. It shows which instances were upgraded."
+	nodeInfoHelp  = "1, with the name of the node as a label. It joins an instance with what the log calls it."
+)
+
+// newBuildInfo is a constant 1 whose labels say what was built: by it other metrics are
+// joined with the version, as Prometheus users do. A program that knows its version
+// gives it, others give "".
+func newBuildInfo(version string) prometheus.Collector {
+	info, _ := debug.ReadBuildInfo()
+	noted, commit := built(info)
+	version = cmp.Or(version, noted)
+	return constant("turbine_build_info", buildInfoHelp,
+		prometheus.Labels{"version": version, "commit": commit, "goversion": runtime.Version()})
+}
+
+// newNodeInfo is a constant 1 with the name of the node.
+func newNodeInfo(node string) prometheus.Collector {
+	return constant("turbine_node_info", nodeInfoHelp,
+		prometheus.Labels{"node": node})
+}
+
+func constant(name, help string, labels prometheus.Labels) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return 1 })
+}
+
+// built is the version of turbine in a program, and the commit where the program is
+// turbine itself: in any other the commit is that of the program.
+func built(info *debug.BuildInfo) (version, commit string) {
+	version, commit = unknown, unknown
+	if info == nil {
+		return version, commit
+	}
+	if info.Main.Path != module {
+		for _, dependency := range info.Deps {
+			if dependency.Path != module {
+				continue
+			}
+			for dependency.Replace != nil {
+				dependency = dependency.Replace
+			}
+			version = cmp.Or(dependency.Version, unknown)
+		}
+		return version, commit
+	}
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" {
+			commit = cmp.Or(setting.Value, unknown)
+		}
+	}
+	return cmp.Or(info.Main.Version, unknown), commit
+}
