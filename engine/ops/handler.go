@@ -57,6 +57,7 @@ type Handler struct {
 	open    scopes
 	keys    atomic.Pointer[Keys]
 	mux     *http.ServeMux
+	metrics http.Handler
 	logger  *slog.Logger
 	refused *slog.Logger // for what clients may cause at will
 	faults  *slog.Logger // for ours, which they may also cause at will
@@ -81,6 +82,7 @@ func New(o Options) (*Handler, error) {
 	h.refused = slog.New(seldom.Handler(h.logger.Handler()))
 	h.faults = slog.New(seldom.Handler(h.logger.Handler()))
 	h.keys.Store(o.Keys)
+	h.metrics = newMetrics(o.Server, o.Node, o.Version)
 	h.mux = h.newMux()
 	return h, nil
 }

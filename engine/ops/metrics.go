@@ -45,6 +45,12 @@ func newMetrics(s *engine.Server, node, version string) http.Handler {
 	})
 }
 
+// scrape answers with the page of metrics.
+func (h *Handler) scrape(w http.ResponseWriter, r *http.Request) error {
+	h.metrics.ServeHTTP(w, r)
+	return nil
+}
+
 // collector makes metrics of figures. It has no state: a gauge that is counted up and
 // down drifts away from the truth, one that is read at the scrape cannot.
 type collector struct {

@@ -25,6 +25,8 @@ var routes = []route{
 	{"GET", "/healthz", Health, (*Handler).healthz},
 	{"GET", "/livez", Health, (*Handler).livez},
 
+	{"GET", "/metrics", Metrics, (*Handler).scrape},
+
 	{"GET", "/v1/stats", Read, (*Handler).stats},
 	{"POST", "/v1/drain", Drain, (*Handler).drain},
 	{"GET", "/v1/loglevel", Debug, (*Handler).getLogLevel},
