@@ -185,10 +185,6 @@ func (s *Server) StopAccepting() {
 	}
 }
 
-// Draining reports whether the server refuses new sessions because its end has begun, as
-// Options.HealthPath tells whoever asks.
-func (s *Server) Draining() bool { return s.phase.draining() }
-
 // CloseSessions refuses new sessions from now on. It closes all sessions, as
 // Session.Close does, and connections as soon as they are idle. It returns at once.
 func (s *Server) CloseSessions() {

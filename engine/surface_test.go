@@ -68,7 +68,6 @@ func newSurface() surface {
 			"CloseGroup":    func(s *Server) { s.CloseGroup("group") },
 			"CloseSessions": (*Server).CloseSessions,
 			"Close":         func(s *Server) { _ = s.Close() },
-			"Draining":      func(s *Server) { _ = s.Draining() },
 			"Driver":        func(s *Server) { _ = s.Driver().LoopOptions() },
 			"Count":         func(s *Server) { _ = s.Count("group") },
 			"Find":          func(s *Server) { _ = s.Find("nobody") },

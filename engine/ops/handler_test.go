@@ -164,7 +164,7 @@ func TestRequests(t *testing.T) {
 	}{
 		{"GET", "/livez", "", 200, "ok\n"},
 		{"HEAD", "/livez", "", 200, "ok\n"}, // net/http leaves the body out
-		{"GET", "/healthz", "", 200, "ok\n"},
+		{"GET", "/healthz", "", 503, "new\n"},
 		{"GET", "/v1/loglevel", "", 200, `{"level":"info"}` + "\n"},
 		{"PUT", "/v1/loglevel", `{"level":"debug"}`, 200, `{"level":"debug"}` + "\n"},
 		{"PUT", "/v1/loglevel", `{"level":"loud"}`, 400, "bad-value"},

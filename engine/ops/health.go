@@ -3,16 +3,19 @@ package ops
 import (
 	"io"
 	"net/http"
-)
 
-// The phases of a server, as answers have them.
-const phaseDraining = "draining"
+	"turbine/engine"
+)
 
 // healthz tells whether clients are welcome, as Options.HealthPath does on their own
 // address.
 func (h *Handler) healthz(w http.ResponseWriter, _ *http.Request) error {
-	if h.options.Server.Draining() || h.drained.Load() { // it has been told, and begins in a moment
-		say(w, http.StatusServiceUnavailable, phaseDraining)
+	phase := h.options.Server.Stats().Phase
+	if phase == engine.PhaseServing && h.drained.Load() { // it has been told, and begins in a moment
+		phase = engine.PhaseDraining
+	}
+	if phase != engine.PhaseServing {
+		say(w, http.StatusServiceUnavailable, phase.String())
 		return nil
 	}
 	say(w, http.StatusOK, "ok")
@@ -40,7 +43,7 @@ func (h *Handler) drain(w http.ResponseWriter, _ *http.Request) error {
 	if h.drained.CompareAndSwap(false, true) {
 		h.options.Drain()
 	}
-	writeJSON(w, http.StatusAccepted, map[string]string{"phase": phaseDraining})
+	writeJSON(w, http.StatusAccepted, map[string]string{"phase": engine.PhaseDraining.String()})
 	return nil
 }
 

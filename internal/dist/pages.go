@@ -67,7 +67,7 @@ var chapters = []manual.Section{
 	{Title: "EXIT STATUS", Terms: []manual.Term{
 		{Word: "0", Means: "A signal ended the program, in good order or at the deadline."},
 		{Word: "1", Means: "The program cannot serve: an address is taken, the descriptor limit leaves no room, the pid file cannot be written."},
-		{Word: "2", Means: "The command line or the configuration file makes no sense, or a TLS file that it names is missing, unreadable or does not match the other."},
+		{Word: "2", Means: "The command line or the configuration file makes no sense, a file of keys or certificates that they name is missing, unreadable or wrong, or the address of operations is taken."},
 	}},
 	{Title: "SIGNALS", Terms: []manual.Term{
 		{Word: "SIGTERM, SIGINT", Means: "The program drains, and ends. A second one ends it at once."},

@@ -85,6 +85,7 @@ func (c *opsClient) until(path string, status int) {
 func TestOperations(t *testing.T) {
 	s := start(t, command(context.Background(), t, "--addr", "127.0.0.1:0", "--ops-addr", "127.0.0.1:0", "--drain-delay", "10m", "--drain-timeout", "20m"))
 	ops := newOpsClient(t, "http://"+s.opsAddr(t), nil)
+	ops.until("/healthz", 200)
 	ops.says("GET", "/healthz", "", 200, "ok\n")
 	ops.says("GET", "/livez", "", 200, "ok\n")
 	session := s.poll4(t)
@@ -163,7 +164,7 @@ func TestOperationsDefaultAddress(t *testing.T) {
 	require.NoError(t, l.Close())
 	s = begin()
 	require.Equal(t, address, s.opsAddr(t))
-	newOpsClient(t, "http://"+address, nil).says("GET", "/healthz", "", 200, "ok\n")
+	newOpsClient(t, "http://"+address, nil).until("/healthz", 200)
 }
 
 // Switched off there is nothing: no port, and no word about it.
@@ -298,7 +299,7 @@ func TestOperationsOnAUnixSocket(t *testing.T) {
 	info, err := os.Stat(path)
 	require.NoError(t, err)
 	require.Equal(t, fs.FileMode(0o600), info.Mode().Perm())
-	out, err := exec.Command("curl", "-sS", "--unix-socket", path, "http://turbine/healthz").CombinedOutput()
+	out, err := exec.Command("curl", "-sS", "--unix-socket", path, "http://turbine/livez").CombinedOutput()
 	require.NoError(t, err, string(out))
 	require.Equal(t, "ok\n", string(out))
 	s.stop(t)
@@ -347,6 +348,7 @@ func TestDocumentedOperations(t *testing.T) {
 	keysFile := filepath.Join(t.TempDir(), "keys")
 	require.NoError(t, os.WriteFile(keysFile, []byte("ann health,metrics,read,publish,sessions,debug,drain "+key), 0o600))
 	s := start(t, command(context.Background(), t, "--addr", "127.0.0.1:0", "--ops-addr", "127.0.0.1:0", "--ops-keys", keysFile, "--drain-delay", "10m", "--drain-timeout", "20m"))
+	newOpsClient(t, "http://"+s.opsAddr(t), nil).until("/healthz", 200)
 	text, _, _ := strings.Cut(section(t, "docs/operate.md", "## The operations listener"), "\n## ")
 	dir, commands := t.TempDir(), 0
 	for _, m := range regexp.MustCompile("(?m)^```\n((?:\\$ .*\n(?:[^`].*\n)*)+)```$").FindAllStringSubmatch(text, -1) {

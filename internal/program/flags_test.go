@@ -50,7 +50,7 @@ turbine --addr :3000 --ping-interval 25s --ping-timeout 20s --max-payload 100000
 |---|---|
 | 0 | A signal ended the program, in good order or at the deadline. |
 | 1 | The program cannot serve: an address is taken, the descriptor limit leaves no room, the pid file cannot be written. |
-| 2 | The command line or the configuration file makes no sense, a file of keys or certificates that they name is missing, unreadable or wrong, or the address of ` + "`--ops-addr`" + ` is taken. |
+| 2 | The command line or the configuration file makes no sense, a file of keys or certificates that they name is missing, unreadable or wrong, or the address of operations is taken. |
 
 | in the environment | does |
 |---|---|
