@@ -64,7 +64,26 @@ func TestFish(t *testing.T) {
 	}
 }
 
+// zsh itself completes at a terminal only. What the script asks of it is looked at: the
+// flags of the command that is being typed, and a line without the names in front.
 func TestZsh(t *testing.T) {
-	zsh := shell(t, "zsh")
-	output(t, zsh, "-n", script(t, "_mint", Zsh(model(t))))
+	zsh, file := shell(t, "zsh"), script(t, "_mint", Zsh(model(t)))
+	const call = `_arguments() { print -r -- "$CURRENT/${(j:,:)words}"; print -rl -- "${(@)@%%\[*}" }
+		complete() { local file=$1; shift; words=("$@") CURRENT=$#; source $file }; complete "$@"`
+	for _, c := range []struct {
+		line, rest string
+		has, not   string
+	}{
+		{"mint --ap", "2/mint,--ap", "--app=", "--strict"},
+		{"mint --addr :80 serve --ap", "2/mint,--ap", "--app=", "--strict"},
+		{"mint config --he", "2/mint,--he", "--help", "--app="},
+		{"mint config check --cert a --s", "4/mint,--cert,a,--s", "--strict", "--app="},
+		{"mint config check ", "2/mint,", "-s", "--app="},
+	} {
+		got := output(t, zsh, append([]string{"-f", "-c", call, "zsh", file}, strings.Split(c.line, " ")...)...)
+		require.Contains(t, got, c.rest, c.line)
+		require.Contains(t, got, c.has, c.line)
+		require.NotContains(t, got, c.not, c.line)
+	}
+	require.Contains(t, string(Zsh(model(t))), `'*:command:((check\:"Say what'\''s wrong\: \"nothing\" is best" print\:"Print all"))'`)
 }

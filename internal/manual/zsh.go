@@ -15,13 +15,16 @@ func Zsh(app *kong.Application) []byte {
 	fmt.Fprintf(&b, `#compdef %s
 # Completions of %[1]s for zsh.
 
-local command="" word
-for word in ${words[2,CURRENT-1]}; do
-    case "$command $word" in
+local command="" last=1 i
+for ((i = 2; i < CURRENT; i++)); do
+    case "$command $words[i]" in
 %[2]s    esac
 done
+# To _arguments the names of commands are arguments, which it does not expect.
+words=("$words[1]" "${(@)words[last+1,-1]}")
+((CURRENT -= last - 1))
 case $command in
-`, app.Name, paths(all, `    %s) command+=" $word" ;;`))
+`, app.Name, paths(all, `    %s) command+=" $words[i]" last=$i ;;`))
 	for _, c := range all {
 		fmt.Fprintf(&b, "%q)\n    _arguments -S", c.path)
 		for _, f := range c.flags {
