@@ -7,10 +7,12 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -136,7 +138,6 @@ mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/r
 cd "$1/root"
 mount -t proc proc proc
 mount -t sysfs -o ro sysfs sys
-mount -t cgroup2 cgroup sys/fs/cgroup
 mount --rbind /dev dev
 mount -t tmpfs tmpfs run
 mount -t tmpfs tmpfs tmp
@@ -147,7 +148,7 @@ printf '[Unit]\nDescription=What the test needs\nDefaultDependencies=no\nWants=s
 for unit in sysinit.target basic.target network-online.target; do
 	printf '[Unit]\nDescription=Nothing\nDefaultDependencies=no\n' >etc/systemd/system/$unit
 done
-exec chroot . /usr/bin/env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --unit=test.target --log-target=console --log-level=notice
+exec unshare --cgroup sh -c 'mount -t cgroup2 cgroup sys/fs/cgroup && exec chroot . "$@"' sh /usr/bin/env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --unit=test.target --log-target=console --log-level=notice
 `
 
 // boot starts the copy with files in /test, and ends it with the test.
@@ -159,8 +160,10 @@ func boot(t *testing.T, files map[string]string) *machine {
 	}
 	cmd := exec.Command("/bin/sh", "-c", booting, "sh", dir, give)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS | syscall.CLONE_NEWCGROUP,
-		Pdeathsig:  syscall.SIGKILL,
+		Cloneflags:  syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
+		Pdeathsig:   syscall.SIGKILL,
+		UseCgroupFD: true,
+		CgroupFD:    ownCgroup(t),
 	}
 	var console bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &console, &console
@@ -179,6 +182,33 @@ func boot(t *testing.T, files map[string]string) *machine {
 		return err == nil && m.answer("systemctl", "is-active", "test.target") == "active"
 	})
 	return m
+}
+
+// ownCgroup makes a cgroup, below which systemd makes others, and removes them all when
+// the test has ended.
+func ownCgroup(t *testing.T) (fd int) {
+	t.Helper()
+	all := t.TempDir()
+	require.NoError(t, syscall.Mount("cgroup", all, "cgroup2", 0, ""))
+	own := filepath.Join(all, fmt.Sprintf("turbine-deb-test-%d", os.Getpid()))
+	t.Cleanup(func() {
+		var folders []string
+		_ = filepath.WalkDir(own, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.IsDir() {
+				folders = append(folders, path)
+			}
+			return nil
+		})
+		for _, folder := range slices.Backward(folders) { // those inside first
+			require.NoError(t, os.Remove(folder))
+		}
+		require.NoError(t, syscall.Unmount(all, 0))
+	})
+	require.NoError(t, os.Mkdir(own, 0o700))
+	folder, err := os.Open(own)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = folder.Close() })
+	return int(folder.Fd())
 }
 
 // try runs a program there.
