@@ -62,6 +62,8 @@ type Handler struct {
 	refused *slog.Logger // for what clients may cause at will
 	faults  *slog.Logger // for ours, which they may also cause at will
 	drained atomic.Bool
+
+	profiling atomic.Bool // one of the profiles that the runtime keeps is being made
 }
 
 // New makes a Handler.

@@ -3,7 +3,9 @@ package ops
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
 	"runtime"
 	"runtime/pprof"
 	"runtime/trace"
@@ -24,6 +26,32 @@ const (
 	maxProfileTime = 60 * time.Second
 )
 
+// maxStall is how long all writes of one recording may take together. The runtime goes
+// on with a trace while a write waits, and keeps what it has not written.
+const maxStall = 10 * time.Second
+
+// A recording is what one is written to. Above maxStall its writes fail, at which
+// net/http ends the request. It belongs to one goroutine at a time.
+type recording struct {
+	w    io.Writer
+	c    *http.ResponseController
+	left time.Duration // of maxStall
+}
+
+func (r *recording) Write(p []byte) (n int, err error) {
+	if r.left <= 0 {
+		return 0, os.ErrDeadlineExceeded
+	}
+	began := time.Now()
+	_ = r.c.SetWriteDeadline(began.Add(r.left)) // another server than ours may have none
+	n, err = r.w.Write(p)
+	r.left -= time.Since(began)
+	return n, err
+}
+
+// end gives what net/http has not sent yet the time that is left.
+func (r *recording) end() { _ = r.c.SetWriteDeadline(time.Now().Add(r.left)) }
+
 // profiles lists what there is.
 func (h *Handler) profiles(w http.ResponseWriter, _ *http.Request) error {
 	names := []string{"profile", "trace"}
@@ -35,7 +63,8 @@ func (h *Handler) profiles(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
-// profile answers with one of those that the runtime keeps.
+// profile answers with one of those that the runtime keeps, one at a time: the text of
+// all goroutines alone may take 64 MiB.
 func (h *Handler) profile(w http.ResponseWriter, r *http.Request) error {
 	p := pprof.Lookup(r.PathValue("name"))
 	if p == nil {
@@ -49,6 +78,10 @@ func (h *Handler) profile(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if !h.profiling.CompareAndSwap(false, true) {
+		return errBusy
+	}
+	defer h.profiling.Store(false)
 	if p.Name() == "heap" && collect > 0 {
 		runtime.GC()
 	}
@@ -64,17 +97,19 @@ func (h *Handler) profile(w http.ResponseWriter, r *http.Request) error {
 
 // cpuProfile answers with where time goes, for a while.
 func (h *Handler) cpuProfile(w http.ResponseWriter, r *http.Request) error {
-	return record(w, r, "profile", func() error { return pprof.StartCPUProfile(w) }, pprof.StopCPUProfile)
+	return record(w, r, "profile", pprof.StartCPUProfile, pprof.StopCPUProfile)
 }
 
 // trace answers with what the runtime does, for a while.
 func (h *Handler) trace(w http.ResponseWriter, r *http.Request) error {
-	return record(w, r, "trace", func() error { return trace.Start(w) }, trace.Stop)
+	return record(w, r, "trace", trace.Start, trace.Stop)
 }
+
+var errBusy = newProblem(http.StatusConflict, "busy", "Conflict", "A profile of this kind is being made. Try again when it is done.")
 
 // record answers with what is written between start and stop, for the seconds that the
 // client asks for or until it leaves.
-func record(w http.ResponseWriter, r *http.Request, name string, start func() error, stop func()) error {
+func record(w http.ResponseWriter, r *http.Request, name string, start func(io.Writer) error, stop func()) error {
 	seconds, err := queryInt(r, "seconds", int(profileTime/time.Second), int(maxProfileTime/time.Second))
 	if err != nil {
 		return err
@@ -82,10 +117,12 @@ func record(w http.ResponseWriter, r *http.Request, name string, start func() er
 	length := time.Duration(seconds) * time.Second
 	extend(w, length)
 	attach(w, name)
-	if err := start(); err != nil { // one is being made already
+	to := &recording{w, http.NewResponseController(w), maxStall}
+	if err := start(to); err != nil { // one is being made already
 		w.Header().Del("Content-Disposition")
-		return newProblem(http.StatusConflict, "busy", "Conflict", "A profile of this kind is being made. Try again when it is done.")
+		return errBusy
 	}
+	defer to.end()
 	defer stop()
 	wait(r.Context(), length)
 	return nil

@@ -3,10 +3,16 @@ package ops
 import (
 	"context"
 	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"runtime/pprof"
 	"runtime/trace"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -53,6 +59,104 @@ func TestProfilesThatTakeTime(t *testing.T) {
 		require.Equal(t, "busy", kind)
 	}
 }
+
+// One of the profiles that the runtime keeps is made at a time: that of the goroutines
+// alone may take 64 MiB.
+func TestProfilesThatAreKept(t *testing.T) {
+	h, _ := newTest(t, Options{})
+	var during *http.Response
+	w := &hooked{ResponseRecorder: httptest.NewRecorder()}
+	w.hook = func() { during = ask(h, request("GET", "/debug/pprof/heap", "")) }
+	h.ServeHTTP(w, request("GET", "/debug/pprof/goroutine?debug=2", ""))
+	require.Equal(t, 200, w.Code)
+	require.Equal(t, 409, during.StatusCode)
+	require.Empty(t, during.Header.Get("Content-Disposition"))
+	kind, _ := isProblem(t, during)
+	require.Equal(t, "busy", kind)
+	require.Equal(t, 200, ask(h, request("GET", "/debug/pprof/heap", "")).StatusCode)
+}
+
+// hooked calls hook once, when the answer begins.
+type hooked struct {
+	*httptest.ResponseRecorder
+	hook func()
+}
+
+func (h *hooked) Write(p []byte) (int, error) {
+	if hook := h.hook; hook != nil {
+		h.hook = nil
+		hook()
+	}
+	return h.ResponseRecorder.Write(p)
+}
+
+// The runtime keeps what a client does not read of a trace. So the trace of a client
+// that does not read ends long before its time, also if the client reads now and then.
+func TestTraceOfAClientThatDoesNotRead(t *testing.T) {
+	for _, reads := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			h, _ := newTest(t, Options{})
+			server := NewServer(h)
+			took := make(chan time.Duration, 1)
+			server.http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				began := time.Now()
+				var writer sync.WaitGroup
+				done := make(chan struct{})
+				start := func(w io.Writer) error {
+					writer.Go(func() {
+						for piece := make([]byte, 64<<10); ; {
+							_, _ = w.Write(piece) // as the runtime does
+							select {
+							case <-done:
+								return
+							case <-time.After(10 * time.Millisecond):
+							}
+						}
+					})
+					return nil
+				}
+				require.NoError(t, record(w, r, "trace", start, func() { close(done); writer.Wait() }))
+				took <- time.Since(began)
+			})
+			client, conn := net.Pipe()
+			l := &oneConn{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
+			l.conns <- conn
+			ended := make(chan error)
+			go func() { ended <- server.Serve(l, nil) }()
+			_, err := io.WriteString(client, "GET /?seconds=60 HTTP/1.1\r\nHost: 127.0.0.1:3001\r\n\r\n")
+			require.NoError(t, err)
+			for piece := make([]byte, 4<<10); reads; time.Sleep(time.Second) {
+				if _, err := client.Read(piece); err != nil {
+					break
+				}
+			}
+			lasted := <-took
+			require.LessOrEqual(t, lasted, maxStall+2*time.Second)
+			require.Positive(t, lasted)
+			_ = client.Close()
+			require.NoError(t, server.Close())
+			require.ErrorIs(t, <-ended, http.ErrServerClosed)
+		})
+	}
+}
+
+// oneConn is a listener with connections that somebody puts into it.
+type oneConn struct {
+	conns  chan net.Conn
+	closed chan struct{}
+}
+
+func (l *oneConn) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *oneConn) Close() error   { close(l.closed); return nil }
+func (l *oneConn) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 3001} }
 
 // without is a context that has ended, with the values of another.
 type without struct {
