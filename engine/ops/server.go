@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,22 +28,26 @@ const (
 // one that has had no request for the longest time, so that whoever only holds
 // connections open keeps nobody out. It speaks HTTP/1.1, by net/http. Its methods are
 // safe from any goroutine.
-type Server struct{ http http.Server }
+type Server struct {
+	http http.Server
+	age  atomic.Int64 // how often CloseIdle was called
+}
 
 // NewServer makes a Server.
 func NewServer(h *Handler) *Server {
-	s := &Server{http.Server{
-		Handler:                      h,
+	s := &Server{}
+	s.http = http.Server{
+		Handler:                      s.ofThisAge(h),
 		ReadHeaderTimeout:            headerTimeout,
 		ReadTimeout:                  readTimeout,
 		WriteTimeout:                 writeTimeout,
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               maxHeaderBytes,
 		ErrorLog:                     slog.NewLogLogger(h.refused.Handler(), slog.LevelWarn), // clients may cause it at will
-		ConnContext:                  noteConn,
+		ConnContext:                  s.noteConn,
 		DisableGeneralOptionsHandler: true, // it would answer before anything is checked
 		Protocols:                    new(http.Protocols),
-	}}
+	}
 	s.http.Protocols.SetHTTP1(true) // HTTP/2 has requests without number on one connection
 	return s
 }
@@ -57,9 +62,11 @@ func (s *Server) Serve(l net.Listener, config *tls.Config) error {
 	return s.http.Serve(l)
 }
 
-// CloseIdle closes the connections that wait for a request, so that their clients have
-// to come again: to another process, or with a certificate that counts.
+// CloseIdle closes the connections that wait for a request, and those with a request
+// under way when it is done, so that their clients have to come again: to another
+// process, or with a certificate that counts.
 func (s *Server) CloseIdle() {
+	s.age.Add(1)
 	s.http.SetKeepAlivesEnabled(false)
 	s.http.SetKeepAlivesEnabled(true)
 }
@@ -160,14 +167,29 @@ func (c *gated) rest() {
 	}
 }
 
-// connKey is under what a request's context has its connection.
-type connKey struct{}
+// What a request's context has: its connection under connKey, and under ageKey the
+// server's age when the connection came.
+type (
+	connKey struct{}
+	ageKey  struct{}
+)
 
-func noteConn(ctx context.Context, c net.Conn) context.Context {
+func (s *Server) noteConn(ctx context.Context, c net.Conn) context.Context {
 	if secured, ok := c.(*tls.Conn); ok {
 		c = secured.NetConn()
 	}
-	return context.WithValue(ctx, connKey{}, c)
+	return context.WithValue(context.WithValue(ctx, connKey{}, c), ageKey{}, s.age.Load())
+}
+
+// ofThisAge closes a connection from before CloseIdle without an answer. To the client
+// that is what a connection looks like that was closed while it was idle.
+func (s *Server) ofThisAge(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Context().Value(ageKey{}) != s.age.Load() {
+			panic(http.ErrAbortHandler)
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // busy says that a request is served for a client that may have it, until done is

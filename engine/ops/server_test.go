@@ -225,3 +225,42 @@ func TestCloseIdleAndShutdown(t *testing.T) {
 	_, err := net.Dial("tcp", s.addr)
 	require.Error(t, err)
 }
+
+// A request under way survives CloseIdle. Its connection does not serve another one:
+// it may have shown a certificate that does not count any more.
+func TestCloseIdleDuringARequest(t *testing.T) {
+	h, _ := newTest(t, Options{})
+	entered, letGo := make(chan struct{}), make(chan struct{})
+	h.mux = http.NewServeMux()
+	h.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		entered <- struct{}{}
+		<-letGo
+		say(w, 200, "done")
+	})
+	s := run(t, NewServer(h), nil)
+	c := s.dial()
+	_, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: "+s.addr+"\r\n\r\n")
+	require.NoError(t, err)
+	<-entered
+	s.CloseIdle()
+	close(letGo)
+	status, body := s.answer(c)
+	require.Equal(t, 200, status)
+	require.Equal(t, "done\n", body)
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: "+s.addr+"\r\n\r\n")
+	select {
+	case <-entered:
+		require.Fail(t, "the connection serves on")
+	case <-closedBy(c):
+	}
+}
+
+// closedBy is closed when the peer of c has closed it.
+func closedBy(c net.Conn) <-chan struct{} {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		_, _ = io.Copy(io.Discard, c)
+	}()
+	return closed
+}
