@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -58,7 +57,7 @@ func readConfig(path string, flags []*kong.Flag) (map[string]entry, error) {
 
 // readBounded reads a file of at most maxConfig bytes.
 func readBounded(path string) ([]byte, error) {
-	file, err := os.Open(path) // #nosec G304 -- the operator's own choice
+	file, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -109,11 +110,14 @@ func TestConfigFilesThatCannotBeRead(t *testing.T) {
 	dir := t.TempDir()
 	large := filepath.Join(dir, "large")
 	write(t, large, strings.Repeat("# comment\n", maxConfig/10+1))
+	pipe := filepath.Join(dir, "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
 	for _, c := range []struct{ path, want string }{
 		{filepath.Join(dir, "none"), "no such file or directory"},
 		{dir, "is a directory"},
 		{large, large + " is above 1048576 bytes"},
-		{"/dev/zero", "/dev/zero is above 1048576 bytes"},
+		{"/dev/zero", "/dev/zero is no regular file"},
+		{pipe, pipe + " is no regular file"},
 	} {
 		_, err := readSettings([]string{"--config", c.path}, "", io.Discard, io.Discard)
 		require.ErrorContains(t, err, "--config: ")

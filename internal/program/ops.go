@@ -46,6 +46,9 @@ func (f *opsFlags) apply(*engine.Options) error {
 	case f.OpsKeys == "" && f.OpsClientCA == "" && !isLocal(f.OpsAddr):
 		return fmt.Errorf("--ops-addr: %s can be reached by other machines; name who may come by --ops-keys or --ops-tls-client-ca, or listen on 127.0.0.1:3001 or unix:PATH", f.OpsAddr)
 	}
+	if err := checkFiles(f.opsFiles()); err != nil {
+		return fmt.Errorf("--ops-keys, --ops-tls-cert, --ops-tls-key, --ops-tls-client-ca: %w", err)
+	}
 	return nil
 }
 
@@ -91,7 +94,7 @@ func (f *opsFlags) readKeys() (*ops.Keys, error) {
 	if f.OpsKeys == "" {
 		return nil, nil
 	}
-	file, err := os.Open(f.OpsKeys)
+	file, err := openFile(f.OpsKeys)
 	if err != nil {
 		return nil, err
 	}

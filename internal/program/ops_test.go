@@ -21,6 +21,9 @@ func TestOpsFlags(t *testing.T) {
 		{nil, ""},
 		{[]string{"--ops-addr="}, ""},
 		{[]string{"--ops-addr=", "--ops-tls-cert=cert"}, ""}, // nobody asks
+		{[]string{"--ops-addr=", "--ops-keys=/dev/zero"}, ""},
+		{[]string{"--ops-keys=/dev/zero"}, "--ops-tls-client-ca: /dev/zero is no regular file"},
+		{[]string{"--ops-tls-cert=/dev/zero", "--ops-tls-key=b"}, "/dev/zero is no regular file"},
 		{[]string{"--ops-addr=127.0.0.1:0"}, ""},
 		{[]string{"--ops-addr=127.9.9.9:1"}, ""},
 		{[]string{"--ops-addr=[::1]:3001"}, ""},

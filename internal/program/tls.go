@@ -33,6 +33,9 @@ func (f *tlsFlags) apply(o *engine.Options) error {
 	case f.Cert == "" || f.Key == "":
 		return errors.New("--tls-cert and --tls-key go together")
 	}
+	if err := checkFiles(f.files()); err != nil {
+		return fmt.Errorf("--tls-cert, --tls-key, --tls-client-ca: %w", err)
+	}
 	o.TLS = &engine.TLS{CertFile: f.Cert, KeyFile: f.Key, ClientCAFile: f.ClientCA, MinVersion: tls.VersionTLS12}
 	if f.MinVersion == "1.3" {
 		o.TLS.MinVersion = tls.VersionTLS13

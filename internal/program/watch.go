@@ -16,9 +16,12 @@ import (
 )
 
 const (
-	// watchSettle is how long after a change of a directory the files are read:
-	// a certificate and its key are seldom written at the same moment.
+	// watchSettle is how long after a change of a directory the files are read, if they
+	// have not changed meanwhile: a certificate and its key are seldom written at the
+	// same moment, and a file that is written in its place is half a file for a moment.
 	watchSettle = 200 * time.Millisecond
+	// maxSettles is how often this can be put off by files that change.
+	maxSettles = 50
 	// watchLook is how often they are read anyhow: file systems of other machines
 	// say nothing.
 	watchLook = time.Minute
@@ -34,6 +37,7 @@ type watched struct {
 	load    func() error      // reads them; if it returns an error, it has changed nothing
 	refused string            // what the log says then
 	seen    [sha256.Size]byte // what they held when load was last called, or before
+	looked  [sha256.Size]byte // what they held when somebody last asked whether they change
 	failed  bool              // they could not be used the last time
 }
 
@@ -43,6 +47,7 @@ type watched struct {
 type watch struct {
 	sets    []*watched
 	watcher *fsnotify.Watcher // nil where there is none to be had
+	settles int               // how often files that change have put off that they are read
 }
 
 // watchFiles begins to watch the sets, until stop is called. Those without files are
@@ -111,12 +116,34 @@ func (w *watch) run(signals <-chan os.Signal, done <-chan struct{}) {
 		case <-settled:
 			settled = nil
 			w.follow()
+			if w.isChanging() {
+				settled = time.After(watchSettle)
+				continue
+			}
 			w.readChanged()
 		case <-look:
-			w.follow()
-			w.readChanged()
+			if settled == nil {
+				settled = time.After(0)
+			}
 		}
 	}
+}
+
+// isChanging reports whether the files hold something new that they did not hold the
+// last time that it was called. It says so maxSettles times on end at most.
+func (w *watch) isChanging() bool {
+	changing := false
+	for _, s := range w.sets {
+		sum := s.sum()
+		changing = changing || sum != s.looked && sum != s.seen
+		s.looked = sum
+	}
+	if !changing || w.settles == maxSettles {
+		w.settles = 0
+		return false
+	}
+	w.settles++
+	return true
 }
 
 // readAll reads all sets for a signal, until one of them cannot be used: whoever
@@ -160,7 +187,10 @@ func (w *watch) readChanged() {
 
 // read reads the set, and reports whether it can be used.
 func (s *watched) read() bool {
-	err := s.load()
+	err := checkFiles(s.files)
+	if err == nil {
+		err = s.load()
+	}
 	s.failed = err != nil
 	if err != nil {
 		slog.Error(s.refused, "error", strings.ReplaceAll(err.Error(), "\n", "; "))
@@ -172,7 +202,7 @@ func (s *watched) read() bool {
 func (s *watched) sum() (sum [sha256.Size]byte) {
 	h := sha256.New()
 	for _, path := range s.files {
-		file, err := os.Open(path) // #nosec G304 -- the operator's own choice
+		file, err := openFile(path)
 		n := int64(0)
 		if err == nil {
 			n, err = io.Copy(h, io.LimitReader(file, watchMost))

@@ -251,6 +251,67 @@ func TestSetsOfFiles(t *testing.T) {
 	}
 }
 
+// A pipe in the place of a file, which nobody writes to, keeps nothing waiting: neither
+// the watch nor its end. When a file is there again, it is read.
+func TestPipesInPlacesOfFiles(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	write(t, path, "text")
+	loads := make(chan struct{}, 1)
+	set := &watched{files: []string{path}, refused: "refused", load: func() error {
+		text, err := os.ReadFile(path) // as crypto/tls does
+		loads <- struct{}{}
+		require.Equal(t, "text", string(text))
+		return err
+	}}
+	set.seen = set.sum()
+	require.NoError(t, os.Remove(path))
+	require.NoError(t, syscall.Mkfifo(path, 0o600))
+	w := &watch{sets: []*watched{set}}
+	w.readChanged()
+	w.readAll()
+	require.True(t, set.failed)
+	require.Empty(t, loads)
+	signals := make(chan os.Signal)
+	stop := watchFiles(signals, set)
+	signals <- syscall.SIGHUP
+	stop()
+	require.Empty(t, loads)
+	require.NoError(t, os.Remove(path))
+	write(t, path, "text")
+	w.readChanged()
+	require.Len(t, loads, 1)
+	require.False(t, set.failed)
+}
+
+// A file that is not what it was a moment ago may be half written: it is read when it
+// stays as it is, or after a while anyhow.
+func TestFilesThatAreBeingWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	write(t, path, "a")
+	set := &watched{files: []string{path}}
+	set.seen = set.sum()
+	w := &watch{sets: []*watched{set}}
+	require.False(t, w.isChanging(), "it is known")
+	write(t, path, "b")
+	require.True(t, w.isChanging())
+	write(t, path, "bc")
+	require.True(t, w.isChanging())
+	require.False(t, w.isChanging())
+	write(t, path, "")
+	require.True(t, w.isChanging())
+	write(t, path, "a")
+	require.False(t, w.isChanging(), "it is as it was")
+	for i := range maxSettles {
+		write(t, path, strings.Repeat("d", i+1))
+		require.True(t, w.isChanging())
+	}
+	write(t, path, "e")
+	require.False(t, w.isChanging(), "a file that changes all the time")
+	write(t, path, "f")
+	require.True(t, w.isChanging())
+}
+
 // What makes no sense is said when the program starts.
 func TestTLSFlags(t *testing.T) {
 	dir := t.TempDir()
@@ -260,6 +321,8 @@ func TestTLSFlags(t *testing.T) {
 	write(t, otherKey, string(authority.Issue(t, "other", nil).Key))
 	empty := filepath.Join(dir, "empty.pem")
 	write(t, empty, "")
+	pipe := filepath.Join(dir, "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
 	for _, c := range []struct {
 		args []string
 		want string
@@ -273,6 +336,8 @@ func TestTLSFlags(t *testing.T) {
 		{[]string{"--tls-cert", empty, "--tls-key", keyFile}, "tls: failed to find any PEM data in certificate input"},
 		{[]string{"--tls-cert", keyFile, "--tls-key", certFile}, "PEM"},
 		{[]string{"--tls-cert", certFile, "--tls-key", keyFile, "--tls-client-ca", empty}, "authorities of clients: " + empty + ": no PEM certificate in it"},
+		{[]string{"--tls-cert", certFile, "--tls-key", pipe}, "--tls-cert, --tls-key, --tls-client-ca: " + pipe + " is no regular file"},
+		{[]string{"--tls-cert", certFile, "--tls-key", keyFile, "--tls-client-ca", "/dev/zero"}, "/dev/zero is no regular file"},
 		{[]string{"--tls-cert", certFile, "--tls-key", keyFile}, ""},
 		{[]string{"--tls-cert", certFile, "--tls-key", keyFile, "--tls-client-ca", certFile, "--tls-client-auth", "optional", "--tls-min-version", "1.3"}, ""},
 	} {
