@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"bytes"
 	"net/http"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 )
 
 const (
-	maxScrapes    = 8                // at a time; others are told 503
+	maxScrapes    = 8                // pages that are made at a time; others are told 503
 	scrapeTimeout = 10 * time.Second // for a peer to take the response; also what Prometheus gives a scrape by default
 )
 
@@ -36,14 +37,36 @@ func newMetrics(s *engine.Server, node, version string) http.Handler {
 	if node != "" {
 		registry.MustRegister(newNodeInfo(node))
 	}
+	return newPage(registry)
+}
+
+// newPage is the page of what a registry gathers. It is made before it is written: a
+// peer that does not read is no scrape under way.
+func newPage(registry prometheus.Gatherer) http.Handler {
 	page := promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: maxScrapes})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// A peer that does not read would keep its place for ever. Not every
-		// ResponseWriter has deadlines; those of net/http do.
+		made := &made{header: w.Header()}
+		page.ServeHTTP(made, r)
+		// Not every ResponseWriter has deadlines; those of net/http do.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(scrapeTimeout))
-		page.ServeHTTP(w, r)
+		if made.code != 0 {
+			w.WriteHeader(made.code)
+		}
+		_, _ = w.Write(made.body.Bytes()) // whoever asked is gone
 	})
 }
+
+// made is a http.ResponseWriter in memory, except for the header, which is that of
+// another one.
+type made struct {
+	header http.Header
+	code   int // 0 is 200
+	body   bytes.Buffer
+}
+
+func (m *made) Header() http.Header         { return m.header }
+func (m *made) WriteHeader(code int)        { m.code = code }
+func (m *made) Write(p []byte) (int, error) { return m.body.Write(p) }
 
 // scrape answers with the page of metrics.
 func (h *Handler) scrape(w http.ResponseWriter, r *http.Request) error {

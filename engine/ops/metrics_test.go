@@ -316,14 +316,16 @@ func (s *stalled) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestScrapesThatStallKeepTheirPlaceForATime(t *testing.T) {
+// A client that does not read its page keeps no place: it has a time, and others are
+// served meanwhile.
+func TestScrapesThatStallKeepNobodyOut(t *testing.T) {
 	world := enginetest.New(t, engine.Options{}, engine.Events{})
 	page := newMetrics(world.Server(), "", "")
 	scrape := func() *http.Request { return httptest.NewRequest(http.MethodGet, "/metrics", nil) }
 	entered, released := make(chan struct{}), make(chan struct{})
 	var all []*stalled
 	var wait sync.WaitGroup
-	for range maxScrapes {
+	for range 2 * maxScrapes {
 		w := &stalled{header: http.Header{}, entered: entered, released: released}
 		all = append(all, w)
 		wait.Go(func() { page.ServeHTTP(w, scrape()) })
@@ -331,16 +333,40 @@ func TestScrapesThatStallKeepTheirPlaceForATime(t *testing.T) {
 	}
 	w := httptest.NewRecorder()
 	page.ServeHTTP(w, scrape())
-	require.Equal(t, http.StatusServiceUnavailable, w.Code)
+	require.Equal(t, http.StatusOK, w.Code)
 	close(released)
 	wait.Wait()
 	for _, w := range all {
 		require.False(t, w.deadline.IsZero())
 		require.Zero(t, w.code, "it is 200 without a word")
 	}
-	w = httptest.NewRecorder()
-	page.ServeHTTP(w, scrape())
-	require.Equal(t, http.StatusOK, w.Code)
+}
+
+// So many pages are made at a time, and no more.
+func TestScrapesAtATime(t *testing.T) {
+	entered, released := make(chan struct{}), make(chan struct{})
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "slow"}, func() float64 {
+		entered <- struct{}{}
+		<-released
+		return 1
+	}))
+	page := newPage(registry)
+	scrape := func() int {
+		w := httptest.NewRecorder()
+		page.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		return w.Code
+	}
+	codes := make(chan int, maxScrapes)
+	for range maxScrapes {
+		go func() { codes <- scrape() }()
+		<-entered
+	}
+	require.Equal(t, http.StatusServiceUnavailable, scrape())
+	close(released)
+	for range maxScrapes {
+		require.Equal(t, http.StatusOK, <-codes)
+	}
 }
 
 // What a scrape allocates is bounded by the series there are: a few objects each.
