@@ -18,6 +18,9 @@ import (
 // maxConfig is the limit of a configuration file, in bytes: it is read whole.
 const maxConfig = 1 << 20
 
+// maxFaults is how many lines with faults are told of one file.
+const maxFaults = 20
+
 // An entry is what a configuration file says of one flag: texts as they could stand
 // behind the flag in a command line.
 type entry struct {
@@ -126,6 +129,11 @@ func (r *configReader) document(n *yaml.Node) {
 	default:
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			r.pair(n.Content[i], n.Content[i+1])
+			if len(r.wrong) > maxFaults {
+				r.wrong = r.wrong[:maxFaults]
+				r.fault(n.Content[i].Line, "there are more faults, from here on")
+				return
+			}
 		}
 	}
 }

@@ -83,6 +83,29 @@ func TestFaultsOfConfigFiles(t *testing.T) {
 	}
 }
 
+// A file that is none of ours is said to be wrong in a few lines, in a moment.
+func TestConfigFilesWithManyFaults(t *testing.T) {
+	const text = "time: 1\n"
+	for _, c := range []struct {
+		lines, said int
+		more        bool
+	}{
+		{maxFaults - 1, maxFaults - 1, false},
+		{maxFaults, maxFaults, false},
+		{maxFaults + 1, maxFaults, true},
+		{maxConfig / len(text), maxFaults, true},
+	} {
+		_, path, err := configured(t, strings.Repeat(text, c.lines))
+		require.Error(t, err)
+		said := strings.Split(err.Error(), "\n")
+		if c.more {
+			require.Equal(t, fmt.Sprintf("%s:%d: there are more faults, from here on", path, maxFaults+1), said[len(said)-1])
+			said = said[:len(said)-1]
+		}
+		require.Len(t, said, c.said)
+	}
+}
+
 // What is no YAML is said with a line also; the words are the parser's.
 func TestConfigFilesThatAreNoYAML(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
