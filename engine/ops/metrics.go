@@ -41,12 +41,13 @@ func newMetrics(s *engine.Server, node, version string) http.Handler {
 }
 
 // newPage is the page of what a registry gathers. It is made before it is written: a
-// peer that does not read is no scrape under way.
+// peer that does not read is no scrape under way, and no reason to keep its connection.
 func newPage(registry prometheus.Gatherer) http.Handler {
 	page := promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: maxScrapes})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		made := &made{header: w.Header()}
 		page.ServeHTTP(made, r)
+		release(r.Context()) // by then there is only somebody who has to read
 		// Not every ResponseWriter has deadlines; those of net/http do.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(scrapeTimeout))
 		if made.code != 0 {

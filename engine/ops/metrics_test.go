@@ -1,7 +1,9 @@
 package ops
 
 import (
+	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -340,6 +342,30 @@ func TestScrapesThatStallKeepNobodyOut(t *testing.T) {
 		require.False(t, w.deadline.IsZero())
 		require.Zero(t, w.code, "it is 200 without a word")
 	}
+}
+
+// Nor does such a client keep its connection when others need the place.
+func TestScrapesThatStallGiveTheirConnectionAway(t *testing.T) {
+	h, _ := newTest(t, Options{})
+	g := &gate{most: 1}
+	conn, _ := net.Pipe()
+	c := &gated{Conn: conn, gate: g}
+	require.True(t, g.admit(c))
+	entered, released := make(chan struct{}), make(chan struct{})
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		r := request("GET", "/metrics", "")
+		h.ServeHTTP(&stalled{header: http.Header{}, entered: entered, released: released}, r.WithContext(context.WithValue(r.Context(), connKey{}, net.Conn(c))))
+	})
+	<-entered
+	other, _ := net.Pipe()
+	require.True(t, g.admit(&gated{Conn: other, gate: g}))
+	_, err := conn.Write(nil)
+	require.ErrorIs(t, err, io.ErrClosedPipe)
+	close(released)
+	wait.Wait()
+	require.Equal(t, 1, g.open)
+	require.Equal(t, 1, g.idle.Len())
 }
 
 // So many pages are made at a time, and no more.

@@ -200,3 +200,11 @@ func busy(ctx context.Context) (done func()) {
 	}
 	return func() {} // on a server of somebody else
 }
+
+// release gives up early what busy says, for an answer of which the rest may take as
+// long as the client likes.
+func release(ctx context.Context) {
+	if c, ok := ctx.Value(connKey{}).(*gated); ok {
+		c.rest()
+	}
+}
