@@ -34,7 +34,7 @@ func (l logLevel) MarshalText() ([]byte, error) {
 // UnmarshalText reads a level of the command line.
 func (l *logLevel) UnmarshalText(text []byte) error {
 	if (*slog.Level)(l).UnmarshalText(text) != nil {
-		return fmt.Errorf("%q is no level; debug, info, warn and error are", text)
+		return fmt.Errorf("%.40q is no level; debug, info, warn and error are", text)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"turbine/engine"
@@ -106,6 +107,7 @@ func TestSettings(t *testing.T) {
 	require.NoError(t, level.Set("debug"))
 	require.Equal(t, "debug", level.Get())
 	require.EqualError(t, level.Set("loud"), `"loud" is no level; debug, info, warn and error are`)
+	require.ErrorContains(t, level.Set(strings.Repeat("a", 60_000)), strings.Repeat("a", 40)+`" is no level`) // and no more of it
 	require.Equal(t, "debug", level.Get())
 
 	server, err := engine.New(engine.Options{}, engine.Events{})
