@@ -192,13 +192,21 @@ func TestExecutorHoldsPost(t *testing.T) {
 		require.Empty(t, b.play(`post sid=D conn=s "4a\x1e4b"`))
 		require.ElementsMatch(t, []string{`v: 101`, `v: text "3probe"`, "s: 200 ok"},
 			b.play("ws sid=D conn=v", "frame v text 2probe"))
-		require.Empty(t, b.play(`post sid=D conn=t "4e"`, "frame v text 2probe")[1:], "but one for each attempt")
+		require.Empty(t, b.play(`post sid=D conn=t "4e"`, "frame v text 2probe")[1:], "but one of a session")
 		require.Equal(t, []string{"t: 200 ok"}, b.play("frame v text 5"))
 		b.client("v", "").peer.Write(frame(ws.OpText, "4c"))
 		b.work()
 		require.NotZero(t, b.client("v", "").peer.Unread())
 		b.rest()
 		require.Equal(t, `message D "a"; message D "b"; message D "e"; upgrade D; message D "c"`, b.events())
+
+		// A client that probes again and again gets no further.
+		b.begin(hsPolling)
+		require.Empty(t, b.play(`post sid=E conn=x "4a\x1e4b"`))
+		require.Contains(t, b.play("ws sid=E conn=y", "frame y text 2probe"), "x: 200 ok")
+		require.NotContains(t, b.play(`post sid=E conn=z "4c"`, "reset y", "ws sid=E conn=y2", "frame y2 text 2probe"), "z: 200 ok")
+		b.rest()
+		require.Equal(t, `message E "a"; message E "b"; message E "c"`, b.events())
 		b.finish()
 	})
 }

@@ -34,6 +34,7 @@ type polling struct {
 	data    *exchange // the POST being received
 	ending  bool      // the next poll is the last
 	held    bool      // data was received, and is answered when the application has caught up
+	hurried bool      // a POST was answered although the application had not; see hurries
 	jsonp   []byte    // the index of the client's callback; nil without JSONP
 	remote  netip.AddrPort
 	heardBy time.Duration // when the client has to be heard of again after its handshake; 0 once it was
@@ -318,13 +319,13 @@ func (p *polling) letGo() {
 
 // hurries reports whether a POST is answered although the client should wait: a client
 // that upgrades has closed its poll and waits for the answer, so that it can neither
-// be pinged nor go on. One POST for each attempt is: what comes behind it waits.
+// be pinged nor go on. One POST of a session is: official clients try to upgrade once,
+// and one that tries again and again must not get past the limits of what waits.
 func (p *polling) hurries() bool {
-	u := p.session.upgrade
-	if u == nil || u.state != upgradeProbed || u.hurried {
+	if u := p.session.upgrade; u == nil || u.state != upgradeProbed || p.hurried {
 		return false
 	}
-	u.hurried = true
+	p.hurried = true
 	return true
 }
 

@@ -45,7 +45,6 @@ type upgrade struct {
 	takeover *wsframe.Takeover // nil without context takeover
 	state    upgradeState
 	base64   bool
-	hurried  bool // a POST was answered although the client should wait
 }
 
 // offer makes conn, a WebSocket just opened with the session's id, its
