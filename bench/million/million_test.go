@@ -31,7 +31,7 @@ func options(t *testing.T) Options {
 	program, err := os.Executable()
 	require.NoError(t, err)
 	return Options{
-		Sessions: 300, PerProcess: 150, Hold: 6 * time.Second,
+		Sessions: 2000, PerProcess: 1000, Hold: 6 * time.Second,
 		Client: func(_ int, addr string, sessions int) []string {
 			return []string{"env", "MILLION_CLIENT=" + addr, "MILLION_SESSIONS=" + strconv.Itoa(sessions), program}
 		},
@@ -54,10 +54,10 @@ func TestSessionsAreHeldByManyProcesses(t *testing.T) {
 	}
 	got, err := Run(t.Context(), o)
 	require.NoError(t, err)
-	require.Equal(t, 300, got.Sessions)
+	require.Equal(t, 2000, got.Sessions)
 	require.Equal(t, 2, got.Processes)
 	require.Zero(t, got.Lost)
-	require.GreaterOrEqual(t, got.Heartbeats, int64(300))
+	require.GreaterOrEqual(t, got.Heartbeats, int64(2000))
 	require.Positive(t, got.UserBytes)
 }
 
@@ -84,7 +84,7 @@ func TestLostSessionsAreSeen(t *testing.T) {
 	}
 	got, err := Run(t.Context(), o)
 	require.NoError(t, err)
-	require.Equal(t, 150, got.Lost)
+	require.Equal(t, 1000, got.Lost)
 }
 
 func TestRunRefusesWhatDoesNotFit(t *testing.T) {

@@ -2,20 +2,23 @@ package peer
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"turbine/bench/usage"
 )
 
 const (
-	startPatience = 15 * time.Second // until a server accepts
+	startPatience = 15 * time.Second // until a server answers
 	stopPatience  = time.Second      // until it is killed: nobody needs its farewells
 )
 
@@ -77,7 +80,7 @@ func (p *Peer) start(ctx context.Context, s Settings) (*Process, error) {
 		_ = process.cmd.Wait()
 		close(process.exited)
 	}()
-	if err := process.await(ctx); err != nil {
+	if err := process.await(ctx, s.TLS); err != nil {
 		_ = process.Stop()
 		return nil, fmt.Errorf("%s: %w: %s", p.Name, err, process.errors)
 	}
@@ -96,14 +99,16 @@ func freePort() (int, error) {
 // Errors of Start.
 var (
 	ErrExited = errors.New("the server ended while it started")
-	ErrSilent = errors.New("the server does not accept connections")
+	ErrSilent = errors.New("the server does not answer")
 )
 
-// await returns when the server accepts.
-func (p *Process) await(ctx context.Context) error {
+// await returns when the server answers. A connection that is accepted is not enough: the
+// kernel accepts it while the server still starts, and what the start takes and gives back
+// would be counted as its sessions'.
+func (p *Process) await(ctx context.Context, secure bool) error {
 	for end := time.Now().Add(startPatience); time.Now().Before(end); {
-		if c, err := net.DialTimeout("tcp", p.Addr, time.Second); err == nil {
-			return c.Close()
+		if p.answers(secure) {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -114,6 +119,25 @@ func (p *Process) await(ctx context.Context) error {
 		}
 	}
 	return ErrSilent
+}
+
+// answers reports whether a request gets an answer, whichever. Some servers end the
+// connection instead, after they have read the request.
+func (p *Process) answers(secure bool) bool {
+	conn, err := net.DialTimeout("tcp", p.Addr, time.Second)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(time.Second))
+	if secure {
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) // #nosec G402 -- the certificate is this run's own
+	}
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: "+p.Addr+"\r\nConnection: close\r\n\r\n"); err != nil {
+		return false
+	}
+	n, err := conn.Read(make([]byte, 1))
+	return n == 1 || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 func (p *Process) usage() (usage.Usage, error) { return usage.OfGroup(p.PID) }
