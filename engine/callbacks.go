@@ -193,7 +193,7 @@ func (s *Session) panicked(p any) {
 		s.server.shard(s.loop).mark.end()
 	}
 	s.server.logPanic(s.loop, "panic in a callback; its session is closed", p)
-	s.close(ReasonTransportError, ErrCallbackPanic)
+	s.fail(ErrCallbackPanic)
 }
 
 // tellAdmit reports whether the application has nothing against a. After a panic

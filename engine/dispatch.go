@@ -188,7 +188,7 @@ func (d *dispatcher) ask(s *Session, m *mark, own bool) {
 			d.spawn(d.work)
 		}
 		if !returned && s != nil { // Submit has ended the goroutine
-			s.close(ReasonTransportError, ErrCallbackPanic)
+			s.fail(ErrCallbackPanic)
 		}
 	}()
 	d.submit()

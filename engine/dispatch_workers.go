@@ -211,5 +211,5 @@ func (d *dispatcher) panicked(s *Session, p any) {
 	}
 	d.quiet.Error("panic in a callback; its session is closed", "panic", p, "stack", stack)
 	// A loop that was stopped has closed it.
-	_ = s.loop.Post(loop.Func(func() { s.close(ReasonTransportError, ErrCallbackPanic) }))
+	_ = s.loop.Post(loop.Func(func() { s.fail(ErrCallbackPanic) }))
 }

@@ -84,9 +84,9 @@ func (s *Session) why() (Reason, error) {
 	case endingDrain:
 		return ReasonShutdown, nil
 	case endingQueueFull:
-		return ReasonOverflow, ErrQueueFull
+		return reasonOf(ErrQueueFull), ErrQueueFull
 	case endingBudget:
-		return ReasonOverflow, ErrBudget
+		return reasonOf(ErrBudget), ErrBudget
 	default: // a call
 		return ReasonForcedClose, s.byApp()
 	}

@@ -96,7 +96,7 @@ func (s *Session) defers(e event, data []byte) bool {
 		if e.kind == callOpen {
 			s.clear(publicOpened) // nobody is told of the end of what never began
 		}
-		s.close(ReasonOverflow, err)
+		s.fail(err)
 		return true
 	}
 	if pause {

@@ -147,7 +147,7 @@ type answerTask struct {
 func (t *answerTask) Run() {
 	if s := t.session; s != nil && t.http.state == exchangeClosed {
 		// A stopped loop has closed it.
-		_ = s.loop.Post(loop.Func(func() { s.close(ReasonTransportError, ErrPollLost) }))
+		_ = s.loop.Post(loop.Func(func() { s.fail(ErrPollLost) }))
 	}
 	t.http.answered(t.response)
 	t.response.Release()
@@ -366,7 +366,7 @@ func (s *Server) cancelled(x *exchange, err *httpparse.Error) {
 	session.transport.(*polling).data = nil
 	x.session = nil
 	if err != errTooLarge {
-		session.close(ReasonTransportError, ErrDataLost)
+		session.fail(ErrDataLost)
 	}
 	if err == errBodyBudget {
 		x.headers = s.appendRetryAfter(x.headers)

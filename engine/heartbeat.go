@@ -61,7 +61,7 @@ func (s *Session) heartbeat(kind packet.Type) {
 			s.tellHeartbeat()
 		}
 	default:
-		s.close(ReasonTransportError, ErrHeartbeat)
+		s.fail(ErrHeartbeat)
 	}
 }
 
@@ -153,7 +153,7 @@ func (s *Session) unheard(now time.Duration) bool {
 		return false
 	}
 	s.server.met(LimitFirstRequestTimeout, s.loop)
-	s.close(ReasonPingTimeout, ErrNeverHeard)
+	s.fail(ErrNeverHeard)
 	return true
 }
 

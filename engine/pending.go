@@ -124,6 +124,6 @@ func (t *pendingEviction) Run() {
 	s := (*Session)(t)
 	if s.state != sessionClosed {
 		s.server.met(LimitPendingBudget, s.loop)
-		s.close(ReasonOverflow, ErrPendingBudget)
+		s.fail(ErrPendingBudget)
 	}
 }

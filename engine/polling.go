@@ -217,7 +217,7 @@ func (p *polling) get(x *exchange) {
 	s := p.session
 	if p.poll != nil {
 		x.answer(s.loop, 400, "", "")
-		s.close(ReasonTransportError, ErrPollOverlap)
+		s.fail(ErrPollOverlap)
 		return
 	}
 	p.park(x)
@@ -234,7 +234,7 @@ func (p *polling) get(x *exchange) {
 		p.unpark()
 		x.headers = s.server.appendRetryAfter(x.headers)
 		x.answer(s.loop, 503, "", "")
-		s.close(ReasonTransportError, ErrTooManyPolls)
+		s.fail(ErrTooManyPolls)
 	}
 }
 
@@ -243,10 +243,10 @@ func (p *polling) post(x *exchange) (receiving bool) {
 	switch {
 	case p.data != nil:
 		x.answer(s.loop, 400, "", "")
-		s.close(ReasonTransportError, ErrDataOverlap)
+		s.fail(ErrDataOverlap)
 	case x.octets && s.revision != Revision3:
 		x.answer(s.loop, 400, "", "")
-		s.close(ReasonTransportError, ErrContentType)
+		s.fail(ErrContentType)
 	default:
 		p.data, x.session = x, s
 		return true
@@ -287,7 +287,7 @@ func (p *polling) decoded(x *exchange, err error) {
 			x.answer(s.loop, 400, "", "")
 		}
 		s.flush()
-		s.close(ReasonParseError, err)
+		s.fail(err)
 	case x == nil:
 	case s.state != sessionClosed && (s.has(publicPaused) || s.lags()) && !p.hurries():
 		p.data, x.session, p.held = x, s, true
@@ -403,7 +403,7 @@ func (p *polling) closed(Reason) {
 
 // lost handles the loss of a connection that a request was waiting on.
 func (p *polling) lost(x *exchange) {
-	reason, err := ReasonTransportError, ErrPollLost
+	err := ErrPollLost
 	switch x {
 	case p.poll:
 		p.unpark()
@@ -413,9 +413,9 @@ func (p *polling) lost(x *exchange) {
 		return
 	}
 	if x.cut {
-		reason, err = ReasonOverflow, ErrBudget
+		err = ErrBudget
 	}
-	p.session.close(reason, err)
+	p.session.fail(err)
 }
 
 // exchangeLost is called on the home loop, for an exchange that the session

@@ -1,6 +1,10 @@
 package engine
 
-import "errors"
+import (
+	"errors"
+
+	"turbine/engine/packet"
+)
 
 // Reason is why a session ended. The texts are those of the reference server.
 type Reason uint8
@@ -53,6 +57,20 @@ func (r Reason) String() string {
 		return "server shutting down"
 	}
 	return "unknown"
+}
+
+// reasonOf is the reason of a session that ends for err. Ends without an error, such as
+// a client that leaves or falls silent, name their reason themselves.
+func reasonOf(err error) Reason {
+	switch {
+	case errors.Is(err, packet.ErrMalformed), errors.Is(err, ErrTooManyPackets):
+		return ReasonParseError
+	case errors.Is(err, ErrQueueFull), errors.Is(err, ErrBudget), errors.Is(err, ErrPendingBudget):
+		return ReasonOverflow
+	case errors.Is(err, ErrNeverHeard):
+		return ReasonPingTimeout
+	}
+	return ReasonTransportError
 }
 
 // Errors that methods return.

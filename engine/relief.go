@@ -199,5 +199,5 @@ func (s *Session) evict() {
 	}
 	s.overflow(ErrBudget)
 	s.mu.Unlock()
-	s.close(ReasonOverflow, ErrBudget)
+	s.fail(ErrBudget)
 }

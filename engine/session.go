@@ -299,6 +299,9 @@ func (s *Session) setTransport(t transport) {
 	s.publish()
 }
 
+// fail ends the session for err, whose reason reasonOf knows.
+func (s *Session) fail(err error) { s.close(reasonOf(err), err) }
+
 // close ends the session, once. The client is told as the transport can.
 func (s *Session) close(reason Reason, err error) {
 	if s.state == sessionClosed {

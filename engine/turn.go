@@ -123,7 +123,7 @@ func (s *Session) decodeOn() {
 	case ok:
 		p.decoded(p.takeHeld(), err)
 	case err != nil:
-		s.close(ReasonParseError, err)
+		s.fail(err)
 	}
 	s.endMessages()
 	if s.state != sessionClosed && (s.posts() || !ok) {

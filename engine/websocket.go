@@ -237,7 +237,7 @@ func (t *websocket) message(m wsframe.Message) {
 	switch {
 	case err != nil:
 		t.leave(0, "", false)
-		s.close(ReasonParseError, err)
+		s.fail(err)
 	case p.Type == packet.Close && !p.Binary:
 		// The reference server ignores it and waits for the heartbeat to fail.
 		s.tellPacket(p)

@@ -30,7 +30,7 @@ func (t *websocket) fault(err error) {
 	}
 	t.session.server.metFault(err, t.session.loop)
 	t.leave(closeCode(err), "", false)
-	t.session.close(ReasonTransportError, err)
+	t.session.fail(err)
 }
 
 // closeCode is what the peer is told of err.
