@@ -127,7 +127,7 @@ func (t *resumeReadingTask) Run() {
 	switch {
 	case !s.revision.ServerPings():
 		s.nextBeat = max(s.nextBeat, again)
-	case s.awaiting:
+	case s.awaitsPong():
 		s.nextBeat = again
 		s.arm() // the next ping would have been later
 	}

@@ -65,6 +65,18 @@ func (s *Session) Groups() []string {
 	return s.groupNames()
 }
 
+// InGroup reports whether the session is in the group of that name, as Groups has it. It
+// allocates nothing. Safe from any goroutine.
+func (s *Session) InGroup(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.extra == nil {
+		return false
+	}
+	return slices.Contains(s.extra.left, name) ||
+		slices.ContainsFunc(s.extra.groups, func(m membership) bool { return m.group.name == name })
+}
+
 // groupNames are the names of the groups that the session is in. s.mu is held, or
 // its loop asks.
 func (s *Session) groupNames() []string {
@@ -318,22 +330,31 @@ func (s *Server) GroupNames() iter.Seq2[string, int] {
 	}
 }
 
-// groupSizes are the sizes of the loop's parts of all groups. In between the lock may be
-// let go of, and groups may begin and end: what a range over a map says about changes
-// holds. A group that ends and begins anew may be met again, and counts once.
+// groupSizes are the sizes of the loop's parts of all groups. A group that ends and begins
+// anew meanwhile may be met again, and counts once.
 func (sh *shard) groupSizes(between func()) map[string]int {
+	sizes := map[string]int{}
+	sh.eachGroup(func(g *group) {
+		if n := g.size(); n > 0 {
+			sizes[g.name] = n
+		}
+	}, between)
+	return sizes
+}
+
+// eachGroup calls f with the loop's parts of all groups, with groupsMu held. In between
+// the lock may be let go of, and groups may begin and end: what a range over a map says
+// about changes holds.
+func (sh *shard) eachGroup(f func(*group), between func()) {
 	sh.groupsMu.Lock()
 	defer sh.groupsMu.Unlock()
-	sizes, met := make(map[string]int, len(sh.groups)), 0
-	for name, g := range sh.groups {
-		if n := g.size(); n > 0 {
-			sizes[name] = n
-		}
+	met := 0
+	for _, g := range sh.groups {
+		f(g)
 		if met++; met%sessionsChunk == 0 {
 			between()
 		}
 	}
-	return sizes
 }
 
 func (sh *shard) letGroupsChange() {

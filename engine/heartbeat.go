@@ -24,6 +24,17 @@ import (
 // where the pong may wait unread, and a pong that is read late does not move the next
 // ping by more than half of PingTimeout.
 
+// pongState is whether the client owes a pong.
+type pongState uint8
+
+const (
+	pongNone     pongState = iota
+	pongAwaited            // a ping was sent, its pong is due
+	pongExtended           // the same, and the deadline was extended already
+)
+
+func (s *Session) awaitsPong() bool { return s.pong != pongNone }
+
 func (s *Session) startHeartbeat() {
 	o := &s.server.options
 	s.markPing()
@@ -38,6 +49,13 @@ func (s *Session) startHeartbeat() {
 // 49 days, when a ping is late by that.
 func (s *Session) markPing() { s.pinged = uint32(s.loop.Now() / time.Millisecond) }
 
+// closeBy is when a closing session is closed anyway.
+func (s *Session) closeBy() time.Duration {
+	now := s.loop.Now()
+	since := uint32(now/time.Millisecond) - s.closing
+	return now - time.Duration(since)*time.Millisecond + s.server.options.Timeouts.Close
+}
+
 // pingDue is PingInterval behind the last ping.
 func (s *Session) pingDue() time.Duration {
 	now := s.loop.Now()
@@ -50,11 +68,13 @@ func (s *Session) heartbeat(kind packet.Type) {
 	o := &s.server.options
 	switch {
 	case s.revision.ServerPings() && kind == packet.Pong:
-		s.awaiting, s.extended = false, false
+		s.pong = pongNone
+		s.heard.Store(s.moment())
 		s.nextBeat = min(s.loop.Now()+o.PingInterval, s.pingDue()+o.PingTimeout/2)
 		s.arm() // for the ping may be due before the pong would have been
 		s.tellHeartbeat()
 	case !s.revision.ServerPings() && kind == packet.Ping:
+		s.heard.Store(s.moment())
 		s.nextBeat = s.loop.Now() + o.PingInterval + o.PingTimeout
 		_ = s.control(packet.Pong)    // what has no room is dropped, or ends the session, as Overflow says
 		if s.state != sessionClosed { // by a panic
@@ -77,7 +97,7 @@ func (s *Session) owed(now time.Duration) (at time.Duration) {
 		passed(s.nextBeat)
 	}
 	if s.state == sessionClosing {
-		passed(s.closeBy)
+		passed(s.closeBy())
 	}
 	if s.upgrade != nil {
 		passed(s.upgrade.deadline)
@@ -91,7 +111,7 @@ func (s *Session) owed(now time.Duration) (at time.Duration) {
 // owesHeartbeat reports whether nextBeat is when the client must have been heard
 // of.
 func (s *Session) owesHeartbeat() bool {
-	return (s.awaiting || !s.revision.ServerPings()) && !s.has(publicPaused)
+	return (s.awaitsPong() || !s.revision.ServerPings()) && !s.has(publicPaused)
 }
 
 // late reports whether the client has missed deadline, which has passed. If what
@@ -113,7 +133,7 @@ func (s *Session) rang() {
 	now := s.loop.Now()
 	owed := s.owed(now)
 	late := owed != 0 && s.late(owed)
-	if late && s.state == sessionClosing && now >= s.closeBy {
+	if late && s.state == sessionClosing && now >= s.closeBy() {
 		s.server.met(LimitCloseTimeout, s.loop)
 		reason, _ := s.why()
 		s.close(reason, ErrCloseTimeout)
@@ -137,7 +157,7 @@ func (s *Session) rang() {
 	if s.state == sessionClosed {
 		return
 	}
-	if s.awaiting && (owed != 0 && !late || s.lags()) {
+	if s.awaitsPong() && (owed != 0 && !late || s.lags()) {
 		s.pingAgain(now, owed)
 	}
 	if late || owed == 0 {
@@ -179,10 +199,10 @@ func (s *Session) beat(now time.Duration) {
 
 // ping sends a ping.
 func (s *Session) ping() {
-	s.awaiting, s.extended = true, false
+	s.pong = pongAwaited
 	s.markPing()
 	if s.control(packet.Ping) != nil { // no room: it was asked nothing, and is asked later
-		s.awaiting = false
+		s.pong = pongNone
 	}
 	s.flush()
 }
@@ -205,7 +225,7 @@ func (s *Session) pingAgain(now, owed time.Duration) {
 // the ping that it takes only now.
 func (s *Session) forgive() {
 	now := s.loop.Now()
-	if s.awaiting && now >= s.nextBeat && s.waits(packet.Ping) {
+	if s.awaitsPong() && now >= s.nextBeat && s.waits(packet.Ping) {
 		s.markPing()
 		s.nextBeat = now + s.server.options.PingTimeout
 		s.arm()
@@ -216,7 +236,7 @@ func (s *Session) forgive() {
 func (s *Session) arm() {
 	at := s.nextBeat
 	if s.state == sessionClosing {
-		at = min(at, s.closeBy)
+		at = min(at, s.closeBy())
 	}
 	if s.upgrade != nil {
 		at = min(at, s.upgrade.deadline)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/netip"
+	"time"
 
 	"turbine/engine/packet"
 	"turbine/pool"
@@ -267,7 +268,7 @@ func (s *Session) runOn(sh *shard) {
 	}
 	if s.state == sessionOpen && s.over(true) {
 		s.become(sessionClosing)
-		s.closeBy = s.loop.Now() + s.server.options.Timeouts.Close
+		s.closing = uint32(s.loop.Now() / time.Millisecond)
 		s.arm()
 	}
 	s.flushFrom(batch, more)

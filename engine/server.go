@@ -65,6 +65,7 @@ type Server struct {
 	// Clients that are told 503 come back within so many seconds; 0 before a drain.
 	retryWithin atomic.Int64
 	handedOver  atomic.Bool // StopAccepting was called
+	epoch       epoch       // of the clock of the loops
 
 	mu      sync.Mutex
 	reactor *loop.Reactor // guarded by mu; nil before the first Serve

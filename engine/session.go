@@ -69,7 +69,8 @@ type Session struct {
 	ownID *string // an id that the application chose
 
 	nextBeat time.Duration // when the ping is due or the session times out
-	closeBy  time.Duration // when a closing session is closed anyway
+	began    uint32        // when it began, in hundredths of a second; see moment
+	closing  uint32        // when it became closing, in ms of the loop's time
 
 	mu     sync.Mutex
 	outbox *outbox // guarded by mu; nil when empty
@@ -82,12 +83,11 @@ type Session struct {
 	secret    secret
 	state     sessionState
 	revision  Revision
-	base64    bool          // the client cannot take binary
-	awaiting  bool          // a ping was sent, its pong is due
-	extended  bool          // that deadline was extended already
+	base64    bool // the client cannot take binary
+	pong      pongState
 	stalled   bool          // the client has fallen behind: Drain is owed
 	high      bool          // Events.HighWater was called: LowWater is owed
-	upgraded  bool          // it began on polling
+	heard     atomic.Uint32 // when the client's last heartbeat was heard; see moment
 	public    atomic.Uint32 // what other goroutines may ask: transport (8 bits), state (8), and those below
 }
 
@@ -97,6 +97,8 @@ const (
 	publicOpened          // Sessions and Find may meet it
 	publicQuit            // the application has closed it
 	publicPaused          // nothing is read from its client, because the application is slow
+
+	publicUpgrading = 1 << 23 // an upgrade is under way
 
 	publicEnding = 20 // the place of the ending, of 3 bits
 	publicReason = 24 // and of the Reason that it ended for
@@ -159,17 +161,18 @@ func (s *Session) Upgraded() bool { return s.has(publicUpgraded) }
 
 // publish makes what has changed known to other goroutines.
 func (s *Session) publish() {
-	const changed = 1<<16 - 1 | publicUpgraded
+	const changed = 1<<16 - 1
 	seen := uint32(s.state) << 8
 	if s.transport != nil {
 		seen |= uint32(s.transport.kind())
 	}
-	if s.upgraded {
-		seen |= publicUpgraded
-	}
 	for {
 		old := s.public.Load()
-		if s.public.CompareAndSwap(old, old&^changed|seen) {
+		next := old&^changed | seen
+		if next&publicUpgrading != 0 && Transport(next) == WebSocket { // the upgrade is done
+			next ^= publicUpgrading | publicUpgraded
+		}
+		if s.public.CompareAndSwap(old, next) {
 			return
 		}
 	}
@@ -226,6 +229,10 @@ func (s State) String() string {
 	return "unknown"
 }
 
+// Upgrading reports whether an upgrade from polling to WebSocket is under way.
+// Safe from any goroutine.
+func (s *Session) Upgrading() bool { return s.has(publicUpgrading) && s.State() != StateClosed }
+
 // Revision is the protocol revision that the client speaks.
 // Safe from any goroutine.
 func (s *Session) Revision() Revision { return s.revision }
@@ -271,9 +278,9 @@ func (s *Session) packet(p packet.Packet) {
 			return
 		}
 	}
-	if s.awaiting && !s.extended && p.Type != packet.Pong {
+	if s.pong == pongAwaited && p.Type != packet.Pong {
 		// A busy line: the pong waits behind what is arriving now.
-		s.extended = true
+		s.pong = pongExtended
 		s.nextBeat = s.loop.Now() + s.server.options.PingTimeout
 	}
 	switch p.Type {

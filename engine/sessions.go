@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"errors"
 	"iter"
 	"net/url"
+	"strconv"
 
 	"turbine/loop"
 )
@@ -23,24 +25,62 @@ const sessionsChunk = 128
 //	}
 func (s *Server) Sessions() iter.Seq[*Session] {
 	return func(yield func(*Session) bool) {
+		for session := range s.SessionsFrom(Cursor{}) {
+			if !yield(session) {
+				return
+			}
+		}
+	}
+}
+
+// A Cursor is how far a walk through the sessions has come. The zero Cursor is the
+// beginning. The server keeps nothing for it: it is a place in the order of the walk, and
+// stays one, whatever opens and closes, until the process ends.
+type Cursor struct {
+	loop int
+	slot loop.Slot
+}
+
+// SessionsFrom is Sessions from a Cursor on. With each session it yields the Cursor from
+// which the walk continues behind it. So a walk can be broken off, and go on later, for
+// example to show the sessions page by page: a session that is open from the beginning to
+// the end of all parts is met once.
+func (s *Server) SessionsFrom(from Cursor) iter.Seq2[*Session, Cursor] {
+	return func(yield func(*Session, Cursor) bool) {
 		var owners [sessionsChunk]loop.Alarm
-		for _, shard := range s.allShards() {
-			for from := loop.Slot(0); ; {
-				n := shard.loop.Owners(from, owners[:])
+		for shards := s.allShards(); from.loop < len(shards); from = (Cursor{loop: from.loop + 1}) {
+			for {
+				n := shards[from.loop].loop.Owners(from.slot, owners[:])
 				for _, owner := range owners[:n] {
+					from.slot++
 					session := visible(owner)
-					if session != nil && !yield(session) {
+					if session != nil && !yield(session, from) {
 						return
 					}
 				}
 				if n < len(owners) {
 					break
 				}
-				from += loop.Slot(n)
 			}
 		}
 	}
 }
+
+// String is the Cursor as a text, for ParseCursor.
+func (c Cursor) String() string {
+	return strconv.FormatUint(uint64(c.loop)<<32|uint64(c.slot), 36) // #nosec G115 -- an index
+}
+
+// ParseCursor is the Cursor that String has made.
+func ParseCursor(text string) (Cursor, error) {
+	n, err := strconv.ParseUint(text, 36, 32+8)
+	if err != nil || text != strconv.FormatUint(n, 36) { // Cursor.String has one spelling
+		return Cursor{}, errCursor
+	}
+	return Cursor{loop: int(n >> 32), slot: loop.Slot(n)}, nil // #nosec G115 -- 8 and 32 bits
+}
+
+var errCursor = errors.New("engine: a text is no cursor")
 
 // visible is the session that owns a slot, once it has been opened and until it
 // is closed; else nil. Safe from any goroutine.

@@ -76,6 +76,7 @@ func (s *Server) lookup(home *loop.Loop, id sid) *Session {
 func (s *Server) register(l *loop.Loop, q query, a *Admission) (*Session, bool) {
 	session := &Session{server: s, loop: l, revision: q.revision, base64: q.base64, state: sessionOpen, value: a.value}
 	session.websocket.session = session
+	session.markBegin()
 	session.slot = l.Claim((*sessionAlarm)(session))
 	if session.slot > maxSlot {
 		l.Release(session.slot)

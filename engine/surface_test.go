@@ -41,27 +41,31 @@ func newSurface() surface {
 	cancel()
 	return surface{
 		session: map[string]func(*Session){
-			"Buffered":     func(s *Session) { _ = s.Buffered() },
-			"Close":        (*Session).Close,
-			"CloseNow":     (*Session).CloseNow,
-			"CloseWith":    func(s *Session) { _ = s.CloseWith(4000, "over") },
-			"Context":      func(s *Session) { _ = context.Cause(s.Context()) },
-			"Groups":       func(s *Session) { _ = s.Groups() },
-			"ID":           func(s *Session) { _ = s.ID() },
-			"Join":         func(s *Session) { s.Join("group"); s.Join(fmt.Sprint(rand.IntN(3))) },
-			"PublicID":     func(s *Session) { _ = s.PublicID() },
-			"Leave":        func(s *Session) { s.Leave("group"); s.Leave(fmt.Sprint(rand.IntN(3))) },
-			"RemoteAddr":   func(s *Session) { _ = s.RemoteAddr() },
-			"Revision":     func(s *Session) { _ = s.Revision() },
-			"Send":         func(s *Session) { _ = s.Send(message) },
-			"SendPrepared": func(s *Session) { _ = s.SendPrepared(prepared(message)) },
-			"SendWith":     func(s *Session) { _ = s.SendWith(message, SendOptions{NoCompress: true, Sent: func() {}}) },
-			"Server":       func(s *Session) { _ = s.Server().Stats() },
-			"SetValue":     func(s *Session) { s.SetValue(1) },
-			"State":        func(s *Session) { _ = s.State() },
-			"Transport":    func(s *Session) { _ = s.Transport() },
-			"Upgraded":     func(s *Session) { _ = s.Upgraded() },
-			"Value":        func(s *Session) { _ = s.Value() },
+			"Buffered":      func(s *Session) { _ = s.Buffered() },
+			"Close":         (*Session).Close,
+			"CloseNow":      (*Session).CloseNow,
+			"CloseWith":     func(s *Session) { _ = s.CloseWith(4000, "over") },
+			"Context":       func(s *Session) { _ = context.Cause(s.Context()) },
+			"Groups":        func(s *Session) { _ = s.Groups() },
+			"ID":            func(s *Session) { _ = s.ID() },
+			"InGroup":       func(s *Session) { _ = s.InGroup("group") },
+			"Join":          func(s *Session) { s.Join("group"); s.Join(fmt.Sprint(rand.IntN(3))) },
+			"PublicID":      func(s *Session) { _ = s.PublicID() },
+			"LastHeartbeat": func(s *Session) { _ = s.LastHeartbeat() },
+			"Leave":         func(s *Session) { s.Leave("group"); s.Leave(fmt.Sprint(rand.IntN(3))) },
+			"Opened":        func(s *Session) { _ = s.Opened() },
+			"RemoteAddr":    func(s *Session) { _ = s.RemoteAddr() },
+			"Revision":      func(s *Session) { _ = s.Revision() },
+			"Send":          func(s *Session) { _ = s.Send(message) },
+			"SendPrepared":  func(s *Session) { _ = s.SendPrepared(prepared(message)) },
+			"SendWith":      func(s *Session) { _ = s.SendWith(message, SendOptions{NoCompress: true, Sent: func() {}}) },
+			"Server":        func(s *Session) { _ = s.Server().Stats() },
+			"SetValue":      func(s *Session) { s.SetValue(1) },
+			"State":         func(s *Session) { _ = s.State() },
+			"Transport":     func(s *Session) { _ = s.Transport() },
+			"Upgrading":     func(s *Session) { _ = s.Upgrading() },
+			"Upgraded":      func(s *Session) { _ = s.Upgraded() },
+			"Value":         func(s *Session) { _ = s.Value() },
 		},
 		server: map[string]func(*Server){
 			"Broadcast":     func(s *Server) { _ = s.Broadcast(prepared(message)) },
@@ -81,6 +85,7 @@ func newSurface() surface {
 					_ = fmt.Sprint(name, n)
 				}
 			},
+			"GroupPage": func(s *Server) { _, _ = s.GroupPage("g", "", 2) },
 			"Members": func(s *Server) {
 				for session := range s.Members("group") {
 					_ = session.ID()
@@ -111,6 +116,11 @@ func newSurface() surface {
 			"Sessions": func(s *Server) {
 				for session := range s.Sessions() {
 					_ = session.ID()
+				}
+			},
+			"SessionsFrom": func(s *Server) {
+				for _, cursor := range s.SessionsFrom(Cursor{}) {
+					_ = cursor.String()
 				}
 			},
 			"SetAccess":     func(s *Server) { _ = s.SetAccess(Access{}) },

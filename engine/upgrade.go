@@ -67,6 +67,7 @@ func (s *Session) offer(conn *loop.Conn, q query, deflate wsframe.DeflateParams,
 		u.takeover = wsframe.NewTakeover(deflate)
 	}
 	s.upgrade = u
+	s.set(publicUpgrading)
 	t := &s.server.shard(s.loop).tally
 	t.upgrades.Add(1)
 	t.begun.Add(1)
@@ -153,7 +154,7 @@ func (u *upgrade) handOver(rest []byte) {
 	if u.takeover != nil {
 		s.rare().takeover = u.takeover
 	}
-	s.upgrade, s.base64, s.upgraded = nil, u.base64, true
+	s.upgrade, s.base64 = nil, u.base64
 	tally := &s.server.shard(s.loop).tally
 	tally.upgrades.Add(-1)
 	tally.done.Add(1)
@@ -184,6 +185,7 @@ func (u *upgrade) giveUp(why UpgradeEnd, code ws.StatusCode) {
 	}
 	u.become(upgradeOver)
 	u.session.upgrade = nil
+	u.session.clear(publicUpgrading)
 	shard := u.session.server.shard(u.session.loop)
 	shard.tally.upgrades.Add(-1)
 	shard.tally.failed[why].Add(1)

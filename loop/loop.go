@@ -119,6 +119,9 @@ func (l *Loop) Now() time.Duration { return l.now }
 // since Now may differ by that.
 func (l *Loop) Clock() time.Duration { return l.clock() }
 
+// Moment is Now as Clock counts: with the time in which the loop could not run.
+func (l *Loop) Moment() time.Duration { return l.now + l.lost }
+
 // Conns is the number of the loop's connections, from Adopt until their
 // descriptors are closed, which is a round after Closed.
 // Safe from any goroutine.
