@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -63,7 +64,9 @@ type Handler struct {
 	faults  *slog.Logger // for ours, which they may also cause at will
 	drained atomic.Bool
 
-	profiling atomic.Bool // one of the profiles that the runtime keeps is being made
+	profiling atomic.Bool  // one of the profiles that the runtime keeps is being made
+	walking   sync.Mutex   // held for a portion of a walk through the sessions
+	streams   atomic.Int32 // lists of all sessions that are under way
 }
 
 // New makes a Handler.

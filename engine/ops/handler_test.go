@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"turbine/engine"
+	"turbine/engine/enginetest"
 
 	"github.com/stretchr/testify/require"
 )
@@ -124,12 +125,14 @@ func TestRoutesNeedTheirScopes(t *testing.T) {
 	for i := range Scope(numScopes) {
 		file.WriteString(i.String() + " " + i.String() + " " + key(i) + "\n")
 	}
-	o := Options{Keys: keysOf(t, file.String()), Open: []Scope{}, LogLevel: &setting{}, Debug: &setting{}, Drain: func() {}}
+	hall := newHall(t, engine.Options{})
+	o := Options{Server: hall.world.Server(), Keys: keysOf(t, file.String()), Open: []Scope{}, LogLevel: &setting{}, Debug: &setting{}, Drain: func() {}}
 	h, _ := newTest(t, o)
 	bodies := map[string]string{"/v1/loglevel": `{"level":"info"}`, "/v1/debug": `{"scopes":""}`}
 	require.Len(t, scopeNames, numScopes)
 	for _, to := range routes {
-		target := strings.NewReplacer("{$}", "", "{name}", "goroutine", "/profile", "/profile?seconds=0", "/trace", "/trace?seconds=0").Replace(to.path)
+		_, session := hall.dial(enginetest.Options{})
+		target := strings.NewReplacer("{$}", "", "{id}", session.PublicID(), "{name}", "goroutine", "/profile", "/profile?seconds=0", "/trace", "/trace?seconds=0").Replace(to.path)
 		t.Run(to.method+" "+target, func(t *testing.T) {
 			r := ask(h, request(to.method, target, bodies[target]))
 			require.Equal(t, 401, r.StatusCode)

@@ -28,6 +28,10 @@ var routes = []route{
 	{"GET", "/metrics", Metrics, (*Handler).scrape},
 
 	{"GET", "/v1/stats", Read, (*Handler).stats},
+	{"GET", "/v1/sessions", Read, (*Handler).sessions},
+	{"GET", "/v1/sessions/{id}", Read, (*Handler).session},
+	{"DELETE", "/v1/sessions/{id}", Sessions, (*Handler).endSession},
+	{"GET", "/v1/groups", Read, (*Handler).groups},
 	{"POST", "/v1/drain", Drain, (*Handler).drain},
 	{"GET", "/v1/loglevel", Debug, (*Handler).getLogLevel},
 	{"PUT", "/v1/loglevel", Debug, (*Handler).putLogLevel},

@@ -19,10 +19,20 @@ func (h *Handler) stats(w http.ResponseWriter, _ *http.Request) error {
 		"node":    h.options.Node,
 		"version": h.options.Version,
 		"go":      runtime.Version(),
+
+		// Of the counts of ping_lateness and loop_lag, which have one more.
+		"delay_bounds_seconds": delayBounds(),
 	}
 	addFigures(all, reflect.ValueOf(h.options.Server.Stats()))
 	writeJSON(w, http.StatusOK, all)
 	return nil
+}
+
+func delayBounds() (seconds []float64) {
+	for _, bound := range engine.DelayBounds {
+		seconds = append(seconds, bound.Seconds())
+	}
+	return seconds
 }
 
 // An object is one of JSON.
