@@ -94,7 +94,7 @@ func run(s *settings, again func() (*settings, error), version string, asked ask
 		live{[]string{"log-level"}, func(f *flags) error { logs.setLevel(f.LogLevel.Level()); return nil }},
 		live{[]string{"log-sessions-rate"}, func(f *flags) error { sessions.setRate(f.LogSessionsRate); return nil }},
 		live{[]string{"origin", "any-origin", "cors-origin", "cors-credentials"}, func(f *flags) error { return f.change(server) }},
-		live{[]string{"conn-rate", "handshake-rate"}, func(f *flags) error { return server.SetRates(f.ConnRate, f.HandshakeRate) }},
+		live{[]string{"conn-rate", "handshake-rate"}, func(f *flags) error { return f.limitFlags.change(server) }},
 	)
 	sets := []*watched{changes.configFile(s), tlsFiles(server, f.files()), operations.watched()}
 	err = serve(server, f, operations, asked, stdout, sets...)
