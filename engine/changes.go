@@ -79,8 +79,8 @@ func (p Proxies) believed() *proxied.Proxies {
 	return &proxied.Proxies{Trusted: p.Trusted, UnixSockets: p.TrustUnixSockets, Field: p.ClientHeader}
 }
 
-// useExempt brings to all limits by address whom they are not for: Limits.Exempt and the
-// trusted proxies. s.mu is held, except in New.
+// useExempt gives all limits by address the networks that they do not apply to:
+// Limits.Exempt and the trusted proxies. s.mu is held, except in New.
 func (s *Server) useExempt() {
 	all := append(append(peers.Networks{}, s.bounds.Exempt...), s.proxies.Load().Trusted...) // an empty list stays one
 	s.exempt.Store(&all)

@@ -163,7 +163,7 @@ func TestSetLimitsOfConnections(t *testing.T) {
 }
 
 // SetProxies changes whose word is believed, and in which field, from the next request
-// on, and whom the limits by address are not for. An error changes nothing.
+// on, and which addresses no limit by address applies to. An error changes nothing.
 func TestSetProxies(t *testing.T) {
 	var client string
 	b := newSpec(t, 1, Options{Limits: Limits{MaxSessionsPerIP: 3, Exempt: nobody}}, func(_ *bench, e *Events) {

@@ -46,8 +46,8 @@ func (p *sessionPlaces) full(h holder) (limit Limit, full bool) {
 	return 0, false
 }
 
-// take takes a place for one of h's, or says which limit is met. holds is whom the
-// place counts for: nobody while there is no limit by address.
+// take takes a place for one of h's, or says which limit is met. holds is the
+// address that the place counts for: none while there is no limit by address.
 func (p *sessionPlaces) take(h holder) (holds holder, limit Limit, ok bool) {
 	if p.taken.Add(1) > p.limit.Load() {
 		p.taken.Add(-1)
