@@ -1,5 +1,7 @@
 package engine
 
+import "turbine/httpparse"
+
 // Cause is why a request to Engine.IO was refused; Stats.Refused counts by it. A
 // client that was refused has no session by that request, or keeps the one it had.
 type Cause uint8
@@ -97,5 +99,8 @@ func (e *HandshakeError) cause() Cause {
 // refusalCauses are the causes of refusals without a name of their own, by code.
 var refusalCauses = [...]Cause{CauseTransport, CauseSID, CauseMethod, CauseRequest, CauseAdmit, CauseRevision}
 
-// refuses counts a request on the connection that is refused.
-func (h *httpConn) refuses(why Cause) { h.server.shard(h.conn.Loop()).tally.refuses(why) }
+// refuses counts a request on the connection that is refused. It borrows r, which is nil
+// where the request is not at hand.
+func (h *httpConn) refuses(r *httpparse.Request, why Cause) {
+	h.server.shard(h.conn.Loop()).refuses(h.conn, r, why)
+}

@@ -140,7 +140,7 @@ func (s *Session) opened(r *Request, a *Admission) {
 func (s *Server) openWebSocket(conn *loop.Conn, q query, r *httpparse.Request, a *Admission, rest []byte) {
 	session, ok := s.register(conn.Loop(), q, a)
 	if !ok {
-		s.shard(conn.Loop()).tally.refuses(CauseSessions)
+		s.shard(conn.Loop()).refuses(conn, r, CauseSessions)
 		rejectWebSocket(conn)
 		return
 	}

@@ -258,7 +258,7 @@ func limitRefused(why loop.Refusal) Limit {
 func (h *httpConn) mayShake(r *httpparse.Request) bool {
 	s, on := h.server, h.conn.Loop()
 	address := s.clientAddr(r, h.conn).Addr()
-	if s.exempt.Load().Contain(address) {
+	if s.exempt.Contain(address) {
 		return true
 	}
 	wait, ok := s.handshakes.Take(peers.KeyOf(address), on.Clock())
@@ -266,7 +266,7 @@ func (h *httpConn) mayShake(r *httpparse.Request) bool {
 		return true
 	}
 	s.metBy(LimitHandshakeRate, on, address)
-	h.refuses(CauseHandshakeRate)
+	h.refuses(r, CauseHandshakeRate)
 	h.refuse(r, tooMany(wait), nil)
 	return false
 }

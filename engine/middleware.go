@@ -30,7 +30,7 @@ func (h *httpConn) runMiddleware(r *httpparse.Request) (goOn bool) {
 		h.exchange.headers = appendHeaderLines(h.exchange.headers, w.header)
 		return true
 	}
-	h.answerMiddleware(w)
+	h.answerMiddleware(r, w)
 	return false
 }
 
@@ -42,9 +42,9 @@ func (h *httpConn) callMiddleware(w *middlewareWriter, request *http.Request) er
 	return nil
 }
 
-// answerMiddleware sends what a middleware answered.
-func (h *httpConn) answerMiddleware(w *middlewareWriter) {
-	h.refuses(CauseMiddleware)
+// answerMiddleware sends what a middleware answered to r.
+func (h *httpConn) answerMiddleware(r *httpparse.Request, w *middlewareWriter) {
+	h.refuses(r, CauseMiddleware)
 	h.exchange.keepAlive = h.exchange.keepAlive && !h.exchange.webSocket
 	h.exchange.headers = appendFields(h.exchange.headers, w.header, framing)
 	h.exchange.byMiddleware = true

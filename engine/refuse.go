@@ -48,7 +48,7 @@ func tooMany(wait time.Duration) answer {
 // refused differently. It borrows r, which only e needs.
 func (h *httpConn) refuse(r *httpparse.Request, a answer, e *HandshakeError) {
 	if e != nil {
-		h.refuses(e.cause())
+		h.refuses(r, e.cause())
 		h.server.report(r, h.conn, e)
 	}
 	x := &h.exchange
@@ -70,7 +70,7 @@ func (h *httpConn) refuseFor(r *httpparse.Request, e *HandshakeError) {
 // unavailable answers 503: the server is draining or has too much to do. While it
 // drains, the connection also ends: the next try may reach another server.
 func (h *httpConn) unavailable(why Cause) {
-	h.refuses(why)
+	h.refuses(nil, why)
 	if h.server.phase.draining() {
 		h.exchange.keepAlive = false
 	}
@@ -116,7 +116,11 @@ func (h *httpConn) forbid(r *httpparse.Request, name, detail string) {
 // reject refuses the exchange at its home, and tells the application.
 func (x *exchange) reject(refused *refusal, name, detail, previous string) {
 	s, e := x.http.server, refused.because(name, detail, previous)
-	s.shard(x.home).tally.refuses(e.cause())
+	var asked *httpparse.Request
+	if x.request != nil {
+		asked = x.request.http
+	}
+	s.shard(x.home).refuses(x.http.conn, asked, e.cause())
 	if x.request != nil {
 		if refused == refusedSID {
 			e.Detail = queryValue(x.request.http, "sid")

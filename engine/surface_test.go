@@ -85,7 +85,8 @@ func newSurface() surface {
 					_ = fmt.Sprint(name, n)
 				}
 			},
-			"GroupPage": func(s *Server) { _, _ = s.GroupPage("g", "", 2) },
+			"GroupPage":   func(s *Server) { _, _ = s.GroupPage("g", "", 2) },
+			"LastRefused": func(s *Server) { _ = s.LastRefused() },
 			"Members": func(s *Server) {
 				for session := range s.Members("group") {
 					_ = session.ID()
@@ -124,9 +125,7 @@ func newSurface() surface {
 				}
 			},
 			"SetAccess":     func(s *Server) { _ = s.SetAccess(Access{}) },
-			"SetDrain":      func(s *Server) { _ = s.SetDrain(Drain{}) },
-			"SetLimits":     func(s *Server) { _ = s.SetLimits(Limits{}) },
-			"SetProxies":    func(s *Server) { _ = s.SetProxies(Proxies{}) },
+			"SetRates":      func(s *Server) { _ = s.SetRates(0, 0) },
 			"SetDebug":      func(s *Server) { s.SetDebug(func(string) *slog.Logger { return nil }) },
 			"Shutdown":      func(s *Server) { _ = s.Shutdown(ended) },
 			"Stats":         func(s *Server) { _ = s.Stats() },

@@ -109,12 +109,8 @@ func (t *tally) ends(s *Session, reason Reason) {
 	t.closed[reason].Add(1)
 }
 
-// refuses counts a request that is refused; causeNone is of no request to Engine.IO.
-func (t *tally) refuses(why Cause) {
-	if why != causeNone {
-		t.refused[why].Add(1)
-	}
-}
+// refuses counts a request that is refused; see shard.refuses.
+func (t *tally) refuses(why Cause) { t.refused[why].Add(1) }
 
 // addTo adds all to total.
 func (t *tally) addTo(total *Stats) {

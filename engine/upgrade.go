@@ -52,7 +52,7 @@ type upgrade struct {
 func (s *Session) offer(conn *loop.Conn, q query, deflate wsframe.DeflateParams, rest []byte) {
 	o := &s.server.options
 	if s.state == sessionClosed || s.upgrade != nil || s.Transport() != Polling || o.NoUpgrades {
-		s.server.shard(s.loop).tally.refuses(CauseUpgrade)
+		s.server.shard(s.loop).refuses(conn, nil, CauseUpgrade)
 		rejectWebSocket(conn)
 		return
 	}

@@ -168,7 +168,6 @@ func (sh *shard) endLine() {
 			s.extra.unread.inLine = false
 		}
 	}
-	f.inflater.Done()
 	*f = line{}
 	sh.inflater.Done()
 }

@@ -62,7 +62,7 @@ func (h *httpConn) answerWebSocket(r *httpparse.Request, open func(*loop.Conn)) 
 		if e.Version {
 			h.exchange.headers = httpparse.AppendHeader(h.exchange.headers, "Sec-WebSocket-Version", "13, 8")
 		}
-		h.refuses(CauseWebSocket)
+		h.refuses(r, CauseWebSocket)
 		h.refuse(r, answer{status: e.Status, text: e.Text}, nil)
 		return
 	}
@@ -84,7 +84,7 @@ func (h *httpConn) answerWebSocket(r *httpparse.Request, open func(*loop.Conn)) 
 // rejectFor is rejectWebSocket for a request that is refused.
 func (h *httpConn) rejectFor(why Cause) func(*loop.Conn) {
 	return func(c *loop.Conn) {
-		h.server.shard(c.Loop()).tally.refuses(why)
+		h.server.shard(c.Loop()).refuses(c, nil, why)
 		rejectWebSocket(c)
 	}
 }
