@@ -2,7 +2,6 @@ package loop
 
 import (
 	"net/netip"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -12,7 +11,7 @@ import (
 // A gate holds connections against the limits by address, for all loops of a
 // reactor. Its methods are safe from any goroutine.
 type gate struct {
-	exempt    atomic.Pointer[peers.Networks]
+	exempt    peers.Networks
 	held      *peers.Counts
 	rates     *peers.Rates
 	overPerIP atomic.Uint64
@@ -20,45 +19,7 @@ type gate struct {
 }
 
 func newGate(o *Options) *gate {
-	g := &gate{held: peers.NewCounts(o.MaxConnsPerIP), rates: peers.NewRates(o.ConnRate)}
-	g.setExempt(o.Exempt)
-	return g
-}
-
-func (g *gate) setExempt(networks []netip.Prefix) {
-	list := peers.Networks(slices.Clone(networks))
-	g.exempt.Store(&list)
-}
-
-// SetMaxConns replaces Options.MaxConns, for connections that are accepted from now on.
-// If it returns an error, which is why the system's limit is not known that zero stands
-// for, nothing has changed. Safe from any goroutine.
-func (r *Reactor) SetMaxConns(limit int) error {
-	limit, err := maxConnsOf(limit, len(r.loops))
-	if err != nil {
-		return err
-	}
-	r.maxConns.Store(int64(limit))
-	return nil
-}
-
-// SetMaxConnsPerIP replaces Options.MaxConnsPerIP, for connections that are accepted from
-// now on. Those from before count if there was a limit when they were accepted. Safe from
-// any goroutine.
-func (r *Reactor) SetMaxConnsPerIP(limit int) {
-	if limit == 0 {
-		limit = DefaultConnsPerIP
-	}
-	r.acceptor.gate.held.Set(limit)
-}
-
-// SetExempt replaces Options.Exempt, for connections that are accepted from now on. Those
-// from before count, or do not, as they did. Safe from any goroutine.
-func (r *Reactor) SetExempt(networks []netip.Prefix) {
-	if networks == nil {
-		networks = peers.Shared()
-	}
-	r.acceptor.gate.setExempt(networks)
+	return &gate{exempt: o.Exempt, held: peers.NewCounts(o.MaxConnsPerIP), rates: peers.NewRates(o.ConnRate)}
 }
 
 // SetConnRate replaces Options.ConnRate, for connections that are accepted from now on;
@@ -73,7 +34,7 @@ func (r *Reactor) SetConnRate(perSecond int) {
 // admit holds a connection from the address against the limits. held says that
 // it counts for the address from now on, until release.
 func (g *gate) admit(address netip.Addr, now time.Duration) (held bool, refusal Refusal) {
-	if g.exempt.Load().Contain(address) {
+	if g.exempt.Contain(address) {
 		return false, 0
 	}
 	key := peers.KeyOf(address)
@@ -81,12 +42,11 @@ func (g *gate) admit(address netip.Addr, now time.Duration) (held bool, refusal 
 		g.overRate.Add(1)
 		return false, RefusedConnRate
 	}
-	held, ok := g.held.Add(key)
-	if !ok {
+	if !g.held.Add(key) {
 		g.overPerIP.Add(1)
 		return false, RefusedConnsPerIP
 	}
-	return held, 0
+	return true, 0
 }
 
 // release takes back what admit has counted.

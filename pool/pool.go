@@ -31,7 +31,8 @@ const (
 	Headroom = 16
 
 	// minKept and maxKept are the capacities in bytes of the smallest and the
-	// largest buffers that are kept for their role. large.go has the larger ones.
+	// largest buffers that are kept. Larger ones are left to the garbage
+	// collector, so that one large message does not pin its memory for good.
 	minKept = 1 << minKeptBits
 	maxKept = 128 << 10
 
@@ -53,7 +54,7 @@ type Pool struct {
 }
 
 // lender returns the pool whose buffers have n bytes or more, and how many they
-// have; nil when that is too large for a role.
+// have; nil when that is too large to be kept.
 func (p *Pool) lender(n int) (class *bytebufferpool.Pool, capacity int) {
 	if n > maxKept {
 		return nil, n
@@ -62,8 +63,8 @@ func (p *Pool) lender(n int) (class *bytebufferpool.Pool, capacity int) {
 	return &p.classes[i], minKept << i
 }
 
-// keeper returns the pool for a buffer of that capacity, nil when the role keeps none
-// of that size.
+// keeper returns the pool for a buffer of that capacity, nil when it is not to
+// be kept.
 func (p *Pool) keeper(capacity int) *bytebufferpool.Pool {
 	if capacity < minKept || capacity > maxKept {
 		return nil
@@ -112,7 +113,7 @@ func (p *Pool) Get(n int) *Buf {
 	if class != nil {
 		b.storage = class.Get()
 	} else {
-		b.storage = lendLarge(capacity)
+		b.storage = new(bytebufferpool.ByteBuffer)
 	}
 	if cap(b.storage.B) < capacity {
 		b.storage.B = make([]byte, Headroom, capacity)
@@ -226,9 +227,5 @@ func (b *Buf) Release() {
 		// made for their content or for a class, so all are.
 		storage.B = storage.B[:cap(storage.B)]
 		class.Put(storage)
-		return
-	}
-	if cap(storage.B) > maxKept {
-		keepLarge(storage)
 	}
 }

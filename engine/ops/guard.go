@@ -16,14 +16,17 @@ import (
 //     Unix socket, and its Host is the address or "localhost". So a page cannot get in
 //     by a name of its own that it lets point to this address.
 
-// checkOrigin refuses what a page elsewhere has a browser send.
+// checkOrigin refuses what a page elsewhere has a browser send, except that a link there
+// may open the status page: what that shows, the page elsewhere cannot read.
 func checkOrigin(r *http.Request) *problem {
 	const detail = "Operations cannot be used by pages of other origins. Open the address of the operations listener itself."
 	foreign := newProblem(http.StatusForbidden, "foreign-origin", "Forbidden", detail)
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none": // no browser, the own page, or the address bar
 	default:
-		return foreign
+		if !opensPage(r) {
+			return foreign
+		}
 	}
 	for _, origin := range r.Header.Values("Origin") {
 		u, err := url.Parse(origin)
@@ -32,6 +35,12 @@ func checkOrigin(r *http.Request) *problem {
 		}
 	}
 	return nil
+}
+
+// opensPage reports whether a browser asks for the status page in a tab of its own.
+func opensPage(r *http.Request) bool {
+	return r.Method == http.MethodGet && r.URL.Path == "/" &&
+		r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
 }
 
 // checkLocal refuses what does not come from this machine, or asks for a host that is

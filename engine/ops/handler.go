@@ -190,6 +190,9 @@ func (h *Handler) authorize(w http.ResponseWriter, r *http.Request, scope Scope)
 	if !h.isProtected() {
 		return "local", nil
 	}
+	if scope == nothing {
+		return "anybody", nil
+	}
 	who, may, p := h.identify(r)
 	switch {
 	case p == nil && may.has(scope):

@@ -22,6 +22,9 @@ func (to *route) changes() bool { return to.method != http.MethodGet }
 
 // routes are all that there are.
 var routes = []route{
+	{"GET", "/{$}", nothing, (*Handler).page},
+	{"GET", "/page/{file}", nothing, (*Handler).pageFile},
+
 	{"GET", "/healthz", Health, (*Handler).healthz},
 	{"GET", "/livez", Health, (*Handler).livez},
 

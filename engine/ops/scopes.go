@@ -21,6 +21,10 @@ const (
 	numScopes = iota
 )
 
+// nothing is the scope of a route that everybody may use, with whatever is wrong with a
+// key that is shown.
+const nothing Scope = 255
+
 var scopeNames = [numScopes]string{"health", "metrics", "read", "publish", "sessions", "debug", "drain"}
 
 // String is the scope's name in files and flags.

@@ -13,7 +13,8 @@ import (
 )
 
 // stats answers with the server's figures: each field of engine.Stats by its name, so
-// that a new one is here without a change.
+// that a new one is here without a change; with those of the process; and with the last
+// requests that were refused.
 func (h *Handler) stats(w http.ResponseWriter, _ *http.Request) error {
 	all := object{
 		"node":    h.options.Node,
@@ -24,6 +25,8 @@ func (h *Handler) stats(w http.ResponseWriter, _ *http.Request) error {
 		"delay_bounds_seconds": delayBounds(),
 	}
 	addFigures(all, reflect.ValueOf(h.options.Server.Stats()))
+	all["process"] = processFigures()
+	all["last_refused"] = lastRefused(h.options.Server.LastRefused())
 	writeJSON(w, http.StatusOK, all)
 	return nil
 }
@@ -33,6 +36,24 @@ func delayBounds() (seconds []float64) {
 		seconds = append(seconds, bound.Seconds())
 	}
 	return seconds
+}
+
+// A refusedRequest is an engine.RefusedRequest as JSON. What is in it of a client's
+// request is that client's to write.
+type refusedRequest struct {
+	Time   string `json:"time"`
+	Cause  string `json:"cause"`
+	Value  string `json:"value"`
+	Host   string `json:"host"`
+	Client string `json:"client"`
+}
+
+func lastRefused(all []engine.RefusedRequest) []refusedRequest {
+	list := make([]refusedRequest, len(all)) // [] and not null
+	for i, r := range all {
+		list[i] = refusedRequest{r.Time.UTC().Format("2006-01-02T15:04:05.000Z"), r.Cause.String(), r.Value, r.Host, r.Client}
+	}
+	return list
 }
 
 // An object is one of JSON.

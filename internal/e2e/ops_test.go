@@ -354,7 +354,7 @@ func TestDocumentedOperations(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?m)^```\n((?:\\$ .*\n(?:[^`].*\n)*)+)```$").FindAllStringSubmatch(text, -1) {
 		for part := range strings.SplitSeq(strings.TrimPrefix(m[1], "$ "), "\n$ ") {
 			line, want, _ := strings.Cut(part, "\n")
-			cmd := exec.Command("sh", "-c", strings.ReplaceAll(line, "localhost:3001", s.opsAddr(t)))
+			cmd := exec.Command("sh", "-c", strings.NewReplacer("localhost:3001", s.opsAddr(t), "localhost:3000", s.addr).Replace(line))
 			cmd.Dir = dir
 			cmd.Env = append(os.Environ(), "KEY="+key)
 			got, err := cmd.Output()

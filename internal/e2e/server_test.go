@@ -59,7 +59,7 @@ func inputs() error {
 			return err
 		case d.IsDir() && (d.Name() == ".git" || d.Name() == "node_modules"):
 			return filepath.SkipDir
-		case slices.Contains([]string{".go", ".mod", ".sum", ".js", ".json", ".py"}, filepath.Ext(path)):
+		case slices.Contains([]string{".go", ".mod", ".sum", ".js", ".json", ".py", ".html", ".css", ".svg"}, filepath.Ext(path)):
 			_, err = os.Stat(path)
 		}
 		return err
