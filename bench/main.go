@@ -18,12 +18,13 @@ import (
 
 // commands is the command line.
 type commands struct {
-	Compare       compareCommand `cmd:"" default:"withargs" help:"Measure this server and its peers side by side and write a report."`
-	Peers         peersCommand   `cmd:"" help:"Install the peers and show their versions."`
-	Report        reportCommand  `cmd:"" help:"Write the report again from its JSON."`
-	Sim           simCommand     `cmd:"" help:"Hold simulated sessions in one process: the engine and real frames, no sockets."`
-	Million       millionCommand `cmd:"" help:"Hold real TCP sessions on this machine, over many processes."`
-	MillionClient millionClient  `cmd:"" hidden:""`
+	Compare       compareCommand  `cmd:"" default:"withargs" help:"Measure this server and its peers side by side and write a report."`
+	Peers         peersCommand    `cmd:"" help:"Install the peers and show their versions."`
+	Report        reportCommand   `cmd:"" help:"Write the report again from its JSON."`
+	Sim           simCommand      `cmd:"" help:"Hold simulated sessions in one process: the engine and real frames, no sockets."`
+	Million       millionCommand  `cmd:"" help:"Hold real TCP sessions on this machine, over many processes."`
+	Watching      watchingCommand `cmd:"" help:"Measure what the operations listener costs, off and scraped, at 18,000 sessions."`
+	MillionClient millionClient   `cmd:"" hidden:""`
 }
 
 func main() {

@@ -3,6 +3,8 @@
 package engine
 
 import (
+	"bytes"
+	"runtime"
 	"strings"
 	"testing"
 	"unsafe"
@@ -107,4 +109,35 @@ func TestPreparedWithoutOptionsIsSmall(t *testing.T) {
 		t.Skip("sizes are those of 64 bits")
 	}
 	require.LessOrEqual(t, unsafe.Sizeof(Prepared{}), uintptr(96))
+}
+
+// What a client makes large with few bytes goes from buffer to buffer, which are lent
+// again: what is left to the collector would cost all loops their time. It makes no
+// difference whether others wait meanwhile.
+func TestLargeEchoesLeaveNoGarbage(t *testing.T) {
+	const n, size = 40, 500_000
+	for _, atOnce := range []int{1, n} {
+		b := newSpec(t, 1, Options{PerMessageDeflate: &PerMessageDeflate{}}, func(_ *bench, e *Events) {
+			e.Message = func(s *Session, m Message) { _ = s.Send(m) }
+		})
+		var p packer
+		var k unpacker
+		b.speak(t, "ws EIO=4&transport=websocket", &k)
+		peer := b.client("w", "").peer
+		one := compressed(ws.OpText, true, p.pack("4"+strings.Repeat("x", size)))
+		echo := func() {
+			for range n / atOnce {
+				peer.Write(bytes.Repeat(one, atOnce))
+				b.world.Run()
+			}
+		}
+		echo() // makes them
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		echo()
+		runtime.ReadMemStats(&after)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(n*size/8), "%d at a time", atOnce)
+		require.Len(t, b.take(t, "w", &k), 2*n)
+		b.finish()
+	}
 }

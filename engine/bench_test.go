@@ -31,7 +31,7 @@ func newEchoWith(tb testing.TB, loops int, o Options) *echo {
 		tb.Fatal(err)
 	}
 	e := &echo{tb: tb, server: server}
-	e.world = looptest.NewWorld(loops, server.options.loop(), server.Driver().Accept)
+	e.world = looptest.NewWorld(loops, server.options.loop(&server.bounds), server.Driver().Accept)
 	server.Driver().UseLoops(e.world.Loops())
 	return e
 }

@@ -139,7 +139,8 @@ const cutWait = time.Second
 // pace is how long Shutdown waits before it closes the first session, and over
 // how long it closes all.
 func (s *Server) pace(ctx context.Context) (delay, over time.Duration) {
-	delay, over = s.options.Drain.Delay, s.options.Drain.Period
+	pace := s.drainPace.Load()
+	delay, over = pace.Delay, pace.Period
 	if over == 0 {
 		over = time.Duration(s.residents()) * time.Second / drainRate
 	}

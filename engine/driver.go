@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"net/netip"
-
 	"turbine/loop"
 )
 
@@ -17,7 +15,11 @@ func (s *Server) Driver() Driver { return Driver{s} }
 
 // LoopOptions are the options that the server's loops have under Serve. Safe from any
 // goroutine.
-func (d Driver) LoopOptions() loop.Options { return d.server.loopOptions() }
+func (d Driver) LoopOptions() loop.Options {
+	d.server.mu.Lock()
+	defer d.server.mu.Unlock()
+	return d.server.loopOptions()
+}
 
 // UseLoops makes loops the server's own. It is called once, before the first
 // connection, and not for a server that has loops by Serve: it panics then.
@@ -38,10 +40,10 @@ func (d Driver) Accept(c *loop.Conn) loop.Handler { return d.server.accept(c) }
 // set.
 func (d Driver) AcceptTLS(c *loop.Conn) loop.Handler { return d.server.acceptTLS(c) }
 
+// loopOptions are those with the limits as they are now. s.mu is held.
 func (s *Server) loopOptions() loop.Options {
-	o := s.options.loop()
-	o.Exempt = append([]netip.Prefix{}, s.exempt...) // an empty list stays one
-	o.ConnRate = int(s.connRate.Load())
+	o := s.options.loop(&s.bounds)
+	o.Exempt = *s.exempt.Load()
 	o.Refused = s.refused
 	o.Blocked = s.blocked
 	o.Ticked = s.ticked

@@ -16,7 +16,7 @@ func (s *Server) newRequest(r *httpparse.Request, c *loop.Conn) *Request {
 // clientAddr is the address of the client that sent r: the connection's other end,
 // or the client that it speaks for, if it is a trusted proxy. It borrows r.
 func (s *Server) clientAddr(r *httpparse.Request, c *loop.Conn) netip.AddrPort {
-	return s.proxies.Client(c.RemoteAddr(), r)
+	return s.proxies.Load().Client(c.RemoteAddr(), r)
 }
 
 // becomeClients makes the connection that of the client that r, which asks for
@@ -40,10 +40,10 @@ func (h *httpConn) becomeClients(r *httpparse.Request) bool {
 // schemeOf is the scheme of r as far as is known. It borrows r.
 func (s *Server) schemeOf(r *httpparse.Request, c *loop.Conn) proxied.Scheme {
 	peer := c.RemoteAddr()
-	if !s.proxies.Trust(peer.Addr()) && s.secure(c) {
+	if !s.proxies.Load().Trust(peer.Addr()) && s.secure(c) {
 		return proxied.HTTPS
 	}
-	return s.proxies.Scheme(peer, r)
+	return s.proxies.Load().Scheme(peer, r)
 }
 
 // clientSecure reports whether the client that sent r speaks TLS, as far as is

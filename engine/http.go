@@ -202,7 +202,7 @@ func (h *httpConn) consume(p []byte) {
 
 func (h *httpConn) met(limit Limit) {
 	client := h.conn.RemoteAddr().Addr()
-	if h.server.proxies.Trust(client) {
+	if h.server.proxies.Load().Trust(client) {
 		client = netip.Addr{} // that is a proxy's
 	}
 	h.server.metBy(limit, h.conn.Loop(), client)

@@ -258,7 +258,7 @@ func limitRefused(why loop.Refusal) Limit {
 func (h *httpConn) mayShake(r *httpparse.Request) bool {
 	s, on := h.server, h.conn.Loop()
 	address := s.clientAddr(r, h.conn).Addr()
-	if s.exempt.Contain(address) {
+	if s.exempt.Load().Contain(address) {
 		return true
 	}
 	wait, ok := s.handshakes.Take(peers.KeyOf(address), on.Clock())

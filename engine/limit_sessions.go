@@ -13,10 +13,10 @@ import (
 // sessionPlaces is how many sessions there may be, in all and by address. Its
 // methods are safe from any goroutine.
 type sessionPlaces struct {
-	limit     int64 // set before the loops run
+	limit     atomic.Int64 // set before the loops run
 	taken     atomic.Int64
 	byAddress *peers.Counts
-	exempt    *peers.Networks
+	exempt    *atomic.Pointer[peers.Networks]
 }
 
 // A holder is the address that a session counts for, the zero holder if none.
@@ -26,7 +26,7 @@ type holder peers.Key
 const noAddress = holder(0x2002 << 48)
 
 func (p *sessionPlaces) holderOf(address netip.Addr) holder {
-	if p.exempt.Contain(address) {
+	if p.exempt.Load().Contain(address) {
 		return 0
 	}
 	return holder(peers.KeyOf(address)) ^ noAddress
@@ -37,7 +37,7 @@ func (h holder) key() peers.Key { return peers.Key(h ^ noAddress) }
 // full reports whether there is no place for one more of h's, and which limit
 // says so.
 func (p *sessionPlaces) full(h holder) (limit Limit, full bool) {
-	if p.taken.Load() >= p.limit {
+	if p.taken.Load() >= p.limit.Load() {
 		return LimitSessions, true
 	}
 	if h != 0 && p.byAddress.Full(h.key()) {
@@ -46,17 +46,25 @@ func (p *sessionPlaces) full(h holder) (limit Limit, full bool) {
 	return 0, false
 }
 
-// take takes a place for one of h's, or says which limit is met.
-func (p *sessionPlaces) take(h holder) (limit Limit, ok bool) {
-	if p.taken.Add(1) > p.limit {
+// take takes a place for one of h's, or says which limit is met. holds is the
+// address that the place counts for: none while there is no limit by address.
+func (p *sessionPlaces) take(h holder) (holds holder, limit Limit, ok bool) {
+	if p.taken.Add(1) > p.limit.Load() {
 		p.taken.Add(-1)
-		return LimitSessions, false
+		return 0, LimitSessions, false
 	}
-	if h != 0 && !p.byAddress.Add(h.key()) {
+	if h == 0 {
+		return 0, 0, true
+	}
+	held, ok := p.byAddress.Add(h.key())
+	switch {
+	case !ok:
 		p.taken.Add(-1)
-		return LimitSessionsPerIP, false
+		return 0, LimitSessionsPerIP, false
+	case !held:
+		return 0, 0, true
 	}
-	return 0, true
+	return h, 0, true
 }
 
 func (p *sessionPlaces) release(h holder) {
@@ -70,11 +78,11 @@ func (p *sessionPlaces) release(h holder) {
 // session by default. An idle one is some hundred bytes.
 const sessionMemory = 1 << 10
 
-// maxSessions is what Options.Limits.MaxSessions stands for, of a server that may have
-// that many connections; 0 of one whose connections are not the system's.
-func (o *Options) maxSessions(conns int) int64 {
-	if o.Limits.MaxSessions > 0 {
-		return int64(o.Limits.MaxSessions)
+// maxSessions is what MaxSessions stands for, of a server that may have that many
+// connections; 0 of one whose connections are not the system's.
+func (l *Limits) maxSessions(conns int) int64 {
+	if l.MaxSessions > 0 {
+		return int64(l.MaxSessions)
 	}
 	limit := max(debug.SetMemoryLimit(-1)/sessionMemory, 1) // asks only
 	if conns > 0 {
@@ -102,12 +110,11 @@ func (h *httpConn) mayOpen(r *httpparse.Request) bool {
 // register's, or given back by freePlace.
 func (h *httpConn) takePlace(r *httpparse.Request, a *Admission) bool {
 	places := &h.server.places
-	a.holder = places.holderOf(h.server.clientAddr(r, h.conn).Addr())
-	limit, ok := places.take(a.holder)
+	holder, limit, ok := places.take(places.holderOf(h.server.clientAddr(r, h.conn).Addr()))
 	if !ok {
 		h.refuseSession(r, limit)
 	}
-	a.placed = ok
+	a.holder, a.placed = holder, ok
 	return ok
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -234,8 +235,8 @@ func TestMaxSessionsDefault(t *testing.T) {
 		{math.MaxInt, 1 << 30, 1000, math.MaxInt},
 	} {
 		debug.SetMemoryLimit(c.memory)
-		o := Options{Limits: Limits{MaxSessions: c.given}}
-		require.Equal(t, c.want, o.maxSessions(c.conns), "%+v", c)
+		l := Limits{MaxSessions: c.given}
+		require.Equal(t, c.want, l.maxSessions(c.conns), "%+v", c)
 	}
 }
 
@@ -247,7 +248,8 @@ func TestSessionHolders(t *testing.T) {
 	require.Nil(t, b.server.shards[0].holders)
 	b.finish()
 
-	none := &sessionPlaces{exempt: new(peers.Networks)}
+	none := &sessionPlaces{exempt: new(atomic.Pointer[peers.Networks])}
+	none.exempt.Store(&peers.Networks{})
 	for _, a := range []string{"::", "255.255.255.255", "0.0.0.0", "2002::1", "2002:ffff:ffff::", "ff02::1"} {
 		h := none.holderOf(netip.MustParseAddr(a))
 		require.NotZero(t, h, a)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -321,44 +320,6 @@ func TestHandshakeRate(t *testing.T) {
 		require.Equal(t, []string{"429 Too Many Requests"}, b.play(hsPolling))
 		b.finish()
 	})
-}
-
-// SetRates changes the rate of new sessions at once, for whoever comes next.
-func TestSetRates(t *testing.T) {
-	b := newSpec(t, 1, Options{Limits: Limits{HandshakeRate: 1, Exempt: nobody}}, nil)
-	begun := func() (n int) {
-		for n < 1000 && strings.HasPrefix(b.play(hsPolling)[0], "200 ") {
-			n++
-		}
-		return n
-	}
-	require.Equal(t, 10, begun())
-	for _, c := range []struct {
-		conns, handshakes int
-		err               string
-		begun             int // by clients that had used up all of a rate of 1, 5 seconds ago
-	}{
-		{0, 1, "", 5},
-		{0, 2, "", 10},
-		{math.MaxInt, 100, "Limits.ConnRate", 5},
-		{1, math.MaxInt, "Limits.HandshakeRate", 5},
-		{-1, 4, "", 20},
-		{0, -1, "", 1000},
-	} {
-		b.play("advance 20s")
-		require.NoError(t, b.server.SetRates(0, 1))
-		require.Equal(t, 10, begun())
-		b.play("advance 5s")
-		err := b.server.SetRates(c.conns, c.handshakes)
-		if c.err == "" {
-			require.NoError(t, err)
-		} else {
-			require.ErrorIs(t, err, ErrOptions)
-			require.ErrorContains(t, err, c.err)
-		}
-		require.Equal(t, c.begun, begun(), "%+v", c)
-	}
-	b.finish()
 }
 
 // A negative limit by address is none.

@@ -310,15 +310,15 @@ func (o *Options) tick() time.Duration {
 	return max(10*time.Millisecond, min(shortest, maxTick))
 }
 
-func (o *Options) loop() loop.Options {
+// loop are the options of loops with the limits l.
+func (o *Options) loop(l *Limits) loop.Options {
 	return loop.Options{
 		Loops:         o.Loops,
 		Tick:          o.tick(),
 		Linger:        o.Timeouts.Close,
-		MaxConns:      o.Limits.MaxConns,
-		MaxConnsPerIP: o.Limits.MaxConnsPerIP,
-		ConnRate:      o.Limits.ConnRate,
-		Exempt:        o.Limits.Exempt,
+		MaxConns:      l.MaxConns,
+		MaxConnsPerIP: l.MaxConnsPerIP,
+		ConnRate:      l.ConnRate,
 		Logger:        o.Logger,
 	}
 }

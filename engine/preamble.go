@@ -52,7 +52,7 @@ func (s *Server) afterPreamble(next func(*loop.Conn) loop.Handler) func(*loop.Co
 	}
 	return func(c *loop.Conn) loop.Handler {
 		h := &preamble{server: s, conn: c, next: next}
-		if !s.proxies.Trust(c.RemoteAddr().Addr()) {
+		if !s.proxies.Load().Trust(c.RemoteAddr().Addr()) {
 			h.refuse(errStranger)
 			return h
 		}

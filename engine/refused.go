@@ -107,7 +107,7 @@ func (sh *shard) refuses(c *loop.Conn, r *httpparse.Request, why Cause) {
 			one.Host = shortened(string(r.Header("Host")))
 		}
 		one.Client = clientName(s.clientAddr(r, c))
-	} else if peer := c.RemoteAddr(); !s.proxies.Trust(peer.Addr()) {
+	} else if peer := c.RemoteAddr(); !s.proxies.Load().Trust(peer.Addr()) {
 		one.Client = clientName(peer)
 	}
 	s.lastRefused.keep(one)

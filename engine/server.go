@@ -38,11 +38,10 @@ type Server struct {
 	shares shares // written before the loops run
 
 	handshakes *peers.Rates // by address, of all loops
-	connRate   atomic.Int64 // of the reactor, by address
 	places     sessionPlaces
-	exempt     peers.Networks // Options.Limits.Exempt, and the trusted proxies
-	proxies    proxied.Proxies
-	tls        *serverTLS // nil without Options.TLS
+	exempt     atomic.Pointer[peers.Networks]  // Limits.Exempt, and the trusted proxies
+	proxies    atomic.Pointer[proxied.Proxies] // Options.Proxies says the first ones
+	tls        *serverTLS                      // nil without Options.TLS
 	debug      debugLoggers
 
 	pages            atomic.Pointer[pageRules] // Options.Access says the first ones
@@ -63,12 +62,15 @@ type Server struct {
 	dealer *loop.Dealer // of the loops
 	shards []*shard     // by loop; written before the loops run, read by others under mu
 	phase  phase
+	// Options.Drain, and SetDrain after it.
+	drainPace atomic.Pointer[Drain]
 	// Clients that are told 503 come back within so many seconds; 0 before a drain.
 	retryWithin atomic.Int64
 	handedOver  atomic.Bool // StopAccepting was called
 	epoch       epoch       // of the clock of the loops
 
 	mu      sync.Mutex
+	bounds  Limits        // guarded by mu; those of SetLimits, with defaults
 	reactor *loop.Reactor // guarded by mu; nil before the first Serve
 	since   time.Time     // guarded by mu; when the server was given its loops
 	done    chan struct{} // guarded by mu; closed when the reactor's loops have ended
@@ -97,10 +99,12 @@ func New(o Options, e Events) (*Server, error) {
 			RequestLine: filled.Limits.MaxRequestLine, HeaderBytes: filled.Limits.MaxHeaderBytes, HeaderCount: filled.Limits.MaxHeaders,
 		},
 		handshakes: peers.NewRates(filled.Limits.HandshakeRate),
-		exempt:     slices.Concat(filled.Limits.Exempt, filled.Proxies.Trusted),
-		proxies:    proxied.Proxies{Trusted: filled.Proxies.Trusted, UnixSockets: filled.Proxies.TrustUnixSockets, Field: filled.Proxies.ClientHeader},
+		bounds:     filled.Limits,
 	}
 	s.places.byAddress, s.places.exempt = peers.NewCounts(filled.Limits.MaxSessionsPerIP), &s.exempt
+	s.proxies.Store(filled.Proxies.believed())
+	s.drainPace.Store(&filled.Drain)
+	s.useExempt()
 	s.debug.set(filled.Debug)
 	s.dispatch = newDispatcher(s)
 	s.quiet = slog.New(seldom.Handler(filled.Logger.Handler()))
@@ -109,7 +113,6 @@ func New(o Options, e Events) (*Server, error) {
 		s.fallback = newFallback(s)
 	}
 	s.pages.Store(filled.Access.pageRules())
-	s.connRate.Store(int64(filled.Limits.ConnRate))
 	if m := filled.InitialPacket; m != nil {
 		if s.initial, err = Prepare(*m); err != nil {
 			return nil, fmt.Errorf("%w: InitialPacket: %w", ErrOptions, err)
@@ -136,7 +139,7 @@ func New(o Options, e Events) (*Server, error) {
 // useLoops makes loops the server's own, which may have that many connections, 0 if
 // the system does not say. s.mu is held.
 func (s *Server) useLoops(loops []*loop.Loop, conns int) {
-	s.places.limit = s.options.maxSessions(conns)
+	s.places.limit.Store(s.bounds.maxSessions(conns))
 	s.shares = s.options.shares(len(loops))
 	s.dealer = loop.NewDealer(loops)
 	s.since = time.Now()
@@ -174,7 +177,7 @@ func (s *Server) Serve(l net.Listener) error { return s.serve(l, nil) }
 // accept.
 func (s *Server) serve(l net.Listener, accept func(*loop.Conn) loop.Handler) error {
 	if p, ok := l.(proxyListener); ok {
-		if s.proxies.TrustNobody() {
+		if s.proxies.Load().TrustNobody() {
 			_ = l.Close()
 			return errNobodyTrusted
 		}

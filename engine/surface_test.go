@@ -125,7 +125,9 @@ func newSurface() surface {
 				}
 			},
 			"SetAccess":     func(s *Server) { _ = s.SetAccess(Access{}) },
-			"SetRates":      func(s *Server) { _ = s.SetRates(0, 0) },
+			"SetDrain":      func(s *Server) { _ = s.SetDrain(Drain{}) },
+			"SetLimits":     func(s *Server) { _ = s.SetLimits(Limits{}) },
+			"SetProxies":    func(s *Server) { _ = s.SetProxies(Proxies{}) },
 			"SetDebug":      func(s *Server) { s.SetDebug(func(string) *slog.Logger { return nil }) },
 			"Shutdown":      func(s *Server) { _ = s.Shutdown(ended) },
 			"Stats":         func(s *Server) { _ = s.Stats() },

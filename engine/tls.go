@@ -135,7 +135,7 @@ func (s *Server) newTLS() error {
 	// before a reload.
 	t.loops = loop.NewTLS(loop.TLSOptions{
 		Config: t.base, Protocols: http11,
-		Timeout: s.options.Timeouts.TLSHandshake, MaxHandshakes: s.options.Limits.MaxTLSHandshakes, Exempt: s.exempt,
+		Timeout: s.options.Timeouts.TLSHandshake, MaxHandshakes: s.options.Limits.MaxTLSHandshakes, Exempt: *s.exempt.Load(),
 		Plain: answerPlain, Met: s.metTLS, Logger: s.options.Logger,
 	})
 	t.loops.Use(current)

@@ -33,7 +33,7 @@ func newSlowApp(t *testing.T, o Options) *slowApp {
 	}})
 	require.NoError(t, err)
 	app.echo = &echo{tb: t, server: server}
-	app.world = looptest.NewWorld(1, server.options.loop(), server.Driver().Accept)
+	app.world = looptest.NewWorld(1, server.options.loop(&server.bounds), server.Driver().Accept)
 	server.Driver().UseLoops(app.world.Loops())
 	t.Cleanup(app.world.Close)
 	return app

@@ -168,6 +168,7 @@ func (sh *shard) endLine() {
 			s.extra.unread.inLine = false
 		}
 	}
+	f.inflater.Done()
 	*f = line{}
 	sh.inflater.Done()
 }

@@ -146,7 +146,7 @@ func (a *acceptor) drain(s *listener) {
 // sockets.
 func (a *acceptor) accept(s *listener, budget time.Duration) {
 	l := a.reactor.loops[0]
-	room, now, end := a.reactor.options.MaxConns-a.reactor.conns(), l.clock(), l.now+budget
+	room, now, end := a.reactor.MaxConns()-a.reactor.conns(), l.clock(), l.now+budget
 	for {
 		fd, address, err := s.accept()
 		if err != nil {

@@ -182,6 +182,46 @@ func TestConnRate(t *testing.T) {
 	require.True(t, ok)
 }
 
+// Limits that change hold for the next connection. Those that are open stay, and count
+// if they were counted when they came.
+func TestLimitsThatChange(t *testing.T) {
+	b := startBounded(t, Options{Loops: 2, MaxConnsPerIP: 1, ConnRate: -1, Exempt: []netip.Prefix{}},
+		func(_ *bounded, c *Conn) Handler { c.Write([]byte("!")); return discard{} })
+	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	open := 0
+	for _, c := range []struct {
+		name   string
+		change func()
+		takes  int // of three more connections
+	}{
+		{"as it began", func() {}, 1},
+		{"more", func() { b.SetMaxConnsPerIP(3) }, 2},
+		{"none is exempt any more", func() { b.SetExempt([]netip.Prefix{}) }, 0},
+		{"exempt", func() { b.SetExempt(loopback) }, 3},
+		{"exempt by default", func() { b.SetExempt(nil) }, 3},
+		{"the exempt do not count", func() { b.SetExempt([]netip.Prefix{}); b.SetMaxConnsPerIP(4) }, 1},
+		{"no limit", func() { b.SetMaxConnsPerIP(-1) }, 3},
+		{"the default", func() { b.SetMaxConnsPerIP(0) }, 3},
+		{"fewer in all", func() { require.NoError(t, b.SetMaxConns(open+1)) }, 1},
+		{"fewer than there are", func() { require.NoError(t, b.SetMaxConns(1)) }, 0},
+		{"as many as the system has", func() { require.NoError(t, b.SetMaxConns(0)) }, 3},
+	} {
+		c.change()
+		taken := 0
+		for range 3 {
+			if _, ok := b.taken("127.0.0.2"); ok {
+				taken++
+			}
+		}
+		open += taken
+		require.Equal(t, c.takes, taken, c.name)
+		require.Equal(t, open, b.Stats().Conns, c.name)
+	}
+	most, err := DefaultMaxConns(2)
+	require.NoError(t, err)
+	require.Equal(t, most, b.MaxConns())
+}
+
 func TestRefusedIsToldOfMaxConns(t *testing.T) {
 	b := startBounded(t, Options{Loops: 2, MaxConns: 1}, func(_ *bounded, c *Conn) Handler { c.Write([]byte("!")); return discard{} })
 	_, ok := b.taken("127.0.0.1")

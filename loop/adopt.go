@@ -37,7 +37,7 @@ func (r *Reactor) Reserve(remote netip.AddrPort) (*Place, Refusal) {
 		return nil, 0
 	}
 	a := &r.acceptor
-	held, why := a.admit(remote.Addr(), r.options.MaxConns-r.conns(), r.clock())
+	held, why := a.admit(remote.Addr(), r.MaxConns()-r.conns(), r.clock())
 	if why != 0 {
 		if why == RefusedMaxConns {
 			a.refused.Add(1)

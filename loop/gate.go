@@ -2,6 +2,7 @@ package loop
 
 import (
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 // A gate holds connections against the limits by address, for all loops of a
 // reactor. Its methods are safe from any goroutine.
 type gate struct {
-	exempt    peers.Networks
+	exempt    atomic.Pointer[peers.Networks]
 	held      *peers.Counts
 	rates     *peers.Rates
 	overPerIP atomic.Uint64
@@ -19,7 +20,45 @@ type gate struct {
 }
 
 func newGate(o *Options) *gate {
-	return &gate{exempt: o.Exempt, held: peers.NewCounts(o.MaxConnsPerIP), rates: peers.NewRates(o.ConnRate)}
+	g := &gate{held: peers.NewCounts(o.MaxConnsPerIP), rates: peers.NewRates(o.ConnRate)}
+	g.setExempt(o.Exempt)
+	return g
+}
+
+func (g *gate) setExempt(networks []netip.Prefix) {
+	list := peers.Networks(slices.Clone(networks))
+	g.exempt.Store(&list)
+}
+
+// SetMaxConns replaces Options.MaxConns, for connections that are accepted from now on.
+// If it returns an error, which is why the system's limit is not known that zero stands
+// for, nothing has changed. Safe from any goroutine.
+func (r *Reactor) SetMaxConns(limit int) error {
+	limit, err := maxConnsOf(limit, len(r.loops))
+	if err != nil {
+		return err
+	}
+	r.maxConns.Store(int64(limit))
+	return nil
+}
+
+// SetMaxConnsPerIP replaces Options.MaxConnsPerIP, for connections that are accepted from
+// now on. Those from before count if there was a limit when they were accepted. Safe from
+// any goroutine.
+func (r *Reactor) SetMaxConnsPerIP(limit int) {
+	if limit == 0 {
+		limit = DefaultConnsPerIP
+	}
+	r.acceptor.gate.held.Set(limit)
+}
+
+// SetExempt replaces Options.Exempt, for connections that are accepted from now on. Those
+// from before count, or do not, as they did. Safe from any goroutine.
+func (r *Reactor) SetExempt(networks []netip.Prefix) {
+	if networks == nil {
+		networks = peers.Shared()
+	}
+	r.acceptor.gate.setExempt(networks)
 }
 
 // SetConnRate replaces Options.ConnRate, for connections that are accepted from now on;
@@ -34,7 +73,7 @@ func (r *Reactor) SetConnRate(perSecond int) {
 // admit holds a connection from the address against the limits. held says that
 // it counts for the address from now on, until release.
 func (g *gate) admit(address netip.Addr, now time.Duration) (held bool, refusal Refusal) {
-	if g.exempt.Contain(address) {
+	if g.exempt.Load().Contain(address) {
 		return false, 0
 	}
 	key := peers.KeyOf(address)
@@ -42,11 +81,12 @@ func (g *gate) admit(address netip.Addr, now time.Duration) (held bool, refusal 
 		g.overRate.Add(1)
 		return false, RefusedConnRate
 	}
-	if !g.held.Add(key) {
+	held, ok := g.held.Add(key)
+	if !ok {
 		g.overPerIP.Add(1)
 		return false, RefusedConnsPerIP
 	}
-	return true, 0
+	return held, 0
 }
 
 // release takes back what admit has counted.

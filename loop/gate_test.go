@@ -104,13 +104,18 @@ func TestSetRemoteAddrTakesOfTheRate(t *testing.T) {
 func TestGateWithNegativeLimits(t *testing.T) {
 	for _, c := range []struct{ perIP, rate, lets int }{{3, -1, 3}, {-1, 1, 10}, {-1, -1, 10_000}} {
 		options := Options{MaxConnsPerIP: c.perIP, ConnRate: c.rate, Exempt: []netip.Prefix{}}.withDefaults()
-		gate, held := newGate(&options), 0
+		gate, let, held := newGate(&options), 0, 0
 		for range 10_000 {
-			if ok, _ := gate.admit(netip.MustParseAddr("198.51.100.7"), 0); ok {
+			counts, refusal := gate.admit(netip.MustParseAddr("198.51.100.7"), 0)
+			if refusal == 0 {
+				let++
+			}
+			if counts {
 				held++
 			}
 		}
-		require.Equal(t, c.lets, held, "%+v", c)
+		require.Equal(t, c.lets, let, "%+v", c)
+		require.Equal(t, c.perIP > 0, held > 0, "%+v", c)
 		for range held {
 			gate.release(netip.MustParseAddr("198.51.100.7"))
 		}

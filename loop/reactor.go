@@ -24,6 +24,7 @@ type Reactor struct {
 	loops    []*Loop
 	kernels  []*pollKernel
 	acceptor acceptor
+	maxConns atomic.Int64
 	stopping atomic.Bool
 
 	mu      sync.Mutex
@@ -51,16 +52,14 @@ func Open(o Options, accept func(*Conn) Handler) (*Reactor, error) {
 	if o.Loops < 0 || o.Loops > maxLoops {
 		return nil, fmt.Errorf("loop: %d loops, want 1 to %d", o.Loops, maxLoops)
 	}
-	if o.MaxConns == 0 {
-		var err error
-		if o.MaxConns, err = DefaultMaxConns(o.Loops); err != nil {
-			return nil, err
-		}
-		o.MaxConns = max(1, o.MaxConns)
+	maxConns, err := maxConnsOf(o.MaxConns, o.Loops)
+	if err != nil {
+		return nil, err
 	}
 	start := time.Now()
 	clock := func() time.Duration { return time.Since(start) }
 	r := &Reactor{options: o, clock: clock}
+	r.maxConns.Store(int64(maxConns))
 	table := new(Table)
 	for i := range o.Loops {
 		k, err := newPollKernel(o.Tick, clock)
@@ -78,9 +77,18 @@ func Open(o Options, accept func(*Conn) Handler) (*Reactor, error) {
 // Loops returns the reactor's loops. Safe from any goroutine.
 func (r *Reactor) Loops() []*Loop { return r.loops }
 
-// MaxConns is Options.MaxConns, or what that stands for when it is zero.
-// Safe from any goroutine.
-func (r *Reactor) MaxConns() int { return r.options.MaxConns }
+// MaxConns is the limit of connections: that of Options or SetMaxConns, or what zero
+// stands for there. Safe from any goroutine.
+func (r *Reactor) MaxConns() int { return int(r.maxConns.Load()) }
+
+// maxConnsOf is what a limit of connections stands for, with that many loops.
+func maxConnsOf(limit, loops int) (int, error) {
+	if limit != 0 {
+		return limit, nil
+	}
+	limit, err := DefaultMaxConns(loops)
+	return max(1, limit), err
+}
 
 // Stats returns the reactor's counts. Safe from any goroutine.
 func (r *Reactor) Stats() ReactorStats {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/netip"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -131,6 +133,15 @@ func NewTLS(o TLSOptions) *TLS {
 	// wait for all of them.
 	t.compute = make(chan struct{}, runtime.GOMAXPROCS(0))
 	return t
+}
+
+// Limit replaces MaxHandshakes and Exempt of the options, for handshakes that begin from
+// now on. Zero means the default, and nil that nobody is exempt. Safe from any goroutine.
+func (t *TLS) Limit(maxHandshakes int, exempt []netip.Prefix) {
+	if maxHandshakes == 0 {
+		maxHandshakes = DefaultTLSHandshakes
+	}
+	t.places.set(maxHandshakes, slices.Clone(exempt))
 }
 
 // Accept returns an accept function that has TLS on each connection before

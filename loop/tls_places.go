@@ -16,14 +16,13 @@ const shareOfPlaces = 16
 // of the address that holds most, where one holds more than its share, otherwise
 // the oldest of all.
 type places struct {
-	limit, share int
-	exempt       peers.Networks
-
-	mu      sync.Mutex
-	held    int                         // guarded by mu
-	all     line                        // guarded by mu
-	holders map[peers.Key]*placesHolder // guarded by mu; addresses that are not exempt
-	large   []*placesHolder             // guarded by mu; those above their share, fewer than shareOfPlaces+1
+	mu           sync.Mutex
+	limit, share int                         // guarded by mu
+	exempt       peers.Networks              // guarded by mu
+	held         int                         // guarded by mu
+	all          line                        // guarded by mu
+	holders      map[peers.Key]*placesHolder // guarded by mu; addresses that are not exempt
+	large        []*placesHolder             // guarded by mu; those above their share, fewer than shareOfPlaces+1
 }
 
 // placesHolder is an address.
@@ -43,9 +42,25 @@ type place struct {
 }
 
 func newPlaces(limit int, exempt peers.Networks) *places {
-	p := &places{limit: limit, share: max(1, limit/shareOfPlaces), exempt: exempt, holders: map[peers.Key]*placesHolder{}}
+	p := &places{holders: map[peers.Key]*placesHolder{}}
 	p.all.of = func(h *handshake) *links { return &h.place.inAll }
+	p.set(limit, exempt)
 	return p
+}
+
+// set replaces the limit, and the networks whose addresses are not counted, for
+// handshakes that enter from now on.
+func (p *places) set(limit int, exempt peers.Networks) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.limit, p.share, p.exempt = limit, max(1, limit/shareOfPlaces), exempt
+	clear(p.large)
+	p.large = p.large[:0]
+	for _, o := range p.holders {
+		if o.held > p.share {
+			p.large = append(p.large, o)
+		}
+	}
 }
 
 // enter takes a place for h, whose client has the address. Where there was none

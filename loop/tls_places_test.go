@@ -145,3 +145,38 @@ func TestTLSAddressAboveItsShareMakesRoom(t *testing.T) {
 	d.stall("203.0.113.90", first)
 	d.until("none has more than its share", func() bool { oldest.Recv(10_000); return oldest.EOF() || oldest.Broken() })
 }
+
+// A limit of handshakes, and networks that are exempt, hold from the next handshake on:
+// also for an address that is above its share only since then.
+func TestTLSHandshakesWhoseLimitChanges(t *testing.T) {
+	first := clientHello(t)
+	d := startDialled(t, func(o *loop.TLSOptions) { o.MaxHandshakes = 64 }) // a share is four
+	gone := func(c looptest.Client) bool { c.Recv(10_000); return c.EOF() || c.Broken() }
+	oldest := d.stall("203.0.113.1", first)
+	var three []looptest.Client
+	for range 3 {
+		three = append(three, d.stall("198.51.100.1", first))
+	}
+	d.tls.Limit(4, nil) // a share is one
+	d.stall("203.0.113.2", first)
+	d.until("the first of three is closed", func() bool { return gone(three[0]) })
+	require.False(t, gone(oldest))
+	require.Equal(t, 4, d.tls.Stats().Now)
+
+	d.tls.Limit(5, peers.Networks{netip.MustParsePrefix("198.51.100.0/24")})
+	d.stall("198.51.100.2", first)
+	require.Equal(t, 5, d.tls.Stats().Now)
+	d.stall("198.51.100.2", first)
+	d.until("the second of three is closed", func() bool { return gone(three[1]) })
+	for range 2 {
+		d.stall("198.51.100.2", first)
+	}
+	d.until("the oldest of all is closed", func() bool { return gone(oldest) })
+	require.Equal(t, 5, d.tls.Stats().Now)
+
+	d.tls.Limit(0, nil)
+	for range 10 {
+		d.stall("198.51.100.2", first)
+	}
+	require.Equal(t, 15, d.tls.Stats().Now)
+}

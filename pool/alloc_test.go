@@ -14,7 +14,7 @@ import (
 )
 
 func TestNoAllocs(t *testing.T) {
-	for _, n := range []int{0, 64, 1 << 10, 32 << 10} {
+	for _, n := range []int{0, 64, 1 << 10, 32 << 10, 500_000} {
 		var p pool.Pool
 		data := make([]byte, n)
 		cycle := func() {
@@ -37,7 +37,10 @@ func TestReuse(t *testing.T) {
 	for _, c := range []struct {
 		n    int
 		kept bool
-	}{{100, true}, {32 << 10, true}, {64 << 10, true}, {128 << 10, false}, {1 << 20, false}} {
+	}{
+		{100, true}, {32 << 10, true}, {64 << 10, true}, {100_000, true}, {128 << 10, true}, {500_000, true},
+		{1 << 20, true}, {16<<20 - pool.Headroom, true}, {16 << 20, false},
+	} {
 		var p pool.Pool
 		got := testing.AllocsPerRun(100, func() {
 			b := p.Get(c.n)

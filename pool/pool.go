@@ -31,8 +31,7 @@ const (
 	Headroom = 16
 
 	// minKept and maxKept are the capacities in bytes of the smallest and the
-	// largest buffers that are kept. Larger ones are left to the garbage
-	// collector, so that one large message does not pin its memory for good.
+	// largest buffers that are kept for their role. large.go has the larger ones.
 	minKept = 1 << minKeptBits
 	maxKept = 128 << 10
 
@@ -54,7 +53,7 @@ type Pool struct {
 }
 
 // lender returns the pool whose buffers have n bytes or more, and how many they
-// have; nil when that is too large to be kept.
+// have; nil when that is too large for a role.
 func (p *Pool) lender(n int) (class *bytebufferpool.Pool, capacity int) {
 	if n > maxKept {
 		return nil, n
@@ -63,8 +62,8 @@ func (p *Pool) lender(n int) (class *bytebufferpool.Pool, capacity int) {
 	return &p.classes[i], minKept << i
 }
 
-// keeper returns the pool for a buffer of that capacity, nil when it is not to
-// be kept.
+// keeper returns the pool for a buffer of that capacity, nil when the role keeps none
+// of that size.
 func (p *Pool) keeper(capacity int) *bytebufferpool.Pool {
 	if capacity < minKept || capacity > maxKept {
 		return nil
@@ -113,7 +112,7 @@ func (p *Pool) Get(n int) *Buf {
 	if class != nil {
 		b.storage = class.Get()
 	} else {
-		b.storage = new(bytebufferpool.ByteBuffer)
+		b.storage = lendLarge(capacity)
 	}
 	if cap(b.storage.B) < capacity {
 		b.storage.B = make([]byte, Headroom, capacity)
@@ -227,5 +226,9 @@ func (b *Buf) Release() {
 		// made for their content or for a class, so all are.
 		storage.B = storage.B[:cap(storage.B)]
 		class.Put(storage)
+		return
+	}
+	if cap(storage.B) > maxKept {
+		keepLarge(storage)
 	}
 }

@@ -95,6 +95,7 @@ func requireFault(t *testing.T, want *CloseError, p []byte, err error) {
 func TestCompressRoundTrip(t *testing.T) {
 	var c Compressor
 	var d Decompressor
+	defer d.Done()
 	for i, p := range messages() {
 		z := c.Compress([]byte("before"), p)
 		require.Equal(t, "before", string(z[:6]))
@@ -161,6 +162,7 @@ func TestDecompressForms(t *testing.T) {
 		in, err := hex.DecodeString(strings.ReplaceAll(c.in, " ", ""))
 		require.NoError(t, err)
 		var d Decompressor
+		defer d.Done()
 		// What another connection sent is out of reach.
 		_, err = d.Decompress(stdCompress(randomBytes(40_000)), 0)
 		require.NoError(t, err)
@@ -177,6 +179,7 @@ func TestDecompressForms(t *testing.T) {
 
 func TestDecompressLimit(t *testing.T) {
 	var d Decompressor
+	defer d.Done()
 	for _, n := range []int{1, 100, 32768, 32769, 100_000} {
 		for _, p := range [][]byte{make([]byte, n), jsonText(n), randomBytes(n)} {
 			z := stdCompress(p)
@@ -210,6 +213,7 @@ func allocated(f func()) uint64 {
 func TestDecompressBomb(t *testing.T) {
 	const limit = 1 << 20
 	var d Decompressor
+	defer d.Done()
 	_, err := d.Decompress([]byte{0}, limit)
 	require.NoError(t, err)
 	z := stdCompress(make([]byte, 10<<20))
@@ -222,8 +226,9 @@ func TestDecompressBomb(t *testing.T) {
 	} {
 		var got []byte
 		var err error
-		// All of the doubling together, of which one step is alive at a time.
-		require.Less(t, allocated(func() { got, err = decompress() }), uint64(2*limit+64<<10), name)
+		// All of the doubling together, of which one step is alive at a time, and the
+		// last has up to a quarter more.
+		require.Less(t, allocated(func() { got, err = decompress() }), uint64(2*limit+limit/4+64<<10), name)
 		requireFault(t, ErrTooBig, got, err)
 		require.LessOrEqual(t, cap(d.inflater.out), maxInflated, "kept")
 	}
@@ -232,6 +237,7 @@ func TestDecompressBomb(t *testing.T) {
 
 func TestDecompressorKeepsLittle(t *testing.T) {
 	var d Decompressor
+	defer d.Done()
 	d.Done()
 	got, err := d.Decompress(stdCompress(make([]byte, 500_000)), 0)
 	require.NoError(t, err)
@@ -253,6 +259,7 @@ func TestDecompressorKeepsLittle(t *testing.T) {
 func TestDecompressDamaged(t *testing.T) {
 	var c Compressor
 	var d Decompressor
+	defer d.Done()
 	text := jsonText(2000)
 	for _, z := range [][]byte{c.Compress(nil, text), stdCompress(text), stdCompress(randomBytes(300)), newStd(stdflate.HuffmanOnly).compress(text)} {
 		faults := 0
@@ -351,6 +358,7 @@ func TestReaderCompressed(t *testing.T) {
 
 	var r Reader
 	var d Decompressor
+	defer d.Done()
 	defer r.Release()
 	for i := range len(z) + 1 {
 		stream := []byte(marked(ws.OpText, false, z[:i]) + frame(ws.OpPing, true, "") + frame(cont, true, z[i:]))
@@ -398,6 +406,7 @@ func TestCompressionDoesNotAllocate(t *testing.T) {
 	text := jsonText(10_000)
 	var c Compressor
 	var d Decompressor
+	defer d.Done()
 	z := c.Compress(nil, text)
 	dst := make([]byte, 0, len(text))
 	noAllocs(t, "Compress", false, func() { c.Compress(dst, text) })
@@ -426,6 +435,7 @@ func FuzzDecompress(f *testing.F) {
 		limit = max(limit, 1)
 		before := string(in)
 		var d Decompressor
+		defer d.Done()
 		got, err := d.Decompress(in, int(limit))
 		require.Equal(t, before, string(in), "written to")
 		if err != nil {
@@ -469,6 +479,7 @@ func BenchmarkDeflate(b *testing.B) {
 		corpus := jsonText(100 * n)
 		var c Compressor
 		var d Decompressor
+		defer d.Done()
 		w := NewTakeover(DeflateParams{Accepted: true, ServerTakeover: true, ClientTakeover: true})
 		dst := make([]byte, 0, n+100)
 		var texts, packed [][]byte

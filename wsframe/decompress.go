@@ -17,7 +17,7 @@ const (
 
 // A Decompressor inflates messages for the connections of one loop. The zero
 // value is ready; from the first message on it holds about 10 KB, and the buffer
-// of the last one until Done.
+// of the last one, on loan from package pool, until Done.
 type Decompressor struct {
 	inflater *inflater
 	window   *window // of the client that the message is from, if it keeps its context
@@ -26,8 +26,8 @@ type Decompressor struct {
 // Decompress inflates the payload of a compressed message whose sender keeps
 // no context (RFC 7692, 7.2.2). It borrows p. The result is borrowed from d and
 // valid until the next call of Decompress, Begin or Done. limit is the most bytes
-// that it may have, zero means DefaultMessage; no more than that is ever
-// allocated, whatever p would become.
+// that it may have, zero means DefaultMessage; a buffer for more than that, and a
+// quarter, is never made, whatever p would become.
 //
 // The error is a *CloseError: 1009 as soon as the message exceeds the limit,
 // 1007 for data that cannot be inflated, 1008 for data that costs more than it
@@ -89,21 +89,22 @@ func (d *Decompressor) Done() {
 		return
 	}
 	f.in, f.history, d.window = nil, nil, nil
-	f.reuse()
-	if cap(f.out) > maxInflated {
-		f.out = nil
+	if f.out = f.out[:0]; invariants.Enabled || cap(f.out) > maxInflated {
+		f.drop()
 	}
 }
 
-// reuse has the next message written where the one before is.
-func (f *inflater) reuse() {
+// reuse has the next message written where the one before is, if limit allows it.
+func (f *inflater) reuse(limit int) {
+	f.limit = limit
 	if invariants.Enabled {
-		for i := range f.out[:cap(f.out)] {
-			f.out[:cap(f.out)][i] = 0xdb // a late reader sees it
-		}
-		f.out = nil
+		f.drop() // a late reader sees it
 	}
-	f.out = f.out[:0]
+	if f.buffer == nil {
+		return
+	}
+	room := f.buffer.Bytes()
+	f.out = room[:0:min(cap(room), limit)]
 }
 
 // CheckText returns the *CloseError for a text that is not UTF-8, code 1007,
@@ -120,15 +121,11 @@ func (d *Decompressor) begin(p []byte, limit int, w *window) {
 	if d.inflater == nil {
 		d.inflater = new(inflater)
 	}
-	f := d.inflater
-	f.reuse()
-	f.limit = limit
 	if limit <= 0 {
-		f.limit = DefaultMessage
+		limit = DefaultMessage
 	}
-	if cap(f.out) > f.limit {
-		f.out = nil
-	}
+	f := d.inflater
+	f.reuse(limit)
 	var history []byte
 	if d.window = w; w != nil {
 		history = w.bytes

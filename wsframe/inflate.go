@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"turbine/internal/invariants"
+	"turbine/pool"
 )
 
 // Readers of deflate streams that work for a pipe keep 32 KB of history in addition to
@@ -27,8 +28,8 @@ const (
 	blockYield  = 2  // for each byte of the inflated message
 	tableDebt   = 16 // of a block with tables; any other has 1
 
-	maxMatch = 258 // bytes, that one symbol stands for
-	firstOut = 4 << 10
+	maxMatch = 258                   // bytes, that one symbol stands for
+	firstOut = 4<<10 - pool.Headroom // bytes, as twice as much each time, fit a class of the pool
 
 	// A step of inflating is about as much work as so many bytes, each a symbol
 	// of its own, make: 10 to 35 us. A block costs as much as other bytes do.
@@ -40,6 +41,7 @@ const (
 // inflater inflates one message at a time, in steps.
 type inflater struct {
 	bitReader
+	buffer  *pool.Buf // has the room of out; nil when there is none
 	out     []byte
 	limit   int    // of out
 	history []byte // what came before out, of a client that keeps its context
@@ -257,12 +259,23 @@ func (f *inflater) grow(n int) error {
 	if n > f.limit {
 		return ErrTooBig
 	}
-	if n > cap(f.out) {
-		grown := make([]byte, len(f.out), min(max(n, 2*cap(f.out), firstOut), f.limit))
-		copy(grown, f.out)
-		f.out = grown
+	if n <= cap(f.out) {
+		return nil
 	}
+	grown := pool.Spills.Get(min(max(n, 2*cap(f.out)+pool.Headroom, firstOut), f.limit))
+	room := grown.Bytes()
+	out := append(room[:0:min(cap(room), f.limit)], f.out...)
+	f.drop()
+	f.buffer, f.out = grown, out
 	return nil
+}
+
+// drop gives back the buffer of out.
+func (f *inflater) drop() {
+	if f.buffer != nil {
+		f.buffer.Release()
+	}
+	f.buffer, f.out = nil, nil
 }
 
 // tables reads the codes of a block (RFC 1951, 3.2.7).

@@ -106,6 +106,7 @@ func encoders(t *testing.T) map[string]func(p []byte, flushEvery int) []byte {
 // What legitimate senders make is taken, at all levels, however often they flush.
 func TestInflateTakesSenders(t *testing.T) {
 	var d Decompressor
+	defer d.Done()
 	contents := map[string][]byte{
 		"JSON":   jsonText(40_000),
 		"random": randomBytes(40_000),
@@ -158,6 +159,7 @@ func TestInflateRefusesIdleBlocks(t *testing.T) {
 		b.stored("b")
 		b.add(0, 8)
 		f := inflater{limit: 16 << 20}
+		defer f.drop()
 		err := f.message(b.bytes, nil)
 		if c.err == nil {
 			require.NoError(t, err, c.name)
@@ -213,6 +215,7 @@ func FuzzInflateAgainstLibrary(f *testing.F) {
 	b.dynamic(0)
 	f.Add(b.bytes)
 	var d Decompressor
+	defer d.Done()
 	f.Fuzz(func(t *testing.T, in []byte) { requireAsLibrary(t, &d, in, 100_000) })
 }
 
@@ -221,6 +224,7 @@ func FuzzInflateAgainstLibrary(f *testing.F) {
 func TestInflateDamagedAsLibrary(t *testing.T) {
 	random := rand.New(rand.NewPCG(13, 14))
 	var d Decompressor
+	defer d.Done()
 	var seeds [][]byte
 	for _, n := range []int{0, 40, 1000} {
 		for _, encode := range encoders(t) {
@@ -272,6 +276,7 @@ func BenchmarkInflate(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			var d Decompressor
+			defer d.Done()
 			b.ReportAllocs()
 			for b.Loop() {
 				d.Decompress(c.in, 0)
@@ -310,6 +315,7 @@ func TestInflateInSteps(t *testing.T) {
 			want, ok := byLibrary(c.in, 16<<20)
 			require.True(t, ok)
 			f := inflater{limit: 16 << 20}
+			defer f.drop()
 			f.begin(c.in, nil)
 			steps := 0
 			for done := false; !done; steps++ {
@@ -330,6 +336,8 @@ func TestInflateInSteps(t *testing.T) {
 // Decompressor, and both clients keep their context.
 func TestInflateTakesTurns(t *testing.T) {
 	var a, b Decompressor
+	defer a.Done()
+	defer b.Done()
 	var clients [2]*std
 	var takeovers [2]*Takeover
 	for i := range clients {

@@ -20,6 +20,7 @@ func TestTakeover(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
 	corpus := append(jsonText(100_000), randomBytes(50_000)...)
 	var d Decompressor
+	defer d.Done()
 	type connection struct {
 		server, mirror *Takeover
 		client         *std
@@ -61,6 +62,7 @@ func TestTakeover(t *testing.T) {
 // RFC 7692, 7.2.3.2: the second Hello is a reference to the first.
 func TestTakeoverSharesWindow(t *testing.T) {
 	var d Decompressor
+	defer d.Done()
 	w := NewTakeover(bothTakeover)
 	defer w.Release()
 	for _, c := range []struct{ in, want string }{
@@ -110,6 +112,7 @@ func TestTakeoverPrice(t *testing.T) {
 		t.Skip("allocations differ")
 	}
 	var d Decompressor
+	defer d.Done()
 	z := stdCompress(jsonText(3000))
 	d.Decompress(z, 0)
 	var w *Takeover

@@ -19,6 +19,7 @@ func repeated(block, n int) []byte {
 func TestCompressForKeepsToWindow(t *testing.T) {
 	var c Compressor
 	var d Decompressor
+	defer d.Done()
 	for bits := minBits; bits <= maxBits; bits++ {
 		to := DeflateParams{Accepted: true, serverBits: uint8(bits)}
 		window := 1 << bits

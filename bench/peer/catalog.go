@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"os/exec"
@@ -85,7 +86,8 @@ func (w workshop) turbineCommand(port int, s Settings) (argv, env []string) {
 	env = setting(port, s)
 	// Scenarios of handshakes leave their sessions to the heartbeat, and no peer has
 	// a limit of these.
-	argv = []string{filepath.Join(w.cache, "turbine"), "--addr", "127.0.0.1:" + strconv.Itoa(port), "--app", string(s.App), "--max-sessions", "10000000"}
+	program := cmp.Or(s.Program, filepath.Join(w.cache, "turbine"))
+	argv = []string{program, "--addr", "127.0.0.1:" + strconv.Itoa(port), "--app", string(s.App), "--max-sessions", "10000000"}
 	if u := s.Updates; s.Work > 0 || u.PerSecond > 0 { // the same engine with an application that the program does not have
 		argv = []string{
 			filepath.Join(w.cache, "busy"), "--addr", "127.0.0.1:" + strconv.Itoa(port), "--work", s.Work.String(),
@@ -110,7 +112,7 @@ func (w workshop) turbineCommand(port int, s Settings) (argv, env []string) {
 	if n := s.workers(); n > 0 {
 		argv = append(argv, "--loops", strconv.Itoa(n))
 	}
-	return argv, env
+	return append(argv, s.Args...), env
 }
 
 // golang builds one of the programs in the module bench/peer/golang.

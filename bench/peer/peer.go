@@ -40,6 +40,10 @@ type Settings struct {
 	Updates Updates
 	// TLS has the server speak TLS, if Peer.Secure says that it can.
 	TLS bool
+	// Program is another build of ours than the one that Install makes; "" for that one.
+	Program string
+	// Args are more arguments of ours.
+	Args []string
 	// MaxQueue bounds what is queued for a client that does not read, in
 	// bytes, where the server has such a limit; 0 leaves its default.
 	MaxQueue int

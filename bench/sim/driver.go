@@ -3,6 +3,7 @@ package sim
 import (
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
 
 	"turbine/wsframe"
 )
@@ -65,6 +67,7 @@ type driver struct {
 	mu   sync.Mutex
 	late *hdrhistogram.Histogram // of pings, microseconds; guarded by mu
 
+	held    atomic.Int64 // longest the loop has had letters at a time, nanoseconds of CPU; 0 unless world.watch
 	garbage *garbage
 	woken   atomic.Bool
 	wakeup  chan struct{}
@@ -86,6 +89,10 @@ const step = time.Millisecond
 
 // drive is the loop's goroutine.
 func (d *driver) drive() {
+	if d.world.watch { // or the CPU time of a thread is not that of the loop
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+	}
 	timer := time.NewTimer(step)
 	defer timer.Stop()
 	more := false
@@ -94,7 +101,7 @@ func (d *driver) drive() {
 		d.tick()
 		busy := d.turn()
 		if more || d.woken.Swap(false) {
-			more = d.loop.Mail()
+			more = d.mail()
 			busy = true
 		}
 		if busy {
@@ -106,6 +113,28 @@ func (d *driver) drive() {
 		case <-timer.C:
 		}
 	}
+}
+
+// mail has the loop read its letters, which is how others have it do something.
+func (d *driver) mail() (more bool) {
+	if !d.world.watch {
+		return d.loop.Mail()
+	}
+	began := threadCPU()
+	more = d.loop.Mail()
+	if took := int64(threadCPU() - began); took > d.held.Load() {
+		d.held.Store(took)
+	}
+	return more
+}
+
+// threadCPU is the CPU time of the thread: what other processes take is not in it.
+func threadCPU() time.Duration {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) != nil {
+		return 0
+	}
+	return time.Duration(t.Nano())
 }
 
 // tick is the loop's timer: step is much shorter than a tick.

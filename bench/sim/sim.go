@@ -79,6 +79,7 @@ type world struct {
 	server  *engine.Server
 	drivers []*driver
 	clock   func() time.Duration
+	watch   bool // to see how long loops are held; before start
 	stop    atomic.Bool
 	wait    sync.WaitGroup
 }

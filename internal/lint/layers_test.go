@@ -87,14 +87,15 @@ var layers = map[string]layer{
 	"internal/e2e/testapp": {[]string{"engine"}, nil},
 	"internal/e2e/feeder":  {[]string{"engine"}, nil},
 	"internal/e2e/target":  {[]string{"engine", "loop", "httpparse", "wsframe", "pool"}, []string{gobwas, kongFlags}},
-	"bench":                {[]string{"bench/compare", "bench/load", "bench/million", "bench/peer", "bench/report", "bench/sim"}, []string{kongFlags}},
+	"bench":                {[]string{"bench/compare", "bench/load", "bench/million", "bench/peer", "bench/report", "bench/sim", "bench/watching"}, []string{kongFlags}},
 	"bench/compare":        {[]string{"bench/load", "bench/peer", "bench/report", "bench/usage"}, []string{procfs, sysUnix}},
 	"bench/load":           {[]string{"bench/usage", "engine/packet", "wsframe"}, []string{gobwas, hdrHistogram, sysUnix}},
 	"bench/million":        {[]string{"bench/load", "bench/peer", "bench/report", "bench/usage"}, []string{procfs, sysUnix}},
 	"bench/peer":           {[]string{"bench/load", "bench/usage"}, nil},
 	"bench/report":         {nil, []string{plot, plotFont, plotter, vg, vgDraw, vgSVG}},
-	"bench/sim":            {[]string{"bench/report", "bench/usage", "engine", "loop", "wsframe"}, []string{gobwas, hdrHistogram}},
+	"bench/sim":            {[]string{"bench/report", "bench/usage", "engine", "loop", "wsframe"}, []string{gobwas, hdrHistogram, sysUnix}},
 	"bench/usage":          {nil, []string{procfs}},
+	"bench/watching":       {[]string{"bench/load", "bench/peer"}, nil},
 
 	"engine/enginetest":      {[]string{"engine", "engine/packet", "wsframe", "loop", "loop/looptest"}, []string{gobwas}}, // for tests of programs: no testify
 	"loop/looptest/contract": {[]string{"loop", "loop/looptest", "pool", "internal/certs"}, []string{testify}},

@@ -2,8 +2,8 @@ package peers
 
 import (
 	"hash/maphash"
-	"math"
 	"sync"
+	"sync/atomic"
 )
 
 // parts is how many locks share the keys.
@@ -12,7 +12,7 @@ const parts = 32
 // Counts counts what each peer holds at present, up to a limit. An entry lives
 // as long as its peer holds anything. Its methods are safe from any goroutine.
 type Counts struct {
-	limit uint32
+	limit atomic.Int64 // negative for none
 	seed  maphash.Seed // or a client could choose addresses that share a lock
 	parts [parts]counts
 }
@@ -28,52 +28,54 @@ type counts struct {
 const keptEntries = 64
 
 // NewCounts makes a Counts that lets each peer hold limit at a time. If limit is
-// negative there is none, and the result is nil, which counts nobody.
+// negative there is none, and nobody is counted.
 func NewCounts(limit int) *Counts {
-	if limit < 0 {
-		return nil
-	}
-	return &Counts{limit: uint32(min(limit, math.MaxInt32)), seed: maphash.MakeSeed()}
+	c := &Counts{seed: maphash.MakeSeed()}
+	c.Set(limit)
+	return c
 }
+
+// Set changes the limit, for what is added from now on.
+func (c *Counts) Set(limit int) { c.limit.Store(int64(limit)) }
 
 func (c *Counts) part(k Key) *counts { return &c.parts[maphash.Comparable(c.seed, k)%parts] }
 
-// Add counts one more of k's, unless it holds as many as it may.
-func (c *Counts) Add(k Key) bool {
-	if c == nil {
-		return true
+// Add counts one more of k's. ok is false if k holds as many as it may. held says that
+// the one more counts until Remove: while there is no limit it does not.
+func (c *Counts) Add(k Key) (held, ok bool) {
+	limit := c.limit.Load()
+	if limit < 0 {
+		return false, true
 	}
 	p := c.part(k)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	held := p.held[k]
-	if held >= c.limit {
-		return false
+	n := p.held[k]
+	if int64(n) >= limit {
+		return false, false
 	}
 	if p.held == nil {
 		p.held = map[Key]uint32{}
 	}
-	p.held[k] = held + 1
+	p.held[k] = n + 1
 	p.peak = max(p.peak, len(p.held))
-	return true
+	return true, true
 }
 
 // Full reports whether k holds as many as it may.
 func (c *Counts) Full(k Key) bool {
-	if c == nil {
+	limit := c.limit.Load()
+	if limit < 0 {
 		return false
 	}
 	p := c.part(k)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.held[k] >= c.limit
+	return int64(p.held[k]) >= limit
 }
 
-// Remove takes back one Add.
+// Remove takes back one Add that counts.
 func (c *Counts) Remove(k Key) {
-	if c == nil {
-		return
-	}
 	p := c.part(k)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -89,9 +91,6 @@ func (c *Counts) Remove(k Key) {
 
 // Len is the number of peers that hold anything.
 func (c *Counts) Len() (n int) {
-	if c == nil {
-		return 0
-	}
 	for i := range c.parts {
 		p := &c.parts[i]
 		p.mu.Lock()

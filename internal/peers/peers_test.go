@@ -64,13 +64,18 @@ func TestSharedNetworks(t *testing.T) {
 func TestCounts(t *testing.T) {
 	c := NewCounts(2)
 	a, b := Key(1), Key(2)
-	require.True(t, c.Add(a))
-	require.True(t, c.Add(a))
-	require.False(t, c.Add(a))
-	require.True(t, c.Add(b), "another peer")
+	add := func(k Key) bool {
+		held, ok := c.Add(k)
+		require.Equal(t, ok, held)
+		return ok
+	}
+	require.True(t, add(a))
+	require.True(t, add(a))
+	require.False(t, add(a))
+	require.True(t, add(b), "another peer")
 	c.Remove(a)
-	require.True(t, c.Add(a), "room again")
-	require.False(t, c.Add(a))
+	require.True(t, add(a), "room again")
+	require.False(t, add(a))
 	for range 2 {
 		c.Remove(a)
 	}
@@ -83,15 +88,62 @@ func TestCounts(t *testing.T) {
 func TestNegativeLimitsAreNone(t *testing.T) {
 	c, r := NewCounts(-1), NewRates(-1)
 	for range 1000 {
-		require.True(t, c.Add(1))
+		held, ok := c.Add(1)
+		require.True(t, ok)
+		require.False(t, held)
 		wait, ok := r.Take(1, 0)
 		require.True(t, ok)
 		require.Zero(t, wait)
 	}
 	require.False(t, c.Full(1))
-	c.Remove(1)
 	require.Zero(t, c.Len())
 	require.Zero(t, r.Len())
+}
+
+// A limit that changes is held at once. What a peer holds stays counted, and what it
+// has got without a limit is never counted.
+func TestCountsThatChange(t *testing.T) {
+	const peer = Key(1)
+	c := NewCounts(3)
+	counted := 0
+	for _, step := range []struct {
+		limit    int
+		adds     int // that are let in
+		counted  int // of these
+		removes  int // after that
+		fullThen bool
+	}{
+		{3, 3, 3, 0, true},
+		{5, 2, 2, 0, true},
+		{2, 0, 0, 3, true},
+		{2, 0, 0, 1, false},
+		{-1, 100, 0, 0, false},
+		{0, 0, 0, 0, true},
+		{3, 2, 2, 3, false},
+		{-1, 100, 0, 0, false},
+		{2, 2, 2, 2, false},
+	} {
+		c.Set(step.limit)
+		adds, held := 0, 0
+		for range 100 {
+			counts, ok := c.Add(peer)
+			if ok {
+				adds++
+			}
+			if counts {
+				held++
+			}
+		}
+		require.Equal(t, step.adds, adds, "%+v", step)
+		require.Equal(t, step.counted, held, "%+v", step)
+		counted += held - step.removes
+		for range step.removes {
+			c.Remove(peer)
+		}
+		require.Equal(t, step.fullThen, c.Full(peer), "%+v", step)
+	}
+	require.Zero(t, counted)
+	require.Zero(t, c.Len())
 }
 
 // What a crowd took comes back when it has gone.
@@ -100,7 +152,8 @@ func TestCountsGiveMemoryBack(t *testing.T) {
 	const crowd = 200_000
 	before := heap()
 	for k := range Key(crowd) {
-		require.True(t, c.Add(k))
+		_, ok := c.Add(k)
+		require.True(t, ok)
 	}
 	full := heap() - before
 	require.Greater(t, full, int64(crowd)*16)
@@ -221,7 +274,7 @@ func TestManyGoroutines(t *testing.T) {
 	for range 8 {
 		wait.Go(func() {
 			for range 1000 {
-				added := c.Add(7)
+				added, _ := c.Add(7)
 				_, ok := r.Take(7, time.Second)
 				mu.Lock()
 				if added {

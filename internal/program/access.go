@@ -24,17 +24,13 @@ func (f *accessFlags) warn() {
 	}
 }
 
-// change brings the flags into a server that runs; --bind-ip stays what it was.
+// change brings the flags into a server that runs. --bind-ip stays what it was.
 func (f *accessFlags) change(server *engine.Server) error {
 	var o engine.Options
 	if err := f.apply(&o); err != nil {
 		return err
 	}
-	if err := server.SetAccess(o.Access); err != nil {
-		return err
-	}
-	f.warn()
-	return nil
+	return server.SetAccess(o.Access)
 }
 
 func (f *accessFlags) apply(o *engine.Options) error {

@@ -2,6 +2,7 @@ package program
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"turbine/engine"
@@ -128,6 +129,20 @@ func (f *drainFlags) apply(o *engine.Options) error {
 	}
 	o.Drain.Delay = f.DrainDelay
 	o.Drain.Period = f.DrainPeriod
+	return nil
+}
+
+// change brings the flags into a server that runs, and into timeout that of its drain,
+// in nanoseconds.
+func (f *drainFlags) change(server *engine.Server, timeout *atomic.Int64) error {
+	var o engine.Options
+	if err := f.apply(&o); err != nil {
+		return err
+	}
+	if err := server.SetDrain(o.Drain); err != nil {
+		return err
+	}
+	timeout.Store(int64(f.DrainTimeout))
 	return nil
 }
 

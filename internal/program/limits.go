@@ -63,6 +63,15 @@ func (f *limitFlags) apply(o *engine.Options) (err error) {
 	return err
 }
 
+// change brings those flags into a server that runs that Server.SetLimits is for.
+func (f *limitFlags) change(server *engine.Server) error {
+	var o engine.Options
+	if err := f.apply(&o); err != nil {
+		return err
+	}
+	return server.SetLimits(o.Limits)
+}
+
 // timeoutFlags are the times that clients and callbacks have.
 type timeoutFlags struct {
 	UpgradeTimeout      time.Duration `default:"10s" help:"Time for the switch from polling to WebSocket. A session whose switch takes longer stays on polling."`

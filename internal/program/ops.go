@@ -177,26 +177,28 @@ func newOperations(f *opsFlags, given bool, o ops.Options) (*operations, error) 
 
 // watched are the files of operations, for the watch.
 func (o *operations) watched() *watched {
-	return &watched{files: o.flags.opsFiles(), refused: "files of operations cannot be used; the old ones stay in use", load: o.load, seen: o.seen}
+	return &watched{files: o.flags.opsFiles(), refused: "files of operations cannot be used; the old ones stay in use", prepare: o.prepare, seen: o.seen}
 }
 
-// load reads the files again. If one of them cannot be used, nothing changes.
-func (o *operations) load() error {
+// prepare reads the files again.
+func (o *operations) prepare() (use, error) {
 	keys, err := o.flags.readKeys()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	config, err := o.flags.readTLS()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if keys != nil {
-		o.handler.SetKeys(keys)
-	}
-	o.config.Store(config)
-	o.server.CloseIdle() // a connection may have shown a certificate that does not count any more
-	slog.Info("files of operations read", "files", o.flags.opsFiles())
-	return nil
+	return func() error {
+		if keys != nil {
+			o.handler.SetKeys(keys)
+		}
+		o.config.Store(config)
+		o.server.CloseIdle() // a connection may have shown a certificate that does not count any more
+		slog.Info("files of operations read", "files", o.flags.opsFiles())
+		return nil
+	}, nil
 }
 
 // listen listens for operations, in addition to the clients' places. Where that cannot

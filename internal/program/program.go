@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -90,14 +91,11 @@ func run(s *settings, again func() (*settings, error), version string, asked ask
 		fmt.Fprintf(stderr, "turbine: %s\n", s.explain(err))
 		return exitUsage
 	}
-	changes := newReload(s, again,
-		live{[]string{"log-level"}, func(f *flags) error { logs.setLevel(f.LogLevel.Level()); return nil }},
-		live{[]string{"log-sessions-rate"}, func(f *flags) error { sessions.setRate(f.LogSessionsRate); return nil }},
-		live{[]string{"origin", "any-origin", "cors-origin", "cors-credentials"}, func(f *flags) error { return f.change(server) }},
-		live{[]string{"conn-rate", "handshake-rate"}, func(f *flags) error { return server.SetRates(f.ConnRate, f.HandshakeRate) }},
-	)
-	sets := []*watched{changes.configFile(s), tlsFiles(server, f.files()), operations.watched()}
-	err = serve(server, f, operations, asked, stdout, sets...)
+	r := &running{server: server, logs: logs, sessions: sessions}
+	r.drainTimeout.Store(int64(f.DrainTimeout))
+	// That of TLS is the first, because what is wrong there shows when it is used.
+	sets := []*watched{tlsFiles(server, f.files()), operations.watched(), newReload(s, again, r.live()...).configFile()}
+	err = serve(server, f, &r.drainTimeout, operations, asked, stdout, sets...)
 	switch {
 	case err == nil:
 		return 0
@@ -135,7 +133,8 @@ func newServer(f *flags, debug func(string) *slog.Logger, sessions *sessionLog) 
 }
 
 // serve runs the server until a signal ends it, and reads the sets of files again.
-func serve(server *engine.Server, f *flags, operations *operations, asked askSignals, stdout io.Writer, sets ...*watched) error {
+// drainTimeout is --drain-timeout in nanoseconds, which may change meanwhile.
+func serve(server *engine.Server, f *flags, drainTimeout *atomic.Int64, operations *operations, asked askSignals, stdout io.Writer, sets ...*watched) error {
 	limit, err := loop.RaiseDescriptorLimit()
 	if err != nil {
 		return err
@@ -205,7 +204,7 @@ func serve(server *engine.Server, f *flags, operations *operations, asked askSig
 		process.stop()
 		notify(daemon.SdNotifyStopping)
 	}
-	return drain(server, f.DrainTimeout, signals, joins, served)
+	return drain(server, time.Duration(drainTimeout.Load()), signals, joins, served)
 }
 
 // serveAll serves clients of all places. The channel says when one of them is

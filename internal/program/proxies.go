@@ -44,6 +44,15 @@ func (f *proxyFlags) apply(o *engine.Options) (err error) {
 	return nil
 }
 
+// change brings the flags into a server that runs. --proxy-protocol stays what it was.
+func (f *proxyFlags) change(server *engine.Server) error {
+	var o engine.Options
+	if err := f.apply(&o); err != nil {
+		return err
+	}
+	return server.SetProxies(o.Proxies)
+}
+
 // networksOf reads networks and single addresses.
 func networksOf(flag string, texts []string) (networks []netip.Prefix, err error) {
 	for _, text := range texts {

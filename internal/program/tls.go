@@ -59,15 +59,19 @@ func (f *tlsFlags) files() (files []string) {
 	return files
 }
 
-// tlsFiles are the files for the watch that the server reads.
+// tlsFiles are the files for the watch that the server reads itself, when they are used.
 func tlsFiles(server interface{ ReloadTLS() error }, files []string) *watched {
-	return &watched{files: files, refused: "TLS files cannot be used; the old ones stay in use", load: func() error {
+	reload := func() error {
 		if err := server.ReloadTLS(); err != nil {
 			return err
 		}
 		slog.Info("TLS files read", "files", files)
 		return nil
-	}}
+	}
+	return &watched{
+		files: files, refused: "TLS files cannot be used; the old ones stay in use",
+		prepare: func() (use, error) { return reload, nil },
+	}
 }
 
 // addresses are those to listen on, of --addr and of --tls-addr.

@@ -25,20 +25,27 @@ const (
 	// watchLook is how often they are read anyhow: file systems of other machines
 	// say nothing.
 	watchLook = time.Minute
+	// watchRest is the least time between two readings, so that whoever sends signals or
+	// writes files all the time costs little and does not fill the log.
+	watchRest = time.Second
 	// watchMost is the limit of what is looked at in a file, in bytes: it may be a
 	// device that has no end. A change behind the limit is not seen.
 	watchMost = 16 << 20
 )
 
+// A use brings what was read into the program. If it returns an error, it has changed
+// nothing.
+type use func() error
+
 // A watched is a set of files that mean something together, which is read again
 // when one of them has changed.
 type watched struct {
 	files   []string
-	load    func() error      // reads them; if it returns an error, it has changed nothing
-	refused string            // what the log says then
-	seen    [sha256.Size]byte // what they held when load was last called, or before
-	looked  [sha256.Size]byte // what they held when somebody last asked whether they change
-	failed  bool              // they could not be used the last time
+	prepare func() (use, error) // reads them, and changes nothing
+	refused string              // what the log says if they cannot be used
+	seen    [sha256.Size]byte   // what they held when they were last read, or before
+	looked  [sha256.Size]byte   // what they held when somebody last asked whether they change
+	failed  bool                // they could not be used the last time
 }
 
 // A watch reads sets of files again when a signal asks for it and when the files
@@ -58,9 +65,14 @@ func watchFiles(signals <-chan os.Signal, sets ...*watched) (stop func()) {
 		w.begin()
 	}
 	done, ended := make(chan struct{}), make(chan struct{})
+	var events <-chan fsnotify.Event
+	var failures <-chan error
+	if w.watcher != nil {
+		events, failures = w.watcher.Events, w.watcher.Errors
+	}
 	go func() {
 		defer close(ended)
-		w.run(signals, done)
+		w.run(signals, events, failures, done)
 	}()
 	return func() {
 		close(done)
@@ -86,26 +98,31 @@ func (w *watch) begin() {
 	w.follow()
 }
 
-func (w *watch) run(signals <-chan os.Signal, done <-chan struct{}) {
+// run waits for what may be a reason to read files, until done is closed. A signal that
+// comes while it rests waits in signals.
+func (w *watch) run(signals <-chan os.Signal, events <-chan fsnotify.Event, failures <-chan error, done <-chan struct{}) {
 	var look <-chan time.Time    // nil where there is nothing to look at
 	var settled <-chan time.Time // nil when nothing has changed
+	var rested <-chan time.Time  // nil when nothing was read in the time before
 	if len(w.sets) > 0 {
 		settled = time.After(watchSettle) // a file may have changed before it was watched
 		ticker := time.NewTicker(watchLook)
 		defer ticker.Stop()
 		look = ticker.C
 	}
-	var events <-chan fsnotify.Event
-	var failures <-chan error
-	if w.watcher != nil {
-		events, failures = w.watcher.Events, w.watcher.Errors
-	}
 	for {
+		asked := signals
+		if rested != nil {
+			asked = nil
+		}
 		select {
 		case <-done:
 			return
-		case <-signals:
+		case <-asked:
 			w.readAll()
+			rested = time.After(watchRest)
+		case <-rested:
+			rested = nil
 		case <-events:
 			if settled == nil { // a directory in which something changes all the time must not put it off
 				settled = time.After(watchSettle)
@@ -116,11 +133,13 @@ func (w *watch) run(signals <-chan os.Signal, done <-chan struct{}) {
 		case <-settled:
 			settled = nil
 			w.follow()
-			if w.isChanging() {
+			if rested != nil || w.isChanging() {
 				settled = time.After(watchSettle)
 				continue
 			}
-			w.readChanged()
+			if w.readChanged() {
+				rested = time.After(watchRest)
+			}
 		case <-look:
 			if settled == nil {
 				settled = time.After(0)
@@ -146,7 +165,7 @@ func (w *watch) isChanging() bool {
 	return true
 }
 
-// readAll reads all sets for a signal, until one of them cannot be used: whoever
+// readAll reads all sets for a signal. None of them is used unless all can be: whoever
 // asks has all of them at once, or hears what is wrong.
 func (w *watch) readAll() {
 	if len(w.sets) == 0 {
@@ -154,23 +173,30 @@ func (w *watch) readAll() {
 		return
 	}
 	for _, s := range w.sets {
-		s.seen = s.sum()
+		s.seen, s.failed = s.sum(), true
+	}
+	var uses []use
+	for _, s := range w.sets {
+		u, err := s.read()
+		if err != nil {
+			s.refuse(err)
+			return
+		}
+		uses = append(uses, u)
 	}
 	for i, s := range w.sets {
-		if s.read() {
-			continue
+		if err := uses[i](); err != nil {
+			s.refuse(err)
+			return
 		}
-		for _, unread := range w.sets[i+1:] {
-			unread.failed = true
-		}
-		return
+		s.failed = false
 	}
 }
 
-// readChanged reads the sets in which there is something new, so that one that
-// cannot be used is reported once. A set may have failed for what another one holds,
-// so any change has all that failed tried again.
-func (w *watch) readChanged() {
+// readChanged reads and uses the sets in which there is something new, so that one that
+// cannot be used is reported once, and reports whether there are any. A set may have
+// failed for what another one holds, so any change has all that failed tried again.
+func (w *watch) readChanged() bool {
 	var changed []*watched
 	for _, s := range w.sets {
 		if sum := s.sum(); sum != s.seen {
@@ -179,23 +205,31 @@ func (w *watch) readChanged() {
 		}
 	}
 	for _, s := range w.sets {
-		if slices.Contains(changed, s) || len(changed) > 0 && s.failed {
-			s.read()
+		if !slices.Contains(changed, s) && (len(changed) == 0 || !s.failed) {
+			continue
+		}
+		u, err := s.read()
+		if err == nil {
+			err = u()
+		}
+		if s.failed = err != nil; s.failed {
+			s.refuse(err)
 		}
 	}
+	return len(changed) > 0
 }
 
-// read reads the set, and reports whether it can be used.
-func (s *watched) read() bool {
-	err := checkFiles(s.files)
-	if err == nil {
-		err = s.load()
+// read reads the set.
+func (s *watched) read() (use, error) {
+	if err := checkFiles(s.files); err != nil {
+		return nil, err
 	}
-	s.failed = err != nil
-	if err != nil {
-		slog.Error(s.refused, "error", strings.ReplaceAll(err.Error(), "\n", "; "))
-	}
-	return !s.failed
+	return s.prepare()
+}
+
+// refuse logs that the set cannot be used.
+func (s *watched) refuse(err error) {
+	slog.Error(s.refused, "error", strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
 // sum is a hash of what the files hold, or of why that is not known.

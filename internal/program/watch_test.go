@@ -9,10 +9,12 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"turbine/internal/certs"
 
+	"github.com/fsnotify/fsnotify"
 	"github.com/stretchr/testify/require"
 )
 
@@ -128,6 +130,7 @@ func TestCertificatesThatChange(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			write(t, filepath.Join(dir, "cert"), "old ")
 			write(t, filepath.Join(dir, "key"), "pair")
@@ -189,65 +192,83 @@ func TestCertificatesThatAreBad(t *testing.T) {
 
 // Without files there is nothing to watch, and a signal changes nothing.
 func TestNoCertificatesToWatch(t *testing.T) {
-	signals := make(chan os.Signal)
-	stop := watchFiles(signals, tlsFiles(nil, nil))
-	signals <- syscall.SIGHUP
-	signals <- syscall.SIGHUP
-	stop()
+	synctest.Test(t, func(t *testing.T) {
+		signals := make(chan os.Signal)
+		stop := watchFiles(signals, tlsFiles(nil, nil))
+		signals <- syscall.SIGHUP
+		signals <- syscall.SIGHUP
+		stop()
+	})
 }
 
-// A set that cannot be used keeps a signal from reading those behind it. All that
-// were not read are tried again when any file changes.
+// A set that cannot be used keeps a signal from using any. Those that were not used are
+// tried again when any file changes.
 func TestSetsOfFiles(t *testing.T) {
 	dir := t.TempDir()
-	var read []string
-	bad := map[string]bool{}
+	var read, inUse []string
+	var bad, useless string
 	set := func(name string) *watched {
 		path := filepath.Join(dir, name)
 		write(t, path, "old")
-		s := &watched{files: []string{path}, refused: name + " refused", load: func() error {
+		s := &watched{files: []string{path}, refused: name + " refused", prepare: func() (use, error) {
 			read = append(read, name)
-			if bad[name] {
-				return errors.New("bad " + name)
+			if bad == name {
+				return nil, errors.New("bad " + name)
 			}
-			return nil
+			return func() error {
+				if useless == name {
+					return errors.New("useless " + name)
+				}
+				inUse = append(inUse, name)
+				return nil
+			}, nil
 		}}
 		s.seen = s.sum()
 		return s
 	}
+	both := []string{"first", "second"}
 	w := &watch{sets: []*watched{set("first"), set("second")}}
 	for _, c := range []struct {
-		name   string
-		change string // the file in which something new is; "" for none
-		bad    string
-		signal bool
-		want   []string
+		name    string
+		change  string // the file in which something new is; "" for none
+		bad     string
+		useless string
+		signal  bool
+		read    []string
+		inUse   []string
+		log     string
 	}{
-		{"nothing", "", "", false, nil},
-		{"a signal", "", "", true, []string{"first", "second"}},
-		{"one changes", "second", "", false, []string{"second"}},
-		{"the other one changes", "first", "", false, []string{"first"}},
-		{"it is bad", "first", "first", false, []string{"first"}},
-		{"it is known to be bad", "", "first", false, nil},
-		{"the second changes, the first is tried again", "second", "first", false, []string{"first", "second"}},
-		{"a signal stops at the first", "", "first", true, []string{"first"}},
-		{"what it did not read is tried", "first", "", false, []string{"first", "second"}},
-		{"all is read", "", "", false, nil},
-		{"the second is bad", "second", "second", true, []string{"first", "second"}},
-		{"it is tried again", "first", "", false, []string{"first", "second"}},
+		{"nothing", "", "", "", false, nil, nil, ""},
+		{"a signal", "", "", "", true, both, both, ""},
+		{"one changes", "second", "", "", false, both[1:], both[1:], ""},
+		{"the other one changes", "first", "", "", false, both[:1], both[:1], ""},
+		{"it is bad", "first", "first", "", false, both[:1], nil, "first refused"},
+		{"it is known to be bad", "", "first", "", false, nil, nil, ""},
+		{"the second changes, the first is tried again", "second", "first", "", false, both, both[1:], "first refused"},
+		{"a signal stops at the first", "", "first", "", true, both[:1], nil, "first refused"},
+		{"what it did not read is tried", "first", "", "", false, both, both, ""},
+		{"all is read", "", "", "", false, nil, nil, ""},
+		{"the second is bad, the first is not used", "second", "second", "", true, both, nil, "second refused"},
+		{"both are tried again", "first", "", "", false, both, both, ""},
+		{"the first cannot be used, nor is the second", "", "", "first", true, both, nil, "first refused"},
+		{"the second alone is tried again, and used", "second", "", "first", false, both, both[1:], "first refused"},
+		{"a signal for both", "", "", "", true, both, both, ""},
 	} {
-		clear(bad)
-		bad[c.bad] = true
-		read = nil
+		bad, useless, read, inUse = c.bad, c.useless, nil, nil
 		if c.change != "" {
 			write(t, filepath.Join(dir, c.change), c.name)
 		}
-		if c.signal {
-			w.readAll()
-		} else {
-			w.readChanged()
-		}
-		require.Equal(t, c.want, read, c.name)
+		log := logged(t, func() {
+			if c.signal {
+				w.readAll()
+			} else {
+				require.Equal(t, len(c.read) > 0, w.readChanged(), c.name)
+			}
+		})
+		require.Equal(t, c.read, read, c.name)
+		require.Equal(t, c.inUse, inUse, c.name)
+		require.Contains(t, log, c.log, c.name)
+		require.Equal(t, c.log == "", log == "", c.name)
 	}
 }
 
@@ -258,11 +279,11 @@ func TestPipesInPlacesOfFiles(t *testing.T) {
 	path := filepath.Join(dir, "file")
 	write(t, path, "text")
 	loads := make(chan struct{}, 1)
-	set := &watched{files: []string{path}, refused: "refused", load: func() error {
+	set := &watched{files: []string{path}, refused: "refused", prepare: func() (use, error) {
 		text, err := os.ReadFile(path) // as crypto/tls does
 		loads <- struct{}{}
 		require.Equal(t, "text", string(text))
-		return err
+		return func() error { return nil }, err
 	}}
 	set.seen = set.sum()
 	require.NoError(t, os.Remove(path))
@@ -310,6 +331,76 @@ func TestFilesThatAreBeingWritten(t *testing.T) {
 	require.False(t, w.isChanging(), "a file that changes all the time")
 	write(t, path, "f")
 	require.True(t, w.isChanging())
+}
+
+// However many signals come and however often a file is written, the files are read once
+// a second at most, and after the last of them once more.
+func TestStormsOfReasonsToReadFiles(t *testing.T) {
+	const seconds = 15
+	for _, c := range []struct {
+		name  string
+		every time.Duration
+		cause func(n int, signals chan<- os.Signal, write func(string))
+		least int
+	}{
+		{"signals", time.Millisecond, func(_ int, signals chan<- os.Signal, _ func(string)) {
+			select {
+			case signals <- syscall.SIGHUP:
+			default: // as os/signal does
+			}
+		}, seconds},
+		{"a file that is written all the time", 10 * time.Millisecond, func(n int, _ chan<- os.Signal, write func(string)) {
+			write(strings.Repeat("x", n))
+		}, 1},
+		{"a file that stays for a moment", watchSettle * 5 / 4, func(n int, _ chan<- os.Signal, write func(string)) {
+			write(strings.Repeat("x", n))
+		}, 1},
+		{"both", 10 * time.Millisecond, func(n int, signals chan<- os.Signal, write func(string)) {
+			write(strings.Repeat("x", n))
+			select {
+			case signals <- syscall.SIGHUP:
+			default:
+			}
+		}, seconds},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "file")
+			synctest.Test(t, func(t *testing.T) {
+				var reads []time.Time
+				var last string
+				set := &watched{files: []string{path}, prepare: func() (use, error) {
+					text, err := os.ReadFile(path)
+					reads, last = append(reads, time.Now()), string(text)
+					return func() error { return nil }, err
+				}}
+				write(t, path, "")
+				set.seen = set.sum()
+				w := &watch{sets: []*watched{set}}
+				signals, events, done := make(chan os.Signal, 1), make(chan fsnotify.Event), make(chan struct{})
+				ended := make(chan struct{})
+				go func() { w.run(signals, events, nil, done); close(ended) }()
+				n, end := 0, time.Now().Add(seconds*time.Second)
+				for time.Now().Before(end) {
+					n++
+					c.cause(n, signals, func(text string) {
+						write(t, path, text)
+						events <- fsnotify.Event{}
+					})
+					time.Sleep(c.every)
+				}
+				time.Sleep(2 * watchRest)
+				close(done)
+				<-ended
+				require.GreaterOrEqual(t, len(reads), c.least)
+				for i := 1; i < len(reads); i++ {
+					require.GreaterOrEqual(t, reads[i].Sub(reads[i-1]), watchRest)
+				}
+				if c.name != "signals" {
+					require.Equal(t, strings.Repeat("x", n), last)
+				}
+			})
+		})
+	}
 }
 
 // What makes no sense is said when the program starts.

@@ -1,0 +1,63 @@
+package pool
+
+import (
+	"math/bits"
+	"sync"
+
+	"github.com/valyala/bytebufferpool"
+)
+
+// Large buffers are lent again as well. A client may have the server make many of
+// them with few bytes, since a compressed message becomes a thousand times as large,
+// and what is left to the garbage collector is cleared, found and freed each time:
+// with 2 MB of live memory one collection for every four messages of 500 KB, each of
+// which stops all loops. The storage underneath forgets at the second collection what
+// nobody has borrowed, so one large message does not pin its memory for good.
+
+const (
+	// maxLarge is the capacity in bytes of the largest buffers that are kept. It has
+	// room for a message that fills a queue of the default size.
+	maxLarge     = 1 << maxLargeBits
+	maxLargeBits = 24
+
+	// largeSteps is how many classes there are for each power of two: what waits
+	// holds at most a quarter more than it counts for, or a little more than half
+	// where its storage had grown before.
+	largeSteps     = 1 << largeStepsBits
+	largeStepsBits = 2
+)
+
+// large has the classes above maxKept, for all roles.
+var large [(maxLargeBits - maxKeptBits) * largeSteps]sync.Pool
+
+// largeClass is the class of which all buffers have n bytes or more, and how many
+// they have at least. n is above maxKept, and not above maxLarge.
+func largeClass(n int) (class *sync.Pool, capacity int) {
+	octave := bits.Len(uint(n-1)) - 1 // 1<<octave < n
+	shift := octave - largeStepsBits
+	steps := (n-1)>>shift + 1 // largeSteps+1 to 2*largeSteps
+	return &large[(octave-maxKeptBits)*largeSteps+steps-largeSteps-1], steps << shift
+}
+
+// lendLarge returns storage with room for n bytes, which is above maxKept.
+func lendLarge(n int) *bytebufferpool.ByteBuffer {
+	if n > maxLarge {
+		return &bytebufferpool.ByteBuffer{B: make([]byte, 0, n)}
+	}
+	class, capacity := largeClass(n)
+	if b, ok := class.Get().(*bytebufferpool.ByteBuffer); ok {
+		return b
+	}
+	return &bytebufferpool.ByteBuffer{B: make([]byte, 0, capacity)}
+}
+
+// keepLarge takes storage back whose capacity is above maxKept. What has grown to a
+// capacity between two classes goes to the lower one.
+func keepLarge(b *bytebufferpool.ByteBuffer) {
+	n := cap(b.B)
+	octave := bits.Len(uint(n)) - 1 // 1<<octave <= n
+	steps := n >> (octave - largeStepsBits)
+	if at := (octave-maxKeptBits)*largeSteps + steps - largeSteps - 1; at >= 0 && n <= maxLarge {
+		large[at].Put(b)
+	}
+}
