@@ -116,7 +116,7 @@ func (l *Loop) Now() time.Duration { return l.now }
 
 // Clock is the time since the same moment for all loops of a Reactor, or of a
 // World, with the time in which the loop could not run: for what loops share,
-// since Now may differ by that.
+// since Now may differ by that. Safe from any goroutine.
 func (l *Loop) Clock() time.Duration { return l.clock() }
 
 // Moment is Now as Clock counts: with the time in which the loop could not run.

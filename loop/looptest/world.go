@@ -3,22 +3,23 @@ package looptest
 import (
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"turbine/loop"
 )
 
 // A World is a machine with some loops, in memory. It and its Peers belong to
-// one goroutine.
+// one goroutine; others may only read the clocks of its loops.
 type World struct {
 	loops   []*loop.Loop
 	kernels []*kernel
 	tick    time.Duration
-	now     time.Duration
-	spent   bool // Spend has moved it past ticks
-	pace    time.Duration
-	sockets []*socket // by descriptor
-	free    []int     // descriptors to use again
+	now     atomic.Int64 // ns; sessions are asked for their times on any goroutine
+	spent   bool         // Spend has moved it past ticks
+	pace    atomic.Int64 // ns
+	sockets []*socket    // by descriptor
+	free    []int        // descriptors to use again
 	dialled int
 	dealer  *loop.Dealer
 	woken   chan struct{} // a loop was woken
@@ -33,7 +34,8 @@ func NewWorld(n int, o loop.Options, accept func(*loop.Conn) loop.Handler) *Worl
 	if o.Tick == 0 {
 		o.Tick = 10 * time.Millisecond
 	}
-	w := &World{tick: o.Tick, now: time.Hour, woken: make(chan struct{}, 1)} // an odd moment, as on a machine that runs
+	w := &World{tick: o.Tick, woken: make(chan struct{}, 1)}
+	w.now.Store(int64(time.Hour)) // an odd moment, as on a machine that runs
 	o.HandshakesInTurn = true
 	table := new(loop.Table)
 	for i := range n {
@@ -54,19 +56,21 @@ func NewWorld(n int, o loop.Options, accept func(*loop.Conn) loop.Handler) *Worl
 func (w *World) Loops() []*loop.Loop { return w.loops }
 
 // Now is the World's time, as loop.Loop.Now tells it.
-func (w *World) Now() time.Duration { return w.now }
+func (w *World) Now() time.Duration { return time.Duration(w.now.Load()) }
 
 // Tick is the time between two ticks of its loops.
 func (w *World) Tick() time.Duration { return w.tick }
 
 // Pace has each look that a loop takes at the clock move it by d, for work that
 // takes as long as it looks often. Advance does not go well with it.
-func (w *World) Pace(d time.Duration) { w.pace = d }
+func (w *World) Pace(d time.Duration) { w.pace.Store(int64(d)) }
 
 // clock is Now for loops.
 func (w *World) clock() time.Duration {
-	w.Spend(w.pace)
-	return w.now
+	if d := w.pace.Load(); d > 0 {
+		w.Spend(time.Duration(d))
+	}
+	return w.Now()
 }
 
 // Woken receives when a loop was given something to do by a task since the last
@@ -144,10 +148,10 @@ func (w *World) Turn() (busy bool) {
 // alarm rings at its time.
 func (w *World) Advance(d time.Duration) {
 	w.Run()
-	for end := w.now + d; w.now < end; w.Run() {
-		next := (w.now/w.tick + 1) * w.tick
-		w.now = min(next, end)
-		if w.now == next {
+	for end := w.Now() + d; w.Now() < end; w.Run() {
+		next := (w.Now()/w.tick + 1) * w.tick
+		w.now.Store(int64(min(next, end)))
+		if w.Now() == next {
 			for i, l := range w.loops {
 				if w.kernels[i].ticks {
 					l.Tick()
@@ -159,13 +163,13 @@ func (w *World) Advance(d time.Duration) {
 
 // Jump moves the clock by d and lets no loop run meanwhile, as when the process
 // is stopped for that time.
-func (w *World) Jump(d time.Duration) { w.now += d }
+func (w *World) Jump(d time.Duration) { w.now.Add(int64(d)) }
 
 // Spend moves the clock by d in the middle of a turn, as a callback does that
 // takes its time. The next Turn has the tick that is due, among all else.
 func (w *World) Spend(d time.Duration) {
-	w.spent = w.spent || (w.now+d)/w.tick > w.now/w.tick
-	w.now += d
+	w.spent = w.spent || (w.Now()+d)/w.tick > w.Now()/w.tick
+	w.now.Add(int64(d))
 }
 
 // Mislead reports to every loop that fd is ready for all, whether true or not, also
