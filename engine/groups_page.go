@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -41,6 +42,7 @@ func (s *Server) GroupPage(prefix, from string, limit int) (page []GroupSize, mo
 			shard.groupsMu.Unlock() // the loop does not wait for a sort
 			defer shard.groupsMu.Lock()
 			first.trim()
+			runtime.Gosched() // nor for a processor
 		})
 	}
 	names := first.sorted()
