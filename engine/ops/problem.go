@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // A problem is an answer for what went wrong, as RFC 9457 has it. Its detail says
@@ -39,8 +40,12 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	writeBody(w, status, v)
 }
 
-// sendJSON answers with a text that is JSON.
-func sendJSON(w http.ResponseWriter, text []byte) {
+// sendJSON answers with a text that is JSON, and may be long: a client that does not read
+// it is no reason to keep its connection.
+func sendJSON(w http.ResponseWriter, r *http.Request, text []byte) {
+	release(r.Context())
+	// Not every ResponseWriter has deadlines; those of net/http do.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(partTimeout))
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(text) // whoever asked is gone; #nosec G705 -- what it has of others is quoted
 }

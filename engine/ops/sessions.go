@@ -68,7 +68,7 @@ func (h *Handler) sessions(w http.ResponseWriter, r *http.Request) error {
 	page.body = append(page.body, `],"cursor":`...)
 	page.body = appendText(page.body, page.cursor)
 	page.body = append(page.body, "}\n"...)
-	sendJSON(w, page.body)
+	sendJSON(w, r, page.body)
 	return nil
 }
 
@@ -111,7 +111,7 @@ func (h *Handler) session(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return errNoSession
 	}
-	sendJSON(w, append(appendSession(nil, s, -1), '\n'))
+	sendJSON(w, r, append(appendSession(nil, s, -1), '\n'))
 	return nil
 }
 
@@ -174,7 +174,9 @@ func (h *Handler) groups(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	h.walking.Lock()
 	page, more := h.options.Server.GroupPage(q["prefix"], from, limit)
+	h.walking.Unlock()
 	cursor := ""
 	if more {
 		cursor = nameCursor(page[len(page)-1].Name)
@@ -193,6 +195,6 @@ func (h *Handler) groups(w http.ResponseWriter, r *http.Request) error {
 	body = append(body, `],"cursor":`...)
 	body = appendText(body, cursor)
 	body = append(body, "}\n"...)
-	sendJSON(w, body)
+	sendJSON(w, r, body)
 	return nil
 }
