@@ -15,7 +15,7 @@ import (
 type commands struct {
 	Serve  flags          `cmd:"" default:"withargs" help:"Serve clients until a signal ends the program. This is what turbine does without a command."`
 	Config configCommands `cmd:"" help:"Look at the configuration: what is wrong with it, what holds, what could be set."`
-	Health flags          `cmd:"" help:"Ask the server that has these flags for its --health-path. The exit code is 0 if clients may be sent to it, 1 if it drains or does not answer, 2 if the flags make no sense."`
+	Health flags          `cmd:"" help:"Ask the server that has these flags whether clients may be sent to it: at its --health-path, or without that where it serves operations. The exit code is 0 if clients may be sent to it, 1 if it drains or does not answer, 2 if the flags make no sense."`
 }
 
 type configCommands struct {

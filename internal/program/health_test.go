@@ -2,6 +2,7 @@ package program
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -21,23 +22,31 @@ func TestHealthDoor(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		args []string
-		want door
+		want string
 		says string
 	}{
-		{name: "the default", args: with(), want: door{"tcp", ":3000", false}},
-		{name: "the first address", args: with("--addr=127.0.0.1:80,:81"), want: door{"tcp", "127.0.0.1:80", false}},
-		{name: "a Unix socket", args: with("--addr=unix:/run/t.sock"), want: door{"unix", "/run/t.sock", false}},
-		{name: "TLS", args: withTLS(), want: door{"tcp", ":3000", true}},
-		{name: "a Unix socket beside TLS", args: withTLS("--addr=:443,unix:/run/t.sock"), want: door{"unix", "/run/t.sock", false}},
-		{name: "plain HTTP beside TLS", args: withTLS("--tls-addr=:443"), want: door{"tcp", ":3000", false}},
-		{name: "an address that is both", args: withTLS("--tls-addr=:3000"), want: door{"tcp", ":3000", true}},
-		{name: "not where a PROXY header is wanted", args: with("--addr=:80,:81", "--proxy-protocol=:80"), want: door{"tcp", ":81", false}},
-		{name: "TLS where plain HTTP wants a PROXY header", args: withTLS("--tls-addr=:443", "--proxy-protocol=:3000"), want: door{"tcp", ":443", true}},
-		{name: "a certificate that may be left out", args: withTLS("--tls-client-ca=ca.pem", "--tls-client-auth=optional"), want: door{"tcp", ":3000", true}},
-		{name: "no path", says: "--health-path"},
+		{name: "the default", args: with(), want: "tcp :3000 false localhost/healthz"},
+		{name: "the first address", args: with("--addr=127.0.0.1:80,:81"), want: "tcp 127.0.0.1:80 false localhost/healthz"},
+		{name: "a Unix socket", args: with("--addr=unix:/run/t.sock"), want: "unix /run/t.sock false localhost/healthz"},
+		{name: "TLS", args: withTLS(), want: "tcp :3000 true localhost/healthz"},
+		{name: "a Unix socket beside TLS", args: withTLS("--addr=:443,unix:/run/t.sock"), want: "unix /run/t.sock false localhost/healthz"},
+		{name: "plain HTTP beside TLS", args: withTLS("--tls-addr=:443"), want: "tcp :3000 false localhost/healthz"},
+		{name: "an address that is both", args: withTLS("--tls-addr=:3000"), want: "tcp :3000 true localhost/healthz"},
+		{name: "not where a PROXY header is wanted", args: with("--addr=:80,:81", "--proxy-protocol=:80"), want: "tcp :81 false localhost/healthz"},
+		{name: "TLS where plain HTTP wants a PROXY header", args: withTLS("--tls-addr=:443", "--proxy-protocol=:3000"), want: "tcp :443 true localhost/healthz"},
+		{name: "a certificate that may be left out", args: withTLS("--tls-client-ca=ca.pem", "--tls-client-auth=optional"), want: "tcp :3000 true localhost/healthz"},
+		{name: "no path", want: "tcp 127.0.0.1:3001 false localhost:3001/healthz"},
+		{name: "no path, operations elsewhere", args: []string{"--ops-addr=[::1]:81"}, want: "tcp [::1]:81 false localhost:81/healthz"},
+		{name: "a port by name", args: []string{"--ops-addr=localhost:http"}, want: "tcp localhost:http false localhost:80/healthz"},
+		{name: "operations on a Unix socket", args: []string{"--ops-addr=unix:/run/ops.sock"}, want: "unix /run/ops.sock false localhost/healthz"},
+		{name: "operations over TLS", args: []string{"--ops-addr=:81", "--ops-tls-cert=c", "--ops-tls-key=k"}, want: "tcp :81 true localhost:81/healthz"},
+		{name: "operations at no address", args: []string{"--ops-addr=3001"}, says: `--ops-addr: "3001" is no address`},
+		{name: "no path and no operations", args: []string{"--ops-addr="}, says: "neither --health-path nor --ops-addr"},
+		{name: "operations where clients need a PROXY header", args: with("--proxy-protocol=all"), want: "tcp 127.0.0.1:3001 false localhost:3001/healthz"},
+		{name: "operations where clients need a certificate", args: withTLS("--tls-client-ca=ca.pem"), want: "tcp 127.0.0.1:3001 false localhost:3001/healthz"},
 		{name: "no address", args: with("--addr=3000"), says: `--addr: "3000" is no address`},
-		{name: "PROXY headers everywhere", args: with("--proxy-protocol=all"), says: "one more in --addr"},
-		{name: "a certificate wanted", args: withTLS("--tls-client-ca=ca.pem"), says: "one more in --addr"},
+		{name: "PROXY headers everywhere", args: with("--proxy-protocol=all", "--ops-addr="), says: "one more in --addr"},
+		{name: "a certificate wanted", args: withTLS("--tls-client-ca=ca.pem", "--ops-addr="), says: "one more in --addr"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := parsed(t, c.args...)
@@ -47,7 +56,7 @@ func TestHealthDoor(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			require.Equal(t, c.want, d)
+			require.Equal(t, c.want, fmt.Sprintf("%s %s %v %s%s", d.network, d.address, d.tls, d.host, d.path))
 		})
 	}
 }
