@@ -361,8 +361,9 @@ func TestSetKeys(t *testing.T) {
 	require.Equal(t, 200, ask(h, request("GET", "/livez", "")).StatusCode)
 }
 
-// What is changed is logged with who has done it, what is refused at most once a second,
-// and no record has a key.
+// Each change leaves a record with the name of the key that it was made with. Refused
+// requests leave one record a second at most. A request that only reads leaves none, and
+// no record has a key.
 func TestWhatIsLogged(t *testing.T) {
 	h, written := newTest(t, Options{Keys: keysOf(t, "ann debug,read "+keyOne), LogLevel: &setting{}})
 	require.Equal(t, 200, ask(h, request("GET", "/v1/stats", "", "Authorization: Bearer "+keyOne)).StatusCode)
