@@ -50,7 +50,14 @@ func TestDeb(t *testing.T) {
 	require.FileExists(t, filepath.Join(m.root, "usr/share/bash-completion/completions/turbine"))
 
 	// What the operator has changed stays when the package changes.
-	const settings = "addr: [\"127.0.0.1:3000\", \"unix:/run/turbine/turbine.sock\"]\nhealth-path: /healthz\ndrain-timeout: 2s\ndrain-period: 1s\norigin: https://example.com\n"
+	require.Regexp(t, `^/etc/turbine/turbine\.yaml [0-9a-f]{32}$`, m.run("dpkg-query", "--showformat=${Conffiles}", "--show", "turbine"))
+	const settings = "addr: [\"127.0.0.1:3000\", \"unix:/run/turbine/turbine.sock\"]\nhealth-path: /healthz\ndrain-timeout: 2s\ndrain-period: 1s\norigin: https://example.com\n" +
+		"ops-addr: \"0.0.0.0:3001\"\nops-keys: /etc/turbine/ops.keys\n"
+	const key = "0123456789abcdef0123456789abcdef"
+	keys := filepath.Join(m.root, "etc/turbine/ops.keys")
+	require.NoError(t, os.WriteFile(keys, []byte("prometheus metrics "+key+"\n"), 0o600))
+	m.run("chown", "root:turbine", "/etc/turbine/ops.keys")
+	m.run("chmod", "640", "/etc/turbine/ops.keys")
 	require.NoError(t, os.WriteFile(filepath.Join(m.root, "etc/turbine/turbine.yaml"), []byte(settings), 0o644))
 	m.run("systemctl", "enable", "--now", "turbine")
 	first := m.mainPID()
@@ -67,6 +74,11 @@ func TestDeb(t *testing.T) {
 	require.Regexp(t, `^HTTP/1\.1 403 `, m.get("/engine.io/?EIO=4&transport=polling", "https://example.org"))
 
 	require.Equal(t, "turbine health: ok", m.run("/usr/bin/turbine", "health", "--config", "/etc/turbine/turbine.yaml"))
+
+	// The keys that root has written open what they are for.
+	require.Regexp(t, `^HTTP/1\.1 401 `, m.ask("3001", "/metrics", ""))
+	require.Regexp(t, `^HTTP/1\.1 200 `, m.ask("3001", "/metrics", "Authorization: Bearer "+key+"\r\n"))
+	require.Equal(t, "turbine health: ok", m.run("/usr/bin/turbine", "health", "--ops-addr", "127.0.0.1:3001"))
 
 	// The server sees in its sandbox that the file has changed.
 	changed := strings.Replace(settings, "https://example.com", "https://example.org", 1)
@@ -96,6 +108,7 @@ func TestDeb(t *testing.T) {
 	m.run("dpkg", "--remove", "turbine")
 	require.NotEmpty(t, m.answer("test", "-e", "/proc/"+last), "it is stopped")
 	require.Equal(t, settings, text(t, filepath.Join(m.root, "etc/turbine/turbine.yaml")))
+	require.NoError(t, os.Remove(keys)) // is the operator's own
 	m.run("dpkg", "--purge", "turbine")
 	require.NotEmpty(t, m.answer("getent", "passwd", "turbine"))
 	require.Empty(t, m.run("find", "/etc", "/usr", "/var", "/run", "/home", "-xdev", "-name", "*turbine*",
@@ -268,6 +281,12 @@ func (m *machine) healthy(addr string) {
 // get asks the server for a path as a page of an origin does.
 func (m *machine) get(path, origin string) string {
 	m.t.Helper()
-	request := "GET " + path + " HTTP/1.1\r\nHost: turbine\r\nOrigin: " + origin + "\r\nConnection: close\r\n\r\n"
-	return m.run("bash", "-c", `exec 3<>/dev/tcp/127.0.0.1/3000; printf %s "$1" >&3; cat <&3`, "bash", request)
+	return m.ask("3000", path, "Origin: "+origin+"\r\n")
+}
+
+// ask asks at a port for a path, with more lines of a head.
+func (m *machine) ask(port, path, lines string) string {
+	m.t.Helper()
+	request := "GET " + path + " HTTP/1.1\r\nHost: turbine\r\n" + lines + "Connection: close\r\n\r\n"
+	return m.run("bash", "-c", `exec 3<>"/dev/tcp/127.0.0.1/$1"; printf %s "$2" >&3; cat <&3`, "bash", port, request)
 }

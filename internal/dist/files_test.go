@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"turbine/internal/certs"
 	"turbine/internal/program"
 
 	"github.com/stretchr/testify/require"
@@ -89,6 +90,40 @@ func TestSettings(t *testing.T) {
 	seconds, err := strconv.Atoi(stop[1])
 	require.NoError(t, err)
 	require.Greater(t, time.Duration(seconds)*time.Second, drain+time.Second)
+}
+
+// The example of keys in the settings of the packages can be used as it is written.
+func TestSettingsHaveAnExampleOfOperations(t *testing.T) {
+	file, err := settings()
+	require.NoError(t, err)
+	dir := t.TempDir()
+	certificate, key := certs.New(t).Issue(t, "localhost", nil).Write(t, dir)
+	keys, path := filepath.Join(dir, "keys"), filepath.Join(dir, "turbine.yaml")
+	var lines, users []string
+	for _, m := range regexp.MustCompile(`(?m)^#   (  )?(\S.*)$`).FindAllStringSubmatch(string(file), -1) {
+		if m[1] == "" {
+			lines = append(lines, m[2])
+		} else {
+			users = append(users, m[2])
+		}
+	}
+	require.Len(t, users, 2)
+	for i := range users {
+		users[i] = strings.Replace(users[i], "KEY", strings.Repeat(strconv.Itoa(i), 32), 1)
+	}
+	require.NoError(t, os.WriteFile(keys, []byte(strings.Join(users, "\n")), 0o600))
+	files := strings.NewReplacer("/etc/turbine/ops.keys", keys, "/etc/turbine/ops.pem", certificate, "/etc/turbine/ops-key.pem", key)
+	require.Len(t, lines, 5)
+	for _, example := range [][]string{lines[:1], lines[1:]} {
+		require.NoError(t, os.WriteFile(path, append(slices.Clone(file), files.Replace(strings.Join(example, "\n"))...), 0o600))
+		var stdout, stderr bytes.Buffer
+		require.Equal(t, 0, program.Run([]string{"config", "check", "--config", path}, &stdout, &stderr, program.Extra{}), stderr.String())
+		stdout.Reset()
+		require.Equal(t, 0, program.Run([]string{"config", "print", "--config", path}, &stdout, &stderr, program.Extra{}), stderr.String())
+		for _, line := range example {
+			require.Contains(t, stdout.String(), files.Replace(line))
+		}
+	}
 }
 
 // The sysctl file says what docs/tuning.md does.

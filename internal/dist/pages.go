@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"regexp"
 	"time"
@@ -59,8 +60,40 @@ func settings() ([]byte, error) {
 		}
 		text = line.ReplaceAll(text, []byte(name+": "+value))
 	}
-	return text, nil
+	const section = "\n## Operations\n"
+	if bytes.Count(text, []byte(section)) != 1 {
+		return nil, errors.New("turbine config default has not one section of operations")
+	}
+	return bytes.Replace(text, []byte(section), []byte(section+operations), 1), nil
 }
+
+// operations is what the settings of the packages say of operations in addition to their
+// flags. The lines with more than one space in front are an example of settings.
+const operations = `
+# The server answers its operator at ops-addr: curl localhost:3001/healthz. As long as there are no
+# keys, every user and program of this machine may use all of it. To keep others out, take a Unix
+# socket, which is for root and the user turbine alone:
+#
+#   ops-addr: "unix:/run/turbine/ops.sock"
+#
+# or keys, which let in a Prometheus or an operator on another machine as well. Make a key for each
+# of them (openssl rand -hex 32), write a line for each into /etc/turbine/ops.keys, with a name, its
+# scopes and its key, such as
+#
+#     prometheus  metrics            KEY
+#     ann         read,debug,drain   KEY
+#
+# keep the file from others (chown root:turbine and chmod 640), and serve over TLS what leaves this
+# machine:
+#
+#   ops-addr: "0.0.0.0:3001"
+#   ops-keys: "/etc/turbine/ops.keys"
+#   ops-tls-cert: "/etc/turbine/ops.pem"
+#   ops-tls-key: "/etc/turbine/ops-key.pem"
+#
+# A file of keys or certificates that changes is read again; other settings of operations need
+# systemctl reload turbine.
+`
 
 // chapters are what the man page says that no flag does.
 var chapters = []manual.Section{
@@ -72,11 +105,12 @@ var chapters = []manual.Section{
 	{Title: "SIGNALS", Terms: []manual.Term{
 		{Word: "SIGTERM, SIGINT", Means: "The program drains, and ends. A second one ends it at once."},
 		{Word: "SIGUSR2", Means: "The program is started again from the same path, takes over the port, and this process drains. No client is refused."},
-		{Word: "SIGHUP", Means: "The configuration file and the TLS files are read again."},
+		{Word: "SIGHUP", Means: "The configuration file and the files of TLS and of operations are read again."},
 		{Word: "SIGUSR1", Means: "A line of figures is logged."},
 	}},
 	{Title: "FILES", Text: "What the packages install.", Terms: []manual.Term{
 		{Word: "/etc/turbine/turbine.yaml", Means: "The configuration file of the unit turbine.service."},
+		{Word: "/etc/turbine/ops.keys", Means: "The place for the file of --ops-keys. The packages do not make it."},
 		{Word: "/run/turbine", Means: "A folder for Unix sockets and the pid file, while the unit runs."},
 		{Word: "/usr/share/turbine/sysctl.conf", Means: "What the kernel needs for many clients. It is not turned on."},
 	}},
