@@ -34,13 +34,9 @@ func (h *httpConn) receive(p []byte) (rest []byte) {
 }
 
 func (h *httpConn) receiveChunked(p []byte) []byte {
-	piece, rest, done, err := h.chunks.Decode(p)
-	switch {
-	case err != nil:
+	piece, rest, done, err := h.chunks.Decode(p, uint64(h.server.options.MaxPayload-h.body.Len())) // #nosec G115 -- no body is longer
+	if err != nil {
 		h.failBody(asHTTPError(err))
-		return nil
-	case h.tooLarge(int64(h.body.Len() + len(piece))):
-		h.failBody(errTooLarge)
 		return nil
 	}
 	if !h.keep(piece) {

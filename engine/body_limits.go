@@ -2,8 +2,9 @@ package engine
 
 import "turbine/httpparse"
 
-// What a request's body may be: its size, told by Content-Length or the sum of its
-// chunks, and its share of what all bodies may take together.
+// What a request's body may be: its size, told by Content-Length, and its share of what all
+// bodies may take together. The sum of chunks is limited where they are decoded, by
+// httpparse.Chunked.
 
 // tooLarge reports whether a body of size bytes is above Options.MaxPayload.
 func (h *httpConn) tooLarge(size int64) bool { return size > int64(h.server.options.MaxPayload) }
@@ -27,7 +28,4 @@ func (h *httpConn) affords(n int) bool {
 	return here.bodies+home.carried.Load()+int64(n) <= h.server.shares.bodies
 }
 
-var (
-	errTooLarge   = &httpparse.Error{Status: 413, Reason: "body too large"}
-	errBodyBudget = &httpparse.Error{Status: 503, Reason: "too many bodies at a time"}
-)
+var errBodyBudget = &httpparse.Error{Status: 503, Reason: "too many bodies at a time"}

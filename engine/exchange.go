@@ -365,7 +365,7 @@ func (s *Server) cancelled(x *exchange, err *httpparse.Error) {
 	}
 	session.transport.(*polling).data = nil
 	x.session = nil
-	if err != errTooLarge {
+	if err != httpparse.ErrBodyBytes {
 		session.fail(ErrDataLost)
 	}
 	if err == errBodyBudget {

@@ -281,7 +281,7 @@ var limitErrors = [...]struct {
 	{httpparse.ErrHeaderBytes, LimitHeaderBytes},
 	{httpparse.ErrHeaderCount, LimitHeaders},
 	{httpparse.ErrTrailerBytes, LimitHeaderBytes},
-	{errTooLarge, LimitPayload},
+	{httpparse.ErrBodyBytes, LimitPayload},
 	{errBodyBudget, LimitBodyBudget},
 	{wsframe.ErrTooBig, LimitPayload},
 	{wsframe.ErrManyFragments, LimitFragments},

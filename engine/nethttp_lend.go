@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 
 	"turbine/httpparse"
 )
@@ -67,7 +68,7 @@ func (h *httpConn) feed(p []byte) (rest []byte) {
 		for done := false; !done; {
 			good := p[:len(p)-len(rest)]
 			var err error
-			if _, rest, done, err = h.chunks.Decode(rest); err != nil {
+			if _, rest, done, err = h.chunks.Decode(rest, math.MaxUint64); err != nil {
 				// net/http takes chunk extensions that are malformed, and would take
 				// what is behind the body for requests of its own.
 				c.push(good)

@@ -1,6 +1,7 @@
 package httpparse
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -40,7 +41,7 @@ func TestNothingIsAllocated(t *testing.T) {
 		{"Decode", func() {
 			var c Chunked
 			for p, done := body, false; !done; {
-				_, p, done, _ = c.Decode(p)
+				_, p, done, _ = c.Decode(p, math.MaxUint64)
 			}
 		}},
 		{"Append", func() {

@@ -2,6 +2,7 @@ package httpparse
 
 import (
 	"bytes"
+	"math"
 	"testing"
 	"time"
 )
@@ -76,7 +77,7 @@ func BenchmarkDecode(b *testing.B) {
 			for b.Loop() {
 				var d Chunked
 				for p, done := wire, false; !done; {
-					_, p, done, _ = d.Decode(p)
+					_, p, done, _ = d.Decode(p, math.MaxUint64)
 				}
 			}
 		})

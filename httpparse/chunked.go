@@ -11,8 +11,7 @@ const (
 // and never bytes: chunk extensions and trailers are checked and dropped.
 //
 // Limits: a size has 1 to 16 hex digits, an extension 256 bytes a line, all trailer
-// fields together 8192 bytes. The sum of the sizes is not bounded: the caller, which
-// knows how long a body may be, adds up the pieces.
+// fields together 8192 bytes. The sum of the sizes is bounded by what Decode is told.
 type Chunked struct {
 	left    uint64 // bytes of this chunk still to come
 	fault   *Error // the error that ended it
@@ -52,9 +51,12 @@ const (
 // until rest is empty, then with the bytes that come next, until done; with
 // done, rest is what follows the body. done repeats.
 //
-// The error is an *Error with status 400, or 431 for trailers over the limit;
-// it repeats, and the connection must be closed.
-func (c *Chunked) Decode(p []byte) (body, rest []byte, done bool, err error) {
+// room is how many bytes of body the caller takes beyond the pieces that it has. A chunk
+// whose size is larger is refused before its first byte, with ErrBodyBytes.
+//
+// The error is an *Error with status 400, 413 for a body above room, or 431 for trailers
+// above the limit. The error repeats, and the connection must be closed.
+func (c *Chunked) Decode(p []byte, room uint64) (body, rest []byte, done bool, err error) {
 	if c.fault != nil {
 		return nil, nil, false, c.fault
 	}
@@ -73,6 +75,10 @@ func (c *Chunked) Decode(p []byte) (body, rest []byte, done bool, err error) {
 			return p[:n], p[n:], false, nil
 		}
 		if c.fault = c.step(b); c.fault != nil {
+			return nil, nil, false, c.fault
+		}
+		if c.state == chunkData && c.left > room {
+			c.fault = ErrBodyBytes
 			return nil, nil, false, c.fault
 		}
 		if c.state == chunkDone {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"math/rand"
 	"net/http/httputil"
 	"strings"
@@ -18,7 +19,7 @@ func decode(c *Chunked, pieces ...[]byte) (body, rest []byte, done bool, err err
 	for i, p := range pieces {
 		for len(p) > 0 && !done {
 			var piece []byte
-			piece, p, done, err = c.Decode(p)
+			piece, p, done, err = c.Decode(p, math.MaxUint64)
 			if err != nil {
 				return body, nil, false, err
 			}
@@ -65,7 +66,7 @@ func TestChunkedValid(t *testing.T) {
 				require.Equal(t, c.want, string(body), "%q", pieces)
 				require.Equal(t, next, string(rest))
 
-				body, rest, done, err = d.Decode([]byte(next))
+				body, rest, done, err = d.Decode([]byte(next), math.MaxUint64)
 				require.NoError(t, err)
 				require.True(t, done)
 				require.Empty(t, body)
@@ -151,7 +152,7 @@ func TestChunkedMalformed(t *testing.T) {
 				require.False(t, done)
 				require.Equal(t, error(c.want), err, "cut at %d", cut)
 
-				_, _, done, err = d.Decode([]byte("0\r\n\r\n"))
+				_, _, done, err = d.Decode([]byte("0\r\n\r\n"), math.MaxUint64)
 				require.False(t, done)
 				require.Equal(t, error(c.want), err, "an error repeats")
 			}
@@ -161,7 +162,7 @@ func TestChunkedMalformed(t *testing.T) {
 
 func TestChunkedLargestSize(t *testing.T) {
 	var d Chunked
-	body, rest, done, err := d.Decode([]byte("ffffffffffffffff\r\nabc"))
+	body, rest, done, err := d.Decode([]byte("ffffffffffffffff\r\nabc"), math.MaxUint64)
 	require.NoError(t, err)
 	require.False(t, done)
 	require.Empty(t, rest)
@@ -172,7 +173,7 @@ func TestChunkedLargestSize(t *testing.T) {
 func TestChunkedNothing(t *testing.T) {
 	var d Chunked
 	for _, p := range [][]byte{nil, {}} {
-		body, rest, done, err := d.Decode(p)
+		body, rest, done, err := d.Decode(p, math.MaxUint64)
 		require.Empty(t, body)
 		require.Empty(t, rest)
 		require.False(t, done)
@@ -259,4 +260,46 @@ func split(seed byte, p []byte) (pieces [][]byte) {
 		pieces, p = append(pieces, p[:n]), p[n:]
 	}
 	return pieces
+}
+
+// However the bytes are cut, a chunk above the room is refused by its size, and one that
+// fills the room is taken.
+func TestChunkedRoom(t *testing.T) {
+	const room = 10
+	for body, want := range map[string]string{
+		"a\r\n0123456789\r\n0\r\n\r\n":               "",
+		"4\r\n0123\r\n6\r\n456789\r\n0\r\n\r\n":      "",
+		"0\r\n\r\n":                                  "",
+		"b\r\n":                                      "",
+		"4\r\n0123\r\n7\r\n":                         "0123",
+		"4\r\n0123\r\n7;x=y\r\n":                     "0123",
+		"a\r\n0123456789\r\n1\r\n":                   "0123456789",
+		"4\r\n0123\r\nffffffffffffffff\r\n":          "0123",
+		"4\r\n0123\r\n6\r\n456789\r\n0000000001\r\n": "0123456789",
+	} {
+		for cut := 1; cut <= len(body); cut++ {
+			var c Chunked
+			var got []byte
+			var done bool
+			var err error
+			for p := []byte(body); len(p) > 0 && err == nil && !done; {
+				rest := p[:min(cut, len(p))]
+				p = p[len(rest):]
+				for len(rest) > 0 && err == nil && !done {
+					var piece []byte
+					piece, rest, done, err = c.Decode(rest, uint64(room-len(got)))
+					got = append(got, piece...)
+				}
+			}
+			if done {
+				require.NoError(t, err, body)
+				continue
+			}
+			require.Equal(t, ErrBodyBytes, err, "%q by %d", body, cut)
+			require.Equal(t, want, string(got), "%q by %d", body, cut)
+			_, _, done, err = c.Decode([]byte("0\r\n\r\n"), room)
+			require.False(t, done)
+			require.Equal(t, ErrBodyBytes, err)
+		}
+	}
 }

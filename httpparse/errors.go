@@ -14,7 +14,7 @@ var ErrIncomplete = errors.New("httpparse: incomplete head")
 // errors.As. The connection must be closed after the answer, because it is no
 // longer known where the next request would begin.
 type Error struct {
-	Status int    // what the peer is told, RFC 9110, 15: 400, 414, 417, 431, 501 or 505
+	Status int    // what the peer is told, RFC 9110, 15: 400, 413, 414, 417, 431, 501 or 505
 	Reason string // what was wrong, for a log or a response body; constant text, never the peer's bytes
 }
 
@@ -23,13 +23,15 @@ func (e *Error) Error() string {
 	return "httpparse: " + strconv.Itoa(e.Status) + " " + e.Reason
 }
 
-// The errors that mean a limit: of Limits, but ErrTrailerBytes, which is of Chunked.
+// The errors that mean a limit: of Limits, but ErrTrailerBytes and ErrBodyBytes, which are
+// of Chunked.
 // Which limit was met is told by the error's identity, as some share a status.
 var (
 	ErrRequestLine  = &Error{414, "request line too long"}
 	ErrHeaderBytes  = &Error{431, "header too large"}
 	ErrHeaderCount  = &Error{431, "too many header fields"}
 	ErrTrailerBytes = &Error{431, "trailer too large"}
+	ErrBodyBytes    = &Error{413, "body too large"}
 )
 
 var (

@@ -3,6 +3,7 @@ package httpparse_test
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"turbine/httpparse"
 )
@@ -50,7 +51,7 @@ func ExampleChunked() {
 	var body []byte
 	for _, p := range [][]byte{[]byte("6\r\n4he"), []byte("llo\r"), []byte("\n0\r\n\r\nGET /")} {
 		for len(p) > 0 {
-			piece, rest, done, err := c.Decode(p)
+			piece, rest, done, err := c.Decode(p, math.MaxUint64)
 			if err != nil {
 				return
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -63,7 +64,7 @@ func understand(in []byte) string {
 		var chunks httpparse.Chunked
 		for done := false; !done; {
 			var piece []byte
-			if piece, rest, done, err = chunks.Decode(rest); err != nil {
+			if piece, rest, done, err = chunks.Decode(rest, math.MaxUint64); err != nil {
 				return refused
 			}
 			body = append(body, piece...)

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"math"
 	"time"
 
 	"turbine/httpparse"
@@ -200,7 +201,7 @@ func (h *httpConn) receive(p []byte) (rest []byte) {
 	done := false
 	if h.chunked {
 		var err error
-		if piece, rest, done, err = h.chunks.Decode(p); err != nil {
+		if piece, rest, done, err = h.chunks.Decode(p, math.MaxUint64); err != nil {
 			h.fail(err)
 			return nil
 		}
