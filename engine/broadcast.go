@@ -270,7 +270,7 @@ func (s *Session) writePrepared(p *Prepared) (written bool) {
 		return false
 	}
 	s.mu.Lock()
-	idle := s.outbox == nil && !s.scheduled && !s.sealed()
+	idle := s.outbox == nil && !s.scheduled && s.public.Load()&(publicSealed|publicTraced) == 0
 	s.mu.Unlock()
 	if idle {
 		s.server.shard(s.loop).tally.out[WebSocket].count(len(p.data))

@@ -33,7 +33,7 @@ func (s *Session) Context() context.Context {
 }
 
 // endedFor is why the session has ended. Safe from any goroutine.
-func (s *Session) endedFor() Reason { return Reason(s.public.Load() >> publicReason) }
+func (s *Session) endedFor() Reason { return Reason(s.public.Load() &^ publicTraced >> publicReason) }
 
 // Value is what SetValue stored, nil at first. Safe from any goroutine.
 func (s *Session) Value() any {

@@ -76,6 +76,7 @@ func (p *polling) send(batch []outgoing) {
 	last := p.ending
 	if last {
 		packets = append(packets, packet.Packet{Type: packet.Close})
+		s.traceOwn(closePayload...)
 	}
 	p.respond(packets, worthPacking(batch))
 	clear(packets)
@@ -121,6 +122,12 @@ func (p *polling) respond(packets []packet.Packet, compress bool) {
 		return
 	}
 	p.respondWrapped(x, contentType, packets, compress)
+}
+
+// answerOwn is respond for packets of the protocol's own.
+func (p *polling) answerOwn(packets []packet.Packet) {
+	p.session.traceOwn(packets...)
+	p.respond(packets, false)
 }
 
 // respondWrapped is respond for a body that has to be made before its length
@@ -188,7 +195,7 @@ func (p *polling) releaseInTurn(now time.Duration) {
 func (p *polling) release() {
 	if p.poll != nil {
 		p.poll.session = nil
-		p.respond(noopPayload, false)
+		p.answerOwn(noopPayload)
 	}
 }
 
@@ -356,6 +363,7 @@ func (s *Session) decode(body []byte, octets bool, n int) error {
 			return err
 		}
 		if pk.Type == packet.Close && !pk.Binary {
+			s.traceIn(s.Transport(), pk)
 			if p, ok := s.transport.(*polling); ok {
 				s.flush()
 				p.release()
@@ -381,16 +389,16 @@ func (p *polling) end() {
 		return
 	}
 	if p.ending {
-		p.respond(noopClosePayload, false)
+		p.answerOwn(noopClosePayload)
 	} else {
-		p.respond(closePayload, false)
+		p.answerOwn(closePayload)
 	}
 	p.session.ended()
 }
 
 func (p *polling) closed(Reason) {
 	if p.poll != nil {
-		p.respond(closePayload, false)
+		p.answerOwn(closePayload)
 	}
 	if x := p.takeHeld(); x != nil { // what it brought was taken, or waits in the session
 		x.answer(p.session.loop, 200, typeHTML, "ok")

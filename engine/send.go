@@ -269,6 +269,7 @@ func (s *Session) runOn(sh *shard) {
 	if s.state == sessionOpen && s.over(true) {
 		s.become(sessionClosing)
 		s.closing = uint32(s.loop.Now() / time.Millisecond)
+		s.traceChange(TraceRecord{Event: TraceClosing})
 		s.arm()
 	}
 	s.flushFrom(batch, more)
@@ -345,7 +346,11 @@ func (s *Session) deliver(batch []outgoing) {
 		}
 		return
 	}
-	shard.tally.countSent(s.Transport(), batch)
+	public := s.public.Load()
+	if public&publicTraced != 0 {
+		s.traceBatch(batch)
+	}
+	shard.tally.countSent(Transport(public), batch)
 	s.transport.send(batch)
 	clear(batch)
 	shard.batch = batch[:0]

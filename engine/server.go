@@ -43,6 +43,7 @@ type Server struct {
 	proxies    atomic.Pointer[proxied.Proxies] // Options.Proxies says the first ones
 	tls        *serverTLS                      // nil without Options.TLS
 	debug      debugLoggers
+	traces     traces
 
 	pages            atomic.Pointer[pageRules] // Options.Access says the first ones
 	middleware       http.Handler              // the chain of Options.Middleware; nil without

@@ -101,7 +101,11 @@ const (
 	publicUpgrading = 1 << 23 // an upgrade is under way
 
 	publicEnding = 20 // the place of the ending, of 3 bits
-	publicReason = 24 // and of the Reason that it ended for
+	publicReason = 24 // and of the Reason that it ended for, of 7 bits
+
+	publicTraced uint32 = 1 << 31 // there is a Trace of it; set under traces.mu
+
+	publicSealed = endingMask << publicEnding // zero while the session has no ending
 )
 
 func (s *Session) has(flag uint32) bool { return s.public.Load()&flag != 0 }
@@ -272,11 +276,16 @@ func (s *Session) packet(p packet.Packet) {
 	if d := s.server.debug.socket.Load(); d != nil {
 		d.Debug("packet received", "session", s.PublicID(), "type", p.Type.String(), "bytes", len(p.Data))
 	}
+	public := s.public.Load()
+	if public&publicTraced != 0 {
+		s.tracePacket(false, Transport(public), p) // before a callback may change the data
+	}
 	if s.server.events.Packet != nil { // most have none, and a call for each packet costs
 		s.tellPacket(p)
 		if s.state == sessionClosed { // by a panic
 			return
 		}
+		public = s.public.Load()
 	}
 	if s.pong == pongAwaited && p.Type != packet.Pong {
 		// A busy line: the pong waits behind what is arriving now.
@@ -285,8 +294,8 @@ func (s *Session) packet(p packet.Packet) {
 	}
 	switch p.Type {
 	case packet.Message:
-		if !s.sealed() {
-			s.server.shard(s.loop).tally.in[s.Transport()].count(len(p.Data))
+		if public&publicSealed == 0 {
+			s.server.shard(s.loop).tally.in[Transport(public)].count(len(p.Data))
 			s.tellMessage(fromClient(p.Binary, p.Data))
 		}
 	case packet.Ping, packet.Pong:
@@ -304,6 +313,7 @@ func (s *Session) setTransport(t transport) {
 	s.transport = t
 	s.mu.Unlock()
 	s.publish()
+	s.traceChange(TraceRecord{Event: TraceTransport, Transport: t.kind()})
 }
 
 // fail ends the session for err, whose reason reasonOf knows.
@@ -340,5 +350,6 @@ func (s *Session) close(reason Reason, err error) {
 	if box != nil {
 		box.free(s.server.shard(s.loop))
 	}
+	s.traceClose(reason, err)
 	s.tellClose(reason, err) // last: it may end the goroutine
 }

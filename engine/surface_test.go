@@ -62,10 +62,15 @@ func newSurface() surface {
 			"Server":        func(s *Session) { _ = s.Server().Stats() },
 			"SetValue":      func(s *Session) { s.SetValue(1) },
 			"State":         func(s *Session) { _ = s.State() },
-			"Transport":     func(s *Session) { _ = s.Transport() },
-			"Upgrading":     func(s *Session) { _ = s.Upgrading() },
-			"Upgraded":      func(s *Session) { _ = s.Upgraded() },
-			"Value":         func(s *Session) { _ = s.Value() },
+			"Trace": func(s *Session) {
+				ctx, cancel := context.WithCancel(context.Background())
+				_, _ = s.Trace(ctx, TraceOptions{Payloads: true})
+				cancel()
+			},
+			"Transport": func(s *Session) { _ = s.Transport() },
+			"Upgrading": func(s *Session) { _ = s.Upgrading() },
+			"Upgraded":  func(s *Session) { _ = s.Upgraded() },
+			"Value":     func(s *Session) { _ = s.Value() },
 		},
 		server: map[string]func(*Server){
 			"Broadcast":     func(s *Server) { _ = s.Broadcast(prepared(message)) },

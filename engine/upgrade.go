@@ -74,6 +74,7 @@ func (s *Session) offer(conn *loop.Conn, q query, deflate wsframe.DeflateParams,
 	s.transport.(*polling).heardBy = 0
 	s.arm()
 	conn.SetHandler(u)
+	s.traceChange(TraceRecord{Event: TraceUpgradeBegun})
 	if len(rest) > 0 {
 		u.Data(rest)
 	}
@@ -117,6 +118,9 @@ func (u *upgrade) Data(p []byte) {
 
 // packet handles one packet on the candidate.
 func (u *upgrade) packet(p packet.Packet, err error) {
+	if err == nil {
+		u.session.traceIn(WebSocket, p)
+	}
 	switch {
 	case err != nil:
 		u.abandon(UpgradeInvalid)
@@ -125,6 +129,7 @@ func (u *upgrade) packet(p packet.Packet, err error) {
 			u.become(upgradeProbed)
 		}
 		u.conn.Write(probeFrame)
+		u.session.traceProbed()
 		u.session.tellUpgrading()
 		if u.state == upgradeProbed { // a panic has ended it otherwise
 			p := u.session.transport.(*polling)
@@ -186,6 +191,7 @@ func (u *upgrade) giveUp(why UpgradeEnd, code ws.StatusCode) {
 	u.become(upgradeOver)
 	u.session.upgrade = nil
 	u.session.clear(publicUpgrading)
+	u.session.traceChange(TraceRecord{Event: TraceUpgradeFailed, Failed: why})
 	shard := u.session.server.shard(u.session.loop)
 	shard.tally.upgrades.Add(-1)
 	shard.tally.failed[why].Add(1)

@@ -240,6 +240,7 @@ func (t *websocket) message(m wsframe.Message) {
 		s.fail(err)
 	case p.Type == packet.Close && !p.Binary:
 		// The reference server ignores it and waits for the heartbeat to fail.
+		s.traceIn(WebSocket, p)
 		s.tellPacket(p)
 		t.leave(0, "", false)
 		s.close(ReasonTransportClose, nil)
