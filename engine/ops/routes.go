@@ -34,6 +34,7 @@ var routes = []route{
 	{"GET", "/v1/sessions", Read, (*Handler).sessions},
 	{"GET", "/v1/sessions/{id}", Read, (*Handler).session},
 	{"DELETE", "/v1/sessions/{id}", Sessions, (*Handler).endSession},
+	{"GET", "/v1/sessions/{id}/trace", Debug, (*Handler).traceSession}, // with payloads, Payloads too
 	{"GET", "/v1/groups", Read, (*Handler).groups},
 	{"POST", "/v1/drain", Drain, (*Handler).drain},
 	{"GET", "/v1/loglevel", Debug, (*Handler).getLogLevel},

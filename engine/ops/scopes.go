@@ -15,8 +15,9 @@ const (
 	Read                  // everything else that can be looked at
 	Publish               // messages to clients
 	Sessions              // the end of single sessions
-	Debug                 // levels of the log, and profiles
+	Debug                 // levels of the log, profiles, and traces of sessions
 	Drain                 // the end of the server
+	Payloads              // what clients and the application tell each other, in a trace
 
 	numScopes = iota
 )
@@ -25,7 +26,7 @@ const (
 // key that is shown.
 const nothing Scope = 255
 
-var scopeNames = [numScopes]string{"health", "metrics", "read", "publish", "sessions", "debug", "drain"}
+var scopeNames = [numScopes]string{"health", "metrics", "read", "publish", "sessions", "debug", "drain", "payloads"}
 
 // String is the scope's name in files and flags.
 func (s Scope) String() string {
@@ -39,7 +40,7 @@ func (s Scope) String() string {
 func ParseScope(name string) (Scope, error) {
 	for i, known := range scopeNames {
 		if known == name {
-			return Scope(i), nil // #nosec G115 -- seven of them
+			return Scope(i), nil // #nosec G115 -- eight of them
 		}
 	}
 	return 0, fmt.Errorf("%.40q is no scope; there are %s", name, strings.Join(scopeNames[:], ", "))

@@ -139,7 +139,7 @@ func TestOpsFilesThatAreBad(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, used(o.prepare()))
 	write(t, keys, "ann read 0123456789abcdef\n\nbob reed 0123456789abcdee\n")
-	require.EqualError(t, used(o.prepare()), keys+`: line 3: "reed" is no scope; there are health, metrics, read, publish, sessions, debug, drain`)
+	require.EqualError(t, used(o.prepare()), keys+`: line 3: "reed" is no scope; there are health, metrics, read, publish, sessions, debug, drain, payloads`)
 	require.NoError(t, os.Remove(keys))
 	require.ErrorIs(t, used(o.prepare()), os.ErrNotExist)
 	_, err = newOperations(&f.opsFlags, true, ops.Options{Server: server})
