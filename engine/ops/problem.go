@@ -47,7 +47,7 @@ func sendJSON(w http.ResponseWriter, r *http.Request, text []byte) {
 	// Not every ResponseWriter has deadlines; those of net/http do.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(partTimeout))
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(text) // whoever asked is gone; #nosec G705 -- what it has of others is quoted
+	_, _ = w.Write(text) // #nosec G705 -- what it has of others is quoted; an error says that whoever asked is gone
 }
 
 func writeBody(w http.ResponseWriter, status int, v any) {

@@ -29,7 +29,7 @@ export async function ask(method, path, parameters = {}) {
   }
   const headers = { Accept: 'application/json' };
   if (key.get()) headers.Authorization = `Bearer ${key.get()}`;
-  const response = await fetch(query.size ? `${path}?${query}` : path, {
+  const response = await fetch(query.toString() ? `${path}?${query}` : path, {
     method, headers, cache: 'no-store', credentials: 'same-origin', redirect: 'error', signal: AbortSignal.timeout(patience),
   });
   const body = await response.json().catch(() => undefined);

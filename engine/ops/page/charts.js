@@ -10,7 +10,7 @@ const powers = Array.from({ length: 52 }, (_, i) => 2 ** i); // steps of an axis
 const dashes = [[], [6, 4], [2, 3], [10, 3, 2, 3], [4, 2], [1, 2], [8, 2]];
 
 const sum = (revisions) => revisions.revision3 + revisions.revision4;
-const traffic = (stats, way) => stats.by_transport.polling[way].messages + stats.by_transport.websocket[way].messages;
+const traffic = (stats, way, what) => stats.by_transport.polling[way][what] + stats.by_transport.websocket[way][what];
 const total = (counts) => Object.values(counts).reduce((all, n) => all + n, 0);
 
 // specs are the charts: each line with its name and its value of a History, null for none.
@@ -22,8 +22,12 @@ function specs(stats) {
       ['WebSocket', (h) => sum(h.now.by_transport.websocket.sessions)],
     ] },
     { id: 'messages', title: 'Messages a second', show: rate, axis: compact, lines: [
-      ['in', (h) => h.rate((s) => traffic(s, 'in'))],
-      ['out', (h) => h.rate((s) => traffic(s, 'out'))],
+      ['in', (h) => h.rate((s) => traffic(s, 'in', 'messages'))],
+      ['out', (h) => h.rate((s) => traffic(s, 'out', 'messages'))],
+    ] },
+    { id: 'traffic', title: 'Bytes of messages a second', show: bytes, axis: bytes, least: 1024, lines: [
+      ['in', (h) => h.rate((s) => traffic(s, 'in', 'bytes'))],
+      ['out', (h) => h.rate((s) => traffic(s, 'out', 'bytes'))],
     ] },
     { id: 'closes', title: 'Sessions closed a second, by reason', show: rate, axis: compact,
       lines: reasons.map((reason) => [words(reason), (h) => h.rate((s) => s.closed[reason])]) },
@@ -44,6 +48,9 @@ function specs(stats) {
       ['Go, from the system', (h) => h.now.process.go_bytes],
       ['Go, objects', (h) => h.now.process.heap_bytes],
     ] },
+    { id: 'processor', title: 'Processor, % of a core', show: count, axis: compact, least: 10, lines: [
+      ['process', (h) => (h.now.process.cpu_seconds === undefined ? null : h.rate((s) => s.process.cpu_seconds * 100))],
+    ] },
   ];
 }
 
@@ -55,10 +62,10 @@ class Chart {
     this.spec = spec;
     this.columns = [[], ...spec.lines.map(() => [])];
     this.hovered = null; // the place of the pointer
-    this.box = element('div', { className: 'plot', role: 'img', ariaLabel: `${spec.title}: lines of the last five minutes. The latest values are below.` });
+    this.box = element('div', { className: 'plot', role: 'img', 'aria-label': `${spec.title}: lines of the last five minutes. The latest values are below.` });
     this.values = spec.lines.map(() => element('span', { className: 'value' }));
     const legend = element('ul', { className: 'legend' }, ...spec.lines.map(([name], i) =>
-      element('li', {}, element('span', { className: `marker line${i}`, ariaHidden: 'true' }), `${name} `, this.values[i])));
+      element('li', {}, element('span', { className: `marker line${i}`, 'aria-hidden': 'true' }), `${name} `, this.values[i])));
     this.figure = element('figure', { id: `chart-${spec.id}` }, element('figcaption', {}, spec.title), this.box, legend);
   }
 

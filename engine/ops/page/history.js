@@ -33,10 +33,10 @@ export class History {
   }
 
   // percentile is an estimate of the delays of the last ten seconds, by the histogram of
-  // that name: null where there were none.
+  // that name: null where there were none, or nothing is known but sums since the start.
   percentile(name, share) {
     const from = this.#since(windowSeconds);
-    const counts = this.now[name].counts.map((n, i) => n - (from === this.now ? 0 : from[name].counts[i]));
+    const counts = this.now[name].counts.map((n, i) => n - from[name].counts[i]);
     return quantile(counts, this.now.delay_bounds_seconds, share);
   }
 

@@ -27,7 +27,7 @@ async function load(cursor, limit) {
 
 function show(list) {
   keep(byId('session-rows'), list, (s) => s.id, (s) => {
-    const button = element('button', { type: 'button', ariaLabel: `End the session of ${plain(s.address)}` }, 'End…');
+    const button = element('button', { type: 'button', 'aria-label': `End the session of ${plain(s.address)}` }, 'End…');
     const line = row(columns, [element('bdi', { className: 'id' }, plain(s.id)), '', '', '', '', '', '', '', button], [5]);
     for (const place of [1, 2, 3, 4, 5, 7]) line.children[place].classList.add('short');
     button.addEventListener('click', () => askToEnd(s, button));
@@ -94,7 +94,7 @@ async function loadGroups(cursor, limit) {
 
 function showGroups(list) {
   keep(byId('group-rows'), list, (g) => g.name, (g) => {
-    const button = element('button', { type: 'button', ariaLabel: `Show the sessions of ${plain(g.name)}` }, 'Sessions');
+    const button = element('button', { type: 'button', 'aria-label': `Show the sessions of ${plain(g.name)}` }, 'Sessions');
     button.addEventListener('click', () => {
       choose('group');
       byId('what').value = g.name;

@@ -15,8 +15,8 @@ function tiles(history) {
   return [
     ['Sessions', count(s.sessions)],
     ['Connections', `${count(s.conns)}${s.max_conns ? ` of ${count(s.max_conns)}` : ''}`],
-    ['Messages in', known(way('in'), (n) => `${rate(n)} a second`)],
-    ['Messages out', known(way('out'), (n) => `${rate(n)} a second`)],
+    ['Messages in a second', known(way('in'), rate)],
+    ['Messages out a second', known(way('out'), rate)],
     ['Waiting for clients', `${bytes(s.queued)}${share(s.queued, s.queue_budget)}`],
     ['Polls waiting', count(s.polls)],
     ['Memory', bytes(s.process.resident_bytes ?? s.process.go_bytes)],

@@ -15,6 +15,7 @@ run(async (browser) => {
   for (const scheme of ['light', 'dark']) await looks(browser, scheme);
   await hostileNames(browser);
   await hiddenTab(browser);
+  await arithmetic(browser);
 });
 
 async function looks(browser, scheme) {
@@ -143,6 +144,42 @@ async function hiddenTab(browser) {
   await watched.until(asked, (n) => n > paused);
   await watched.says(/^Live/);
   print({ hidden: before, asked: asked() });
+  watched.check();
+  await watched.context.close();
+}
+
+// arithmetic is what the page makes of counts.
+async function arithmetic(browser) {
+  const watched = await Watched.open(browser);
+  const { page } = watched;
+  const got = await page.evaluate(async () => {
+    const { History, quantile } = await import('/page/history.js');
+    const { bytes, delay, duration, plain, rate } = await import('/page/format.js');
+    const { help } = await import('/page/hints.js');
+    const history = new History();
+    const add = (seconds, n, node = 'a') => history.add({ node, uptime_seconds: seconds, n, delay_bounds_seconds: [1, 2, 4], lag: { counts: [n, 0, 0, 0] } });
+    const n = (stats) => stats.n;
+    const seen = [];
+    const see = (same) => seen.push([same, history.rate(n), history.lastMinute(n), history.percentile('lag', 0.5)]);
+    see(add(100, 10));
+    see(add(102, 20));
+    for (let i = 103; i <= 190; i++) add(i, 20);
+    see(add(191, 24));
+    see(add(3, 5)); // it has begun anew
+    see(add(4, 5, 'b')); // another one answers
+    return {
+      seen,
+      quantiles: [quantile([0, 0, 0, 0], [1, 2, 4], 0.99), quantile([100, 0, 0, 0], [1, 2, 4], 0.99), quantile([50, 50, 0, 0], [1, 2, 4], 0.99), quantile([0, 0, 0, 5], [1, 2, 4], 0.99)],
+      formats: [bytes(0), bytes(1023), bytes(1536), bytes(5 * 2 ** 30), delay(0.000002), delay(0.0204), delay(1.5), duration(0.5), duration(3720), duration(90061), rate(0.25), rate(12.4), plain('a\u200bb'), plain(undefined)],
+      flags: ['https://shop.example', 'http://127.0.0.1:8080', 'null', '', "https://x.example';rm", 'https://x.example/path', 'HTTPS://X.EXAMPLE'].map((value) => help({ cause: 'foreign_origin', value, host: 'h' }).flag ?? ''),
+    };
+  });
+  assert.deepEqual(got, {
+    seen: [[true, null, 0, null], [true, 5, 10, 0.5], [true, 4, 4, 0.5], [false, null, 0, null], [false, null, 0, null]],
+    quantiles: [null, 0.99, 1.98, 4],
+    formats: ['0 B', '1,023 B', '1.50 KiB', '5.00 GiB', '2 µs', '20.4 ms', '1.5 s', '0 s', '1 h 2 min', '1 d 1 h', '0.3', '12', 'a\\u{200b}b', ''],
+    flags: ['--origin https://shop.example', '--origin http://127.0.0.1:8080', '', '', '', '', ''],
+  });
   watched.check();
   await watched.context.close();
 }
