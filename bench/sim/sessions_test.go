@@ -22,13 +22,15 @@ import (
 //	go test -run xxx -bench Sessions -benchtime 5x ./sim
 func BenchmarkSessions(b *testing.B) {
 	for _, sessions := range []int{10_000, 1_000_000} {
-		w, err := newWorld(Options{Sessions: sessions, Opening: time.Duration(sessions) * 20 * time.Microsecond}.withDefaults())
+		const interval = 25 * time.Second
+		w, err := newWorld(Options{Sessions: sessions, Opening: interval, PingInterval: interval}.withDefaults())
 		require.NoError(b, err)
 		w.start()
 		require.NoError(b, w.open(b.Context()))
 		for _, d := range w.drivers {
 			d.messages.Store(int64(w.options.Messages) / int64(len(w.drivers)))
 		}
+		require.NoError(b, pause(b.Context(), interval/2)) // now pings are due all the time
 		keys, err := ops.ParseKeys([]byte("nobody health -"))
 		require.NoError(b, err)
 		h, err := ops.New(ops.Options{Server: w.server, Keys: keys, Open: []ops.Scope{ops.Read}, Logger: slog.New(slog.DiscardHandler)})

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -64,8 +63,8 @@ type Handler struct {
 	faults  *slog.Logger // for ours, which they may also cause at will
 	drained atomic.Bool
 
-	profiling atomic.Bool  // one of the profiles that the runtime keeps is being made
-	walking   sync.Mutex   // held for a portion of a walk through the sessions
+	profiling atomic.Bool // one of the profiles that the runtime keeps is being made
+	walks     walker
 	streams   atomic.Int32 // lists of all sessions that are under way
 }
 
