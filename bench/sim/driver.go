@@ -70,6 +70,7 @@ type driver struct {
 	held    atomic.Int64 // longest the loop has had letters at a time, nanoseconds of CPU; 0 unless world.watch
 	garbage *garbage
 	woken   atomic.Bool
+	wakes   atomic.Int64
 	wakeup  chan struct{}
 }
 
@@ -308,6 +309,7 @@ func (d *driver) lose(c int32) {
 
 // Wake makes drive call Mail. Safe from any goroutine.
 func (d *driver) Wake() {
+	d.wakes.Add(1)
 	d.woken.Store(true)
 	select {
 	case d.wakeup <- struct{}{}:

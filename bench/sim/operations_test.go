@@ -7,11 +7,13 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"turbine/engine"
 	"turbine/engine/ops"
 )
 
@@ -35,11 +37,38 @@ func BenchmarkOperations(b *testing.B) {
 				d.messages.Store(int64(w.options.Messages / len(w.drivers)))
 			}
 			o := newOperator(b, w)
-			for _, path := range []string{"", "/metrics", "/v1/stats"} {
+			for _, path := range append([]string{""}, o.paths(b)...) {
 				b.Run(cmp.Or(path, "nothing"), func(b *testing.B) { o.measure(b, path) })
 			}
 		})
 	}
+}
+
+// No loop is asked for what an operator looks at, so none is held up by it.
+func TestLoopsAreNotAsked(t *testing.T) {
+	w, err := newWorld(Options{
+		Sessions: 300, Loops: 2, Opening: 50 * time.Millisecond, PingInterval: time.Hour, PingTimeout: time.Hour, Messages: -1, Garbage: -1,
+	}.withDefaults())
+	require.NoError(t, err)
+	w.start()
+	defer w.end()
+	require.NoError(t, w.open(t.Context()))
+	wakes := func() (n int64) {
+		for _, d := range w.drivers {
+			n += d.wakes.Load()
+		}
+		return n
+	}
+	o := newOperator(t, w)
+	before := wakes()
+	for _, path := range o.paths(t) {
+		o.ask(t, path)
+	}
+	require.Equal(t, before, wakes())
+	for s := range w.server.Sessions() {
+		require.NoError(t, s.Send(engine.Text("this a loop is woken for")))
+	}
+	require.Greater(t, wakes(), before)
 }
 
 // operator asks a world's server over a real connection.
@@ -49,7 +78,7 @@ type operator struct {
 	client http.Client
 }
 
-func newOperator(b *testing.B, w *world) *operator {
+func newOperator(b testing.TB, w *world) *operator {
 	handler, err := ops.New(ops.Options{Server: w.server})
 	require.NoError(b, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -78,6 +107,9 @@ func (o *operator) measure(b *testing.B, path string) {
 	for b.Loop() {
 		b.StopTimer()
 		time.Sleep(between)
+		if path == "" {
+			time.Sleep(time.Second) // as long as others take, to meet what they meet
+		}
 		b.StartTimer()
 		if path == "" {
 			continue
@@ -98,8 +130,28 @@ func (o *operator) measure(b *testing.B, path string) {
 	}
 }
 
-func (o *operator) ask(b *testing.B, path string) {
-	answer, err := o.client.Get(o.base + path)
+// paths are what is asked for. The last page is of sessions of which there are none:
+// it looks at all.
+func (o *operator) paths(b testing.TB) []string {
+	return []string{
+		"/metrics", "/v1/stats", "/v1/groups", "/v1/sessions?limit=1000",
+		"/v1/sessions?limit=1000&cursor=" + o.middle(b), "/v1/sessions?transport=polling", streamed,
+	}
+}
+
+// streamed asks for a stream of all sessions.
+const streamed = "/v1/sessions as NDJSON"
+
+func (o *operator) ask(b testing.TB, path string) {
+	target, stream := strings.CutSuffix(path, " as NDJSON")
+	r, err := http.NewRequestWithContext(b.Context(), http.MethodGet, o.base+target, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if stream {
+		r.Header.Set("Accept", "application/x-ndjson")
+	}
+	answer, err := o.client.Do(r)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -107,6 +159,18 @@ func (o *operator) ask(b *testing.B, path string) {
 	if _, err := io.Copy(io.Discard, answer.Body); err != nil || answer.StatusCode != http.StatusOK {
 		b.Fatal(path, answer.Status, err)
 	}
+}
+
+// middle is a cursor in the middle of all sessions.
+func (o *operator) middle(b testing.TB) string {
+	n := 0
+	for _, at := range o.world.server.SessionsFrom(engine.Cursor{}) {
+		if n++; n > o.world.options.Sessions/2 {
+			return at.String()
+		}
+	}
+	b.Fatal("there is no middle")
+	return ""
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
