@@ -76,7 +76,7 @@ func (l *Loop) Release(slot Slot) {
 
 // Owner returns the owner of slot, nil if the slot is free or was never claimed.
 func (l *Loop) Owner(slot Slot) Alarm {
-	if int(slot) >= len(l.wheel.owners) {
+	if uint64(slot) >= uint64(len(l.wheel.owners)) { // any number may be asked for, and an int may have 32 bits
 		return nil
 	}
 	return l.wheel.owners[slot]
@@ -90,7 +90,7 @@ func (l *Loop) Owners(from Slot, room []Alarm) int {
 	w := &l.wheel
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if int(from) >= len(w.owners) {
+	if uint64(from) >= uint64(len(w.owners)) { // as in Owner
 		return 0
 	}
 	return copy(room, w.owners[from:])

@@ -152,6 +152,7 @@ func TestWheelSlotReuse(t *testing.T) {
 	w.Release(second.slot)
 	require.Nil(t, w.Owner(second.slot))
 	require.Nil(t, w.Owner(1000))
+	require.Nil(t, w.Owner(1<<32-1), "also where an int has 32 bits")
 	require.Nil(t, w.Owner(0))
 	require.EqualValues(t, 2, w.Slots())
 
@@ -403,6 +404,7 @@ func TestAlarmsOfOneTickRingInPortions(t *testing.T) {
 func TestOwners(t *testing.T) {
 	c := newClocked(0)
 	require.Zero(t, c.Owners(0, make([]Alarm, 4)), "nobody yet")
+	require.Zero(t, c.Owners(1<<32-1, make([]Alarm, 4)))
 	var bells []*bell
 	for range 10 {
 		bells = append(bells, c.bell())
