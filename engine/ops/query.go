@@ -101,7 +101,11 @@ func (q query) filter() (f filter, err error) {
 
 func parsePrefix(text string) (netip.Prefix, error) {
 	if strings.Contains(text, "/") {
-		return netip.ParsePrefix(text)
+		p, err := netip.ParsePrefix(text)
+		if in6 := p.Bits() - 96; err == nil && p.Addr().Is4In6() && in6 >= 0 { // as the address of a client is shown
+			p = netip.PrefixFrom(p.Addr().Unmap(), in6)
+		}
+		return p, err
 	}
 	a, err := netip.ParseAddr(text)
 	if err != nil || a.Zone() != "" {

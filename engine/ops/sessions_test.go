@@ -150,6 +150,7 @@ func TestFilters(t *testing.T) {
 		"address=127.0.0.1":            {"polls", "socket"},
 		"address=::ffff:127.0.0.1":     {"polls", "socket"},
 		"address=127.0.0.0/8":          {"polls", "socket"},
+		"address=::ffff:127.0.0.0/104": {"polls", "socket"},
 		"address=0.0.0.0/0":            {"polls", "socket"},
 		"address=2001:db8:1::7":        {"old"},
 		"address=2001:db8::/32":        {"old"},
