@@ -25,6 +25,7 @@ func archived(stage string) []file {
 	return []file{
 		{filepath.Join(stage, "turbine"), "turbine", 0o755},
 		{"LICENSE", "LICENSE", 0o644},
+		{"engine/ops/page/uPlot.LICENSE", "uPlot.LICENSE", 0o644}, // it is in the binary, and no module: the list of these has it not
 		{"README.md", "README.md", 0o644},
 		{"CHANGELOG.md", "CHANGELOG.md", 0o644},
 		{filepath.Join(stage, "turbine.1"), "turbine.1", 0o644},
