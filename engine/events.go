@@ -80,7 +80,8 @@ type Events struct {
 	HighWater func(s *Session, buffered int)
 	// LowWater says, after HighWater, that Options.Queue.LowWater bytes or fewer wait.
 	LowWater func(s *Session)
-	// Drain says that nothing is queued for a client that had fallen behind.
+	// Drain says that nothing is queued for a client that had fallen behind, or whose
+	// messages had to wait for one another to be compressed.
 	Drain func(s *Session)
 	// Close says that the session has ended. It is called once, as the last. err says
 	// more about the cause: a *ClosedByApp after CloseWith, and nil if the session ended

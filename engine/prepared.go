@@ -9,8 +9,8 @@ import (
 	"turbine/wsframe"
 )
 
-// Prepared is a message that is encoded once, to be sent to many sessions. The first
-// loop that needs it compressed also compresses it once. It does not change
+// Prepared is a message that is encoded once, to be sent to many sessions. It is also
+// compressed once, by the loops that need it. It does not change
 // otherwise, and is left to the garbage collector. Safe from any goroutine.
 type Prepared struct {
 	binary bool
@@ -23,8 +23,8 @@ type Prepared struct {
 	held atomic.Pointer[holdings] // nil until it waits for a client
 
 	packing sync.Mutex
-	packed4 *pool.Buf // the same, compressed; guarded by packing, made when first wanted
-	packed3 *pool.Buf
+	packed4 *deflatedForm // the same, compressed; guarded by packing, nil until it is wanted
+	packed3 *deflatedForm
 }
 
 // preparedWith is what a Prepared has more that With has made.

@@ -114,15 +114,16 @@ func (s *Session) clear(flag uint32)    { s.public.And(^flag) }
 
 // extra is what few sessions have.
 type extra struct {
-	sent     []func()          // to be called when the connection has drained
-	takeover *wsframe.Takeover // compression with context takeover
-	groups   []membership      // changed under the session's mu by the loop
-	left     []string          // the groups of a session that has closed; guarded by mu
-	binding  binding           // of the handshake; with Options.Access.Bind
-	unread   unread            // on a WebSocket
-	posted   posted            // on polling
-	goesOn   bool              // a goOnTask is under way
-	told     *ClosedByApp      // by CloseWith
+	sent      []func()          // to be called when the connection has drained
+	takeover  *wsframe.Takeover // compression with context takeover
+	groups    []membership      // changed under the session's mu by the loop
+	left      []string          // the groups of a session that has closed; guarded by mu
+	binding   binding           // of the handshake; with Options.Access.Bind
+	unread    unread            // on a WebSocket
+	posted    posted            // on polling
+	goesOn    bool              // a goOnTask is under way
+	packWaits bool              // it stands in line for packing
+	told      *ClosedByApp      // by CloseWith
 }
 
 func (s *Session) rare() *extra {

@@ -44,6 +44,7 @@ type shard struct {
 	bodies     int64 // bytes of unfinished bodies
 	encoder    encoder
 	compressor wsframe.Compressor
+	packing    packing // the large message that is compressed
 	inflater   wsframe.Decompressor
 	line       line // of those with messages to inflate
 	wary       int  // for how many messages the time of each callback is looked at; see turn

@@ -120,6 +120,7 @@ func (t *websocket) kind() Transport { return WebSocket }
 // called at Drained, which is certain to come.
 // It is also false while a message with a key waits and the kernel takes nothing:
 // what the connection has cannot be replaced any more. Drained comes then, too.
+// And it is false while a large message is compressed, or has to wait for that.
 func (t *websocket) ready() bool {
 	if e := t.session.extra; e != nil && len(e.sent) >= batchPackets {
 		return false
@@ -127,7 +128,7 @@ func (t *websocket) ready() bool {
 	if t.conn.Blocked() && t.session.waitsWithKeys() {
 		return false
 	}
-	return t.conn.Ready()
+	return t.conn.Ready() && (!t.deflate.Accepted || t.session.mayPack())
 }
 
 // batchBytes is how much is handed to the connection at a time. It may exceed
@@ -265,8 +266,8 @@ func (t *websocket) Drained() {
 
 // EOF without a close frame before it is a connection lost.
 func (t *websocket) EOF() {
-	if t.session.lags() {
-		t.session.extra.unread.over = true
+	if t.session.lags() || t.session.packs() {
+		t.session.rare().unread.over = true
 		return
 	}
 	t.conn.SetHandler(deaf{})
@@ -281,8 +282,12 @@ func (t *websocket) lost() {
 	t.session.close(ReasonTransportClose, nil)
 }
 
-// end waits for Drained where callbacks of SendOptions.Sent are due.
+// end waits for Drained where callbacks of SendOptions.Sent are due, and for a large
+// message that is compressed.
 func (t *websocket) end() {
+	if t.session.packs() {
+		return
+	}
 	if e := t.session.extra; e == nil || len(e.sent) == 0 {
 		t.session.ended()
 	}

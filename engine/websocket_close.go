@@ -15,7 +15,7 @@ var closeFrame = wsframe.AppendClose(nil, 0, "")
 // leave sends the close frame, unless that was done, behind what callbacks have
 // sent until now.
 func (t *websocket) leave(code ws.StatusCode, reason string, heard bool) {
-	t.session.flush()
+	t.flushAll()
 	if t.conn != nil {
 		t.bye(t.session.server.shard(t.session.loop), code, reason, heard)
 		t.forget()
@@ -66,7 +66,9 @@ func (t *websocket) forget() {
 	t.session.mu.Lock()
 	t.conn = nil
 	t.session.mu.Unlock()
-	t.release(t.session.server.shard(t.session.loop))
+	sh := t.session.server.shard(t.session.loop)
+	t.release(sh)
+	sh.dropPacking(t.session)
 	t.session.dropUnread()
 	if takeover := t.session.takeover(); takeover != nil {
 		takeover.Release()

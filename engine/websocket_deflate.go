@@ -14,8 +14,9 @@ const defaultThreshold = 1024
 
 // PerMessageDeflate switches compression of WebSocket messages on (RFC 7692).
 // The zero value is a good choice: each message is compressed by itself, with
-// one compressor a loop, about 0.8 MB each, and 1 MB for each smaller size of
-// window (of seven) that clients have asked for.
+// one compressor a loop, about 0.8 MB each, another one while a message above 64 KB
+// is compressed, and 1 MB for each smaller size of window (of seven) that clients have
+// asked for.
 type PerMessageDeflate struct {
 	// Threshold is the size in bytes from which on messages are compressed.
 	// Zero means 1,024; 1 compresses all.
@@ -55,10 +56,18 @@ func (t *websocket) compress(p wsframe.DeflateParams) {
 	}
 }
 
-// sendDeflated writes o as one compressed frame.
+// sharesDeflated reports whether o is compressed for all that get it.
+func (t *websocket) sharesDeflated(o *outgoing) bool {
+	return o.prepared != nil && !t.deflate.ServerTakeover && !(o.binary && t.session.base64) && t.deflate.Fits(1+len(o.prepared.data))
+}
+
+// sendDeflated writes o as one compressed frame, or begins with that.
 func (t *websocket) sendDeflated(o *outgoing) {
 	s := t.session
-	if o.prepared != nil && !t.deflate.ServerTakeover && !(o.binary && s.base64) && t.deflate.Fits(1+len(o.prepared.data)) {
+	if t.isLarge(o) && t.pack(o) {
+		return
+	}
+	if t.sharesDeflated(o) {
 		t.conn.WriteBuf(o.prepared.deflated(s.revision, &s.server.shard(s.loop).compressor))
 		return
 	}
@@ -71,11 +80,17 @@ func (t *websocket) sendDeflated(o *outgoing) {
 		scratch = shard.compressor.CompressFor(t.deflate, scratch, plain.Bytes())
 	}
 	plain.Release()
-	packed := pool.Frames.Get(len(scratch)) // it may wait for the client, and counts with its length
-	packed.Append(scratch)
+	t.writeCompressed(scratch, binary)
 	if shard.scratch = scratch[:0]; cap(scratch) > maxScratch {
 		shard.scratch = nil
 	}
+}
+
+// writeCompressed borrows what a message has become, and writes a copy as a frame: it
+// may wait for the client, and counts with its length.
+func (t *websocket) writeCompressed(payload []byte, binary bool) {
+	packed := pool.Frames.Get(len(payload))
+	packed.Append(payload)
 	wsframe.PutCompressedHeader(packed, opcode(binary))
 	t.conn.WriteBuf(packed)
 	packed.Release()
@@ -102,18 +117,83 @@ func (s *Session) frameContent(o *outgoing) (content *pool.Buf, binary bool) {
 func (p *Prepared) deflated(r Revision, c *wsframe.Compressor) *pool.Buf {
 	p.packing.Lock()
 	defer p.packing.Unlock()
-	at := &p.packed4
-	if r == Revision3 && p.binary {
-		at = &p.packed3
-	}
-	if *at == nil {
-		message, _ := r.AppendFrame(nil, packet.Packet{Type: packet.Message, Binary: p.binary, Data: p.data}, false)
+	f := p.form(r)
+	if f.whole == nil {
+		message := p.message(r)
 		b := pool.New(len(message))
 		b.SetTail(c.Compress(b.Tail(), message))
 		wsframe.PutCompressedHeader(b, opcode(p.binary))
-		*at = b
+		f.finish(b)
+	}
+	return f.whole
+}
+
+// isDeflated reports whether deflated has nothing to do.
+func (p *Prepared) isDeflated(r Revision) bool {
+	p.packing.Lock()
+	defer p.packing.Unlock()
+	f := *p.packedAt(r)
+	return f != nil && f.whole != nil
+}
+
+// pack does a step of what deflated does, and reports whether that has nothing to do
+// any more. All loops whose sessions wait for the message work on it together.
+func (p *Prepared) pack(r Revision) (whole bool) {
+	p.packing.Lock()
+	defer p.packing.Unlock()
+	f := p.form(r)
+	if f.whole != nil {
+		return true
+	}
+	if f.begun == nil {
+		f.begun = new(wsframe.Packing)
+		f.begun.Begin(wsframe.DeflateParams{Accepted: true}, nil, p.message(r))
+	}
+	out, done := f.begun.Step(f.out)
+	if f.out = out; !done {
+		return false
+	}
+	b := pool.New(len(out))
+	b.Append(out)
+	wsframe.PutCompressedHeader(b, opcode(p.binary))
+	f.finish(b)
+	return true
+}
+
+// deflatedForm is one of the compressed forms of a Prepared, guarded by its packing.
+type deflatedForm struct {
+	whole *pool.Buf        // the frame; nil until it is made
+	begun *wsframe.Packing // nil when no loop has begun to make it in portions
+	out   []byte           // what that has made
+}
+
+func (f *deflatedForm) finish(whole *pool.Buf) {
+	if f.begun != nil {
+		f.begun.End()
+	}
+	*f = deflatedForm{whole: whole}
+}
+
+// form is that of a revision.
+func (p *Prepared) form(r Revision) *deflatedForm {
+	at := p.packedAt(r)
+	if *at == nil {
+		*at = new(deflatedForm)
 	}
 	return *at
+}
+
+func (p *Prepared) packedAt(r Revision) **deflatedForm {
+	if r == Revision3 && p.binary {
+		return &p.packed3
+	}
+	return &p.packed4
+}
+
+// message is the payload of p's frame.
+func (p *Prepared) message(r Revision) []byte {
+	message, _ := r.AppendFrame(nil, packet.Packet{Type: packet.Message, Binary: p.binary, Data: p.data}, false)
+	return message
 }
 
 // beginInflate has d begin with m, bounded while it grows. takeover is nil without

@@ -148,7 +148,7 @@ func (t *websocket) isFull(p []byte, taken int, w *stopwatch) bool {
 	switch {
 	case len(p) == 0 && !first:
 		return false
-	case s.has(publicPaused), taken >= inflateTurn:
+	case s.has(publicPaused), s.packs(), taken >= inflateTurn:
 		return true
 	}
 	// What is not compressed, and has nothing in front of it, waits for nobody.

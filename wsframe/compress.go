@@ -73,8 +73,20 @@ func (f *deflater) append(dst, p []byte) []byte {
 	if len(p) == 0 {
 		return append(dst, 0) // RFC 7692, 7.2.3.6: an empty stored block, less its lengths
 	}
+	return f.flush(f.write(dst, p))
+}
+
+// write appends what compressing p yields so far.
+func (f *deflater) write(dst, p []byte) []byte {
 	f.dst = dst
 	_, _ = f.writer.Write(p) // fails only when Write of f does, which never does
+	dst, f.dst = f.dst, nil
+	return dst
+}
+
+// flush appends the rest of a message, without the marker.
+func (f *deflater) flush(dst []byte) []byte {
+	f.dst = dst
 	_ = f.writer.Flush()
 	dst, f.dst = f.dst, nil
 	end := len(dst) - len(syncMarker)

@@ -17,7 +17,8 @@ type Takeover struct {
 }
 
 // deflaters recycles compressors, by the bits of their window less minBits: one
-// is expensive to allocate, and a connection that ends leaves it for the next.
+// is expensive to allocate, and a connection that ends, or a Packing, leaves it for the
+// next.
 var deflaters [maxBits - minBits + 1]sync.Pool
 
 // NewTakeover returns the state for a connection with p. Whoever closes the
@@ -31,15 +32,26 @@ func NewTakeover(p DeflateParams) *Takeover {
 // no other. The result must be sent, in the order of the calls: the messages
 // after it refer to it.
 func (t *Takeover) Compress(dst, p []byte) []byte {
+	return t.compressor().append(dst, p)
+}
+
+// compressor is the connection's, which gets it with its first message.
+func (t *Takeover) compressor() *deflater {
 	invariants.Check(t.params.ServerTakeover, "the client keeps no context of the server's messages")
 	if t.deflater == nil {
-		bits := t.params.bits()
-		if t.deflater, _ = deflaters[bits-minBits].Get().(*deflater); t.deflater == nil {
-			t.deflater = newDeflater(bits)
-		}
-		t.deflater.reset()
+		t.deflater = getDeflater(t.params.bits())
 	}
-	return t.deflater.append(dst, p)
+	return t.deflater
+}
+
+// getDeflater returns one that knows of no message.
+func getDeflater(bits int) *deflater {
+	f, _ := deflaters[bits-minBits].Get().(*deflater)
+	if f == nil {
+		f = newDeflater(bits)
+	}
+	f.reset()
+	return f
 }
 
 // Decompress is Decompressor.Decompress by the loop's d, for messages in the
