@@ -214,7 +214,7 @@ func TestDeflateEndsWithinAPortion(t *testing.T) {
 		"aborted":   {end: func(_ *bench, s *Session) { s.websocket.conn.Abort() }},
 		"Close":     {end: func(_ *bench, s *Session) { s.Close() }, gets: []string{"4" + large, "4behind"}},
 		"CloseNow":  {end: func(_ *bench, s *Session) { s.CloseNow() }, gets: []string{"4" + large}},
-		"CloseWith": {end: func(_ *bench, s *Session) { s.CloseWith(4001, "over") }, gets: []string{"4" + large}},
+		"CloseWith": {end: func(_ *bench, s *Session) { _ = s.CloseWith(4001, "over") }, gets: []string{"4" + large, "4behind"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newSpec(t, 1, Options{PerMessageDeflate: &PerMessageDeflate{}}, nil)
