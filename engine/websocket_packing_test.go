@@ -92,8 +92,8 @@ func TestDeflateCompressesLargeMessagesInPortions(t *testing.T) {
 	}
 }
 
-// Whatever is sent to whom, and however it ends: each client gets what was sent to
-// it, once and in order, up to its end, and nothing of it is left behind.
+// Each client gets what was sent to it, once and in order, up to its end, whatever is
+// sent to others, and nothing of it is left behind.
 func TestDeflatePortionsKeepTheOrder(t *testing.T) {
 	const clients = 4
 	large := text(300_000)
