@@ -131,8 +131,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	h.mux.ServeHTTP(w, r)
 }
 
-// refuse answers a request that nothing is done for.
+// refuse answers a request that nothing is done for. It is the last one of its
+// connection: or whoever may do nothing has each of thousands looked at that were sent
+// in a row.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, p *problem) {
+	w.Header().Set("Connection", "close")
 	h.refused.Warn("a request for operations was refused", "status", p.Status, "detail", p.Detail, "peer", r.RemoteAddr)
 	p.write(w)
 }

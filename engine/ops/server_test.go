@@ -172,6 +172,21 @@ func TestHostileRequests(t *testing.T) {
 	}
 }
 
+// Whoever is refused has to connect again: what was sent behind the request is not read.
+func TestRefusedRequestsAreTheLast(t *testing.T) {
+	for _, refused := range []string{"GET /v1/stats", "PUT /v1/debug", "GET /none", "POST /livez", "GET /livez HTTP/1.1\r\nOrigin: http://evil.example\r\nX:"} {
+		h, _ := newTest(t, Options{Keys: keysOf(t, "ann read "+keyOne)})
+		s := run(t, NewServer(h), nil)
+		c := s.dial()
+		one := refused + " HTTP/1.1\r\nHost: " + s.addr + "\r\n\r\n"
+		_, err := io.WriteString(c, strings.Repeat(one, 20))
+		require.NoError(t, err)
+		answers, _ := io.ReadAll(c) // the rest that was sent may be an error
+		require.Equal(t, 1, strings.Count(string(answers), "HTTP/1.1 4"), "%s: %s", refused, answers)
+		require.Contains(t, string(answers), "Connection: close\r\n")
+	}
+}
+
 // The times that a client has are those that stand here: none is without end.
 func TestServerTimes(t *testing.T) {
 	h, _ := newTest(t, Options{})

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -70,8 +71,8 @@ func (s *server) listeners(t *testing.T) (n int) {
 	return n
 }
 
-// What hostile clients of the operations listener send. @ is its address. None of them
-// reads, and none sends more.
+// What hostile clients of the operations listener send. @ is its address, $ the public id
+// of a session. None of them reads, and none sends more.
 var hostileToOperations = []string{
 	"",
 	"G",
@@ -83,11 +84,17 @@ var hostileToOperations = []string{
 	"PUT /v1/debug HTTP/1.1\r\nHost: @\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n{\"scopes\":\"",
 	"POST /v1/drain HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 1000000000000\r\n\r\n",
 	"GET /v1/stats HTTP/1.1\r\nHost: @\r\nAuthorization: Bearer " + strings.Repeat("k", 15<<10) + "\r\n\r\n",
-	strings.Repeat("GET /metrics HTTP/1.1\r\nHost: @\r\n\r\n", 500), // 12 MB of answers
+	strings.Repeat("GET /metrics HTTP/1.1\r\nHost: @\r\n\r\n", 400), // 10 MB of answers
 	strings.Repeat("GET /v1/stats HTTP/1.1\r\nHost: @\r\n\r\n", 500),
 	strings.Repeat("GET /debug/pprof/goroutine?debug=2 HTTP/1.1\r\nHost: @\r\n\r\n", 100),
 	"GET /debug/pprof/trace?seconds=60 HTTP/1.1\r\nHost: @\r\n\r\n",
 	"GET /debug/pprof/profile?seconds=60 HTTP/1.1\r\nHost: @\r\n\r\n",
+	strings.Repeat("GET /v1/sessions HTTP/1.1\r\nHost: @\r\nAccept: application/x-ndjson\r\n\r\n", 200),
+	strings.Repeat("GET /v1/sessions?limit=1000 HTTP/1.1\r\nHost: @\r\n\r\n", 200),
+	strings.Repeat("GET /v1/groups?limit=1000 HTTP/1.1\r\nHost: @\r\n\r\n", 200),
+	strings.Repeat("GET /page/uPlot.iife.min.js HTTP/1.1\r\nHost: @\r\n\r\n", 200),
+	"GET /v1/sessions/$/trace?seconds=60 HTTP/1.1\r\nHost: @\r\n\r\n",
+	"DELETE /v1/sessions/" + strings.Repeat("A", 10_000) + " HTTP/1.1\r\nHost: @\r\n\r\n",
 	"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
 }
 
@@ -101,7 +108,7 @@ func TestOperationsFlood(t *testing.T) {
 		keyed bool
 	}{{"with keys", true}, {"without", false}} {
 		t.Run(c.name, func(t *testing.T) {
-			args := []string{"--ops-addr", "127.0.0.1:0"}
+			args := []string{"--ops-addr", "127.0.0.1:0", "--ping-interval", "10m"}
 			if c.keyed {
 				file := filepath.Join(t.TempDir(), "keys")
 				require.NoError(t, os.WriteFile(file, []byte("ann health,metrics,read,debug "+key), 0o600))
@@ -113,9 +120,14 @@ func TestOperationsFlood(t *testing.T) {
 			ann.key = key
 			ann.http.Transport.(*http.Transport).DisableKeepAlives = true // she comes anew each time
 			old, _ := s.websocket(t, 4)
+			for range 300 { // a list that fits into no buffer, as often as it is asked for
+				s.websocket(t, 4)
+			}
+			var list struct{ Sessions []struct{ ID string } }
+			_, text := ann.ask("GET", "/v1/sessions?limit=1", "")
+			require.NoError(t, json.Unmarshal([]byte(text), &list), text)
 			before := s.load(ann)
-
-			clients := flood(t, at)
+			clients := flood(t, at, list.Sessions[0].ID)
 			require.Greater(t, len(clients), 500)
 			during := s.descriptors(t)
 			require.LessOrEqual(t, during, before.descriptors+maxOpsConns+8)
@@ -176,10 +188,11 @@ func (s *server) load(c *opsClient) opsLoad {
 
 // flood connects ten thousand hostile clients at the same time, or as many as our own
 // descriptors allow.
-func flood(t *testing.T, addr string) []net.Conn {
+func flood(t *testing.T, addr, id string) []net.Conn {
 	t.Helper()
 	var limit unix.Rlimit
 	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	fill := strings.NewReplacer("@", addr, "$", id)
 	clients := make([]net.Conn, min(10_000, max(0, int(min(limit.Cur, 1<<20))-200)))
 	var group sync.WaitGroup
 	const dialers = 8
@@ -193,7 +206,7 @@ func flood(t *testing.T, addr string) []net.Conn {
 				}
 				clients[i] = c
 				_ = c.SetWriteDeadline(time.Now().Add(patience))
-				_, _ = io.WriteString(c, strings.ReplaceAll(hostileToOperations[i%len(hostileToOperations)], "@", addr)) // it may be closed by then
+				_, _ = io.WriteString(c, fill.Replace(hostileToOperations[i%len(hostileToOperations)])) // it may be closed by then
 			}
 		})
 	}
