@@ -32,7 +32,7 @@ type member struct {
 // membership is a group as its member sees it.
 type membership struct {
 	group *group
-	place int32 // the index in group.members
+	place int32 // the index in group.members; the loop's, while s.mu guards the rest
 }
 
 // Join makes the session a member of the group of that name, for
@@ -73,16 +73,20 @@ func (s *Session) InGroup(name string) bool {
 	if s.extra == nil {
 		return false
 	}
-	return slices.Contains(s.extra.left, name) ||
-		slices.ContainsFunc(s.extra.groups, func(m membership) bool { return m.group.name == name })
+	for i := range s.extra.groups {
+		if s.extra.groups[i].group.name == name { // as in groupNames
+			return true
+		}
+	}
+	return slices.Contains(s.extra.left, name)
 }
 
 // groupNames are the names of the groups that the session is in. s.mu is held, or
-// its loop asks.
+// its loop asks. A place is not looked at: the loop may change it at any moment.
 func (s *Session) groupNames() []string {
 	names := make([]string, 0, len(s.extra.groups))
-	for _, m := range s.extra.groups {
-		names = append(names, m.group.name)
+	for i := range s.extra.groups {
+		names = append(names, s.extra.groups[i].group.name)
 	}
 	return names
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -151,5 +152,47 @@ func TestGroupNamesUnderChange(t *testing.T) {
 		}
 	}
 	b.got()
+	b.finish()
+}
+
+// Whoever reads the groups of a session reads nothing that the loop changes meanwhile:
+// where most leave a group, the places of those who stay change.
+func TestGroupsAreReadWhileOthersLeave(t *testing.T) {
+	b := newSpec(t, 1, Options{}, nil)
+	names := make([]string, 4*minEmpty)
+	for i := range names {
+		names[i] = fmt.Sprint("w", i)
+	}
+	openMany(b, names...)
+	for _, s := range b.sessions {
+		s.Join("red")
+	}
+	b.world.Run()
+	stays := b.sessions[len(b.sessions)-1]
+	reading, done := make(chan struct{}), make(chan struct{})
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		for first := true; ; first = false {
+			if !stays.InGroup("red") || len(stays.Groups()) != 1 {
+				t.Error("a session that stays has lost its group")
+			}
+			if first {
+				close(reading)
+			}
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
+	})
+	<-reading
+	for _, s := range b.sessions[:len(b.sessions)-1] {
+		s.Leave("red")
+	}
+	b.world.Run()
+	close(done)
+	reader.Wait()
+	require.Equal(t, 1, b.server.Count("red"))
 	b.finish()
 }
