@@ -119,7 +119,7 @@ func (r *round) load(ctx context.Context, s *server, kind load.Kind, cost *Cost)
 		return err
 	}
 	if outcome.Lost > 0 || outcome.Wrong > 0 || len(outcome.Faults) > 0 || outcome.Operations == 0 {
-		return fmt.Errorf("%w: %d lost, %d wrong, %v", ErrWrong, outcome.Lost, outcome.Wrong, outcome.Faults)
+		return fmt.Errorf("%w by the server that is %v: %d lost, %d wrong, %v", ErrWrong, s.kind, outcome.Lost, outcome.Wrong, outcome.Faults)
 	}
 	cost[s.kind] = append(cost[s.kind], float64(outcome.ServerCPU.Nanoseconds())/1000/float64(outcome.Operations))
 	return nil
