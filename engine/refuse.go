@@ -312,7 +312,7 @@ func (s *Server) logForbidden(r *httpparse.Request, c *loop.Conn, name string) {
 		attrs = append(attrs, slog.String("scheme", known.String()))
 	}
 	s.options.Logger.Warn("page of another origin refused", append(attrs,
-		slog.String("help", "name the page's origin in Access.Origins, or have the proxy pass Host and X-Forwarded-Proto on"), slog.Int64("suppressed", suppressed))...)
+		slog.String("help", "name the page's origin in CORS.Origins, or in Access.Origins if it takes WebSocket alone, or have the proxy pass Host and X-Forwarded-Proto on"), slog.Int64("suppressed", suppressed))...)
 }
 
 // logBinding logs a request, on c, that is not bound to its session as

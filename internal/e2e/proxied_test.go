@@ -64,7 +64,7 @@ func TestProxyWithoutHost(t *testing.T) {
 	p.instances[0].logs(t, func() bool {
 		return strings.Contains(log.String(), `msg="page of another origin refused" origin=http://`+p.addr+` host=`+p.taps[0].addr+` client=198.51.100.7 `)
 	})
-	require.Contains(t, log.String(), `help="name the page's origin in --origin, or have the proxy pass Host and X-Forwarded-Proto on" suppressed=0`)
+	require.Contains(t, log.String(), `help="name the page's origin in --cors-origin, or in --origin if it takes WebSocket alone, or have the proxy pass Host and X-Forwarded-Proto on" suppressed=0`)
 	require.NotContains(t, log.String(), "sid=")
 	require.Less(t, strings.Count(log.String(), "another origin"), 20)
 }

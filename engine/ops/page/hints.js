@@ -72,6 +72,6 @@ export function help({ cause, value, host }) {
   if (cause !== 'foreign_origin') return { text: causes[cause] ?? '' };
   if (value === '') return { text: 'A script element of another site has sent it, without an Origin. Only --any-origin lets it in.' };
   const proxy = `Or this is the server's own page, and a proxy has changed Host: have the proxy pass Host and X-Forwarded-Proto on.`;
-  if (!origin.test(value)) return { text: `This Origin cannot be named in --origin; only --any-origin lets it in. ${host ? proxy : ''}` };
-  return { text: `To let this page in, name it. ${proxy}`, flag: `--origin ${value}` };
+  if (!origin.test(value)) return { text: `This Origin cannot be named; only --any-origin lets it in. ${host ? proxy : ''}` };
+  return { text: `To let this page in, name it; --origin is enough for a page that takes WebSocket alone and never polls. ${proxy}`, flag: `--cors-origin ${value}` };
 }

@@ -179,7 +179,7 @@ async function arithmetic(browser) {
     seen: [[true, null, 0, null], [true, 5, 10, 0.5], [true, 4, 4, 0.5], [false, null, 0, null], [false, null, 0, null]],
     quantiles: [null, 0.99, 1.98, 4],
     formats: ['0 B', '1,023 B', '1.50 KiB', '5.00 GiB', '2 µs', '20.4 ms', '1.5 s', '0 s', '1 h 2 min', '1 d 1 h', '0.3', '12', 'a\\u{200b}b', ''],
-    flags: ['--origin https://shop.example', '--origin http://127.0.0.1:8080', '', '', '', '', ''],
+    flags: ['--cors-origin https://shop.example', '--cors-origin http://127.0.0.1:8080', '', '', '', '', ''],
   });
   watched.check();
   await watched.context.close();

@@ -37,7 +37,7 @@ async function refusalSaysWhatHelps(watched) {
   await go('foreign');
   const last = page.locator('#last li').filter({ hasText: 'https://shop.example' });
   await last.waitFor();
-  assert.equal(await last.locator('code').textContent(), '--origin https://shop.example');
+  assert.equal(await last.locator('code').textContent(), '--cors-origin https://shop.example');
   assert.match(await last.textContent(), /foreign origin.*asked 127\.0\.0\.1:\d+.*from 127\.0\.0\.1:\d+/);
   assert.match(await page.locator('#causes tr').filter({ hasText: 'foreign origin' }).textContent(), /^foreign origin11$/);
 }
@@ -87,7 +87,7 @@ async function endByKeyboard(watched) {
   await page.keyboard.type('4001');
   await page.keyboard.press('Enter');
   await page.locator('#end-dialog').waitFor({ state: 'hidden' });
-  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'ended');
+  await page.waitForFunction(() => document.activeElement.textContent === 'ended'); // once the row is drawn again
   await go('ended');
   await page.locator('#search button').click();
   await page.locator('#found').filter({ hasText: /^None at/ }).waitFor();
