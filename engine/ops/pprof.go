@@ -70,11 +70,11 @@ func (h *Handler) profile(w http.ResponseWriter, r *http.Request) error {
 	if p == nil {
 		return newProblem(http.StatusNotFound, "not-found", "Not Found", "There is no such profile; /debug/pprof/ lists what there is.")
 	}
-	text, err := queryInt(r, "debug", 0, 2)
+	text, err := queryInt(r, "debug", 0, 0, 2)
 	if err != nil {
 		return err
 	}
-	collect, err := queryInt(r, "gc", 0, 1)
+	collect, err := queryInt(r, "gc", 0, 0, 1)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ var errBusy = newProblem(http.StatusConflict, "busy", "Conflict", "A profile of 
 // record answers with what is written between start and stop, for the seconds that the
 // client asks for or until it leaves.
 func record(w http.ResponseWriter, r *http.Request, name string, start func(io.Writer) error, stop func()) error {
-	seconds, err := queryInt(r, "seconds", int(profileTime/time.Second), int(maxProfileTime/time.Second))
+	seconds, err := queryInt(r, "seconds", int(profileTime/time.Second), 0, int(maxProfileTime/time.Second))
 	if err != nil {
 		return err
 	}
@@ -142,15 +142,15 @@ func attach(w http.ResponseWriter, name string) {
 	w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
 }
 
-// queryInt is a number of the query, from 0 to most.
-func queryInt(r *http.Request, name string, fallback, most int) (int, error) {
+// queryInt is a number of the query, from least to most.
+func queryInt(r *http.Request, name string, fallback, least, most int) (int, error) {
 	text := r.URL.Query().Get(name)
 	if text == "" {
 		return fallback, nil
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 || n > most {
-		return 0, newProblem(http.StatusBadRequest, "bad-query", "Bad Request", fmt.Sprintf("%s is a whole number from 0 to %d.", name, most))
+	if err != nil || n < least || n > most {
+		return 0, newProblem(http.StatusBadRequest, "bad-query", "Bad Request", fmt.Sprintf("%s is a whole number from %d to %d.", name, least, most))
 	}
 	return n, nil
 }

@@ -25,14 +25,11 @@ var errTraces = newProblem(http.StatusTooManyRequests, "too-many-traces", "Too M
 // time is over, the session has ended, or the client leaves.
 func (h *Handler) traceSession(w http.ResponseWriter, r *http.Request) error {
 	most := int(engine.MaxTraceTime / time.Second)
-	seconds, err := queryInt(r, "seconds", most, most)
-	if err == nil && seconds == 0 {
-		err = newProblem(http.StatusBadRequest, "bad-query", "Bad Request", fmt.Sprintf("seconds is a whole number from 1 to %d.", most))
-	}
+	seconds, err := queryInt(r, "seconds", most, 1, most)
 	if err != nil {
 		return err
 	}
-	payloads, err := queryInt(r, "payloads", 0, 1)
+	payloads, err := queryInt(r, "payloads", 0, 0, 1)
 	if err != nil {
 		return err
 	}
