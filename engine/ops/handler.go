@@ -18,6 +18,7 @@ type Options struct {
 	Server  *engine.Server
 	Node    string // what this server is called among others
 	Version string // of the program
+	Commit  string // the program is built from
 
 	// Keys are who may do what. A client sends its key as "Authorization: Bearer KEY".
 	// Nil means that no key opens anything.
@@ -86,7 +87,7 @@ func New(o Options) (*Handler, error) {
 	h.refused = slog.New(seldom.Handler(h.logger.Handler()))
 	h.faults = slog.New(seldom.Handler(h.logger.Handler()))
 	h.keys.Store(o.Keys)
-	h.metrics = newMetrics(o.Server, o.Node, o.Version)
+	h.metrics = newMetrics(o.Server, o.Node, o.Version, o.Commit)
 	h.mux = h.newMux()
 	return h, nil
 }

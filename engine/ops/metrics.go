@@ -32,9 +32,9 @@ func Collector(s *engine.Server) prometheus.Collector { return newCollector(s.St
 // newMetrics is the page of metrics, for GET and HEAD: those of s, of Go, of the process
 // and of the build, from a registry of its own. A node without a name has no
 // turbine_node_info; without a version it is that of the build.
-func newMetrics(s *engine.Server, node, version string) http.Handler {
+func newMetrics(s *engine.Server, node, version, commit string) http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(Collector(s), collectors.NewGoCollector(), newProcess(), newBuildInfo(version))
+	registry.MustRegister(Collector(s), collectors.NewGoCollector(), newProcess(), newBuildInfo(version, commit))
 	if node != "" {
 		registry.MustRegister(newNodeInfo(node))
 	}

@@ -20,11 +20,11 @@ const (
 
 // newBuildInfo is a constant 1 whose labels say what was built: by it other metrics are
 // joined with the version, as Prometheus users do. A program that knows its version
-// gives it, others give "".
-func newBuildInfo(version string) prometheus.Collector {
+// and its commit gives them, others give "".
+func newBuildInfo(version, commit string) prometheus.Collector {
 	info, _ := debug.ReadBuildInfo()
-	noted, commit := built(info)
-	version = cmp.Or(version, noted)
+	notedVersion, notedCommit := built(info)
+	version, commit = cmp.Or(version, notedVersion), cmp.Or(commit, notedCommit)
 	return constant("turbine_build_info", buildInfoHelp,
 		prometheus.Labels{"version": version, "commit": commit, "goversion": runtime.Version()})
 }

@@ -74,7 +74,7 @@ var (
 func TestRulesAndDashboardAskForMetrics(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	stats := engine.Stats{MaxConns: 1, Descriptors: engine.DescriptorStats{Limit: 1}, Loops: make([]engine.LoopStats, 1)}
-	registry.MustRegister(fixed(stats), newBuildInfo(""), newNodeInfo("a"), collectors.NewGoCollector(), newFrugalProcess())
+	registry.MustRegister(fixed(stats), newBuildInfo("", ""), newNodeInfo("a"), collectors.NewGoCollector(), newFrugalProcess())
 	gathered, err := registry.Gather()
 	require.NoError(t, err)
 	known := map[string]bool{}

@@ -231,7 +231,7 @@ func sum(all map[string]float64, name string) (total float64) {
 
 func TestNamesFollowTheConventions(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(fixed(engine.Stats{Loops: make([]engine.LoopStats, 2)}), newBuildInfo("1.0.0"), newNodeInfo("a"))
+	registry.MustRegister(fixed(engine.Stats{Loops: make([]engine.LoopStats, 2)}), newBuildInfo("1.0.0", "0123abcd"), newNodeInfo("a"))
 	gathered, err := registry.Gather()
 	require.NoError(t, err)
 	problems, err := promlint.NewWithMetricFamilies(gathered).Lint()
@@ -259,7 +259,7 @@ const openMetrics = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain
 func TestPageOfMetrics(t *testing.T) {
 	world := enginetest.New(t, engine.Options{}, engine.Events{})
 	c := world.Dial(enginetest.Options{})
-	page := newMetrics(world.Server(), "paris-1", "1.2.3")
+	page := newMetrics(world.Server(), "paris-1", "1.2.3", "0123abcd")
 	for _, c := range []struct {
 		accept, contentType, end string
 	}{
@@ -275,7 +275,7 @@ func TestPageOfMetrics(t *testing.T) {
 		text := w.Body.String()
 		require.True(t, strings.HasSuffix(text, c.end))
 		require.Contains(t, text, "\nturbine_node_info{node=\"paris-1\"} 1")
-		require.Regexp(t, `(?m)^turbine_build_info\{commit="[^"]+",goversion="go[^"]+",version="1\.2\.3"\} 1`, text)
+		require.Regexp(t, `(?m)^turbine_build_info\{commit="0123abcd",goversion="go[^"]+",version="1\.2\.3"\} 1`, text)
 		require.Contains(t, text, "\ngo_goroutines ")
 		require.Contains(t, text, "\ngo_memstats_heap_inuse_bytes ")
 		require.NotContains(t, text, " # {", "no exemplar")
@@ -285,7 +285,7 @@ func TestPageOfMetrics(t *testing.T) {
 	require.NotContains(t, w.Body.String(), c.ID(), "a session's id is its credential")
 
 	w = httptest.NewRecorder()
-	newMetrics(world.Server(), "", "").ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	newMetrics(world.Server(), "", "", "").ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	require.NotContains(t, w.Body.String(), "turbine_node_info")
 	require.Contains(t, w.Body.String(), "turbine_build_info{")
 }
@@ -322,7 +322,7 @@ func (s *stalled) Write(p []byte) (int, error) {
 // served meanwhile.
 func TestScrapesThatStallKeepNobodyOut(t *testing.T) {
 	world := enginetest.New(t, engine.Options{}, engine.Events{})
-	page := newMetrics(world.Server(), "", "")
+	page := newMetrics(world.Server(), "", "", "")
 	scrape := func() *http.Request { return httptest.NewRequest(http.MethodGet, "/metrics", nil) }
 	entered, released := make(chan struct{}), make(chan struct{})
 	var all []*stalled
@@ -415,7 +415,7 @@ func TestScrapeAllocatesByItsSeries(t *testing.T) {
 
 func BenchmarkScrape(b *testing.B) {
 	world := enginetest.New(b, engine.Options{}, engine.Events{})
-	page := newMetrics(world.Server(), "", "")
+	page := newMetrics(world.Server(), "", "", "")
 	r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
 	r.Header.Set("Accept", openMetrics)
 	b.ReportAllocs()

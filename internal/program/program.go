@@ -41,7 +41,8 @@ const (
 // signals, and the limits of the collector.
 func Run(args []string, stdout, stderr io.Writer, extra Extra) int {
 	asked := hearSignals()
-	version := versionText(extra)
+	extra = extra.noted()
+	version := extra.text()
 	s, err := readSettings(args, version, stdout, stderr)
 	if err != nil {
 		return refuse(stderr, err)
@@ -50,7 +51,7 @@ func Run(args []string, stdout, stderr io.Writer, extra Extra) int {
 		return code
 	}
 	again := func() (*settings, error) { return readSettings(args, version, io.Discard, io.Discard) }
-	return run(s, again, version, asked, stdout, stderr)
+	return run(s, again, extra, asked, stdout, stderr)
 }
 
 // refuse says what the command line, the environment or the configuration file is to
@@ -63,7 +64,7 @@ func refuse(stderr io.Writer, err error) int {
 }
 
 // run serves with the settings, which again reads once more.
-func run(s *settings, again func() (*settings, error), version string, asked askSignals, stdout, stderr io.Writer) int {
+func run(s *settings, again func() (*settings, error), release Extra, asked askSignals, stdout, stderr io.Writer) int {
 	f := s.flags
 	logs := newLogging(stderr, &f.logFlags, s.words)
 	defer logs.writer.flush()
@@ -82,9 +83,8 @@ func run(s *settings, again func() (*settings, error), version string, asked ask
 		return exitUsage
 	}
 	node, _ := os.Hostname()
-	release, _, _ := strings.Cut(version, ",") // the commit and Go's version are told beside it
 	operations, err := newOperations(&f.opsFlags, s.source["ops-addr"] != byDefault, ops.Options{
-		Server: server, Node: node, Version: release,
+		Server: server, Node: node, Version: release.Version, Commit: release.Commit,
 		LogLevel: levelSetting{logs}, Debug: &debugSetting{server: server, logger: logs.debug, pattern: pattern},
 	})
 	if err != nil {

@@ -12,21 +12,25 @@ import (
 // unreleased is the version of a main package that no release has set.
 const unreleased = "development"
 
-// versionText is what --version says behind the name: the version, the commit and
-// Go's version. What the release has not set is what the go command has noted.
-func versionText(x Extra) string {
-	version, commit := x.Version, x.Commit
+// noted is x with what the go command has noted in the place of what the release has
+// not set. The commit may still be empty.
+func (x Extra) noted() Extra {
 	if info, ok := debug.ReadBuildInfo(); ok {
-		if version == unreleased {
-			version = cmp.Or(info.Main.Version, version)
+		if x.Version == unreleased {
+			x.Version = cmp.Or(info.Main.Version, x.Version)
 		}
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
-				commit = cmp.Or(commit, s.Value[:min(len(s.Value), 12)])
+				x.Commit = cmp.Or(x.Commit, s.Value[:min(len(s.Value), 12)])
 			}
 		}
 	}
-	return version + ", commit " + cmp.Or(commit, "unknown") + ", " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH
+	return x
+}
+
+// text is what --version says behind the name: the version, the commit and Go's version.
+func (x Extra) text() string {
+	return x.Version + ", commit " + cmp.Or(x.Commit, "unknown") + ", " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH
 }
 
 // Model is what the program takes on its command line, for the man page and the
