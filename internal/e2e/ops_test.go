@@ -342,6 +342,37 @@ func TestOperationsTakeover(t *testing.T) {
 	}
 }
 
+// A process that takes over cannot have the port under another address, while the one
+// before it has it: that one continues with the operations as they were, and the log says
+// what to do.
+func TestOperationsTakeoverUnderAnotherAddress(t *testing.T) {
+	supervisor := newSystemd(t)
+	at := freeAddr(t)
+	_, port, err := net.SplitHostPort(at)
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "turbine.yaml")
+	write := func(address string) {
+		require.NoError(t, os.WriteFile(file, []byte("ops-addr: "+address+"\n"), 0o600))
+	}
+	write(at)
+	cmd := command(context.Background(), t, "--addr", "127.0.0.1:0", "--config", file)
+	cmd.Env = append(slices.DeleteFunc(cmd.Env, func(v string) bool { return v == noOperations }), "NOTIFY_SOCKET="+supervisor.path)
+	s := start(t, cmd)
+	pid := supervisor.ready(patience)
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+	write("localhost:" + port)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGUSR2))
+	s.logs(t, func() bool {
+		return strings.Contains(s.stderr.String(), "no process has taken over; this one continues")
+	})
+	require.Contains(t, s.stderr.String(), "cannot listen on localhost:"+port)
+	require.Contains(t, s.stderr.String(), "under the address that was set before, stop the server and start it")
+	out, err := exec.Command("curl", "-sS", "http://"+at+"/livez").CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Equal(t, "ok\n", string(out))
+	s.stop(t)
+}
+
 // The commands of docs/operate.md about the listener print what stands there.
 func TestDocumentedOperations(t *testing.T) {
 	const key = "0123456789abcdef0123456789abcdef"

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"turbine/engine"
 
@@ -122,7 +123,12 @@ func (p *process) listenOn(address string, mode fs.FileMode) (*place, error) {
 		l, err = engine.Listen(address)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot listen on %s: %w", address, errors.Unwrap(err))
+		err = fmt.Errorf("cannot listen on %s: %w", address, errors.Unwrap(err))
+		if p.HasParent() && errors.Is(err, syscall.EADDRINUSE) {
+			// 127.0.0.1:3001 in the place of 0.0.0.0:3001, or the other way round.
+			err = fmt.Errorf("%w; if the process before still has this port, under the address that was set before, stop the server and start it", err)
+		}
+		return nil, err
 	}
 	return &place{Listener: l, given: address, fresh: true}, p.keep(network, address, l)
 }
