@@ -98,6 +98,11 @@ func TestDeb(t *testing.T) {
 
 	// A setting that makes no sense is told, and not tried again and again.
 	require.NoError(t, os.WriteFile(filepath.Join(m.root, "etc/turbine/turbine.yaml"), []byte("addr: \"3000\"\n"), 0o644))
+	second := m.mainPID()
+	_, err = m.try("systemctl", "reload", "turbine")
+	require.Error(t, err, "what a reload would begin with is wrong")
+	require.Equal(t, second, m.mainPID())
+	m.healthy("127.0.0.1:3000")
 	require.NotEmpty(t, m.answer("systemctl", "restart", "turbine"))
 	require.Equal(t, "failed", m.answer("systemctl", "is-active", "turbine"))
 	require.Equal(t, "ExecMainStatus=2", m.run("systemctl", "show", "--property=ExecMainStatus", "turbine"))
@@ -108,8 +113,9 @@ func TestDeb(t *testing.T) {
 	m.run("dpkg", "--remove", "turbine")
 	require.NotEmpty(t, m.answer("test", "-e", "/proc/"+last), "it is stopped")
 	require.Equal(t, settings, text(t, filepath.Join(m.root, "etc/turbine/turbine.yaml")))
-	require.NoError(t, os.Remove(keys)) // is the operator's own
 	m.run("dpkg", "--purge", "turbine")
+	require.Equal(t, "root root 640", m.run("stat", "--format=%U %G %a", "/etc/turbine/ops.keys"), "it is the operator's own, and no later group's")
+	m.run("rm", "-r", "/etc/turbine")
 	require.NotEmpty(t, m.answer("getent", "passwd", "turbine"))
 	require.Empty(t, m.run("find", "/etc", "/usr", "/var", "/run", "/home", "-xdev", "-name", "*turbine*",
 		"-not", "-path", "/var/log/*", "-not", "-path", "/run/systemd/*", "-not", "-path", "/run/log/*"))

@@ -92,7 +92,7 @@ const operations = `
 #   ops-tls-key: "/etc/turbine/ops-key.pem"
 #
 # A file of keys or certificates that changes is read again; other settings of operations need
-# systemctl reload turbine.
+# systemctl reload turbine, and systemctl restart turbine where ops-addr changes but not its port.
 `
 
 // chapters are what the man page says that no flag does.

@@ -73,7 +73,7 @@ func (s *settings) print(out io.Writer) {
 // defaultHead is what the file of config default begins with.
 const defaultHead = `# Configuration of turbine, in YAML. Each key is the name of a flag.
 # A variable of the environment wins over this file, a flag in the command line over both.
-# All settings below have their defaults: to change one, remove the # in front of it.
+# A setting that is commented out has its default: to change it, remove the # in front of it.
 # turbine config check --config FILE says what is wrong with the file.
 `
 
