@@ -238,9 +238,10 @@ func (s *Session) continueBehindPacking() {
 	t := &s.websocket
 	switch {
 	case s.state == sessionClosed || t.conn == nil || s.packs() || s.has(publicPaused):
+	case s.posts(): // in front of what is unread: goOn is to come
 	case s.unread():
 		s.server.shard(s.loop).stand(s)
-	case s.extra != nil && s.extra.unread.over && !s.posts():
+	case s.extra != nil && s.extra.unread.over:
 		t.EOF()
 	}
 }
