@@ -175,7 +175,7 @@ func (s *Session) needsRun() bool {
 
 // control queues a packet of the protocol's own, also while closing. One that
 // waits already stands for all of its kind: only the last of many pings needs an
-// answer.
+// answer. It does not wait for messages that are being compressed.
 func (s *Session) control(kind packet.Type) error {
 	if s.waits(kind) {
 		return nil
@@ -188,6 +188,11 @@ func (s *Session) control(kind packet.Type) error {
 	if s.ends().drops() { // the run that closes the session is to come
 		s.mu.Unlock()
 		return ErrClosed
+	}
+	if s.packs() && s.websocket.conn.Ready() {
+		s.mu.Unlock()
+		s.deliver(append(s.server.shard(s.loop).batch[:0], outgoing{kind: kind}))
+		return nil
 	}
 	err := s.put(outgoing{kind: kind}, false)
 	run := s.ends().drops() && s.needsRun()

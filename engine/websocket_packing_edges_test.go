@@ -1,7 +1,11 @@
 package engine
 
 import (
+	"strings"
 	"testing"
+	"time"
+
+	"turbine/loop/looptest"
 
 	"github.com/gobwas/ws"
 	"github.com/stretchr/testify/require"
@@ -36,4 +40,51 @@ func TestDeflatePortionsLeaveWhatWasPostedInFront(t *testing.T) {
 	app.world.Pace(0)
 	require.Equal(t, append(numbered(messages), "last", "behind"), app.taken)
 	require.Contains(t, string(candidate.Read()), "permessage-deflate")
+}
+
+// A client whose messages wait for others to be compressed is pinged in time.
+func TestDeflatePingsThoseInLine(t *testing.T) {
+	const clients, interval, timeout = 100, 2 * time.Second, time.Second
+	app := newSlowApp(t, Options{PerMessageDeflate: &PerMessageDeflate{}, PingInterval: interval, PingTimeout: timeout})
+	app.cost = 20 * time.Millisecond // the loop has much else to do in each turn
+	busy := app.websocket()
+	var peers []*looptest.Peer
+	for range clients {
+		peer := app.world.Dial()
+		peer.Write(request{method: "GET", target: "/engine.io/?EIO=4&transport=websocket",
+			headers: append([]string{"Sec-WebSocket-Extensions: permessage-deflate"}, upgradeHeaders...)}.bytes())
+		app.world.Run()
+		require.Contains(t, string(peer.Read()), "permessage-deflate")
+		peers = append(peers, peer)
+	}
+	large := Text(text(1_000_000))
+	for s := range app.server.Sessions() {
+		require.NoError(t, s.Send(large))
+	}
+	app.world.Pace(pieceTime)
+	const ping = "\x81\x012"
+	got, pinged := make([]string, clients), make([]time.Duration, clients)
+	began, most := app.world.Now(), time.Duration(0)
+	for i := range pinged {
+		pinged[i] = began
+	}
+	p := &app.server.shards[0].packing
+	for begun := false; !begun || p.session != nil || p.waiting.Len() > 0; begun = begun || p.session != nil {
+		busy.Write(frame(ws.OpText, "4x"))
+		require.True(t, app.world.Turn())
+		if strings.Contains(string(busy.Read()), ping) {
+			busy.Write(frame(ws.OpText, "3"))
+		}
+		for i, peer := range peers {
+			if got[i] += string(peer.Read()); strings.Contains(got[i], ping) {
+				pinged[i], got[i] = app.world.Now(), ""
+				peer.Write(frame(ws.OpText, "3"))
+			}
+			most = max(most, app.world.Now()-pinged[i])
+		}
+	}
+	app.world.Pace(0)
+	require.Greater(t, app.world.Now()-began, interval+timeout)
+	require.Zero(t, app.server.Stats().Closed[ReasonPingTimeout])
+	require.LessOrEqual(t, most, interval+timeout)
 }
