@@ -58,6 +58,8 @@ type modelClient struct {
 	revision engine.Revision
 	name     int // which session it wants to be
 	fail     func(format string, args ...any)
+	packs    *modelPacks
+	base64   bool           // it takes no bytes; in revision 3
 	heard    func(p []byte) // a message; nil: they have one sender, which counts them
 
 	sid       string
@@ -97,6 +99,9 @@ type modelWS struct {
 	peer   modelPeer
 	buffer []byte
 	open   bool // the 101 has come
+
+	deflate, takeover bool
+	window            []byte
 }
 
 func (c *modelClient) dial() modelPeer {
@@ -108,7 +113,14 @@ func (c *modelClient) dial() modelPeer {
 }
 
 // message makes the next numbered message of some size. It may be binary.
-func (c *modelClient) message() { c.queue = append(c.queue, numbered(c.random, c.next)); c.next++ }
+func (c *modelClient) message() {
+	m := numbered(c.random, c.next)
+	if c.upgraded { // a POST has a limit
+		m = c.packs.grow(c.random, m)
+	}
+	c.queue = append(c.queue, m)
+	c.next++
+}
 
 // numbered is the text or bytes of message n: its number and some ballast.
 func numbered(r *rand.Rand, n int) []byte {
@@ -134,6 +146,9 @@ func number(p []byte) (n int) {
 
 func (c *modelClient) query(transport string) string {
 	q := fmt.Sprintf("/engine.io/?EIO=%d&transport=%s", c.revision, transport)
+	if c.base64 {
+		q += "&b64=1"
+	}
 	if c.sid != "" {
 		return q + "&sid=" + c.sid
 	}
@@ -327,7 +342,10 @@ func (c *modelClient) packet(p packet.Packet) {
 		if c.heard != nil {
 			c.heard(p.Data)
 		} else if n := number(p.Data); n != c.received {
-			c.fail("got message %d, want %d", n, c.received)
+			c.fail("session %d got message %d, want %d", c.name, n, c.received)
+		}
+		if c.packs != nil && c.heard == nil && !c.packs.whole(p.Data) {
+			c.fail("message %d of session %d is not whole", c.received, c.name)
 		}
 		c.received++
 	}
@@ -353,7 +371,7 @@ func (c *modelClient) control(text string) {
 func (c *modelClient) dialWS() {
 	c.websocket = &modelWS{peer: c.dial()}
 	c.write(c.websocket.peer, []byte("GET "+c.query("websocket")+" HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"+
-		"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"))
+		"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"+c.packs.offer(c.random)+"\r\n"))
 }
 
 // startUpgrade opens the WebSocket that is to take over.
@@ -368,6 +386,12 @@ func (c *modelClient) startUpgrade() {
 func (c *modelClient) frame(op ws.OpCode, payload []byte) {
 	var key [4]byte
 	binary.LittleEndian.PutUint32(key[:], c.random.Uint32())
+	if c.packsNext(payload) {
+		packed := wsframe.AppendMaskedFrame(nil, op, true, key, c.packs.compressed(payload))
+		packed[0] |= 0x40
+		c.write(c.websocket.peer, packed)
+		return
+	}
 	if len(payload) > 1 && c.random.IntN(5) == 0 { // in two fragments
 		cut := 1 + c.random.IntN(len(payload)-1)
 		c.write(c.websocket.peer, wsframe.AppendMaskedFrame(nil, op, false, key, payload[:cut]))
@@ -406,6 +430,7 @@ func (c *modelClient) readWS() {
 			}
 			return
 		}
+		w.negotiate(string(w.buffer[:end]))
 		w.buffer, w.open = w.buffer[end+4:], true
 		if c.probing {
 			c.frame(ws.OpText, []byte("2probe"))
@@ -437,6 +462,15 @@ func (c *modelClient) serverMessage(h ws.Header, payload []byte) {
 		}
 		c.lostWS()
 		return
+	}
+	if h.Rsv == 4 && c.websocket.deflate {
+		text, err := c.websocket.unpack(payload)
+		if err != nil {
+			c.fail("a message cannot be decompressed: %v", err)
+		}
+		if payload = text; len(text) > 64<<10 {
+			c.packs.large.Add(1)
+		}
 	}
 	p, err := c.revision.Decode(bytes.Clone(payload), h.OpCode == ws.OpBinary)
 	switch {

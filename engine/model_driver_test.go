@@ -62,7 +62,7 @@ func (d *modelDriver) open() {
 	m := d.run.add(d.net, d.random)
 	d.sessions = append(d.sessions, m)
 	transport := "polling"
-	if d.random.IntN(4) == 0 {
+	if n := d.random.IntN(4); n == 0 || n < 3 && d.run.packs != nil {
 		transport = "websocket"
 	}
 	m.client.connect(transport)
@@ -80,6 +80,7 @@ func (d *modelDriver) operate(m *modelSession) {
 	if d.run.busy.operate(m) {
 		return
 	}
+	d.run.packs.operate(m)
 	switch n := d.random.IntN(1000); {
 	case n < 400:
 		for range 1 + d.random.IntN(4) {

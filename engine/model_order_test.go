@@ -32,6 +32,7 @@ type modelOrder struct {
 	due     map[*modelSession]map[int][]int // numbers of messages, by caller
 	closer  map[*modelSession]int           // the callers that have closed it
 	drivers int
+	size    int                  // of the crowd
 	ready   int                  // drivers whose part of the crowd is there
 	opened  sync.WaitGroup       // for all of them
 	over    bool                 // no more calls: clients are to come to rest, each by itself
@@ -55,7 +56,7 @@ type modelCaller struct {
 func newModelOrder(r *modelRun, drivers int) *modelOrder {
 	o := &modelOrder{
 		run: r, callers: map[int]*modelCaller{}, due: map[*modelSession]map[int][]int{}, closer: map[*modelSession]int{}, keyed: map[int]map[int]bool{},
-		drivers: drivers,
+		drivers: drivers, size: orderCrowd,
 	}
 	o.opened.Add(drivers)
 	return o
@@ -81,7 +82,7 @@ func (o *modelOrder) caller(id int) *modelCaller {
 
 // drive is modelDriver.drive for a crowd of which only those that are closed leave.
 func (o *modelOrder) drive(d *modelDriver) {
-	for range orderCrowd / o.drivers {
+	for range o.size / o.drivers {
 		d.open()
 	}
 	for patient := d.net.Patience(); !d.begun() && patient(); {
@@ -277,7 +278,7 @@ func (o *modelOrder) audience(c *modelCaller) (a engine.Audience, to func(*model
 
 // next is the caller's next message: its number, behind that of the caller.
 func (o *modelOrder) next(c *modelCaller) []byte {
-	return append(fmt.Appendf(nil, "%d ", c.id), numbered(c.random, c.calls)...)
+	return append(fmt.Appendf(nil, "%d ", c.id), o.run.packs.grow(c.random, numbered(c.random, c.calls))...)
 }
 
 // prepare is next for many; what is owed was written down before.

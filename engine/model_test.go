@@ -24,6 +24,7 @@ import (
 
 var (
 	modelSeed     = flag.Uint64("model.seed", 0, "seed of the first model run; 0 chooses one")
+	modelPacked   = flag.Int("model.packed", 4, "model runs of each kind with large messages")
 	modelMessages = flag.Int("model.messages", 100_000, "messages of all model runs together, at least")
 )
 
@@ -45,6 +46,8 @@ type modelSession struct {
 	arrived  int                // messages that came from the client
 	ended    bool               // by Close or CloseWith
 	told     engine.ClosedByApp // what CloseWith has accepted; zero after Close
+	now      bool               // by CloseNow
+	sents    []int              // messages whose SendOptions.Sent is due
 	closed   bool
 	reason   engine.Reason
 	err      error
@@ -59,6 +62,7 @@ type modelRun struct {
 	budget bool // connections are cut that take too little of a response
 	busy   *modelBusy
 	order  *modelOrder
+	packs  *modelPacks
 	counts *modelCounts
 
 	mu       sync.Mutex
@@ -144,6 +148,11 @@ func runModelWith(t *testing.T, r *modelRun, faults *looptest.Faulty, executor *
 	net := &worldNet{World: world, random: random, faulty: r.faulty, executor: executor}
 	d := &modelDriver{run: r, net: net, random: random, steps: 1500}
 	r.busy.begin(world, d)
+	r.packs.begin(world)
+	net.packs = r.packs
+	if r.packs != nil {
+		d.steps = packedSteps
+	}
 	if r.order != nil {
 		d.steps = orderSteps
 	}
@@ -153,6 +162,7 @@ func runModelWith(t *testing.T, r *modelRun, faults *looptest.Faulty, executor *
 	if r.busy == nil && r.order == nil && random.IntN(2) == 0 {
 		d.drain(world)
 	}
+	r.packs.calm()
 	if faults != nil {
 		faults.Heal()
 	}
@@ -185,6 +195,7 @@ type worldNet struct {
 	random   *rand.Rand
 	faulty   bool
 	executor *modelExecutor
+	packs    *modelPacks
 }
 
 func (n *worldNet) Dial() modelPeer { return n.World.Dial() }
@@ -199,7 +210,9 @@ func (n *worldNet) Patience() func() bool {
 
 // Settle lets rests end, too, and misleads the loops, where there are faults.
 func (n *worldNet) Settle() {
-	n.Run()
+	if n.packs.turns(n.random) {
+		n.Run()
+	}
 	n.executor.work()
 	if !n.faulty {
 		return
@@ -260,6 +273,7 @@ func (r *modelRun) onMessage(s *engine.Session, message engine.Message) {
 	r.order.fromCallback(m)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	defer r.packs.panic()
 	if n := number(message.Data); n != m.arrived {
 		r.violation("server got message %d of %s, want %d", n, s.ID(), m.arrived)
 	}
@@ -291,9 +305,11 @@ func (m *modelSession) send() {
 	if m.session == nil {
 		return
 	}
-	message := engine.Message{Data: numbered(m.random, m.accepted), Binary: m.random.IntN(3) == 0}
+	message := engine.Message{Data: m.client.packs.grow(m.random, numbered(m.random, m.accepted)), Binary: m.random.IntN(3) == 0}
 	var err error
-	if m.random.IntN(4) == 0 {
+	if m.client.packs != nil {
+		err = m.sendPacked(message)
+	} else if m.random.IntN(4) == 0 {
 		var p *engine.Prepared
 		if p, err = engine.Prepare(message); err == nil {
 			err = m.session.SendPrepared(p)
@@ -315,12 +331,14 @@ func (r *modelRun) add(net modelNet, random *rand.Rand) *modelSession {
 	m.client = &modelClient{net: net, random: random, revision: engine.Revision4, fail: func(format string, args ...any) {
 		r.violation("client: "+format, args...)
 	}}
+	m.client.packs = r.packs
 	r.busy.expect(m.client)
 	if r.order != nil {
 		m.client.heard = func(p []byte) { r.order.got(m, p) }
 	}
 	if random.IntN(2) == 0 {
 		m.client.revision = engine.Revision3
+		m.client.base64 = r.packs != nil && random.IntN(3) == 0
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -351,7 +369,7 @@ func (r *modelRun) compareOne(m *modelSession) {
 	if isByApp && (*byApp != m.told || m.reason != engine.ReasonForcedClose) {
 		r.violation("%s: CloseWith was %+v", name, m.told)
 	}
-	if m.told.Code != 0 && m.closed && m.err == nil && m.reason == engine.ReasonForcedClose {
+	if m.told.Code != 0 && !m.now && m.closed && m.err == nil && m.reason == engine.ReasonForcedClose {
 		r.violation("%s: Close is not told what CloseWith was: %+v", name, m.told)
 	}
 	if c.vanished || (r.faulty && c.over || r.budget && c.cut) && !(c.goodbye && m.closed) {
@@ -360,7 +378,7 @@ func (r *modelRun) compareOne(m *modelSession) {
 	if m.session == nil && c.over && r.server.Stats().Limits[engine.LimitPendingBudget] > 0 {
 		return // there was no room for its Open: it never began
 	}
-	orderly := m.closed && (m.reason == engine.ReasonForcedClose || m.reason == engine.ReasonShutdown) && (m.err == nil || isByApp)
+	orderly := m.closed && (m.reason == engine.ReasonForcedClose || m.reason == engine.ReasonShutdown) && (m.err == nil || isByApp) && !m.now
 	if orderly && c.goodbye && c.upgraded {
 		if c.told != m.told {
 			r.violation("%s: the client is told %+v at its end, not %+v", name, c.told, m.told)
@@ -375,6 +393,9 @@ func (r *modelRun) compareOne(m *modelSession) {
 		}
 	} else if (!m.closed || orderly) && c.received != m.accepted {
 		r.violation("%s: %d messages arrived at the client, all of %d should have", name, c.received, m.accepted)
+	}
+	if !m.closed && len(m.sents) > 0 {
+		r.violation("%s: messages whose Sent was not called: %v", name, m.sents)
 	}
 	if !m.closed && (c.over || m.arrived != c.next || len(c.queue) > 0) {
 		r.violation("%s: %d messages arrived at the server of %d, client over %v", name, m.arrived, c.next, c.over)
