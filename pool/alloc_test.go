@@ -39,7 +39,7 @@ func TestReuse(t *testing.T) {
 		kept bool
 	}{
 		{100, true}, {32 << 10, true}, {64 << 10, true}, {100_000, true}, {128 << 10, true}, {500_000, true},
-		{1 << 20, true}, {16<<20 - pool.Headroom, true}, {16 << 20, false},
+		{1 << 20, true}, {16 << 20, true}, {16<<20 + 1, false},
 	} {
 		var p pool.Pool
 		got := testing.AllocsPerRun(100, func() {

@@ -15,8 +15,8 @@ import (
 // nobody has borrowed, so one large message does not pin its memory for good.
 
 const (
-	// maxLarge is the capacity in bytes of the largest buffers that are kept. It has
-	// room for a message that fills a queue of the default size.
+	// maxLarge is the room in bytes of the largest buffers that are kept: for a message
+	// that fills a queue of the default size.
 	maxLarge     = 1 << maxLargeBits
 	maxLargeBits = 24
 
@@ -30,31 +30,32 @@ const (
 // large has the classes above maxKept, for all roles.
 var large [(maxLargeBits - maxKeptBits) * largeSteps]sync.Pool
 
-// largeClass is the class of which all buffers have n bytes or more, and how many
-// they have at least. n is above maxKept, and not above maxLarge.
-func largeClass(n int) (class *sync.Pool, capacity int) {
+// largeClass is the class of which all buffers have room for n bytes or more behind
+// their headroom, and how much the smallest has: a power of two is not rounded up. n is
+// above maxKept, and not above maxLarge.
+func largeClass(n int) (class *sync.Pool, room int) {
 	octave := bits.Len(uint(n-1)) - 1 // 1<<octave < n
 	shift := octave - largeStepsBits
 	steps := (n-1)>>shift + 1 // largeSteps+1 to 2*largeSteps
 	return &large[(octave-maxKeptBits)*largeSteps+steps-largeSteps-1], steps << shift
 }
 
-// lendLarge returns storage with room for n bytes, which is above maxKept.
-func lendLarge(n int) *bytebufferpool.ByteBuffer {
-	if n > maxLarge {
-		return &bytebufferpool.ByteBuffer{B: make([]byte, 0, n)}
+// lendLarge returns storage of capacity bytes or more, which are above maxKept.
+func lendLarge(capacity int) *bytebufferpool.ByteBuffer {
+	if capacity-Headroom > maxLarge {
+		return &bytebufferpool.ByteBuffer{B: make([]byte, 0, capacity)}
 	}
-	class, capacity := largeClass(n)
+	class, room := largeClass(max(capacity-Headroom, maxKept+1))
 	if b, ok := class.Get().(*bytebufferpool.ByteBuffer); ok {
 		return b
 	}
-	return &bytebufferpool.ByteBuffer{B: make([]byte, 0, capacity)}
+	return &bytebufferpool.ByteBuffer{B: make([]byte, 0, Headroom+room)}
 }
 
 // keepLarge takes storage back whose capacity is above maxKept. What has grown to a
-// capacity between two classes goes to the lower one.
+// room between two classes goes to the lower one.
 func keepLarge(b *bytebufferpool.ByteBuffer) {
-	n := cap(b.B)
+	n := cap(b.B) - Headroom
 	octave := bits.Len(uint(n)) - 1 // 1<<octave <= n
 	steps := n >> (octave - largeStepsBits)
 	if at := (octave-maxKeptBits)*largeSteps + steps - largeSteps - 1; at >= 0 && n <= maxLarge {

@@ -23,7 +23,7 @@ func TestLargeFits(t *testing.T) {
 		require.Zero(t, b.Len(), n)
 		require.GreaterOrEqual(t, b.Room(), n)
 		if n > 128<<10 {
-			require.LessOrEqual(t, b.Room(), (n+pool.Headroom)*25/16, n)
+			require.LessOrEqual(t, b.Room(), n*25/16, n)
 		}
 		if random.IntN(3) == 0 {
 			b.SetTail(append(b.Tail(), make([]byte, b.Room()+random.IntN(100_000))...))

@@ -226,9 +226,8 @@ func TestDecompressBomb(t *testing.T) {
 	} {
 		var got []byte
 		var err error
-		// All of the doubling together, of which one step is alive at a time, and the
-		// last has up to a quarter more.
-		require.Less(t, allocated(func() { got, err = decompress() }), uint64(2*limit+limit/4+64<<10), name)
+		// All of the doubling together, of which one step is alive at a time.
+		require.Less(t, allocated(func() { got, err = decompress() }), uint64(2*limit+64<<10), name)
 		requireFault(t, ErrTooBig, got, err)
 		require.LessOrEqual(t, cap(d.inflater.out), maxInflated, "kept")
 	}

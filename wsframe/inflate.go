@@ -262,7 +262,7 @@ func (f *inflater) grow(n int) error {
 	if n <= cap(f.out) {
 		return nil
 	}
-	grown := pool.Spills.Get(min(max(n, 2*cap(f.out)+pool.Headroom, firstOut), f.limit))
+	grown := pool.Spills.Get(min(max(n, 2*cap(f.out), firstOut), f.limit))
 	room := grown.Bytes()
 	out := append(room[:0:min(cap(room), f.limit)], f.out...)
 	f.drop()
