@@ -48,6 +48,8 @@ func TestDeb(t *testing.T) {
 	require.Equal(t, "inactive", m.answer("systemctl", "is-active", "turbine"))
 	require.Regexp(t, `^turbine \S+, commit [0-9a-f]{12}, go1\.`, m.run("/usr/bin/turbine", "--version"))
 	require.FileExists(t, filepath.Join(m.root, "usr/share/bash-completion/completions/turbine"))
+	require.FileExists(t, filepath.Join(m.root, "usr/share/doc/turbine/docs/operate.md"))
+	require.FileExists(t, filepath.Join(m.root, "usr/share/doc/turbine/docs/monitoring/alerts.yml"))
 
 	// What the operator has changed stays when the package changes.
 	require.Regexp(t, `^/etc/turbine/turbine\.yaml [0-9a-f]{32}$`, m.run("dpkg-query", "--showformat=${Conffiles}", "--show", "turbine"))
