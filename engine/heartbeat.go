@@ -182,8 +182,8 @@ func (s *Session) unheard(now time.Duration) bool {
 func (s *Session) beat(now time.Duration) {
 	o := &s.server.options
 	switch paused := s.has(publicPaused); {
-	case paused && !s.revision.ServerPings(), s.owesHeartbeat() && s.lags():
-		// What the client has to say waits where nobody has looked.
+	case paused && !s.revision.ServerPings(), s.owesHeartbeat() && (s.lags() || s.packs() && s.waits(packet.Ping)):
+		// What the client has to say waits where nobody has looked, or it was not asked yet.
 		s.nextBeat = now + o.PingTimeout
 	case s.owesHeartbeat():
 		s.close(ReasonPingTimeout, nil)
@@ -224,8 +224,15 @@ func (s *Session) pingAgain(now, owed time.Duration) {
 // forgive gives a client whose poll has waited for a busy loop the time to answer
 // the ping that it takes only now.
 func (s *Session) forgive() {
-	now := s.loop.Now()
-	if s.awaitsPong() && now >= s.nextBeat && s.waits(packet.Ping) {
+	if s.loop.Now() >= s.nextBeat {
+		s.askAnew()
+	}
+}
+
+// askAnew gives the client the time to answer a ping that leaves only now, if there is
+// one.
+func (s *Session) askAnew() {
+	if now := s.loop.Now(); s.awaitsPong() && s.waits(packet.Ping) {
 		s.markPing()
 		s.nextBeat = now + s.server.options.PingTimeout
 		s.arm()

@@ -234,6 +234,7 @@ func (s *Session) continueBehindPacking() {
 	if s.state == sessionClosed {
 		return
 	}
+	s.askAnew() // a ping may have waited, too
 	s.flush()
 	t := &s.websocket
 	switch {
