@@ -20,13 +20,13 @@ export class Problem extends Error {
   get needsKey() { return this.status === 401; }
 }
 
+// given are the parameters that are no empty text.
+export const given = (parameters) => Object.fromEntries(Object.entries(parameters).filter(([, value]) => value !== ''));
+
 // ask sends a request and returns the JSON of the answer. It throws a Problem, or whatever
 // fetch throws where nobody answers.
 export async function ask(method, path, parameters = {}) {
-  const query = new URLSearchParams();
-  for (const [name, value] of Object.entries(parameters)) {
-    if (value !== '' && value !== undefined) query.set(name, value);
-  }
+  const query = new URLSearchParams(parameters);
   const headers = { Accept: 'application/json' };
   if (key.get()) headers.Authorization = `Bearer ${key.get()}`;
   const response = await fetch(query.toString() ? `${path}?${query}` : path, {

@@ -1,6 +1,6 @@
 // The search for sessions and groups, and the end of a session.
 
-import { Problem, ask, said } from './api.js';
+import { Problem, ask, given, said } from './api.js';
 import { byId, element, keep, row, say, setUpDialog } from './dom.js';
 import { bytes, clock, count, plain } from './format.js';
 import { Pages } from './pages.js';
@@ -20,8 +20,8 @@ async function load(cursor, limit) {
       throw error;
     }
   }
-  const filter = wanted.by ? { [wanted.by]: wanted.what } : {};
-  const { sessions, cursor: next } = await ask('GET', 'v1/sessions', { limit, cursor, transport: wanted.transport, ...filter });
+  const filter = wanted.by ? { [wanted.by]: wanted.what } : {}; // the name of a group may be empty
+  const { sessions, cursor: next } = await ask('GET', 'v1/sessions', { ...given({ limit, cursor, transport: wanted.transport }), ...filter });
   return { entries: sessions, cursor: next };
 }
 
@@ -55,7 +55,7 @@ const openEnd = setUpDialog(byId('end-dialog'), async () => {
   const { session, button } = ending;
   let text = 'ended';
   try {
-    const { sessions } = await ask('DELETE', `v1/sessions/${encodeURIComponent(session.id)}`, { code: byId('end-code').value, reason: byId('end-reason').value });
+    const { sessions } = await ask('DELETE', `v1/sessions/${encodeURIComponent(session.id)}`, given({ code: byId('end-code').value, reason: byId('end-reason').value }));
     if (sessions === 0) text = 'was ending';
   } catch (error) {
     if (!(error instanceof Problem && error.status === 404)) throw error;
@@ -88,7 +88,7 @@ function choose(by) {
 }
 
 async function loadGroups(cursor, limit) {
-  const { groups, cursor: next } = await ask('GET', 'v1/groups', { prefix: byId('prefix').value, limit, cursor });
+  const { groups, cursor: next } = await ask('GET', 'v1/groups', given({ prefix: byId('prefix').value, limit, cursor }));
   return { entries: groups, cursor: next };
 }
 

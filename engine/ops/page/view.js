@@ -48,7 +48,9 @@ export function show(history) {
   showLast(s.last_refused);
 }
 
+// hide shows a line in the place of what has nothing in it.
 function hide(id, instead, empty) {
+  say(byId(instead), 'None since the start.');
   byId(id).hidden = empty;
   byId(instead).hidden = !empty;
 }

@@ -12,6 +12,8 @@ run(async (browser) => {
     await page.locator('#key-text').press('Enter');
   };
   await page.locator('#key').waitFor();
+  const none = () => page.locator('#refused-none, #limits-none').allTextContents();
+  assert.deepEqual(await none(), ['Nothing is known yet.', 'Nothing is known yet.']);
   assert.match(await page.locator('#key-why').textContent(), /^Send a key/);
   assert.equal(await page.evaluate(() => document.activeElement.id), 'key-text');
   assert.equal(watched.requests('/v1/stats').length, 1, 'it asks no more until there is a key');
@@ -21,6 +23,7 @@ run(async (browser) => {
   assert.equal(watched.requests('/v1/stats').length, 2);
   await use(reader);
   await watched.says(/^Live/);
+  assert.deepEqual(await none(), ['None since the start.', 'None since the start.']);
   assert.ok(await page.locator('#key').isHidden());
 
   const kept = await page.evaluate(() => [JSON.stringify({ ...sessionStorage }), localStorage.length, document.cookie, location.href, document.documentElement.outerHTML]);

@@ -85,7 +85,7 @@ async function hostileNames(browser) {
   const session = (group, i) => ({ id: `${i}`.padStart(22, 'A'), transport: group, revision: 4, address: group, opened: group, heartbeat: '', groups: [group], buffered: 0, state: group });
   const watched = await Watched.open(browser, {}, async (page) => {
     await page.route('**/v1/sessions?*', (route) => route.fulfill({ json: { sessions: hostile.map(session), cursor: '' } }));
-    await page.route('**/v1/groups?*', (route) => route.fulfill({ json: { groups: hostile.map((name) => ({ name, sessions: 1 })), cursor: '' } }));
+    await page.route('**/v1/groups?*', (route) => route.fulfill({ json: { groups: [...hostile, ''].map((name) => ({ name, sessions: 1 })), cursor: '' } }));
     await page.route('**/v1/stats', async (route) => {
       const json = await (await route.fetch()).json();
       json.node = hostile[0];
@@ -115,6 +115,10 @@ async function hostileNames(browser) {
   await watched.fits();
   await page.locator('#group-rows button').first().click();
   assert.equal(await page.locator('#what').inputValue(), hostile[0]);
+  const group = () => watched.requests('/v1/sessions').at(-1).query.get('group');
+  await watched.until(group, (name) => name === hostile[0]);
+  await page.locator('#group-rows button').last().click();
+  await watched.until(group, (name) => name === '');
   watched.check();
   await watched.context.close();
 }
