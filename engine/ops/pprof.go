@@ -2,7 +2,6 @@ package ops
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -150,7 +149,10 @@ func queryInt(r *http.Request, name string, fallback, least, most int) (int, err
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < least || n > most {
-		return 0, newProblem(http.StatusBadRequest, "bad-query", "Bad Request", fmt.Sprintf("%s is a whole number from %d to %d.", name, least, most))
+		if most == least+1 {
+			return 0, badQuery("%s is the number %d or %d.", name, least, most)
+		}
+		return 0, badQuery("%s is a whole number from %d to %d.", name, least, most)
 	}
 	return n, nil
 }

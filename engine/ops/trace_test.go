@@ -191,7 +191,7 @@ func TestTraceRefusals(t *testing.T) {
 		{id, "?seconds=0", traceKey, 400, "bad-query", "seconds is a whole number from 1 to 60."},
 		{id, "?seconds=61", traceKey, 400, "bad-query", "from "},
 		{id, "?seconds=x", traceKey, 400, "bad-query", "from "},
-		{id, "?payloads=yes", traceKey, 400, "bad-query", "payloads is a whole number from 0 to 1."},
+		{id, "?payloads=yes", traceKey, 400, "bad-query", "payloads is the number 0 or 1."},
 		{goneID, "", traceKey, 404, "not-found", "no session with this public id"},
 		{client.ID(), "", traceKey, 404, "not-found", "no session with this public id"},
 		{"x", "", traceKey, 404, "not-found", "no session with this public id"},
