@@ -151,7 +151,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, to *route) {
 	defer busy(r.Context())()
 	err := to.serve(h, w, r)
 	if to.changes() {
-		h.logger.Info("a request for operations", "method", r.Method, "path", r.URL.Path, "done", err == nil, "who", who, "peer", r.RemoteAddr)
+		h.logger.With(notesOf(w)...).Info("a request for operations", "method", r.Method, "path", r.URL.Path, "done", err == nil, "who", who, "peer", r.RemoteAddr)
 	}
 	if err != nil {
 		h.answerError(w, err)
@@ -241,10 +241,26 @@ func (h *Handler) identify(r *http.Request) (who string, may scopes, p *problem)
 	return "", 0, newProblem(http.StatusUnauthorized, "no-key", "Unauthorized", detail)
 }
 
-// A writer notes whether the answer has begun.
+// A writer notes whether the answer has begun, and what the record of a change has to say.
 type writer struct {
 	http.ResponseWriter
 	begun bool
+	notes []any // slog.Attr
+}
+
+// note adds to the record of a change that is done. Its attributes are those of a request
+// that was found to be right: what else a client has sent stays out of the log.
+func note(w http.ResponseWriter, notes ...any) {
+	if w, ok := w.(*writer); ok {
+		w.notes = append(w.notes, notes...)
+	}
+}
+
+func notesOf(w http.ResponseWriter) []any {
+	if w, ok := w.(*writer); ok {
+		return w.notes
+	}
+	return nil
 }
 
 func (w *writer) WriteHeader(status int) {

@@ -365,11 +365,13 @@ func TestSetKeys(t *testing.T) {
 // requests leave one record a second at most. A request that only reads leaves none, and
 // no record has a key.
 func TestWhatIsLogged(t *testing.T) {
-	h, written := newTest(t, Options{Keys: keysOf(t, "ann debug,read "+keyOne), LogLevel: &setting{}})
+	h, written := newTest(t, Options{Keys: keysOf(t, "ann debug,read "+keyOne), LogLevel: &setting{}, Debug: &setting{}})
 	require.Equal(t, 200, ask(h, request("GET", "/v1/stats", "", "Authorization: Bearer "+keyOne)).StatusCode)
 	require.Empty(t, written.String())
 	require.Equal(t, 200, ask(h, request("PUT", "/v1/loglevel", `{"level":"info"}`, "Authorization: Bearer "+keyOne)).StatusCode)
 	require.Contains(t, written.String(), "method=PUT path=/v1/loglevel done=true who=ann peer=192.0.2.1:1234\n")
+	require.Equal(t, 200, ask(h, request("PUT", "/v1/debug", `{"scopes":"engine:ws"}`, "Authorization: Bearer "+keyOne)).StatusCode)
+	require.Contains(t, written.String(), "scopes=engine:ws method=PUT path=/v1/debug done=true who=ann")
 	for range 100 {
 		require.Equal(t, 401, ask(h, request("GET", "/v1/stats", "", "Authorization: Bearer "+keyTwo)).StatusCode)
 	}

@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"log/slog"
 	"net/http"
 	"runtime"
 	"slices"
@@ -153,7 +154,7 @@ func (h *Handler) endSession(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return errNoSession
 	}
-	ended, err := end(s, q)
+	ended, err := end(w, s, q)
 	if err != nil {
 		return err
 	}
@@ -162,8 +163,8 @@ func (h *Handler) endSession(w http.ResponseWriter, r *http.Request) error {
 }
 
 // end ends s as the query says, and returns how many sessions that has ended: none if
-// it was ending already.
-func end(s *engine.Session, q query) (ended int, err error) {
+// it was ending already. The record of the request has the code and the reason.
+func end(w http.ResponseWriter, s *engine.Session, q query) (ended int, err error) {
 	if len(q) == 0 {
 		if s.State() != engine.StateOpen {
 			return 0, nil
@@ -178,12 +179,13 @@ func end(s *engine.Session, q query) (ended int, err error) {
 		}
 	}
 	switch err := s.CloseWith(code, q["reason"]); {
-	case err == engine.ErrClosed: // CloseWith returns this very value
-		return 0, nil
-	case err != nil:
+	case err == nil:
+		ended = 1
+	case err != engine.ErrClosed: // CloseWith returns this very value
 		return 0, badQuery("%s.", strings.TrimPrefix(err.Error(), "engine: "))
 	}
-	return 1, nil
+	note(w, slog.Int("code", code), slog.String("reason", q["reason"]))
+	return ended, nil
 }
 
 // groups answers with a page of groups.

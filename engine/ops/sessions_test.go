@@ -312,11 +312,13 @@ func TestSessionsAreEnded(t *testing.T) {
 		query  string
 		code   int
 		reason string
+		logged string
 	}{
-		{"", 0, ""},
-		{"?code=4001&reason=kicked", 4001, "kicked"},
-		{"?code=4001", 4001, ""},
-		{"?reason=out%20of%20order", 1000, "out of order"},
+		{"", 0, "", ""},
+		{"?code=4001&reason=kicked", 4001, "kicked", "code=4001 reason=kicked "},
+		{"?code=4001", 4001, "", `code=4001 reason="" `},
+		{"?reason=out%20of%20order", 1000, "out of order", `code=1000 reason="out of order" `},
+		{"?reason=a%0Alevel=ERROR", 1000, "a\nlevel=ERROR", `code=1000 reason="a\nlevel=ERROR" `},
 	} {
 		t.Run("DELETE "+c.query, func(t *testing.T) {
 			var why engine.Reason
@@ -346,7 +348,7 @@ func TestSessionsAreEnded(t *testing.T) {
 			}
 			require.Equal(t, 404, ask(h, request("DELETE", target, "")).StatusCode)
 			require.Equal(t, 404, ask(h, request("GET", target, "")).StatusCode)
-			require.Contains(t, log.String(), "method=DELETE path="+target+" done=true who=local")
+			require.Contains(t, log.String(), "msg=\"a request for operations\" "+c.logged+"method=DELETE path="+target+" done=true who=local")
 			require.NotContains(t, log.String(), s.ID())
 		})
 	}

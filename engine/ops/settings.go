@@ -1,6 +1,9 @@
 package ops
 
-import "net/http"
+import (
+	"log/slog"
+	"net/http"
+)
 
 // The settings of the log. Each is an object with one text.
 type (
@@ -39,6 +42,7 @@ func (h *Handler) putDebug(w http.ResponseWriter, r *http.Request) error {
 	if err := change(h.options.Debug, body.Scopes, `{"scopes":"engine:ws"}`); err != nil {
 		return err
 	}
+	note(w, slog.String("scopes", *body.Scopes))
 	return h.getDebug(w, r)
 }
 
