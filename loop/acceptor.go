@@ -149,6 +149,9 @@ func (a *acceptor) accept(s *listener, budget time.Duration) {
 	room, now, end := a.reactor.MaxConns()-a.reactor.conns(), l.clock(), l.now+budget
 	for {
 		fd, address, err := s.accept()
+		if room <= 0 { // until others have left, or SetMaxConns was called
+			room = a.reactor.MaxConns() - a.reactor.conns()
+		}
 		if err != nil {
 			// Closed: an event from before StopAccepting.
 			if err == syscall.EAGAIN || err == net.ErrClosed || !a.goOn(s, err) {
