@@ -104,7 +104,7 @@ func (f *line) next() (s *Session) {
 func (s *Session) haveSlice(f *line) {
 	u := &s.extra.unread
 	f.count(u, false)
-	if !s.unread() || s.has(publicPaused) || s.packs() { // resumeReading, or the packing's end, is to come
+	if !s.unread() || s.has(publicPaused) || s.packs() && !s.mayReadOn() { // resumeReading, or the packing's end, is to come
 		u.inLine = false
 		f.giveUp(s)
 		return

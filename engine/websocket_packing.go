@@ -16,6 +16,8 @@ const (
 	// together, until other work has had its turn, and one step of wsframe.Packing
 	// more. It is as long as the loop's own portions.
 	packShare = 200 * time.Microsecond
+	// messageCredit is what a message costs of a client's credit in addition to its bytes.
+	messageCredit = 64
 )
 
 // A packing is a large message that is compressed in portions, between which others
@@ -26,6 +28,10 @@ const (
 //
 // Others whose next message is a large one wait in line for their turn, with the
 // message in their outbox, and are not read from either.
+//
+// A client that is always sent large messages has to be heard nevertheless: each message
+// that is whole is a credit of packAtOnce bytes that are read meanwhile, so no more large
+// messages come in than go out.
 type packing struct {
 	spent   time.Duration        // since the task has run
 	session *Session             // whose message is under way; nil when none is
@@ -84,6 +90,16 @@ func (s *Session) nextIsLarge() bool {
 // that.
 func (s *Session) packs() bool {
 	return s.server.shard(s.loop).packing.session == s || s.extra != nil && s.extra.packWaits
+}
+
+// mayReadOn reports whether the client has credit left.
+func (s *Session) mayReadOn() bool { return s.extra != nil && s.extra.unread.credit > 0 }
+
+// useCredit counts a message of size bytes that was read.
+func (s *Session) useCredit(size int) {
+	if s.mayReadOn() {
+		s.extra.unread.credit -= size + messageCredit
+	}
 }
 
 // pack begins with o, which is borrowed, and reports false where another message is
@@ -157,6 +173,9 @@ func (sh *shard) packed() {
 		t.writeCompressed(p.out.Bytes(), p.binary)
 	}
 	sh.dropPacking(s)
+	if s.extra != nil {
+		s.extra.unread.credit = packAtOnce
+	}
 }
 
 // dropPacking forgets the message that is under way, if it is one of s.
@@ -229,7 +248,7 @@ func (sh *shard) postPacking() {
 }
 
 // continueBehindPacking gives the client what waits for it, and reads on if no large
-// message is among that.
+// message is among that, or the client has credit.
 func (s *Session) continueBehindPacking() {
 	if s.state == sessionClosed {
 		return
@@ -238,11 +257,11 @@ func (s *Session) continueBehindPacking() {
 	s.flush()
 	t := &s.websocket
 	switch {
-	case s.state == sessionClosed || t.conn == nil || s.packs() || s.has(publicPaused):
+	case s.state == sessionClosed || t.conn == nil || s.has(publicPaused) || s.packs() && !s.mayReadOn():
 	case s.posts(): // in front of what is unread: goOn is to come
 	case s.unread():
 		s.server.shard(s.loop).stand(s)
 	case s.extra != nil && s.extra.unread.over:
-		t.EOF()
+		t.EOF() // which waits where a large message is compressed
 	}
 }

@@ -92,6 +92,51 @@ func TestDeflateCompressesLargeMessagesInPortions(t *testing.T) {
 	}
 }
 
+// A client that is sent one large message after the other is heard meanwhile.
+func TestDeflateHearsWhoIsAlwaysSentLargeMessages(t *testing.T) {
+	const messages = 20
+	large := text(900_000)
+	sent, heard := 0, []int{}
+	b := newLine(t, PerMessageDeflate{}, func(_ *bench, s *Session, in string) {
+		if in != "go" {
+			heard = append(heard, sent)
+			return
+		}
+		var next func()
+		next = func() {
+			if sent++; sent < messages {
+				require.NoError(t, s.SendWith(Text(large), SendOptions{Sent: next}))
+				require.NoError(t, s.Send(Text(large)))
+			}
+		}
+		next()
+	})
+	key := &unpacker{}
+	b.speakAs(t, "c", "client_max_window_bits", "ws EIO=4&transport=websocket", key)
+	b.world.Pace(pieceTime)
+	c := b.client("c", "")
+	c.peer.Write(frame(ws.OpText, "4go"))
+	p := &b.server.shards[0].packing
+	for p.session == nil {
+		require.True(t, b.world.Turn())
+	}
+	for range 5 {
+		c.peer.Write(frame(ws.OpText, "4heard?"))
+	}
+	for len(heard) < 5 {
+		require.True(t, b.world.Turn())
+		b.arrived("c")
+	}
+	require.LessOrEqual(t, heard[4], 4, "messages sent until all was heard")
+	for n := -1; n != b.arrived("c"); { // a client that reads
+		n = b.arrived("c")
+		b.world.Run()
+	}
+	b.world.Pace(0)
+	require.Len(t, texts(b.take(t, "c", key)), 2*(messages-1))
+	b.finish()
+}
+
 // Each client gets what was sent to it, once and in order, up to its end, whatever is
 // sent to others, and nothing of it is left behind.
 func TestDeflatePortionsKeepTheOrder(t *testing.T) {

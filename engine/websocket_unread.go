@@ -15,6 +15,8 @@ type unread struct {
 
 	inLine bool // of the loop
 	waits  bool // and counts there
+
+	credit int // bytes that may be taken while a large message is compressed; see packing
 }
 
 // unread reports whether bytes wait for their turn.
@@ -113,6 +115,7 @@ func (t *websocket) readShare(p []byte) {
 		}
 		if err == nil {
 			taken += len(m.Payload)
+			s.useCredit(len(m.Payload))
 			t.message(m)
 			p = rest
 			slow = len(p) > 0 && turn.over(shard)
@@ -148,7 +151,7 @@ func (t *websocket) isFull(p []byte, taken int, w *stopwatch) bool {
 	switch {
 	case len(p) == 0 && !first:
 		return false
-	case s.has(publicPaused), s.packs(), taken >= inflateTurn:
+	case s.has(publicPaused), s.packs() && !s.mayReadOn(), taken >= inflateTurn:
 		return true
 	}
 	// What is not compressed, and has nothing in front of it, waits for nobody.
