@@ -2,6 +2,7 @@ package wsframe
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"turbine/pool"
 
@@ -22,6 +23,10 @@ const (
 
 	maxHeader = 14 // bytes: 2, 8 of length, 4 of mask
 )
+
+// ErrIncomplete says that the bytes so far are a good beginning and more are
+// needed.
+var ErrIncomplete = errors.New("wsframe: incomplete")
 
 // ParseHeader decodes the frame header at the front of p and returns its length
 // in bytes, 2 to 14 (RFC 6455, 5.2). It borrows p. It judges only the length

@@ -1,15 +1,10 @@
 package wsframe
 
 import (
-	"errors"
 	"strconv"
 
 	"github.com/gobwas/ws"
 )
-
-// ErrIncomplete says that the bytes so far are a good beginning and more are
-// needed.
-var ErrIncomplete = errors.New("wsframe: incomplete")
 
 // CloseError is a fault of the peer that ends its connection, with what the
 // peer is told in the close frame: RFC 6455, 7.1.7 and 7.4.1. The values are
