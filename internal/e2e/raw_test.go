@@ -247,6 +247,18 @@ func (s *session) polls(payload string) {
 	require.Equal(s.t, payload, r.body)
 }
 
+// pollsBehindPings is what the next poll gives that gives no ping.
+func (s *session) pollsBehindPings() string {
+	s.t.Helper()
+	for {
+		r := s.get()
+		require.Equal(s.t, http.StatusOK, r.status, "%v", r)
+		if r.body != "2" {
+			return r.body
+		}
+	}
+}
+
 // echoes checks that the session works.
 func (s *session) echoes() {
 	s.t.Helper()
@@ -398,6 +410,20 @@ func (p *peer) closes(codes ...int) {
 	p.t.Helper()
 	data := p.closeFrame(codes...)
 	require.LessOrEqual(p.t, len(data), 2, "a close frame with a reason: %q", data)
+	_ = p.conn.SetWriteDeadline(time.Now().Add(patience))
+	_, _ = io.WriteString(p.conn, masked(fin|closing, data)) // the server may have ended already
+	p.ended()
+}
+
+// closesBehindPings is closes, for a WebSocket that may be pinged before.
+func (p *peer) closesBehindPings() {
+	p.t.Helper()
+	first, data := p.frame()
+	for first == fin|text && data == "2" {
+		first, data = p.frame()
+	}
+	require.Equal(p.t, byte(fin|closing), first, "not a close frame: %#x %q", first, data)
+	require.Empty(p.t, data)
 	_ = p.conn.SetWriteDeadline(time.Now().Add(patience))
 	_, _ = io.WriteString(p.conn, masked(fin|closing, data)) // the server may have ended already
 	p.ended()
