@@ -204,7 +204,7 @@ func (s *server) busy(t *testing.T) {
 // Prometheus that scrapes the program.
 func TestDashboardShowsTheProgram(t *testing.T) {
 	t.Parallel()
-	s, operations := serveOperations(t, "--ping-interval", "300ms", "--ping-timeout", "60s", "--max-headers", "15")
+	s, operations := serveOperations(t, "--ping-interval", "3s", "--ping-timeout", "60s", "--max-headers", "15") // no ping comes between what busy does
 	p := startPrometheus(t, operations)
 	open := queries(t)
 	rules := false
