@@ -160,6 +160,7 @@ func (w *wsConn) send(op ws.OpCode, payload []byte) {
 
 // fault ends a connection that broke the rules.
 func (w *wsConn) fault(err error) {
+	w.worker.inflater.Done() // which may have a part of a message
 	fault := errProtocol
 	_ = errors.As(err, &fault)
 	w.bye(fault.Code, fault.Reason)
