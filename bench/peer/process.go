@@ -122,7 +122,8 @@ func (p *Process) await(ctx context.Context, secure bool) error {
 }
 
 // answers reports whether a request gets an answer, whichever. Some servers end the
-// connection instead, after they have read the request.
+// connection instead, after they have read the request. It asks for an unknown transport
+// and opens no session; Node's server never answers a path outside of its own.
 func (p *Process) answers(secure bool) bool {
 	conn, err := net.DialTimeout("tcp", p.Addr, time.Second)
 	if err != nil {
@@ -133,7 +134,7 @@ func (p *Process) answers(secure bool) bool {
 	if secure {
 		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) // #nosec G402 -- the certificate is this run's own
 	}
-	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: "+p.Addr+"\r\nConnection: close\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(conn, "GET /engine.io/?EIO=4&transport=none HTTP/1.1\r\nHost: "+p.Addr+"\r\nConnection: close\r\n\r\n"); err != nil {
 		return false
 	}
 	n, err := conn.Read(make([]byte, 1))
