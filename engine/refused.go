@@ -19,7 +19,7 @@ const (
 	refusedInterval   = time.Second
 )
 
-// A RefusedRequest is a request that was refused a moment ago: for an operator who asks
+// A RefusedRequest is a request that was refused a moment ago: for an operator that asks
 // why a client cannot come in.
 type RefusedRequest struct {
 	Time  time.Time

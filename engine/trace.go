@@ -209,7 +209,7 @@ func of(all []*Trace, s *Session) bool {
 	return slices.ContainsFunc(all, func(t *Trace) bool { return t.session == s })
 }
 
-// add makes the trace's session tell of what happens to it.
+// add makes the session report to the trace.
 func (ts *traces) add(t *Trace) error {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()

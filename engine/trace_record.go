@@ -7,7 +7,7 @@ import (
 	"turbine/engine/packet"
 )
 
-// TraceEvent is what a TraceRecord tells of.
+// TraceEvent is the kind of a TraceRecord.
 type TraceEvent uint8
 
 // The events.

@@ -19,7 +19,7 @@ import (
 // loops have their heartbeats and messages, and what these lose by it: how late loops and
 // pings were meanwhile. "nothing" is the same without a list, for as long.
 //
-//	go test -run xxx -bench Sessions -benchtime 5x ./sim
+//	go test -run '^$' -bench Sessions -benchtime 5x ./sim
 func BenchmarkSessions(b *testing.B) {
 	for _, sessions := range []int{10_000, 1_000_000} {
 		const interval = 25 * time.Second

@@ -51,7 +51,7 @@ func newPage(registry prometheus.Gatherer) http.Handler {
 		made.body.Grow(int(last.Load() * 9 / 8)) // figures get longer
 		page.ServeHTTP(made, r)
 		last.Store(int64(made.body.Len()))
-		release(r.Context()) // by then there is only somebody who has to read
+		release(r.Context()) // only the client's reading is waited for from here on
 		// Not every ResponseWriter has deadlines; those of net/http do.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(scrapeTimeout))
 		if made.code != 0 {

@@ -80,7 +80,7 @@ func writeTrace(w http.ResponseWriter, trace *engine.Trace, length time.Duration
 		for i := range records {
 			_ = c.SetWriteDeadline(earlier(time.Now().Add(traceStall), last))
 			if encoder.Encode(newTraceLine(&records[i])) != nil {
-				return // to who ends the trace
+				return // the trace is ended by its caller
 			}
 		}
 		_ = c.Flush()

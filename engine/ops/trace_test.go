@@ -140,7 +140,7 @@ func TestTraceOfASession(t *testing.T) {
 	require.NotContains(t, s.logged.String(), "payloads of a session")
 }
 
-// What is said is shown to those who may see it, and who has looked is logged.
+// Payloads are shown to a client that may see them, and the log names the client.
 func TestTraceWithPayloads(t *testing.T) {
 	s := newTraced(t)
 	client := enginetest.Dial(t, s.url, enginetest.Options{Transport: engine.WebSocket})
