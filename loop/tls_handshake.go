@@ -325,8 +325,8 @@ func (h *handshake) hurry(within time.Duration) {
 
 // work is the goroutine.
 func (h *handshake) work() {
-	defer h.tls.places.leave(h)
 	if !<-h.resume {
+		h.tls.places.leave(h)
 		return
 	}
 	h.err = errTLSExit // unless shake returns
@@ -335,9 +335,11 @@ func (h *handshake) work() {
 	h.err = h.shake()
 }
 
-// finish says how the handshake went, for the last time.
+// finish says how the handshake went, for the last time. The place is free before
+// the loop hears of it, so a handshake that the loop knows to be done holds none.
 func (h *handshake) finish() {
 	h.giveProcessor()
+	h.tls.places.leave(h)
 	if !h.givenUp {
 		h.done = true
 		h.handBack()
