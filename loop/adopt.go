@@ -17,6 +17,24 @@ type Socket interface {
 	syscall.Conn
 }
 
+// Take is Adopt for c, a connection that this process has dialed, say. c must have no
+// bytes buffered and no other use. It is closed, its descriptor having been duplicated;
+// only if that fails it is not. Limits for accepted connections do not stop it, but it
+// counts for MaxConns. After an error accept is not called. Safe from any goroutine.
+func (l *Loop) Take(c Socket, accept func(*Conn) Handler) error {
+	fd, err := duplicate(c)
+	if err != nil {
+		return err
+	}
+	var remote netip.AddrPort
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		remote = a.AddrPort()
+		_ = tuneTCP(fd) // a connection that cannot be tuned is good all the same
+	}
+	_ = c.Close()
+	return l.Adopt(fd, remote, accept)
+}
+
 // A Place is room among the reactor's connections for one that was accepted
 // elsewhere. It counts from Reserve on, and is given back by one of its methods.
 // A Place is used once, by one goroutine at a time.

@@ -37,6 +37,7 @@ var (
 	errTLSEarlyEnd  = errors.New("connection ended inside the handshake")
 	errTLSExit      = errors.New("loop: a callback of the TLS config has ended its goroutine")
 	errTLSTooLong   = errors.New("TLS message too long")
+	errTLSProtocol  = errors.New("peer chose another protocol")
 )
 
 // A TLSLimit is what a connection met before its handshake was done.
@@ -186,6 +187,7 @@ func (t *TLS) fail(c *Conn, err error) {
 //	| hello     | piece of a first record    | hello     | kept
 //	| hello     | no TLS                     | closing   | TLSOptions.Plain
 //	| hello     | whole first record         | shaking   | a place under way, a goroutine; without: closed
+//	| -         | dialed, TLS.Client         | shaking   | the same; its first record is sent
 //	| shaking   | bytes                      | shaking   | kept, handed over when they are wanted
 //	| shaking   | handshake failed           | closing   | its alert is sent
 //	| shaking   | handshake done             | open      | accept, then bytes that came behind it
@@ -195,7 +197,8 @@ func (t *TLS) fail(c *Conn, err error) {
 //	| open      | what cannot be decrypted   | closed    | alert as far as the kernel takes it, Handler.Closed
 //	| open      | Close, all sent            | open      | close_notify, then as without TLS
 //
-// hello and shaking are those with a handshake. It has shake while it lasts.
+// hello and shaking are those with a handshake. It has shake while it lasts. A client
+// is told of each end before open.
 type tlsConn struct {
 	conn    *Conn
 	handler Handler
@@ -210,6 +213,7 @@ type tlsConn struct {
 	atEnd   bool       // the socket's end was seen
 	sealing bool       // what crypto/tls writes goes to the loop's scratch
 	noticed bool       // close_notify was sent
+	client  bool       // of the two it is the one that dialed
 }
 
 // filter is the connection's TLS, nil without.

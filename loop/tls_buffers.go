@@ -122,7 +122,7 @@ func (f *tlsConn) openWhole(records, plain []byte) (n int, err error) {
 	if hand := f.handInput(); hand.Len() == 0 {
 		*hand = bytes.Buffer{}
 	}
-	if err == nil && f.hoards(maxTLSUpdate) {
+	if err == nil && f.hoards(f.maxUpdate()) {
 		err = errTLSTooLong
 	}
 	return n, err
@@ -134,9 +134,18 @@ const (
 	// 256 KiB of anybody.
 	maxTLSMessage = 32 << 10
 	// maxTLSUpdate is the same behind the handshake. What clients have to say
-	// there, that they change their key, has 5 bytes.
+	// there, that they change their key, has 5 bytes. A server may send tickets, which
+	// may have its client's chain in them.
 	maxTLSUpdate = 1 << 10
 )
+
+// maxUpdate is how much may have come of a message behind the handshake.
+func (f *tlsConn) maxUpdate() int {
+	if f.client {
+		return maxTLSMessage
+	}
+	return maxTLSUpdate
+}
 
 // hoards reports whether more than limit bytes have come of a message of TLS
 // itself that is not whole.

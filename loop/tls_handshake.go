@@ -17,16 +17,18 @@ type handshake struct {
 	tls      *TLS
 	filter   *tlsConn
 	accept   func(*Conn) Handler
-	arrived  *pool.Buf // what came and was not handed over; the loop's
-	lent     *pool.Buf // what was; nil when all of it was read
-	out      []byte    // to be sent; the goroutine's
-	err      error     // how it went; the goroutine's
-	resume   chan bool // to continue, or to give up
+	failed   func(error) // a client's: told if accept will not be called; nil when told, or for nobody
+	arrived  *pool.Buf   // what came and was not handed over; the loop's
+	lent     *pool.Buf   // what was; nil when all of it was read
+	out      []byte      // to be sent; the goroutine's
+	err      error       // how it went; the goroutine's
+	resume   chan bool   // to continue, or to give up
 	yield    chan struct{}
 	deadline time.Duration
 	slot     Slot
 	place    place
 	inTurn   bool // Options.HandshakesInTurn
+	heard    bool // the peer has sent something
 	begun    bool // there is a goroutine
 	running  bool // it runs; the loop's
 	dead     bool // the connection is over; the loop's
@@ -49,6 +51,7 @@ func (h *handshake) data(p []byte) {
 	if h.dead {
 		return
 	}
+	h.heard = true
 	if h.arrived == nil {
 		h.arrived = pool.Spills.Get(len(p))
 	}
@@ -110,6 +113,15 @@ func (h *handshake) lose(err error) {
 	h.over()
 	h.filter.shake, h.filter.tls = nil, nil
 	c.Close()
+	h.tellFailed(err)
+}
+
+// tellFailed says that accept will not be called, and why.
+func (h *handshake) tellFailed(err error) {
+	if f := h.failed; f != nil {
+		h.failed = nil
+		f(err)
+	}
 }
 
 // over gives back what the loop holds for the handshake.
@@ -139,7 +151,9 @@ func (h *handshake) begin() {
 		return
 	}
 	h.begun = true
-	h.filter.tls = tls.Server((*tlsPipe)(h.filter), h.tls.base)
+	if !h.filter.client {
+		h.filter.tls = tls.Server((*tlsPipe)(h.filter), h.tls.base)
+	}
 	h.resume, h.yield = make(chan bool, 1), make(chan struct{}, 1)
 	go h.work()
 	h.turn()
@@ -148,7 +162,9 @@ func (h *handshake) begin() {
 // turn lets the goroutine run with what has arrived.
 func (h *handshake) turn() {
 	h.lent, h.arrived = h.arrived, nil
-	h.filter.in = h.lent.Bytes()
+	if h.lent != nil { // a client's first turn has none
+		h.filter.in = h.lent.Bytes()
+	}
 	if c := h.filter.conn; c.paused {
 		c.Resume()
 	}
@@ -221,8 +237,10 @@ func (h *handshake) succeed() {
 		h.over()
 		f.shake = nil
 		c.Close()
+		h.tellFailed(errTLSProtocol)
 		return
 	}
+	h.failed = nil
 	f.early = joined(f.takeRead(), h.rest())
 	h.over()
 	f.shake = nil
@@ -262,7 +280,7 @@ func joined(b, more *pool.Buf) *pool.Buf {
 // abandon is told of the connection's end.
 func (h *handshake) abandon(err error) {
 	if !h.dead {
-		if h.heard() && err != ErrStopped && err != ErrTLSTimeout {
+		if (h.heard || h.begun) && err != ErrStopped && err != ErrTLSTimeout {
 			h.tls.fail(h.filter.conn, err)
 		}
 		h.over()
@@ -270,10 +288,8 @@ func (h *handshake) abandon(err error) {
 	if !h.running {
 		h.dismiss()
 	}
+	h.tellFailed(err)
 }
-
-// heard reports whether the peer has sent anything.
-func (h *handshake) heard() bool { return h.begun || h.arrived != nil }
 
 // dismiss ends the goroutine, which waits.
 func (h *handshake) dismiss() {
@@ -290,7 +306,7 @@ func (h *handshake) Alarm() {
 	if !l.Late(h.slot, h.deadline) {
 		return
 	}
-	if h.heard() {
+	if h.heard {
 		h.tls.met(l, TLSTimeout)
 	} else {
 		h.tls.met(l, TLSSilence)

@@ -34,6 +34,14 @@ func NewTLSClient(inner Client, config *tls.Config, step func()) *TLSClient {
 	return c
 }
 
+// NewTLSServer makes a TLSClient that is TLS's server, for connections on which a loop
+// is the client.
+func NewTLSServer(inner Client, config *tls.Config, step func()) *TLSClient {
+	c := &TLSClient{inner: inner, step: step}
+	c.conn = tls.Server((*clientPipe)(c), config)
+	return c
+}
+
 // handshakePatience is how long the machine under a TLSClient may take for a
 // handshake, on the wall clock.
 const handshakePatience = 30 * time.Second

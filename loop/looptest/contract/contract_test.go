@@ -36,3 +36,11 @@ func TestContractOverTLSInAFaultyWorld(t *testing.T) {
 		Short: 1000, NotNow: 1000, Interrupted: 500,
 	}), tls.VersionTLS13), "07 Drained comes after pressure", closeSent)
 }
+
+// Nor which of the two ends of TLS a loop is. Cases that write much are left out: what
+// encrypts does not know the end.
+func TestContractAsTLSClientInTheWorld(t *testing.T) {
+	contract.TestReactor(t, contract.AsTLSClient(contract.WorldMachine, tls.VersionTLS13), closeSent,
+		"06 all is flushed before close", "12 a shared buffer stays as it is", "13 a backlog of small messages",
+		"17 a reused descriptor hears nothing old", "MoveTo with unsent bytes")
+}
