@@ -20,6 +20,26 @@ func (c *Conn) CloseSent() { c.close(!c.Secure()) }
 // direction: a peer that has read all has nothing to lose by not being waited for.
 func (c *Conn) CloseIdle() { c.close(true) }
 
+// CloseWrite ends the writing direction after all that was written has been sent: the
+// peer sees its end, and what it sends still comes. Later writes do nothing. The
+// connection lasts until Close or Abort, or an error; without one of them a peer may
+// keep it for as long as it likes.
+func (c *Conn) CloseWrite() {
+	if c.ending || (c.state != connOpen && c.state != connMoving) {
+		return
+	}
+	c.ending = true
+	c.touch()
+}
+
+// shut ends the writing direction, all having been sent.
+func (c *Conn) shut() {
+	if !c.finished {
+		c.finished = true
+		c.Loop().kernel.Shutdown(int(c.fd))
+	}
+}
+
 func (c *Conn) close(hasty bool) {
 	if c.state != connOpen && c.state != connMoving {
 		return
@@ -45,16 +65,14 @@ func (c *Conn) finish() {
 		c.end(nil)
 		return
 	}
-	if c.finished {
-		return
-	}
-	c.finished = true
-	c.Loop().kernel.Shutdown(int(c.fd))
-	if c.hasty {
+	told := c.finished // by CloseWrite, or here before
+	c.shut()
+	switch {
+	case c.hasty:
 		c.end(nil)
-		return
+	case !told:
+		c.armLinger(min(c.Loop().options.Linger, farewell))
 	}
-	c.armLinger(min(c.Loop().options.Linger, farewell))
 }
 
 // end is the only way into the state closed. err is what Closed is told.

@@ -29,6 +29,7 @@ type Handler interface {
 //	| state    | event                                    | next              | does
 //	| open     | bytes                                    | open              | Handler.Data
 //	| open     | Close                                    | draining          | arm linger, flush
+//	| open     | CloseWrite, all sent                     | open              | shut down writing
 //	| open     | MoveTo                                   | moving -> open    | re-deliver unread on the new loop
 //	| draining | all sent                                 | draining          | shut down writing, arm linger
 //	| draining | all sent, after CloseSent or CloseIdle   | closed            | Closed
@@ -76,6 +77,7 @@ type Conn struct {
 	dirty     bool // on the loop's list of connections to flush
 	blocked   bool // the kernel refused bytes
 	pressured bool // Drained is owed
+	ending    bool // nothing more is written
 	finished  bool // writing was shut down
 	hasty     bool // the peer's end is not waited for
 	held      bool // it counts for its address
@@ -225,7 +227,7 @@ func (c *Conn) WriteBuf(b *pool.Buf) {
 }
 
 func (c *Conn) writable(n int) bool {
-	if n == 0 || (c.state != connOpen && c.state != connMoving) {
+	if n == 0 || c.ending || (c.state != connOpen && c.state != connMoving) {
 		return false
 	}
 	if c.out == nil {
@@ -375,6 +377,9 @@ func (l *Loop) flush(c *Conn) {
 	}
 	c.blocked = false
 	c.rewatch()
+	if c.ending && c.state == connOpen {
+		c.shut()
+	}
 	switch {
 	case c.state == connDraining:
 		c.finish()

@@ -87,7 +87,7 @@ func (m *move) Run() {
 		return
 	}
 	c.rewatch()
-	if c.Unsent() > 0 {
+	if c.Unsent() > 0 || c.ending {
 		c.touch()
 	}
 	if c.blocked {

@@ -22,10 +22,12 @@ type stopAndGo struct {
 	conn    *loop.Conn
 	size    int
 	unready int
+	heard   int
 	drained int
 }
 
 func (h *stopAndGo) Data([]byte) {
+	h.heard++
 	h.conn.Write(make([]byte, h.size))
 	if !h.conn.Ready() {
 		h.unready++

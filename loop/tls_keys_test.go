@@ -179,3 +179,32 @@ func (*sink) Data([]byte)        {}
 func (*sink) Drained()           {}
 func (*sink) EOF()               {}
 func (s *sink) Closed(err error) { *s.err = err }
+
+// A client that asks for new keys after the server has ended its direction is heard on,
+// and answered nothing: the end is told already.
+func TestTLSKeyUpdateBehindCloseWrite(t *testing.T) {
+	authority := certs.New(t)
+	filter := loop.NewTLS(loop.TLSOptions{Config: &tls.Config{Certificates: []tls.Certificate{authority.Issue(t, "server", nil).TLS(t)}}})
+	h := &stopAndGo{}
+	w := looptest.NewWorld(1, loop.Options{Logger: slog.New(slog.DiscardHandler)}, filter.Accept(func(c *loop.Conn) loop.Handler { h.conn = c; return h }))
+	peer := w.Dial()
+	var keyLog bytes.Buffer
+	c := looptest.NewTLSClient(peer.Client(), &tls.Config{RootCAs: authority.Pool(), ServerName: "localhost", KeyLogWriter: &keyLog}, w.Run)
+	c.Shake()
+	require.NoError(t, c.Err())
+	w.Run()
+	require.NoError(t, w.Loops()[0].Post(loop.Func(h.conn.CloseWrite)))
+	w.Run()
+	require.Empty(t, c.Recv(1))
+	require.True(t, c.EOF())
+	s := newSealer(t, keyLog.String())
+	for i := range 3 {
+		peer.Write(s.data(s.updateKey(nil), "x"))
+		w.Run()
+		require.Equal(t, i+1, h.heard)
+		require.Zero(t, peer.Buffered())
+		require.False(t, peer.Closed())
+	}
+	w.Close()
+	require.Zero(t, pool.Outstanding())
+}

@@ -60,7 +60,7 @@ func (f *tlsConn) send(l *Loop) (taken int, err error) {
 }
 
 // seal encrypts the next batch, if there is one, into the loop's scratch, and
-// behind the last one close_notify if the connection closes.
+// behind the last one close_notify if the connection, or its writing direction, closes.
 func (f *tlsConn) seal(l *Loop) error {
 	c, q := f.conn, f.conn.out
 	l.sealed = l.sealed[:0]
@@ -76,7 +76,7 @@ func (f *tlsConn) seal(l *Loop) error {
 		}
 		q.advance(l, len(p))
 	}
-	if c.state == connDraining && !f.noticed && (q == nil || q.size == 0) {
+	if (c.state == connDraining || c.ending) && !f.noticed && (q == nil || q.size == 0) {
 		f.noticed = true
 		return f.tls.CloseWrite()
 	}
@@ -106,7 +106,7 @@ func (q *sendQueue) front(scratch []byte) []byte {
 func (f *tlsConn) queue(p []byte) {
 	c := f.conn
 	l := c.Loop()
-	if len(p) == 0 || c.state == connClosed {
+	if len(p) == 0 || c.state == connClosed || c.finished {
 		return
 	}
 	if f.wire == nil {

@@ -54,6 +54,8 @@ func TestReactor(t *testing.T, start Start, except ...string) {
 		{"MoveTo and back, many times", movePingPong},
 		{"linger ends a close that does not get on", lingerUnsent},
 		{"linger ends a close without goodbye", lingerSilent},
+		{"CloseWrite ends one direction", closeWrite},
+		{"CloseWrite, Close and a silent peer", closeWriteSilent},
 		{"CloseSent does not wait for the peer", closeSent},
 		{"CloseIdle does not wait for the peer", closeIdle},
 		{"Abort", abort},
