@@ -55,13 +55,15 @@ func (s *Session) endFor(next ending) {
 }
 
 // end ends the session for e, unless something that counts as much has come before.
-// endingInTurn lets what is published go first, and is endingCalled if nothing is. Safe
-// from any goroutine.
-func (s *Session) end(e ending) {
+// endingInTurn lets what is published go first, and is endingCalled if nothing is. It
+// reports whether the session was open until now: of all who end a session, one is told
+// true. Safe from any goroutine.
+func (s *Session) end(e ending) (first bool) {
 	s.mu.Lock()
-	if s.sealed() && !e.drops() {
+	first = !s.sealed()
+	if !first && !e.drops() {
 		s.mu.Unlock()
-		return
+		return false
 	}
 	if e == endingInTurn && !s.mustWait() {
 		e = endingCalled
@@ -75,6 +77,7 @@ func (s *Session) end(e ending) {
 	if run {
 		s.post()
 	}
+	return first
 }
 
 // why is what Events.Close is told of a session that is not closed yet and ends for its

@@ -173,7 +173,7 @@ func TestOrderBehindTenThousand(t *testing.T) {
 // A session that ends while messages are held for it leaves nothing behind, and
 // what is held counts for its limits.
 func TestHeldMessagesCountAndEnd(t *testing.T) {
-	for _, end := range []func(s *Session){(*Session).CloseNow, (*Session).Close, nil} {
+	for _, end := range []func(s *Session){(*Session).CloseNow, func(s *Session) { s.Close() }, nil} {
 		b := newSpec(t, 1, Options{Queue: Queue{MaxPackets: 3}}, nil)
 		var names []string
 		for i := range 200 {

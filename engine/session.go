@@ -247,14 +247,17 @@ func (s *Session) Revision() Revision { return s.revision }
 // says when the session has ended. Send returns ErrClosed from now on, and
 // Events.Message does not come any more. Closing twice does nothing.
 //
+// Close reports whether the session was open until this call. Of several calls that race,
+// one reports true.
+//
 // The client is not told why. On WebSocket it sees what it sees after a crash of the
 // server: a connection that closes without a status ("transport close"). Clients that
 // reconnect by themselves, such as those of Socket.IO, then come back at once. To keep
 // a client away, say so in a last message, or with a code of CloseWith that the client
 // knows, and refuse it in Events.Admit. Safe from any goroutine.
-func (s *Session) Close() {
+func (s *Session) Close() (first bool) {
 	s.set(publicQuit)
-	s.end(endingInTurn)
+	return s.end(endingInTurn)
 }
 
 // CloseNow ends the session at once, with ReasonForcedClose: what is queued for the

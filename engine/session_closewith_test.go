@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,6 +50,55 @@ func TestCloseWith(t *testing.T) {
 			}
 		}
 	})
+}
+
+// However many end a session at the same time, and in whatever way, one of them is told
+// that it was the first.
+func TestOneCallEndsASession(t *testing.T) {
+	calls := []func(s *Session) bool{
+		(*Session).Close,
+		func(s *Session) bool { return s.CloseWith(4001, "over") == nil },
+		func(s *Session) bool { return s.end(endingCalled) },
+		func(s *Session) bool { return s.end(endingNow) },
+	}
+	for range 200 {
+		b := newSpec(t, 1, Options{}, nil)
+		b.play(hsPolling)
+		s := b.session("A")
+		var first atomic.Int32
+		var callers sync.WaitGroup
+		begin := make(chan struct{})
+		for i := range 2 * len(calls) {
+			callers.Go(func() {
+				<-begin
+				if calls[i%len(calls)](s) {
+					first.Add(1)
+				}
+			})
+		}
+		close(begin)
+		callers.Wait()
+		require.EqualValues(t, 1, first.Load())
+		b.rest()
+		require.False(t, s.Close(), "it is closed")
+		b.finish()
+	}
+}
+
+// A session that ends for another reason is not ended by Close.
+func TestCloseOfASessionThatEnds(t *testing.T) {
+	for _, script := range [][]string{
+		{hsPolling, "close-session A"},
+		{hsPolling, "send A waits", "drain 0s 0s"},
+		{hsPolling, "post sid=A 1"},
+		{hsWebSocket, "close w 1000"},
+	} {
+		b := newSpec(t, 1, Options{}, nil)
+		b.play(script...)
+		require.False(t, b.session("A").Close(), "%q", script)
+		b.rest()
+		b.finish()
+	}
 }
 
 func TestCloseWithRefusesCodesAndReasons(t *testing.T) {

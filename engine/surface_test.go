@@ -42,7 +42,7 @@ func newSurface() surface {
 	return surface{
 		session: map[string]func(*Session){
 			"Buffered":      func(s *Session) { _ = s.Buffered() },
-			"Close":         (*Session).Close,
+			"Close":         func(s *Session) { s.Close() },
 			"CloseNow":      (*Session).CloseNow,
 			"CloseWith":     func(s *Session) { _ = s.CloseWith(4000, "over") },
 			"Context":       func(s *Session) { _ = context.Cause(s.Context()) },
@@ -395,7 +395,7 @@ func TestSurfaceFromElsewhere(t *testing.T) {
 			g.happen()
 		}
 		for _, s := range g.sessions() {
-			callers.Go(s.Close)
+			callers.Go(func() { s.Close() })
 			callers.Go(s.CloseNow)
 			callers.Go(func() { _ = s.CloseWith(4000, "over") })
 		}

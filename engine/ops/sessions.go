@@ -92,6 +92,9 @@ func (h *Handler) sessions(w http.ResponseWriter, r *http.Request) error {
 	}
 	page := sessionPage{filter: filter, limit: limit, at: from, body: []byte(`{"sessions":[`)}
 	h.walk(r, from, page.visit)
+	if r.Context().Err() != nil {
+		panic(http.ErrAbortHandler) // a part of the page must not look like all of it
+	}
 	page.body = append(page.body, `],"cursor":`...)
 	page.body = appendText(page.body, page.cursor)
 	page.body = append(page.body, "}\n"...)
@@ -166,11 +169,10 @@ func (h *Handler) endSession(w http.ResponseWriter, r *http.Request) error {
 // it was ending already. The record of the request has the code and the reason.
 func end(w http.ResponseWriter, s *engine.Session, q query) (ended int, err error) {
 	if len(q) == 0 {
-		if s.State() != engine.StateOpen {
-			return 0, nil
+		if s.Close() {
+			ended = 1
 		}
-		s.Close()
-		return 1, nil
+		return ended, nil
 	}
 	code := 1000 // a reason has to have one
 	if text, given := q["code"]; given {

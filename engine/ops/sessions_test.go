@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -351,6 +354,33 @@ func TestSessionsAreEnded(t *testing.T) {
 			require.Contains(t, log.String(), "msg=\"a request for operations\" "+c.logged+"method=DELETE path="+target+" done=true who=local")
 			require.NotContains(t, log.String(), s.ID())
 		})
+	}
+}
+
+// Of several requests that end one session at the same time, one has ended it.
+func TestOneRequestEndsASession(t *testing.T) {
+	a := newHall(t, engine.Options{})
+	for range 50 {
+		_, s := a.dial(enginetest.Options{Transport: engine.Polling, Paused: true})
+		var ended atomic.Int32
+		var requests sync.WaitGroup
+		begin := make(chan struct{})
+		for i := range 8 {
+			query := []string{"", "?code=4001"}[i%2]
+			requests.Go(func() {
+				<-begin
+				w := httptest.NewRecorder()
+				a.h.ServeHTTP(w, request("DELETE", "/v1/sessions/"+s.PublicID()+query, ""))
+				var answer struct{ Sessions int32 }
+				if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
+					t.Error(err)
+				}
+				ended.Add(answer.Sessions)
+			})
+		}
+		close(begin)
+		requests.Wait()
+		require.EqualValues(t, 1, ended.Load())
 	}
 }
 
