@@ -4,10 +4,14 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"unsafe"
+
+	"turbine/loop/looptest"
 
 	"github.com/gobwas/ws"
 	"github.com/stretchr/testify/require"
@@ -40,6 +44,63 @@ func TestEchoDoesNotAllocate(t *testing.T) {
 			}))
 		})
 	}
+}
+
+// A session that nobody traces does not allocate for it, and takes not a byte more: not
+// before any trace, not while another session is traced, and not after its own trace. One
+// that is traced takes what its records take.
+func TestSessionWithoutATraceDoesNotAllocate(t *testing.T) {
+	e := newEcho(t, 1)
+	defer e.world.Close()
+	peer, other := e.websocket(), e.websocket()
+	var sessions []*Session
+	for s := range e.server.Sessions() {
+		sessions = append(sessions, s)
+	}
+	require.Len(t, sessions, 2)
+	message := frame(ws.OpText, "4"+strings.Repeat("x", 127))
+	echo := func(of *looptest.Peer) float64 {
+		return testing.AllocsPerRun(1000, func() {
+			of.Write(message)
+			e.world.Run()
+			if len(of.Read()) == 0 {
+				t.Fatal("no echo")
+			}
+		})
+	}
+	idle := func(what string) {
+		require.Zero(t, echo(peer), what)
+		require.Zero(t, echo(other), what)
+		for _, s := range sessions {
+			require.Nil(t, s.extra, "%s: what is rare of a session is not there", what)
+		}
+	}
+	idle("before")
+	traced, peers := sessions[0], []*looptest.Peer{peer, other}
+	ctx, cancel := context.WithCancel(t.Context())
+	trace, err := traced.Trace(ctx, TraceOptions{Payloads: true})
+	require.NoError(t, err)
+	before := len(trace.records)
+	peer.Write(message)
+	e.world.Run()
+	peer.Read()
+	if len(trace.records) == before { // it is the other one's
+		slices.Reverse(peers)
+	}
+	require.Zero(t, echo(peers[1]), "while another one is traced")
+	trace.mu.Lock()
+	trace.take()
+	trace.mu.Unlock()
+	require.Positive(t, testing.AllocsPerRun(20, func() {
+		peers[0].Write(message)
+		e.world.Run()
+		peers[0].Read()
+	}), "what is traced is copied")
+	cancel()
+	for trace.Next() != nil {
+	}
+	require.Empty(t, e.server.traces.list())
+	idle("after")
 }
 
 // A heartbeat of a WebSocket session: the ping, its alarm, the pong.
