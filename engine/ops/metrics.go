@@ -1,21 +1,12 @@
 package ops
 
 import (
-	"bytes"
 	"net/http"
-	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"turbine/engine"
-)
-
-const (
-	maxScrapes    = 8                // pages that are made at a time; others are told 503
-	scrapeTimeout = 10 * time.Second // for a peer to take the response; also what Prometheus gives a scrape by default
 )
 
 // Collector has the figures of s for Prometheus: it calls Server.Stats when a registry
@@ -38,40 +29,8 @@ func newMetrics(s *engine.Server, node, version, commit string) http.Handler {
 	if node != "" {
 		registry.MustRegister(newNodeInfo(node))
 	}
-	return newPage(registry)
+	return newPages(registry)
 }
-
-// newPage is the page of what a registry gathers. It is made before it is written: a
-// peer that does not read is no scrape under way, and no reason to keep its connection.
-func newPage(registry prometheus.Gatherer) http.Handler {
-	page := promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: maxScrapes})
-	var last atomic.Int64 // bytes of the last one: a buffer that has to grow leaves more garbage than the metrics
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		made := &made{header: w.Header()}
-		made.body.Grow(int(last.Load() * 9 / 8)) // figures get longer
-		page.ServeHTTP(made, r)
-		last.Store(int64(made.body.Len()))
-		release(r.Context()) // only the client's reading is waited for from here on
-		// Not every ResponseWriter has deadlines; those of net/http do.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(scrapeTimeout))
-		if made.code != 0 {
-			w.WriteHeader(made.code)
-		}
-		_, _ = w.Write(made.body.Bytes()) // whoever asked is gone
-	})
-}
-
-// made is a http.ResponseWriter in memory, except for the header, which is that of
-// another one.
-type made struct {
-	header http.Header
-	code   int // 0 is 200
-	body   bytes.Buffer
-}
-
-func (m *made) Header() http.Header         { return m.header }
-func (m *made) WriteHeader(code int)        { m.code = code }
-func (m *made) Write(p []byte) (int, error) { return m.body.Write(p) }
 
 // scrape answers with the page of metrics.
 func (h *Handler) scrape(w http.ResponseWriter, r *http.Request) error {

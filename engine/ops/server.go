@@ -94,6 +94,8 @@ type gated struct {
 	gate  *gate
 	place *list.Element // in gate.idle; nil while a request is served; guarded by gate.mu
 	left  bool          // it counts no more; guarded by gate.mu
+
+	scrape time.Time // when it may have the next page of metrics; of whoever serves its request
 }
 
 func (g *gate) Accept() (net.Conn, error) {

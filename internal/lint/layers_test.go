@@ -37,6 +37,7 @@ const (
 	vgDraw         = "gonum.org/v1/plot/vg/draw"
 	vg             = "gonum.org/v1/plot/vg"
 	vgSVG          = "gonum.org/v1/plot/vg/vgsvg"
+	expFmt         = "github.com/prometheus/common/expfmt"
 	fsNotify       = "github.com/fsnotify/fsnotify"
 	procfs         = "github.com/prometheus/procfs"
 	proxyProto     = "github.com/pires/go-proxyproto"
@@ -62,7 +63,7 @@ var layers = map[string]layer{
 	".":                    {[]string{"internal/program"}, nil},
 	"internal/program":     {[]string{"engine", "engine/ops", "loop"}, []string{fsNotify, kongFlags, memLimit, sdActivation, sdDaemon, tableFlip, yamlFour}},
 	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/delays", "internal/invariants", "internal/fifo", "internal/peers", "internal/proxied", "internal/seldom"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib}},
-	"engine/ops":           {[]string{"engine", "internal/seldom"}, []string{promClient, promCollectors, promHTTP, procfs}},
+	"engine/ops":           {[]string{"engine", "internal/seldom"}, []string{expFmt, promClient, promCollectors, promHTTP, procfs}},
 	"engine/packet":        {},
 	"httpparse":            {},
 	"wsframe":              {[]string{"pool", "internal/invariants"}, []string{gobwas, gobwasFlate, httphead, klauspostFlate}},
