@@ -66,6 +66,7 @@ type Handler struct {
 
 	profiling atomic.Bool // one of the profiles that the runtime keeps is being made
 	walks     walker
+	underWay  underWay
 	streams   atomic.Int32 // lists of all sessions that are under way
 }
 
@@ -92,13 +93,27 @@ func New(o Options) (*Handler, error) {
 	return h, nil
 }
 
-// SetKeys replaces the keys, from the next request on. It is for a Handler that was
-// made with some: nil leaves none, and what needs a key stays closed.
+// SetKeys replaces the keys, from the next request on. Requests under way whose client may
+// not ask for them any more are ended: a trace says so in its last record, a list of all
+// sessions breaks off, a profile is over. SetKeys is for a Handler that was made with
+// keys: nil leaves none, and what needs a key stays closed.
 func (h *Handler) SetKeys(k *Keys) {
 	if k == nil {
 		k = &Keys{}
 	}
 	h.keys.Store(k)
+	for _, r := range h.underWay.revoke(h.passes) {
+		h.logger.Info("a request for operations was ended, since its key counts no more", "path", r.URL.Path, "peer", r.RemoteAddr)
+	}
+}
+
+// passes reports whether the client of r has all these scopes.
+func (h *Handler) passes(r *http.Request, needs scopes) bool {
+	_, may, p := h.identify(r)
+	if p != nil {
+		may = 0
+	}
+	return needs&^(may|h.open) == 0
 }
 
 // maxBody is the limit of a request's body, in bytes.
@@ -143,6 +158,11 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, p *problem) {
 
 // answer serves a request on the route, if the client may have it.
 func (h *Handler) answer(w http.ResponseWriter, r *http.Request, to *route) {
+	if to.scope != nothing && h.isProtected() {
+		var done func()
+		r, done = h.underWay.begin(r, to.scope)
+		defer done()
+	}
 	who, p := h.authorize(w, r, to.scope)
 	if p != nil {
 		h.refuse(w, r, p)

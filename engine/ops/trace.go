@@ -36,6 +36,7 @@ func (h *Handler) traceSession(w http.ResponseWriter, r *http.Request) error {
 	who := ""
 	if payloads == 1 {
 		var p *problem
+		h.underWay.also(r, Payloads)
 		if who, p = h.authorize(w, r, Payloads); p != nil {
 			h.refuse(w, r, p)
 			return nil
@@ -65,13 +66,13 @@ func (h *Handler) traceSession(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	writeTrace(w, trace, length)
+	writeTrace(r.Context(), w, trace, length)
 	return nil
 }
 
 // writeTrace writes the trace's records until its end, or until the client has not
-// taken one in time.
-func writeTrace(w http.ResponseWriter, trace *engine.Trace, length time.Duration) {
+// taken one in time. ctx is the request's.
+func writeTrace(ctx context.Context, w http.ResponseWriter, trace *engine.Trace, length time.Duration) {
 	c := http.NewResponseController(w)
 	last := time.Now().Add(length + writeTimeout)
 	_ = c.SetReadDeadline(last) // another server than ours may have none
@@ -79,7 +80,11 @@ func writeTrace(w http.ResponseWriter, trace *engine.Trace, length time.Duration
 	for records := trace.Next(); records != nil; records = trace.Next() {
 		for i := range records {
 			_ = c.SetWriteDeadline(earlier(time.Now().Add(traceStall), last))
-			if encoder.Encode(newTraceLine(&records[i])) != nil {
+			line := newTraceLine(&records[i])
+			if records[i].Why == engine.TraceCanceled && isRevoked(ctx) {
+				line.Why = "unauthorized"
+			}
+			if encoder.Encode(line) != nil {
 				return // the trace is ended by its caller
 			}
 		}
