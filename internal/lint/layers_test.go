@@ -43,6 +43,8 @@ const (
 	proxyProto     = "github.com/pires/go-proxyproto"
 	klauspostFlate = "github.com/klauspost/compress/flate"
 	klauspostGzip  = "github.com/klauspost/compress/gzip"
+	natsClient     = "github.com/nats-io/nats.go"
+	natsServer     = "github.com/nats-io/nats-server/v2/server"
 	promClient     = "github.com/prometheus/client_golang/prometheus"
 	promCollectors = "github.com/prometheus/client_golang/prometheus/collectors"
 	promHTTP       = "github.com/prometheus/client_golang/prometheus/promhttp"
@@ -65,6 +67,8 @@ var layers = map[string]layer{
 	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/delays", "internal/invariants", "internal/fifo", "internal/peers", "internal/proxied", "internal/seldom"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib}},
 	"engine/ops":           {[]string{"engine", "internal/seldom"}, []string{expFmt, promClient, promCollectors, promHTTP, procfs}},
 	"engine/packet":        {},
+	"cluster":              {[]string{"engine"}, []string{natsClient}},
+	"cluster/embedded":     {[]string{"cluster"}, []string{natsServer}},
 	"httpparse":            {},
 	"wsframe":              {[]string{"pool", "internal/invariants"}, []string{gobwas, gobwasFlate, httphead, klauspostFlate}},
 	"loop":                 {[]string{"pool", "internal/delays", "internal/invariants", "internal/fifo", "internal/peers", "internal/seldom"}, []string{gnetErrors, gnetNetpoll, sysUnix}},
@@ -104,12 +108,12 @@ var layers = map[string]layer{
 
 // testsOnTop are the packages whose tests may import engine: those that may do
 // so themselves, and its own.
-var testsOnTop = []string{"internal/program", "engine", "engine/enginetest", "engine/ops", "internal/e2e/target", "bench/load", "bench/sim"}
+var testsOnTop = []string{"internal/program", "engine", "engine/enginetest", "engine/ops", "cluster", "cluster/embedded", "internal/e2e/target", "bench/load", "bench/sim"}
 
 // guests are the other modules: what their packages may import of ours, beside each
 // other. What they import of others is their business.
 var guests = map[string][]string{
-	"examples":               {"engine", "engine/enginetest"}, // what they do must be possible for everybody
+	"examples":               {"engine", "engine/enginetest", "cluster", "cluster/embedded"}, // what they do must be possible for everybody
 	"internal/e2e/mounts":    {"engine", "engine/enginetest"},
 	"internal/lint/crossvet": nil,
 	"bench/peer/golang":      nil,
@@ -191,7 +195,9 @@ func TestLayersHaveOneOwner(t *testing.T) {
 		gnetNetpoll:    {"loop"},
 		proxyProto:     {"internal/proxied"},
 		promClient:     {"engine/ops"},
-		"engine":       {"bench/sim", "engine/enginetest", "engine/ops", "internal/busy", "internal/e2e/feeder", "internal/e2e/target", "internal/e2e/testapp", "internal/program"},
+		natsClient:     {"cluster"},
+		natsServer:     {"cluster/embedded"},
+		"engine":       {"bench/sim", "cluster", "engine/enginetest", "engine/ops", "internal/busy", "internal/e2e/feeder", "internal/e2e/target", "internal/e2e/testapp", "internal/program"},
 	}
 	for path, want := range owners {
 		var got []string
@@ -247,6 +253,9 @@ func TestEmbeddersInheritNoTools(t *testing.T) {
 	inherited := deps("./engine")
 	for _, path := range inherited {
 		require.NotEqual(t, "testing", path, "engine imports testing, and so would every program")
+	}
+	for _, path := range deps("./cluster") {
+		require.False(t, strings.HasPrefix(path, "github.com/nats-io/nats-server/"), "a program with an external NATS gets %s", path)
 	}
 	tested := deps("./engine/enginetest")
 	require.Contains(t, tested, "testing")
