@@ -184,21 +184,30 @@ func (b *bench) expect(c looptest.Client, want string) {
 // take receives n bytes.
 func (b *bench) take(c looptest.Client, n int) (got []byte) {
 	b.t.Helper()
-	b.until("bytes", func() bool {
-		got = append(got, c.Recv(n-len(got))...)
-		return len(got) == n || c.EOF() || c.Broken()
-	})
+	for len(got) < n && !c.EOF() && !c.Broken() {
+		got = append(got, b.more(c, n-len(got))...)
+	}
 	return got
+}
+
+// more receives what comes next, at most n bytes: nothing at the end of the stream. The
+// patience is for each piece, since a large stream takes a busy machine its time.
+func (b *bench) more(c looptest.Client, n int) (piece []byte) {
+	b.t.Helper()
+	b.until("bytes, or the end of the stream", func() bool {
+		piece = c.Recv(n)
+		return len(piece) > 0 || c.EOF() || c.Broken()
+	})
+	return piece
 }
 
 // drain receives everything up to the end of the stream, in pieces of at most
 // step bytes, and requires a good end.
 func (b *bench) drain(c looptest.Client, step int) (got []byte) {
 	b.t.Helper()
-	b.until("the end of the stream", func() bool {
-		got = append(got, c.Recv(step)...)
-		return c.EOF() || c.Broken()
-	})
+	for !c.EOF() && !c.Broken() {
+		got = append(got, b.more(c, step)...)
+	}
 	require.False(b.t, c.Broken(), "reset after %d bytes", len(got))
 	return got
 }
