@@ -62,7 +62,7 @@ func transcript(t *testing.T, server *exec.Cmd) []string {
 
 	// When the server notices the end of one session it may be busy with the next
 	// one: so its lines are sorted by session. Others are of its log.
-	said := slices.DeleteFunc(lines(s.Output()), func(line string) bool { return !sessionLine.MatchString(line) })
+	said := slices.DeleteFunc(lines(s.Output()), func(line string) bool { return !sessionLine.MatchString(line) || late.MatchString(line) })
 	slices.SortStableFunc(said, func(a, b string) int { return cmp.Compare(name(a), name(b)) })
 	all := append(lines(client.Output()), "")
 	for _, line := range said {
@@ -72,6 +72,10 @@ func transcript(t *testing.T, server *exec.Cmd) []string {
 }
 
 var sessionLine = regexp.MustCompile(`^[a-z-]+: `)
+
+// late is what either server says where the official client has answered a ping just
+// before it read that its session was over: a matter of luck.
+var late = regexp.MustCompile(`^(polling|upgrade|bye-polling|big-polling): refused, 1 Session ID unknown$`)
 
 func lines(text string) []string { return strings.Split(strings.TrimSuffix(text, "\n"), "\n") }
 

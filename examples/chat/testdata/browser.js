@@ -11,7 +11,7 @@ const path = require('node:path');
 const { parseArgs } = require('node:util');
 const { chromium } = require('playwright-core');
 
-const patience = 30_000; // milliseconds, for each thing waited for
+const patience = 120_000; // milliseconds, for each thing waited for
 
 const { values: options } = parseArgs({
   options: { chromium: { type: 'string' }, page: { type: 'string' }, screenshots: { type: 'string' } },
