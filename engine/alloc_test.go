@@ -160,6 +160,7 @@ func TestStatsAllocateLittle(t *testing.T) {
 // allocator rounds up to 176, 96 and 288.
 func TestSizes(t *testing.T) {
 	require.LessOrEqual(t, unsafe.Sizeof(Session{}), uintptr(176), "Session")
+	require.LessOrEqual(t, unsafe.Sizeof(exchange{}), uintptr(152), "exchange, a part of httpConn")
 	require.LessOrEqual(t, unsafe.Sizeof(polling{}), uintptr(96), "polling, one for each session that polls")
 	require.LessOrEqual(t, unsafe.Sizeof(httpConn{}), uintptr(288), "httpConn, one for each connection that polls")
 }

@@ -95,7 +95,7 @@ func TestPongThatWaitsOnAnotherLoop(t *testing.T) {
 			Close:   func(*Session, Reason, error) { ends.Add(1) },
 		})
 	home := func(sid string) int {
-		id, ok := parseSID([]byte(sid))
+		id, ok := parseSID([]byte(sid), false)
 		require.True(t, ok)
 		return id.home()
 	}

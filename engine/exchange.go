@@ -15,7 +15,7 @@ import (
 // the same or another; from then on it belongs to home until it is answered
 // or dropped, and what happens in between travels as tasks.
 type exchange struct {
-	http *httpConn
+	from origin
 	home *loop.Loop // where the session lives
 
 	query        query
@@ -39,6 +39,25 @@ type exchange struct {
 	request  *Request        // a copy, for Events.ConnectionError
 
 	session *Session // set by home while the session holds the exchange
+}
+
+// An origin is where an exchange has come from, and goes back to.
+type origin interface {
+	engine() *Server
+	// loop is the one that the answer goes to, where answered and aborted are called.
+	loop() *loop.Loop
+	// responseHead begins a response with a body of length bytes, to be appended to the
+	// result's Tail. contentType may be empty. It is called on the loop on.
+	responseHead(on *loop.Loop, status int, contentType string, length int) *pool.Buf
+	// reject refuses the exchange at its home, and tells the application.
+	reject(refused *refusal, name, detail, previous string)
+	// answered shares response, which ends the exchange. It reports false where the
+	// client is gone, so that nobody takes it.
+	answered(response *pool.Buf) bool
+	// aborted ends the exchange, and its client's connection, without an answer.
+	aborted()
+	// abandon does the same because a task was broken off. It is safe from any goroutine.
+	abandon()
 }
 
 type method uint8
@@ -74,10 +93,13 @@ const (
 	typeHTML   = "text/html"
 )
 
-// head begins a response with a body of length bytes, to be appended to the
-// result's Tail. contentType may be empty. It is called on the loop on.
-func (x *exchange) head(on *loop.Loop, status int, contentType string, length int) *pool.Buf {
-	if x.last() || x.http.server.phase.ending() {
+func (h *httpConn) engine() *Server { return h.server }
+
+func (h *httpConn) loop() *loop.Loop { return h.conn.Loop() }
+
+func (h *httpConn) responseHead(on *loop.Loop, status int, contentType string, length int) *pool.Buf {
+	x := &h.exchange
+	if x.last() || h.server.phase.ending() {
 		x.keepAlive = false
 	}
 	b := pool.Payloads.Get(headSize + len(x.headers) + len(x.okay) + length)
@@ -94,7 +116,7 @@ func (x *exchange) head(on *loop.Loop, status int, contentType string, length in
 		dst = append(dst, x.okay...)
 	}
 	dst = append(dst, x.headers...)
-	dst = append(dst, x.http.server.shard(on).date(on.Now())...)
+	dst = append(dst, h.server.shard(on).date(on.Now())...)
 	switch {
 	case !x.keepAlive || x.partial:
 		dst = append(dst, "Connection: close\r\n"...)
@@ -110,7 +132,7 @@ func (x *exchange) last() bool { return !x.keepAlive || x.bodyLeft }
 
 // answer sends a complete response. It is called on the loop on.
 func (x *exchange) answer(on *loop.Loop, status int, contentType, body string) {
-	b := x.head(on, status, contentType, len(body))
+	b := x.from.responseHead(on, status, contentType, len(body))
 	if x.method != methodHEAD {
 		b.SetTail(append(b.Tail(), body...))
 	}
@@ -119,10 +141,10 @@ func (x *exchange) answer(on *loop.Loop, status int, contentType, body string) {
 
 // send takes b, a complete response, to the connection. The exchange is over.
 func (x *exchange) send(on *loop.Loop, b *pool.Buf) {
-	h, session := x.http, x.session
+	from, session := x.from, x.session
 	x.session = nil
-	if l := h.conn.Loop(); l != on {
-		t := &answerTask{http: h, response: b}
+	if l := from.loop(); l != on {
+		t := &answerTask{to: from, response: b}
 		if x.method == methodGET {
 			t.session = session
 		}
@@ -131,13 +153,13 @@ func (x *exchange) send(on *loop.Loop, b *pool.Buf) {
 		}
 		return
 	}
-	h.answered(b)
+	from.answered(b)
 	b.Release()
 }
 
 // answerTask brings a response from the session's loop to the connection's.
 type answerTask struct {
-	http     *httpConn
+	to       origin
 	response *pool.Buf // taken
 	session  *Session  // whose messages the response has; nil without
 }
@@ -145,36 +167,35 @@ type answerTask struct {
 // Run ends the session where the connection was lost before its messages came to it:
 // nobody else knows that they are missing.
 func (t *answerTask) Run() {
-	if s := t.session; s != nil && t.http.state == exchangeClosed {
+	if s := t.session; !t.to.answered(t.response) && s != nil {
 		// A stopped loop has closed it.
 		_ = s.loop.Post(loop.Func(func() { s.fail(ErrPollLost) }))
 	}
-	t.http.answered(t.response)
 	t.response.Release()
 }
 
 // abort destroys the connection without an answer. It is called on the loop on.
 func (x *exchange) abort(on *loop.Loop) {
 	x.session = nil
-	h := x.http
-	if l := h.conn.Loop(); l != on {
-		_ = l.Post(loop.Func(h.conn.Abort)) // a stopped loop has aborted it
+	from := x.from
+	if l := from.loop(); l != on {
+		_ = l.Post(loop.Func(from.aborted)) // a stopped loop has aborted it
 		return
 	}
-	h.conn.Abort()
+	from.aborted()
 }
 
 // arrive brings the exchange to the session's loop, with its body unless that
 // is still being received.
 func (x *exchange) arrive(body []byte, complete bool) {
 	x.partial = !complete && x.method == methodPOST
-	if x.home == x.http.conn.Loop() {
-		if x.http.server.arrived(x) && complete {
-			x.http.server.completed(x, body)
+	if x.home == x.from.loop() {
+		if s := x.from.engine(); s.arrived(x) && complete {
+			s.completed(x, body)
 		}
 		return
 	}
-	t := &arriveTask{http: x.http, home: x.home, complete: complete}
+	t := &arriveTask{exchange: x, home: x.home, complete: complete}
 	if len(body) > 0 {
 		t.body = pool.Spills.Get(len(body))
 		t.body.Append(body)
@@ -184,18 +205,18 @@ func (x *exchange) arrive(body []byte, complete bool) {
 
 // complete brings the rest of an exchange that has arrived: its body.
 func (x *exchange) complete(body *pool.Buf) {
-	if x.home == x.http.conn.Loop() {
-		x.http.server.completed(x, body.Bytes())
+	if x.home == x.from.loop() {
+		x.from.engine().completed(x, body.Bytes())
 		return
 	}
 	body.Retain()
-	t := &arriveTask{http: x.http, home: x.home, body: body, here: true, complete: true}
+	t := &arriveTask{exchange: x, home: x.home, body: body, here: true, complete: true}
 	t.post()
 }
 
 // arriveTask is an exchange on its way to the session's loop.
 type arriveTask struct {
-	http     *httpConn // whose exchange it is
+	exchange *exchange
 	home     *loop.Loop
 	body     *pool.Buf // held; nil when empty
 	here     bool      // the head came before
@@ -220,13 +241,14 @@ func (t *arriveTask) release() {
 // a loop that is busy may have any number of them coming.
 func (t *arriveTask) count(sign int64) {
 	if t.body != nil {
-		t.http.server.shard(t.home).carried.Add(sign * int64(t.body.Len()))
+		t.exchange.from.engine().shard(t.home).carried.Add(sign * int64(t.body.Len()))
 	}
 }
 
 func (t *arriveTask) Run() {
 	defer t.release()
-	s, x := t.http.server, &t.http.exchange
+	x := t.exchange
+	s := x.from.engine()
 	if !t.here && !s.arrived(x) {
 		return // answered: x is its connection's again, or waits as a poll
 	}
@@ -241,29 +263,29 @@ func (t *arriveTask) Run() {
 }
 
 // Abandon ends the connection: nobody answers its request.
-func (t *arriveTask) Abandon() { t.http.abandon() }
+func (t *arriveTask) Abandon() { t.exchange.from.abandon() }
 
 // requestTask is what a connection's request waits for, on whatever loop.
 type requestTask struct {
-	http *httpConn
+	from origin
 	run  func()
 }
 
 func (t requestTask) Run() { t.run() }
 
 // Abandon ends the connection: nobody answers its request.
-func (t requestTask) Abandon() { t.http.abandon() }
+func (t requestTask) Abandon() { t.from.abandon() }
 
 // cancel answers with err's status instead of a body, which never came whole.
 // It is called on the connection's loop.
 func (x *exchange) cancel(err *httpparse.Error) {
-	if x.home == x.http.conn.Loop() {
-		x.http.server.cancelled(x, err)
+	s := x.from.engine()
+	if x.home == x.from.loop() {
+		s.cancelled(x, err)
 		return
 	}
 	// An answer may be on its way here: then home has no exchange to cancel.
-	h := x.http
-	_ = x.home.Post(requestTask{h, func() { h.server.cancelled(x, err) }}) // a stopped loop has closed the session
+	_ = x.home.Post(requestTask{x.from, func() { s.cancelled(x, err) }}) // a stopped loop has closed the session
 }
 
 // lost tells the session, if one holds the exchange, that its connection is
@@ -272,23 +294,22 @@ func (x *exchange) lost() {
 	if x.home == nil {
 		return
 	}
-	if x.home == x.http.conn.Loop() {
+	if x.home == x.from.loop() {
 		x.gone()
 		return
 	}
 	_ = x.home.Post(loop.Func(x.gone)) // a stopped loop has closed the session
 }
 
-// ended tells the session that the client sends nothing more on the connection.
+// tellEnd tells the session that the client sends nothing more on the connection.
 // Home is told behind the request, so an exchange that the session still holds then
 // is a poll that waits, or a post that is answered once the application has caught up.
-// It is called on the connection's loop.
-func (x *exchange) ended() {
-	if x.home == x.http.conn.Loop() {
-		x.http.heardEnd(x.giveUp())
+func (h *httpConn) tellEnd() {
+	x := &h.exchange
+	if x.home == h.conn.Loop() {
+		h.heardEnd(x.giveUp())
 		return
 	}
-	h := x.http
 	_ = x.home.Post(requestTask{h, func() { // a stopped loop has closed the session
 		waits := x.giveUp()
 		_ = h.conn.Loop().Post(requestTask{h, func() { h.heardEnd(waits) }}) // a stopped loop has ended the connection
@@ -332,15 +353,13 @@ func (s *Server) arrived(x *exchange) (receiving bool) {
 	session := s.lookup(home, x.query.sid)
 	switch {
 	case session == nil:
-		x.reject(refusedSID, "", "", "")
+		x.from.reject(refusedSID, "", "", "")
 	case !session.boundTo(x.binding):
-		s.shard(home).tally.forbidden.Add(1)
-		s.logBinding(home, x.http.conn)
-		x.reject(refusedForbidden, "BINDING_MISMATCH", "", "")
+		x.from.reject(refusedForbidden, "BINDING_MISMATCH", "", "")
 	case x.query.transport != Polling || session.Transport() != Polling:
-		x.reject(refusedRequest, "TRANSPORT_MISMATCH", x.query.transport.String(), session.Transport().String())
+		x.from.reject(refusedRequest, "TRANSPORT_MISMATCH", x.query.transport.String(), session.Transport().String())
 	case x.query.revision != session.revision:
-		x.reject(refusedRequest, "PROTOCOL_MISMATCH", revisionText(x.query.revision), revisionText(session.revision))
+		x.from.reject(refusedRequest, "PROTOCOL_MISMATCH", revisionText(x.query.revision), revisionText(session.revision))
 	default:
 		x.request = nil // a poll may wait for long, and the copy is as large as its client likes
 		return session.transport.(*polling).arrived(x)

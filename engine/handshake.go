@@ -66,6 +66,9 @@ func (h *httpConn) unfit(r *httpparse.Request, a *Admission) *HandshakeError {
 		s.logFault("an id of the application refuses a client", errUnusableID.Error(), r, h.conn)
 		return refusedRequest.because("ID_GENERATION_ERROR", errUnusableID.Error(), "")
 	}
+	if a.id != "" {
+		a.id = s.named(a.id)
+	}
 	if a.id != "" && s.ownIDs.taken(a.id) {
 		return refusedRequest.because("ID_GENERATION_ERROR", "the id is in use", "")
 	}

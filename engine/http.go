@@ -89,10 +89,10 @@ type httpConn struct {
 	body     *pool.Buf // what has come of the body
 	left     int64     // bytes of a counted body to come
 	chunks   httpparse.Chunked
-	chunked  bool
 	deadline time.Duration // of head or body
 	slot     loop.Slot     // on conn's loop
 	state    exchangeState
+	chunked  bool     // the body comes in chunks
 	verdict  *Verdict // that is waited for while deciding
 	parsing  bool     // consume is running
 	mounted  bool     // taken from an http.Server
@@ -107,7 +107,7 @@ type httpConn struct {
 
 func newHTTPConn(s *Server, c *loop.Conn) *httpConn {
 	h := &httpConn{server: s, conn: c}
-	h.exchange.http = h
+	h.exchange.from = h
 	h.slot = c.Loop().Claim((*httpAlarm)(h))
 	timeout := s.options.Timeouts.Idle
 	if s.phase.ending() { // accepted just before the end
@@ -231,7 +231,7 @@ func (h *httpConn) head(p []byte) int {
 // malformed answers what is no request, and closes: nothing behind it can be
 // understood.
 func (h *httpConn) malformed(err error) {
-	h.exchange = exchange{http: h, minor: 1}
+	h.exchange = exchange{from: h, minor: 1}
 	if h.state == exchangeHead {
 		h.become(exchangeWaiting)
 	}
@@ -251,9 +251,9 @@ func asHTTPError(err error) *httpparse.Error {
 }
 
 // answered shares response and sends it: the exchange is over.
-func (h *httpConn) answered(response *pool.Buf) {
+func (h *httpConn) answered(response *pool.Buf) (taken bool) {
 	if h.state == exchangeClosed {
-		return
+		return false
 	}
 	h.conn.WriteBuf(response)
 	// The rest of the body would be taken for a request, and home may not have
@@ -265,7 +265,7 @@ func (h *httpConn) answered(response *pool.Buf) {
 	if early || !h.exchange.keepAlive || h.eof && h.spill == nil && !h.parsing {
 		h.finish()
 		h.conn.Close()
-		return
+		return true
 	}
 	h.become(exchangeIdle)
 	h.expect(h.server.options.Timeouts.Idle)
@@ -273,7 +273,11 @@ func (h *httpConn) answered(response *pool.Buf) {
 		on := h.conn.Loop()
 		_ = on.Post(&resumeTask{http: h, on: on}) // not on the session's stack
 	}
+	return true
 }
+
+// aborted destroys the connection.
+func (h *httpConn) aborted() { h.conn.Abort() }
 
 // finish frees what the connection holds; it speaks HTTP no more.
 func (h *httpConn) finish() {
@@ -345,7 +349,7 @@ func (h *httpConn) inputEnded() {
 		h.lent.end(io.EOF)
 	case h.state == exchangeWaiting && h.exchange.home != nil:
 		h.telling = true
-		h.exchange.ended()
+		h.tellEnd()
 	case h.state == exchangeDeciding && !h.exchange.webSocket:
 	case h.state.reads() && h.spill != nil && !h.conn.Ready(): // until Drained
 	default:

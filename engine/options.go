@@ -149,6 +149,13 @@ type Options struct {
 	// means not at all.
 	TLS *TLS
 
+	// Other servers.
+
+	// Node makes the server one of several, each of which takes the requests to the
+	// sessions of all. Session ids name the node then. Package cluster makes one. Nil, the
+	// default, is a server alone.
+	Node *Node
+
 	// What it may cost.
 
 	// Queue bounds what waits for clients that do not read.

@@ -187,6 +187,10 @@ func (o *Options) own() {
 		c := *o.Cookie
 		o.Cookie = &c
 	}
+	if o.Node != nil {
+		n := *o.Node
+		o.Node = &n
+	}
 	if o.TLS != nil {
 		t := *o.TLS
 		o.TLS = &t
@@ -245,6 +249,9 @@ func (o *Options) prefix() string {
 func (o *Options) checkSettings() error {
 	if o.Queue.Overflow != OverflowClose && o.Queue.Overflow != OverflowDrop {
 		return badOption("unknown Queue.Overflow %d", o.Queue.Overflow)
+	}
+	if o.Node != nil && o.Node.ID == 0 {
+		return badOption("Node.ID of 0: it is to be drawn at random, and 0 is none")
 	}
 	if d := o.PerMessageDeflate; d != nil && (d.Threshold < 0 || d.Threshold > maxNumber) {
 		return badOption("PerMessageDeflate.Threshold of %d is not within 0 and %d", d.Threshold, maxNumber)

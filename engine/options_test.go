@@ -50,6 +50,7 @@ func TestOptions(t *testing.T) {
 		"Timeouts.ForeignUpgrade": {time.Second, []any{time.Millisecond, time.Hour, -time.Nanosecond, -time.Hour}, []any{time.Millisecond - 1}},
 		"Access.Origins": {[]string(nil), []any{[]string{"https://example.com", "http://[::1]:3000", "null"}},
 			[]any{[]string{"*"}, []string{"https://a", "example.com"}, []string{"https://a/"}, []string{"https://A"}, []string{""}}},
+		"Node":                 {(*Node)(nil), []any{&Node{ID: 1}, &Node{ID: 1<<32 - 1}}, []any{&Node{}}},
 		"Access.AnyOrigin":     {false, []any{true}, nil},
 		"Access.Bind":          {(func(*Request) string)(nil), nil, nil},
 		"Access.CORS":          {(*CORS)(nil), []any{&CORS{Origins: []string{"*"}}}, []any{&CORS{Origins: []string{"*"}, Credentials: true}}},

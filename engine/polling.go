@@ -116,7 +116,7 @@ func (p *polling) respond(packets []packet.Packet, compress bool) {
 	size := s.revision.PayloadSize(packets, s.base64 || p.jsonp != nil)
 	compress = compress && x.encoding != encodingNone && size >= s.server.options.CompressionThreshold
 	if p.jsonp == nil && !compress {
-		b := x.head(s.loop, 200, contentType, size)
+		b := x.from.responseHead(s.loop, 200, contentType, size)
 		b.SetTail(s.revision.AppendPayload(b.Tail(), packets, s.base64))
 		x.send(s.loop, b)
 		return
@@ -150,7 +150,7 @@ func (p *polling) respondWrapped(x *exchange, contentType string, packets []pack
 		body = packed.Bytes()
 		x.okay = append(x.okay, "Content-Encoding: "+x.encoding.String()+"\r\n"...)
 	}
-	b := x.head(s.loop, 200, contentType, len(body))
+	b := x.from.responseHead(s.loop, 200, contentType, len(body))
 	b.SetTail(append(b.Tail(), body...))
 	x.send(s.loop, b)
 	if cap(shard.scratch) > maxScratch {

@@ -12,7 +12,7 @@ import (
 //
 //	node (4) | loop (1) | slot (3) | tag (8)
 //
-// The node is 0. The tag is the beginning of a SHA-256 of the session's secret: from it
+// The node is that of Options.Node, 0 on a server alone. The tag is the beginning of a SHA-256 of the session's secret: from it
 // nobody has the secret, and with it the session id, and the next session in the same
 // slot has another tag. An id that the application chose is no part of it. Such an id may
 // be short, and whoever guesses ids could tell by a hash which guess is right.
@@ -70,7 +70,7 @@ func parsePublicID(text string) (id publicID, ok bool) {
 // another session's. It takes no memory in the session: each call computes it, in about
 // a microsecond, and allocates the string. Safe from any goroutine.
 func (s *Session) PublicID() string {
-	return publicID{loop: uint8(s.loop.Index()), slot: s.slot, tag: s.secret.tag()}.String()
+	return publicID{node: uint32(s.server.node()), loop: uint8(s.loop.Index()), slot: s.slot, tag: s.secret.tag()}.String()
 }
 
 // FindPublic returns the session with that PublicID. ok is false where there is none, or
@@ -79,7 +79,7 @@ func (s *Session) PublicID() string {
 func (s *Server) FindPublic(id string) (session *Session, ok bool) {
 	where, ok := parsePublicID(id)
 	shards := s.allShards()
-	if !ok || where.node != 0 || int(where.loop) >= len(shards) {
+	if !ok || where.node != uint32(s.node()) || int(where.loop) >= len(shards) {
 		return nil, false
 	}
 	session = shards[where.loop].visibleAt(where.slot)

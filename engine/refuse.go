@@ -113,14 +113,18 @@ func (h *httpConn) forbid(r *httpparse.Request, name, detail string) {
 	h.refuse(r, answer{status: http.StatusForbidden, refusal: refusedForbidden}, refusedForbidden.because(name, detail, ""))
 }
 
-// reject refuses the exchange at its home, and tells the application.
-func (x *exchange) reject(refused *refusal, name, detail, previous string) {
-	s, e := x.http.server, refused.because(name, detail, previous)
+// reject is called on the exchange's home.
+func (h *httpConn) reject(refused *refusal, name, detail, previous string) {
+	s, x, e := h.server, &h.exchange, refused.because(name, detail, previous)
 	var asked *httpparse.Request
 	if x.request != nil {
 		asked = x.request.http
 	}
-	s.shard(x.home).refuses(x.http.conn, asked, e.cause())
+	if refused == refusedForbidden {
+		s.shard(x.home).tally.forbidden.Add(1)
+		s.logBinding(x.home, h.conn)
+	}
+	s.shard(x.home).refuses(h.conn, asked, e.cause())
 	if x.request != nil {
 		if refused == refusedSID {
 			e.Detail = queryValue(x.request.http, "sid")

@@ -50,7 +50,7 @@ func (s *Server) findSID(value []byte) (sid, bool) {
 		}
 	}
 	var scratch [64]byte
-	return parseSID(decoded(value, scratch[:0]))
+	return parseSID(decoded(value, scratch[:0]), s.options.Node != nil)
 }
 
 // decoded undoes percent encoding in a copy that is cut at the scratch's
@@ -92,7 +92,7 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 	s := h.server
 	h.become(exchangeWaiting)
 	h.exchange = exchange{
-		http:      h,
+		from:      h,
 		method:    parseMethod(r.Method),
 		minor:     uint8(r.Minor), // 0 or 1
 		keepAlive: r.KeepAlive,
@@ -165,11 +165,15 @@ func (h *httpConn) pollingRequest(r *httpparse.Request, p []byte, n int) int {
 // session's loop, before anything else: the request is parsed again there, and
 // from then on all is local. It reports whether it did, and borrows p.
 func (h *httpConn) goHome(p []byte) bool {
-	q, on := &h.exchange.query, h.conn.Loop()
-	if !q.hasSID || !q.known || q.sid.home() >= len(h.server.shards) || q.sid.home() == on.Index() {
+	q := &h.exchange.query
+	if !q.hasSID || !q.known {
 		return false
 	}
-	h.move(h.server.shards[q.sid.home()].loop, p)
+	home, _ := h.server.homeOf(q.sid)
+	if home == nil || home == h.conn.Loop() {
+		return false
+	}
+	h.move(home, p)
 	return true
 }
 
@@ -325,9 +329,13 @@ func (h *httpConn) wrong(r *httpparse.Request) *HandshakeError {
 	switch {
 	case !s.options.allows(q.transport):
 		return refusedTransport.because("", param("transport"), "")
-	case q.hasSID && (!q.known || q.sid.home() >= len(s.shards)):
-		return refusedSID.because("", param("sid"), "")
 	case q.hasSID:
+		if q.known {
+			_, q.known = s.homeOf(q.sid)
+		}
+		if !q.known {
+			return refusedSID.because("", param("sid"), "")
+		}
 		if tell && !x.webSocket {
 			x.request = s.newRequest(r, h.conn).Clone()
 		}
@@ -342,7 +350,7 @@ func (h *httpConn) wrong(r *httpparse.Request) *HandshakeError {
 // sessionRequest hands a poll or post to the loop where its session lives.
 func (h *httpConn) sessionRequest(r *httpparse.Request, p []byte, n int) int {
 	x := &h.exchange
-	x.home = h.server.shards[x.query.sid.home()].loop
+	x.home, _ = h.server.homeOf(x.query.sid)
 	switch {
 	case x.method != methodPOST:
 		x.arrive(nil, false)

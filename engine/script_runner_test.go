@@ -57,7 +57,7 @@ func dialInTurn(b *bench, _ string) *looptest.Peer { return b.world.Dial() }
 // is relayed and every WebSocket moves.
 func dialAway(b *bench, id string) *looptest.Peer {
 	home := 0
-	if decoded, ok := parseSID([]byte(id)); ok {
+	if decoded, ok := parseSID([]byte(id), false); ok {
 		home = decoded.home()
 	}
 	if id == "" {

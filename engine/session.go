@@ -136,17 +136,18 @@ func (s *Session) rare() *extra {
 }
 
 // ID is the session's id: 27 characters, or what Options.GenerateID or Admission.SetID
-// said. It is a secret: a client that polls shows nothing else. PublicID is for logs and
+// said. With Options.Node it is 32 characters, or what was said with '~' and 6 characters
+// behind it, which name the node. It is a secret: a client that polls shows nothing else. PublicID is for logs and
 // lists. Each call may allocate the string. Safe from any goroutine.
 func (s *Session) ID() string {
 	if s.ownID != nil {
 		return *s.ownID
 	}
-	return string(appendSID(make([]byte, 0, sidLength), s.home()))
+	return string(appendSID(make([]byte, 0, nodeSIDLength), s.home()))
 }
 
 func (s *Session) home() sid {
-	return sid{loop: uint8(s.loop.Index()), slot: s.slot, secret: s.secret}
+	return sid{node: s.server.node(), loop: uint8(s.loop.Index()), slot: s.slot, secret: s.secret}
 }
 
 // Transport is what carries the session at present: Polling or WebSocket. Safe from

@@ -106,11 +106,11 @@ func (sh *shard) visibleAt(slot loop.Slot) *Session {
 
 // Find returns the session with that id, or nil. A session is found from Events.Open
 // on until it has ended; Find and Sessions also return one whose State is
-// StateClosing. Safe from any goroutine.
+// StateClosing. It finds no session of another node. Safe from any goroutine.
 func (s *Server) Find(id string) *Session {
 	shards := s.allShards()
 	where, ok := s.findSID([]byte(url.QueryEscape(id)))
-	if !ok || where.home() >= len(shards) {
+	if !ok || where.node != s.node() || where.home() >= len(shards) {
 		return nil
 	}
 	session := shards[where.home()].visibleAt(where.slot)

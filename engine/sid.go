@@ -13,20 +13,30 @@ import (
 )
 
 // A session id is base64url of 20 bytes, 27 characters: where the session
-// lives, and 128 bits that cannot be guessed.
+// lives, and 128 bits that cannot be guessed. A server with Options.Node has 4 bytes
+// more, in front, and 32 characters.
 //
-//	loop (1) | slot (3) | secret (16)
+//	node (4) | loop (1) | slot (3) | secret (16)
 //
 // A lookup is two table accesses and a comparison in constant time: no map, no
 // lock, and nothing for the garbage collector to follow in hash order.
 const (
-	sidBytes   = 20
-	sidLength  = 27
-	secretSize = 16
-	maxSlot    = 1<<24 - 1
+	sidBytes      = 20
+	sidLength     = 27
+	nodeBytes     = 4
+	nodeSIDLength = 32
+	secretSize    = 16
+	maxSlot       = 1<<24 - 1
 )
 
-// sidEncoding is strict: the last character has two bits too many, and an id
+// An id that an application has chosen has this behind it on a server with Options.Node:
+// a sign that is not in base64, and the node, in base64url.
+const (
+	nodeSign         = '~'
+	nodeSuffixLength = 1 + 6
+)
+
+// sidEncoding is strict: the last character of 27 has two bits too many, and an id
 // has one spelling.
 var sidEncoding = base64.RawURLEncoding.Strict()
 
@@ -35,6 +45,7 @@ type secret [secretSize]byte
 // sid is a session id, decoded. Every connection that polls has one.
 type sid struct {
 	slot   loop.Slot
+	node   NodeID // 0 on a server alone
 	secret secret
 	loop   uint8
 }
@@ -43,24 +54,71 @@ type sid struct {
 func (id sid) home() int { return int(id.loop) }
 
 func appendSID(dst []byte, id sid) []byte {
-	raw := [sidBytes]byte{id.loop, byte(id.slot >> 16), byte(id.slot >> 8), byte(id.slot)}
-	copy(raw[4:], id.secret[:])
+	var raw [nodeBytes + sidBytes]byte
+	binary.BigEndian.PutUint32(raw[:], uint32(id.node))
+	binary.BigEndian.PutUint32(raw[nodeBytes:], uint32(id.loop)<<24|uint32(id.slot))
+	copy(raw[nodeBytes+4:], id.secret[:])
+	if id.node == 0 {
+		return sidEncoding.AppendEncode(dst, raw[nodeBytes:])
+	}
 	return sidEncoding.AppendEncode(dst, raw[:])
 }
 
-// parseSID reports false for what appendSID cannot have made.
-func parseSID(p []byte) (id sid, ok bool) {
-	if len(p) != sidLength {
+// parseSID reports false for what appendSID cannot have made. named says that the id is
+// to have a node, as those of a server with Options.Node have: a server takes one form.
+func parseSID(p []byte, named bool) (id sid, ok bool) {
+	length, skipped := sidLength, nodeBytes
+	if named {
+		length, skipped = nodeSIDLength, 0
+	}
+	if len(p) != length {
 		return sid{}, false
 	}
-	var raw [sidBytes]byte
-	if n, err := sidEncoding.Decode(raw[:], p); err != nil || n != sidBytes {
+	var raw [nodeBytes + sidBytes]byte
+	if n, err := sidEncoding.Decode(raw[skipped:], p); err != nil || n != len(raw)-skipped {
 		return sid{}, false
 	}
-	id.loop = raw[0]
-	id.slot = loop.Slot(raw[1])<<16 | loop.Slot(raw[2])<<8 | loop.Slot(raw[3])
-	copy(id.secret[:], raw[4:])
+	id.node = NodeID(binary.BigEndian.Uint32(raw[:]))
+	if named && id.node == 0 {
+		return sid{}, false
+	}
+	place := binary.BigEndian.Uint32(raw[nodeBytes:])
+	id.loop, id.slot = uint8(place>>24), loop.Slot(place&maxSlot)
+	copy(id.secret[:], raw[nodeBytes+4:])
 	return id, true
+}
+
+// appendNode appends what an id of the application's own has behind it, where a server
+// has a node.
+func appendNode(dst []byte, node NodeID) []byte {
+	var raw [nodeBytes]byte
+	binary.BigEndian.PutUint32(raw[:], uint32(node))
+	return sidEncoding.AppendEncode(append(dst, nodeSign), raw[:])
+}
+
+// node is the server's own, 0 where it is alone.
+func (s *Server) node() NodeID {
+	if n := s.options.Node; n != nil {
+		return n.ID
+	}
+	return 0
+}
+
+// named is an id that the application has chosen as the session has it: with the node
+// behind it, if there is one.
+func (s *Server) named(id string) string {
+	if node := s.node(); node != 0 {
+		return string(appendNode([]byte(id), node))
+	}
+	return id
+}
+
+// homeOf tells on which loop of this server a session with that id lives, if it can.
+func (s *Server) homeOf(id sid) (home *loop.Loop, ok bool) {
+	if id.node != s.node() || id.home() >= len(s.shards) {
+		return nil, false
+	}
+	return s.shards[id.home()].loop, true
 }
 
 // entropy hands out random bytes that it fetches in bulk. It belongs to a loop.

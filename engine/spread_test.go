@@ -283,7 +283,7 @@ func TestSpreadHeals(t *testing.T) {
 			b := newBench(t, 3, Options{})
 			dial := func() io.ReadWriteCloser { return &worldConn{b.world, b.world.DialDealt()} }
 			for _, v := range come(t, spreadClients, c.steps, false, dial, b.world.Run) {
-				if id, ok := parseSID([]byte(v.sid)); ok && id.home() == 1 {
+				if id, ok := parseSID([]byte(v.sid), false); ok && id.home() == 1 {
 					b.server.Find(v.sid).CloseNow()
 					for _, c := range v.conns {
 						require.NoError(t, c.Close())
