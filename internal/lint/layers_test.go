@@ -67,6 +67,7 @@ var layers = map[string]layer{
 	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/delays", "internal/invariants", "internal/fifo", "internal/peers", "internal/proxied", "internal/seldom"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib}},
 	"engine/ops":           {[]string{"engine", "internal/seldom"}, []string{expFmt, promClient, promCollectors, promHTTP, procfs}},
 	"engine/packet":        {},
+	"cluster/link":         {[]string{"loop", "pool"}, nil},
 	"cluster":              {[]string{"engine"}, []string{natsClient}},
 	"cluster/embedded":     {[]string{"cluster"}, []string{natsServer}},
 	"httpparse":            {},
