@@ -18,8 +18,8 @@ func (sh *shard) used() int64 { return sh.queued.Load() + sh.loop.Unsent() }
 // so that the loop continues to serve.
 //
 // What it looks at are sessions, candidates of upgrades, connections of polling
-// clients, and closing connections: what has left its session is met by no Send, and would stay as
-// long as the connection.
+// clients, closing connections, and those that carry bytes to another node: what has left its
+// session is met by no Send, and would stay as long as the connection.
 type relief struct {
 	walk
 	server  *Server
@@ -132,8 +132,8 @@ func (r *relief) visit(owner loop.Alarm) {
 			c.Abort()
 			(*httpConn)(o).lose() // last: Close may end the goroutine
 		}
-	default:
-		if c := loop.Closing(owner); c != nil && r.picks(c.Holds()) {
+	case loop.Carrier:
+		if c := o.Carried(); c != nil && r.picks(c.Holds()) {
 			c.Abort()
 		}
 	}

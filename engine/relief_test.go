@@ -113,6 +113,56 @@ func TestReliefCutsCandidatesThatReadNothing(t *testing.T) {
 	b.finish()
 }
 
+// carrying is the handler of a connection that no session has, and the owner of its slot.
+type carrying struct {
+	deaf
+	conn  *loop.Conn
+	slot  loop.Slot
+	ended bool
+}
+
+func (c *carrying) Alarm()              {}
+func (c *carrying) Carried() *loop.Conn { return c.conn }
+func (c *carrying) Closed(error) {
+	c.ended = true
+	c.conn.Loop().Release(c.slot)
+	c.conn = nil
+}
+
+// A connection that carries another node's bytes to a client that reads nothing is cut as
+// others are, and its end costs no session anything.
+func TestReliefCutsConnectionsThatCarry(t *testing.T) {
+	const budget = 256 << 10
+	b := newSpec(t, 1, Options{Queue: Queue{Budget: budget}}, nil)
+	b.echo = true
+	b.play("ws EIO=4&transport=websocket conn=good")
+	var all []*carrying
+	for i := range 40 {
+		c := &carrying{}
+		peer := b.world.DialTo(0, func(conn *loop.Conn) loop.Handler {
+			c.conn, c.slot = conn, conn.Loop().Claim(c)
+			return c
+		})
+		peer.SetWindow(0)
+		b.world.Run()
+		all = append(all, c)
+		require.NoError(t, b.world.Loops()[0].Post(loop.Func(func() { c.conn.Write(make([]byte, 20_000)) })))
+		b.play("advance 16ms")
+		require.LessOrEqual(t, b.server.Stats().Queued, int64(budget+budget/8))
+		require.Contains(t, b.play("frame good text 4hi"), `good: text "4hi"`, "beside %d", i)
+	}
+	ended := 0
+	for _, c := range all {
+		if c.ended {
+			ended++
+		}
+	}
+	require.GreaterOrEqual(t, ended, 40-budget/20_000-1)
+	require.EqualValues(t, ended, b.server.Stats().Limits[LimitQueueBudget])
+	require.Equal(t, StateOpen, b.sessions[0].State())
+	b.finish()
+}
+
 // Of queues of one size those that have waited longest go first.
 func TestReliefCutsTheOldestOfOneSize(t *testing.T) {
 	b := newSpec(t, 1, Options{Queue: Queue{Budget: 100_000}}, nil)

@@ -119,14 +119,17 @@ func (a *lingerAlarm) Alarm() {
 	}
 }
 
-// Closing returns the connection that owns the slot of owner to see to its own
-// end, or nil where the owner is something else.
-func Closing(owner Alarm) *Conn {
-	if a, ok := owner.(*lingerAlarm); ok {
-		return (*Conn)(a)
-	}
-	return nil
+// A Carrier is the owner of a slot that has a connection for whoever looks what
+// connections hold, because the connection's Handler is no other owner's: one that sees
+// to its own end, or one that carries another's bytes.
+type Carrier interface {
+	Alarm
+	// Carried is the connection, that which holds most where there are several; nil for
+	// none.
+	Carried() *Conn
 }
+
+func (a *lingerAlarm) Carried() *Conn { return (*Conn)(a) }
 
 // armLinger starts or restarts the deadline of a closing connection.
 func (c *Conn) armLinger(wait time.Duration) {
