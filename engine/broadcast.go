@@ -22,8 +22,9 @@ import (
 //
 // The error is ErrNotServing before Serve and when a loop has ended, and ErrNotUTF8
 // for nil, which is what Prepare returns with that error. It says nothing about
-// single sessions. With several nodes an error will also say that the message does
-// not reach the other nodes; the sessions of this node get it all the same.
+// single sessions. With Options.Node any other error is that of Node.Bus, and says that
+// the message does not reach the other nodes; the sessions of this node get it all the
+// same.
 func (s *Server) Broadcast(p *Prepared) error { return s.PublishTo(Audience{}, p) }
 
 // Publish sends p to every member of the group of that name that can take it,
@@ -34,20 +35,31 @@ func (s *Server) Publish(group string, p *Prepared) error {
 	if p == nil {
 		return ErrNotUTF8
 	}
-	return s.deliver(Audience{Groups: []string{group}}, p)
+	return s.publish(Audience{Groups: []string{group}}, p)
 }
 
 // PublishTo sends p to the audience, as Broadcast does to all. It borrows what a
-// lists.
+// lists. With Options.Node the members of Groups on other nodes get p too, without
+// those of Except. The rest of an Audience is about this node's sessions: Sessions,
+// ExceptSessions, Keep and Done stay here, and so does p for an Audience of Sessions
+// without Groups.
 func (s *Server) PublishTo(a Audience, p *Prepared) error {
 	if p == nil {
 		return ErrNotUTF8
 	}
 	a.Groups, a.Except = slices.Clone(a.Groups), slices.Clone(a.Except)
-	return s.deliver(a, p)
+	return s.publish(a, p)
 }
 
-// deliver is PublishTo, and keeps the names in a. Without p the audience is closed.
+// publish is PublishTo, and keeps the names in a.
+func (s *Server) publish(a Audience, p *Prepared) error {
+	if err := s.deliver(a, p); err != nil {
+		return err
+	}
+	return s.publishAway(&a, p)
+}
+
+// deliver is publish for the sessions of this node. Without p the audience is closed.
 func (s *Server) deliver(a Audience, p *Prepared) error {
 	shards := s.allShards()
 	d := &delivery{

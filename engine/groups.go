@@ -105,6 +105,7 @@ func (s *Session) join(name string) {
 		g = &group{name: name}
 		shard.groups[name] = g
 		shard.groupsMu.Unlock()
+		shard.server.interests.begin(name)
 	}
 	if s.membership(g) >= 0 {
 		return
@@ -189,6 +190,7 @@ func (sh *shard) tidy(g *group) {
 	switch {
 	case g.empty == len(g.members):
 		delete(sh.groups, g.name)
+		sh.server.interests.end(g.name)
 	case g.empty >= minEmpty && 2*g.empty > len(g.members):
 		g.compact()
 	}

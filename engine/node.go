@@ -78,9 +78,8 @@ type Relay struct {
 // goroutine, and do not block.
 type Bus interface {
 	// Publish brings m to the members of any of groups, without those of except, or to
-	// all sessions where groups is empty. Several m stay together. Of o NoCompress and
-	// Volatile travel. It borrows everything. An error says that the other nodes will
-	// not get m.
+	// all sessions where groups is empty. Several m stay together. Of o NoCompress
+	// travels. It borrows everything. An error says that the other nodes will not get m.
 	Publish(groups, except []string, m []Message, o SendOptions) error
 	// Interest says that this node has members of the group, or has none any more.
 	Interest(group string, on bool)

@@ -44,6 +44,7 @@ type Server struct {
 	tls        *serverTLS                      // nil without Options.TLS
 	debug      debugLoggers
 	traces     traces
+	interests  *interests // nil without a bus
 
 	pages            atomic.Pointer[pageRules] // Options.Access says the first ones
 	middleware       http.Handler              // the chain of Options.Middleware; nil without
@@ -101,6 +102,7 @@ func New(o Options, e Events) (*Server, error) {
 		},
 		handshakes: peers.NewRates(filled.Limits.HandshakeRate),
 		bounds:     filled.Limits,
+		interests:  newInterests(filled.Node),
 	}
 	s.places.byAddress, s.places.exempt = peers.NewCounts(filled.Limits.MaxSessionsPerIP), &s.exempt
 	s.proxies.Store(filled.Proxies.believed())
