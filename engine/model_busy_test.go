@@ -15,6 +15,10 @@ import (
 const (
 	busyInterval = 4 * time.Second
 	busyTimeout  = 4 * time.Second
+	// busySlow is how long a callback on the loop takes at most. A ping comes half a
+	// timeout and three callbacks late at most, see TestPingsDoNotWaitForPongsThatAreUnread,
+	// and no later than a client waits for it.
+	busySlow = busyTimeout / 6
 	// busyGrace is how long after its deadline a session may end at most: the time
 	// of some looks at all sockets, each with its callbacks.
 	busyGrace = 8 * time.Second
@@ -76,7 +80,7 @@ func (b *modelBusy) work() {
 	case b.slow && b.pool && n < 5: // longer than a client waits for a ping
 		d = time.Duration(b.random.IntN(12_000)) * time.Millisecond
 	case b.slow && n < 10:
-		d = time.Duration(b.random.IntN(1500)) * time.Millisecond
+		d = time.Duration(b.random.Int64N(int64(busySlow)))
 	case !b.slow && n < 50:
 		d = time.Duration(b.random.IntN(20)) * time.Millisecond
 	}
@@ -155,6 +159,7 @@ func (n *busyNet) Settle() {
 // silence, nobody has reason to leave, and whoever is silent is ended. The same
 // with an Executor, where clients that wait for it are pinged all the same.
 func TestModelWithBusyLoads(t *testing.T) {
+	const enough = 10 * (busyInterval + busyTimeout) // time in callbacks
 	target := int64(*modelMessages) / 4
 	if testing.Short() || race.Enabled { // one goroutine: the detector finds nothing here
 		target /= 10
@@ -164,7 +169,7 @@ func TestModelWithBusyLoads(t *testing.T) {
 		var spent time.Duration
 		mutes := map[bool]int{} // by whether callbacks were slow
 		goOn := func() bool {
-			return counts.messages.Load() < target || (mutes[true] == 0 || mutes[false] == 0) && counts.runs < 50
+			return counts.messages.Load() < target || (mutes[true] == 0 || mutes[false] == 0 || spent <= enough) && counts.runs < 50
 		}
 		modelSeeds(t, &counts, goOn, func(seed uint64) {
 			busy := newModelBusy(seed)
@@ -180,7 +185,7 @@ func TestModelWithBusyLoads(t *testing.T) {
 			mutes[busy.slow] += busy.mutes
 		})
 		t.Logf("%v in callbacks, %d clients fell silent, %d had to wait", spent, mutes[true]+mutes[false], counts.limits(engine.LimitPending))
-		require.Greater(t, spent, 10*(busyInterval+busyTimeout))
+		require.Greater(t, spent, enough)
 		require.NotZero(t, counts.ends[engine.ReasonPingTimeout.String()])
 	}
 }
