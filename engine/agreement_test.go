@@ -1,0 +1,39 @@
+package engine_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"turbine/engine"
+)
+
+func TestAgreementTellsServersApart(t *testing.T) {
+	of := func(o engine.Options) engine.Agreement {
+		s, err := engine.New(o, engine.Events{})
+		require.NoError(t, err)
+		return s.Agreement()
+	}
+	plain := of(engine.Options{})
+	require.Equal(t, plain, of(engine.Options{PingInterval: 25 * time.Second}), "a default that is spelled out")
+	require.Equal(t, plain.Digest, of(engine.Options{Limits: engine.Limits{MaxConns: 10}, Loops: 1}).Digest, "a limit of one machine")
+	require.Equal(t, "/engine.io/", plain.Path)
+	require.False(t, plain.Bound)
+	for name, o := range map[string]engine.Options{
+		"path":        {Path: "/other"},
+		"heartbeat":   {PingInterval: time.Second},
+		"timeout":     {PingTimeout: time.Second},
+		"payload":     {MaxPayload: 100},
+		"transports":  {Transports: []engine.Transport{engine.Polling}},
+		"revisions":   {Revisions: []engine.Revision{4}},
+		"upgrades":    {NoUpgrades: true},
+		"compression": {CompressionThreshold: -1},
+		"deflate":     {PerMessageDeflate: &engine.PerMessageDeflate{}},
+		"binding":     {Access: engine.Access{Bind: func(*engine.Request) string { return "" }}},
+	} {
+		a := of(o)
+		require.NotEqual(t, plain.Digest, a.Digest, name)
+		require.Equal(t, name == "binding", a.Bound, name)
+	}
+}
