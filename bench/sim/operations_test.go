@@ -95,9 +95,36 @@ func newOperator(b testing.TB, w *world) *operator {
 	return o
 }
 
+// BenchmarkGroups is the same with a million groups, of ten for each session:
+//
+//	go test -run '^$' -bench Groups -benchtime 60x ./sim
+func BenchmarkGroups(b *testing.B) {
+	const sessions, each = 100_000, 10
+	w, err := newWorld(Options{Sessions: sessions, Opening: 2 * time.Second}.withDefaults())
+	require.NoError(b, err)
+	w.watch = true
+	w.start()
+	defer w.end()
+	require.NoError(b, w.open(b.Context()))
+	n := 0
+	for s := range w.server.Sessions() {
+		for range each {
+			s.Join(fmt.Sprintf("room:%07d", n))
+			n++
+		}
+	}
+	for w.server.Count(fmt.Sprintf("room:%07d", n-1)) == 0 { // the last one to join
+		time.Sleep(between)
+	}
+	o := newOperator(b, w)
+	for _, path := range []string{"", "/v1/groups", "/v1/groups?limit=1000", "/v1/groups?prefix=room:0500000", "/v1/groups?prefix=none"} {
+		b.Run(cmp.Or(path, "nothing"), func(b *testing.B) { o.measure(b, path) })
+	}
+}
+
 // between is from one question to the next, so that they are not what the machine is busy
-// with.
-const between = 20 * time.Millisecond
+// with; and so that no page of metrics is one that was made before.
+const between = 260 * time.Millisecond
 
 func (o *operator) measure(b *testing.B, path string) {
 	for _, d := range o.world.drivers {
