@@ -16,9 +16,12 @@ import (
 // Options are what a Handler needs. Server is the only field that must be set.
 type Options struct {
 	Server  *engine.Server
-	Node    string // what this server is called among others
+	Node    string // what this server is called; "" in a cluster: as the cluster calls it
 	Version string // of the program
 	Commit  string // the program is built from
+
+	// Cluster has the nodes that Server is one of. Nil: it is alone.
+	Cluster Cluster
 
 	// Keys are who may do what. A client sends its key as "Authorization: Bearer KEY".
 	// Nil means that no key opens anything.
@@ -88,7 +91,7 @@ func New(o Options) (*Handler, error) {
 	h.refused = slog.New(seldom.Handler(h.logger.Handler()))
 	h.faults = slog.New(seldom.Handler(h.logger.Handler()))
 	h.keys.Store(o.Keys)
-	h.metrics = newMetrics(o.Server, o.Node, o.Version, o.Commit)
+	h.metrics = newMetrics(&h.options)
 	h.mux = h.newMux()
 	return h, nil
 }

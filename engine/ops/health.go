@@ -10,11 +10,7 @@ import (
 // healthz tells whether clients are welcome, as Options.HealthPath does on their own
 // address.
 func (h *Handler) healthz(w http.ResponseWriter, _ *http.Request) error {
-	phase := h.options.Server.Stats().Phase
-	if phase == engine.PhaseServing && h.drained.Load() { // it has been told, and begins in a moment
-		phase = engine.PhaseDraining
-	}
-	if phase != engine.PhaseServing {
+	if phase := h.phase(); phase != engine.PhaseServing {
 		say(w, http.StatusServiceUnavailable, phase.String())
 		return nil
 	}

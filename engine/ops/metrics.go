@@ -21,13 +21,13 @@ import (
 func Collector(s *engine.Server) prometheus.Collector { return newCollector(s.Stats) }
 
 // newMetrics is the page of metrics, for GET and HEAD: those of s, of Go, of the process
-// and of the build, from a registry of its own. A node without a name has no
-// turbine_node_info; without a version it is that of the build.
-func newMetrics(s *engine.Server, node, version, commit string) http.Handler {
+// of the build, and of the cluster, from a registry of its own. A node without a name has
+// no turbine_node_info; without a version it is that of the build.
+func newMetrics(o *Options) http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(Collector(s), collectors.NewGoCollector(), newProcess(), newBuildInfo(version, commit))
-	if node != "" {
-		registry.MustRegister(newNodeInfo(node))
+	registry.MustRegister(Collector(o.Server), collectors.NewGoCollector(), newProcess(), newBuildInfo(o.Version, o.Commit), newNodeInfo(o.name))
+	if o.Cluster != nil {
+		registry.MustRegister(newClusterCollector(o.Cluster))
 	}
 	return newPages(registry)
 }

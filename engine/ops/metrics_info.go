@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -29,10 +30,24 @@ func newBuildInfo(version, commit string) prometheus.Collector {
 		prometheus.Labels{"version": version, "commit": commit, "goversion": runtime.Version()})
 }
 
-// newNodeInfo is a constant 1 with the name of the node.
-func newNodeInfo(node string) prometheus.Collector {
-	return constant("turbine_node_info", nodeInfoHelp,
-		prometheus.Labels{"node": node})
+// nodeInfo is a constant 1 with the name of the node, which may be known late.
+type nodeInfo struct {
+	name func() string
+	desc *prometheus.Desc
+}
+
+func newNodeInfo(name func() string) *nodeInfo {
+	return &nodeInfo{name, prometheus.NewDesc("turbine_node_info", nodeInfoHelp, []string{"node"}, nil)}
+}
+
+// Describe is for the registry.
+func (n *nodeInfo) Describe(descs chan<- *prometheus.Desc) { descs <- n.desc }
+
+// Collect is for the registry. There is no metric without a name.
+func (n *nodeInfo) Collect(metrics chan<- prometheus.Metric) {
+	if name := n.name(); name != "" {
+		metrics <- prometheus.MustNewConstMetric(n.desc, gauge, 1, strings.ToValidUTF8(name, "?"))
+	}
 }
 
 func constant(name, help string, labels prometheus.Labels) prometheus.Collector {

@@ -60,6 +60,9 @@ func metricsTable() string {
 		}
 		row(f.name, f.labels, kind, f.help)
 	}
+	for _, f := range clusterFamilies {
+		row(f.name, f.labels, kinds[f.kind], f.help)
+	}
 	row("turbine_build_info", []string{"version", "commit", "goversion"}, "gauge", buildInfoHelp)
 	row("turbine_node_info", []string{"node"}, "gauge", nodeInfoHelp)
 	return table.String()
@@ -74,7 +77,7 @@ var (
 func TestRulesAndDashboardAskForMetrics(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	stats := engine.Stats{MaxConns: 1, Descriptors: engine.DescriptorStats{Limit: 1}, Loops: make([]engine.LoopStats, 1)}
-	registry.MustRegister(fixed(stats), newBuildInfo("", ""), newNodeInfo("a"), collectors.NewGoCollector(), newFrugalProcess())
+	registry.MustRegister(fixed(stats), newBuildInfo("", ""), newNodeInfo(func() string { return "a" }), newClusterCollector(&nodes{}), collectors.NewGoCollector(), newFrugalProcess())
 	gathered, err := registry.Gather()
 	require.NoError(t, err)
 	known := map[string]bool{}

@@ -231,14 +231,14 @@ func sum(all map[string]float64, name string) (total float64) {
 
 func TestNamesFollowTheConventions(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(fixed(engine.Stats{Loops: make([]engine.LoopStats, 2)}), newBuildInfo("1.0.0", "0123abcd"), newNodeInfo("a"))
+	registry.MustRegister(fixed(engine.Stats{Loops: make([]engine.LoopStats, 2)}), newBuildInfo("1.0.0", "0123abcd"), newNodeInfo(func() string { return "a" }), newClusterCollector(&nodes{}))
 	gathered, err := registry.Gather()
 	require.NoError(t, err)
 	problems, err := promlint.NewWithMetricFamilies(gathered).Lint()
 	require.NoError(t, err)
 	require.Empty(t, problems)
 
-	labels := []string{"commit", "goversion", "limit", "loop", "node", "outcome", "phase", "reason", "revision", "transport", "version"}
+	labels := []string{"commit", "goversion", "limit", "loop", "node", "outcome", "phase", "reason", "revision", "state", "transport", "version"}
 	for _, f := range gathered {
 		require.Regexp(t, `^turbine_[a-z]+(_[a-z]+)*$`, f.GetName())
 		require.Regexp(t, `^[A-Z1].*\.$`, f.GetHelp(), f.GetName())
@@ -259,7 +259,7 @@ const openMetrics = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain
 func TestPageOfMetrics(t *testing.T) {
 	world := enginetest.New(t, engine.Options{}, engine.Events{})
 	c := world.Dial(enginetest.Options{})
-	page := newMetrics(world.Server(), "paris-1", "1.2.3", "0123abcd")
+	page := newMetrics(&Options{Server: world.Server(), Node: "paris-1", Version: "1.2.3", Commit: "0123abcd"})
 	for _, c := range []struct {
 		accept, contentType, end string
 	}{
@@ -285,7 +285,7 @@ func TestPageOfMetrics(t *testing.T) {
 	require.NotContains(t, w.Body.String(), c.ID(), "a session's id is its credential")
 
 	w = httptest.NewRecorder()
-	newMetrics(world.Server(), "", "", "").ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	newMetrics(&Options{Server: world.Server()}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	require.NotContains(t, w.Body.String(), "turbine_node_info")
 	require.Contains(t, w.Body.String(), "turbine_build_info{")
 }
@@ -322,7 +322,7 @@ func (s *stalled) Write(p []byte) (int, error) {
 // served meanwhile.
 func TestScrapesThatStallKeepNobodyOut(t *testing.T) {
 	world := enginetest.New(t, engine.Options{}, engine.Events{})
-	page := newMetrics(world.Server(), "", "", "")
+	page := newMetrics(&Options{Server: world.Server()})
 	scrape := func() *http.Request { return httptest.NewRequest(http.MethodGet, "/metrics", nil) }
 	entered, released := make(chan struct{}), make(chan struct{})
 	var all []*stalled
@@ -388,7 +388,7 @@ func TestScrapeAllocatesByItsSeries(t *testing.T) {
 
 func BenchmarkScrape(b *testing.B) {
 	world := enginetest.New(b, engine.Options{}, engine.Events{})
-	page := newMetrics(world.Server(), "", "", "")
+	page := newMetrics(&Options{Server: world.Server()})
 	r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
 	r.Header.Set("Accept", openMetrics)
 	b.ReportAllocs()

@@ -31,6 +31,7 @@ var routes = []route{
 	{"GET", "/metrics", Metrics, (*Handler).scrape},
 
 	{"GET", "/v1/stats", Read, (*Handler).stats},
+	{"GET", "/v1/cluster", Read, (*Handler).cluster},
 	{"GET", "/v1/sessions", Read, (*Handler).sessions},
 	{"GET", "/v1/sessions/{id}", Read, (*Handler).session},
 	{"DELETE", "/v1/sessions/{id}", Sessions, (*Handler).endSession},

@@ -17,7 +17,7 @@ import (
 // requests that were refused.
 func (h *Handler) stats(w http.ResponseWriter, _ *http.Request) error {
 	all := object{
-		"node":    h.options.Node,
+		"node":    h.options.name(),
 		"version": h.options.Version,
 		"go":      runtime.Version(),
 
@@ -25,6 +25,10 @@ func (h *Handler) stats(w http.ResponseWriter, _ *http.Request) error {
 		"delay_bounds_seconds": delayBounds(),
 	}
 	addFigures(all, reflect.ValueOf(h.options.Server.Stats()))
+	if h.options.Cluster != nil {
+		all["phase"] = h.phase().String()
+		all["cluster"] = h.clusterFigures()
+	}
 	all["process"] = processFigures()
 	all["last_refused"] = lastRefused(h.options.Server.LastRefused())
 	writeJSON(w, http.StatusOK, all)

@@ -40,12 +40,27 @@ export function show(history) {
   phase.dataset.phase = s.phase;
   document.title = `${count(s.sessions)} sessions on ${plain(s.node) || 'Turbine'}`;
 
+  showCluster(s.cluster);
   counts('causes', history, (one) => one.refused, ['Cause', 'Last minute', 'In all']);
   counts('closed', history, (one) => one.closed, ['Reason', 'Last minute', 'In all'], true);
   const met = counts('limit-rows', history, (one) => one.limits, ['Limit', 'Last minute', 'In all', 'What changes it'], false, (name) => limits[name] ?? '');
   hide('limits', 'limits-none', met === 0);
   hide('refused', 'refused-none', Object.values(s.refused).every((n) => n === 0));
   showLast(s.last_refused);
+}
+
+// showCluster lists the nodes that this one knows, itself first. What a node is called is
+// for its operator to choose.
+function showCluster(cluster) {
+  byId('cluster').hidden = !cluster;
+  if (!cluster) return;
+  keep(byId('members'), cluster.members, (m) => m.id, (m) => row(['Node', 'State', 'Address for nodes', 'Version', 'Id'], ['', '', '', '', element('bdi', { className: 'id' }, plain(m.id))]),
+    (line, m) => {
+      const self = m === cluster.members[0];
+      const texts = [self ? `${plain(m.name)} (this one)` : plain(m.name), self && !cluster.joined ? 'joining' : plain(m.state), plain(m.address) || '–', plain(m.version) || '–'];
+      texts.forEach((text, i) => say(line.children[i], text));
+      line.dataset.state = m.state;
+    });
 }
 
 // hide shows a line in the place of what has nothing in it.

@@ -1,0 +1,77 @@
+package ops
+
+import (
+	"net/http"
+
+	"turbine/engine"
+)
+
+// A Cluster is what a Handler shows of the nodes that its server is one of. Its methods
+// are safe from any goroutine, ask no other node, and do not block.
+type Cluster interface {
+	// Joined reports whether the server has joined the others, so that clients may come.
+	Joined() bool
+	// Members are the nodes that this one knows, itself first.
+	Members() []Member
+	// Figures are those of this node.
+	Figures() ClusterFigures
+}
+
+// ClusterFigures are what a node counts of the cluster.
+type ClusterFigures struct {
+	Members map[string]int // by state, those with 0 too
+	NATSUp  bool           // what is published reaches other nodes
+}
+
+// A Member is a node of a cluster, as one of them sees it.
+type Member struct {
+	ID      string `json:"id"`      // of this start of its process
+	Name    string `json:"name"`    // that its operator has given it
+	State   string `json:"state"`   // a word, such as alive
+	Address string `json:"address"` // where it takes requests from others; "" while that is not known
+	Version string `json:"version"` // of its program; "" while that is not known
+}
+
+// name is what the server is called.
+func (o *Options) name() string {
+	if o.Node != "" || o.Cluster == nil {
+		return o.Node
+	}
+	for _, self := range o.Cluster.Members() {
+		return self.Name
+	}
+	return ""
+}
+
+// phase is how far the server is, as whoever sends clients to it has to know.
+func (h *Handler) phase() engine.Phase {
+	phase := h.options.Server.Stats().Phase
+	switch {
+	case phase == engine.PhaseServing && h.drained.Load(): // it has been told, and begins in a moment
+		return engine.PhaseDraining
+	case phase == engine.PhaseServing && h.options.Cluster != nil && !h.options.Cluster.Joined(): // its loops run for the others
+		return engine.PhaseNew
+	}
+	return phase
+}
+
+// clusterFigures are those of the cluster in /v1/stats.
+func (h *Handler) clusterFigures() object {
+	members := h.options.Cluster.Members()
+	if members == nil {
+		members = []Member{} // [] and not null
+	}
+	figures := h.options.Cluster.Figures()
+	return object{"joined": h.options.Cluster.Joined(), "members": members, "nats_up": figures.NATSUp}
+}
+
+// cluster answers with the nodes of the cluster.
+func (h *Handler) cluster(w http.ResponseWriter, _ *http.Request) error {
+	if h.options.Cluster == nil {
+		return errAlone
+	}
+	writeJSON(w, http.StatusOK, h.clusterFigures())
+	return nil
+}
+
+var errAlone = newProblem(http.StatusNotImplemented, "not-offered", "Not Implemented", "This server is in no cluster.")

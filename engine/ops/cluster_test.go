@@ -1,0 +1,92 @@
+package ops
+
+import (
+	"encoding/json"
+	"sync/atomic"
+	"testing"
+
+	"turbine/engine"
+	"turbine/engine/enginetest"
+
+	"github.com/stretchr/testify/require"
+)
+
+// nodes are a Cluster in memory.
+type nodes struct {
+	joined  atomic.Bool
+	members []Member
+}
+
+func (n *nodes) Joined() bool      { return n.joined.Load() }
+func (n *nodes) Members() []Member { return n.members }
+func (n *nodes) Figures() ClusterFigures {
+	return ClusterFigures{Members: map[string]int{"alive": 2, "dead": 0}, NATSUp: true}
+}
+
+// A node whose loops run for others already is not ready before it has joined, and says
+// that it is alive; a drain is what it is for any server.
+func TestHealthOfANode(t *testing.T) {
+	n := &nodes{}
+	w := enginetest.New(t, engine.Options{}, engine.Events{})
+	h, _ := newTest(t, Options{Server: w.Server(), Cluster: n, Drain: func() {}})
+	says := func(status int, text string) {
+		r := ask(h, request("GET", "/healthz", ""))
+		require.Equal(t, text+"\n", bodyOf(t, r))
+		require.Equal(t, status, r.StatusCode)
+		require.Equal(t, 200, ask(h, request("GET", "/livez", "")).StatusCode)
+	}
+	says(503, "new")
+	require.Equal(t, "new", statsOf(t, h)["phase"])
+	n.joined.Store(true)
+	says(200, "ok")
+	require.Equal(t, "serving", statsOf(t, h)["phase"])
+	require.Equal(t, 202, ask(h, request("POST", "/v1/drain", "")).StatusCode)
+	says(503, "draining")
+}
+
+func statsOf(t *testing.T, h *Handler) (all map[string]any) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal([]byte(bodyOf(t, ask(h, request("GET", "/v1/stats", "")))), &all))
+	return all
+}
+
+// Members are as the node knows them, itself first; a name is a text.
+func TestMembersAreShown(t *testing.T) {
+	type shownCluster struct {
+		Joined  bool
+		Members []Member
+		NATSUp  bool `json:"nats_up"`
+	}
+	n := &nodes{members: []Member{
+		{"0a0b0c0d", "one", "alive", "10.0.0.1:7222", "1.2.3"},
+		{"ffffffff", `<b>"two"`, "suspect", "", ""},
+	}}
+	n.joined.Store(true)
+	h, _ := newTest(t, Options{Cluster: n})
+	want := shownCluster{true, n.members, true}
+	require.Equal(t, want, answerOf[shownCluster](t, h, "/v1/cluster"))
+	require.Len(t, statsOf(t, h)["cluster"].(map[string]any)["members"], 2)
+	require.Contains(t, bodyOf(t, ask(h, request("GET", "/v1/cluster", ""))), `{"id":"0a0b0c0d","name":"one","state":"alive","address":"10.0.0.1:7222","version":"1.2.3"}`)
+	n.members = nil
+	require.Contains(t, bodyOf(t, ask(h, request("GET", "/v1/cluster", ""))), `"members":[]`)
+
+	alone, _ := newTest(t, Options{})
+	require.Equal(t, 501, ask(alone, request("GET", "/v1/cluster", "")).StatusCode)
+	require.NotContains(t, statsOf(t, alone), "cluster")
+}
+
+// The metrics of a cluster are there for a node of one, and not for a server that is
+// alone. Without a name of its own the node is called as the cluster calls it.
+func TestMetricsOfANode(t *testing.T) {
+	n := &nodes{members: []Member{{Name: "paris-1"}, {Name: "paris-2"}}}
+	h, _ := newTest(t, Options{Cluster: n})
+	text := bodyOf(t, ask(h, request("GET", "/metrics", "")))
+	for _, line := range []string{`turbine_cluster_members{state="alive"} 2`, `turbine_cluster_members{state="dead"} 0`, "turbine_cluster_nats_up 1", `turbine_node_info{node="paris-1"} 1`} {
+		require.Contains(t, text, "\n"+line+"\n")
+	}
+	require.Equal(t, "paris-1", statsOf(t, h)["node"])
+	alone, _ := newTest(t, Options{})
+	text = bodyOf(t, ask(alone, request("GET", "/metrics", "")))
+	require.NotContains(t, text, "turbine_cluster_")
+	require.NotContains(t, text, "turbine_node_info{")
+}
