@@ -58,7 +58,7 @@ func (h *httpConn) failBody(err *httpparse.Error) {
 	if h.state == exchangeBody {
 		h.become(exchangeWaiting)
 	}
-	h.exchange.cancel(err)
+	h.cancel(err)
 }
 
 // received hands the complete body on.
@@ -66,7 +66,7 @@ func (h *httpConn) received() {
 	h.become(exchangeWaiting)
 	h.conn.Loop().Disarm(h.slot)
 	body := h.takeBody()
-	h.exchange.complete(body)
+	h.complete(body)
 	body.Release()
 }
 

@@ -1,6 +1,9 @@
 package engine
 
-import "turbine/httpparse"
+import (
+	"turbine/httpparse"
+	"turbine/loop"
+)
 
 // What a request's body may be: its size, told by Content-Length, and its share of what all
 // bodies may take together. The sum of chunks is limited where they are decoded, by
@@ -24,8 +27,16 @@ func (h *httpConn) keep(p []byte) bool {
 // affords reports whether Options.Limits.BodyBudget has room for n bytes of a body
 // more, whether they are kept here or on their way to the session's loop.
 func (h *httpConn) affords(n int) bool {
-	here, home := h.server.shard(h.conn.Loop()), h.server.shard(h.exchange.home)
-	return here.bodies+home.carried.Load()+int64(n) <= h.server.shares.bodies
+	return h.server.affords(h.conn.Loop(), h.exchange.home, n)
+}
+
+// affords is for a body on the loop on; home is nil where its session is on another node.
+func (s *Server) affords(on, home *loop.Loop, n int) bool {
+	used := s.shard(on).bodies
+	if home != nil {
+		used += s.shard(home).carried.Load()
+	}
+	return used+int64(n) <= s.shares.bodies
 }
 
 var errBodyBudget = &httpparse.Error{Status: 503, Reason: "too many bodies at a time"}

@@ -94,7 +94,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if err == nil {
 		// A handler that has hijacked a connection is not waited for, as in net/http.
 		err = wait(ctx, done, func() bool {
-			return s.residents() == 0 && s.conns() <= s.tunnels() && s.dispatch.idle()
+			return s.residents() == 0 && s.conns() <= s.tunnels()+s.links() && s.dispatch.idle()
 		})
 	}
 	if err != nil {

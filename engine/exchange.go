@@ -20,6 +20,7 @@ type exchange struct {
 
 	query        query
 	binding      binding // with Options.Access.Bind
+	stream       Stream  // while it is at another node
 	method       method
 	minor        uint8 // of HTTP/1
 	keepAlive    bool

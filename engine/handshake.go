@@ -68,6 +68,10 @@ func (h *httpConn) unfit(r *httpparse.Request, a *Admission) *HandshakeError {
 	}
 	if a.id != "" {
 		a.id = s.named(a.id)
+		if len(a.id) > maxChosenID && s.options.Node != nil {
+			s.logFault("an id of the application refuses a client", errLongID.Error(), r, h.conn)
+			return refusedRequest.because("ID_GENERATION_ERROR", errLongID.Error(), "")
+		}
 	}
 	if a.id != "" && s.ownIDs.taken(a.id) {
 		return refusedRequest.because("ID_GENERATION_ERROR", "the id is in use", "")

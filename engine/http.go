@@ -306,7 +306,7 @@ func (h *httpConn) lose() {
 		return
 	}
 	if h.state == exchangeWaiting || h.state == exchangeBody {
-		h.exchange.lost()
+		h.lost()
 	}
 	h.finish()
 }
@@ -347,6 +347,8 @@ func (h *httpConn) inputEnded() {
 	case h.state == exchangeClosed || h.telling:
 	case h.state == exchangeLent: // the handler may answer still, as in net/http
 		h.lent.end(io.EOF)
+	case h.state == exchangeWaiting && h.exchange.stream != 0: // Abort or Answer comes
+		h.server.options.Node.Peers.Cancel(h.conn.Loop(), h.exchange.query.sid.node, h.exchange.stream, 0)
 	case h.state == exchangeWaiting && h.exchange.home != nil:
 		h.telling = true
 		h.tellEnd()

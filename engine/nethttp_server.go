@@ -245,6 +245,14 @@ func (s *Server) tunnels() (n int) {
 	return n
 }
 
+// links is how many connections are those of other nodes, and end behind all others.
+func (s *Server) links() int {
+	if n := s.options.Node; n != nil && n.Peers != nil {
+		return n.Peers.Conns()
+	}
+	return 0
+}
+
 // seats bounds the requests that net/http serves for the loops, each on a
 // goroutine while it lasts: so many at the same time, and so many that wait.
 // Its methods are safe from any goroutine.

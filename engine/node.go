@@ -38,12 +38,13 @@ type Peers interface {
 	// Complete brings the body of a request that Arrive had without it. It shares body.
 	Complete(on *loop.Loop, to NodeID, s Stream, body *pool.Buf)
 	// Cancel says that the body will not come, and with which status the client is to
-	// be answered.
+	// be answered. Status 0 says that the client sends nothing more: a poll that waits is
+	// given up.
 	Cancel(on *loop.Loop, to NodeID, s Stream, status int)
 	// Lost says that the client's connection is gone. The stream is over.
 	Lost(on *loop.Loop, to NodeID, s Stream, overBudget bool)
-	// Note tells the node something that has no answer. It borrows p. A note waits 10
-	// seconds at most for a link.
+	// Note tells the node something that has no answer, behind what came before on this
+	// loop. It borrows p. A note waits 10 seconds at most for a link.
 	Note(on *loop.Loop, to NodeID, p []byte)
 	// Relay becomes the handler of c, a connection that is to be a session's WebSocket,
 	// and borrows what r has.
@@ -54,7 +55,8 @@ type Peers interface {
 }
 
 // A Reply is a request at the node of the client's connection. One of its methods is
-// called, once, on the loop of Peers.Arrive, unless Peers.Lost came before.
+// called, once, on the loop of Peers.Arrive, unless Peers.Lost came before. An Answer with
+// an error is that one.
 type Reply interface {
 	// Answer borrows what the session's node gave to Back.Answer. An error says that p
 	// is malformed: the link that brought it is to be closed.
@@ -86,7 +88,8 @@ type Bus interface {
 }
 
 // A Back is the way from a session's node to the client's connection. One of its
-// methods is called, once, on the loop of Home.Arrive. The Guest is over then.
+// methods is called, once, on the loop of Home.Arrive, unless Guest.Lost came before. It
+// may be called before Arrive, or a method of the Guest, returns. The Guest is over then.
 type Back interface {
 	// Answer shares b.
 	Answer(b *pool.Buf)

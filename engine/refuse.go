@@ -113,25 +113,31 @@ func (h *httpConn) forbid(r *httpparse.Request, name, detail string) {
 	h.refuse(r, answer{status: http.StatusForbidden, refusal: refusedForbidden}, refusedForbidden.because(name, detail, ""))
 }
 
-// reject is called on the exchange's home.
+// reject is called on the exchange's home, or on the connection's loop where that is on
+// another node.
 func (h *httpConn) reject(refused *refusal, name, detail, previous string) {
 	s, x, e := h.server, &h.exchange, refused.because(name, detail, previous)
+	on := x.home
+	if on == nil {
+		on = h.conn.Loop()
+	}
+	tell := x.request != nil && s.events.ConnectionError != nil
 	var asked *httpparse.Request
-	if x.request != nil {
+	if tell {
 		asked = x.request.http
 	}
 	if refused == refusedForbidden {
-		s.shard(x.home).tally.forbidden.Add(1)
-		s.logBinding(x.home, h.conn)
+		s.shard(on).tally.forbidden.Add(1)
+		s.logBinding(on, h.conn)
 	}
-	s.shard(x.home).refuses(h.conn, asked, e.cause())
-	if x.request != nil {
+	s.shard(on).refuses(h.conn, asked, e.cause())
+	if tell {
 		if refused == refusedSID {
 			e.Detail = queryValue(x.request.http, "sid")
 		}
-		s.tellConnectionError(x.home, x.request, e)
+		s.tellConnectionError(on, x.request, e)
 	}
-	x.refuse(x.home, answer{refusal: refused})
+	x.refuse(on, answer{refusal: refused})
 }
 
 // refusal is one of the protocol's numbered answers to a request that cannot

@@ -50,7 +50,23 @@ func (s *Server) findSID(value []byte) (sid, bool) {
 		}
 	}
 	var scratch [64]byte
-	return parseSID(decoded(value, scratch[:0]), s.options.Node != nil)
+	id, ok := parseSID(decoded(value, scratch[:0]), s.options.Node != nil)
+	if !ok && s.options.Node != nil {
+		id.node, id.chosen = nodeOf([]byte(unescaped(value)))
+		ok = id.chosen && id.node != s.node()
+	}
+	return id, ok
+}
+
+// sidOf is findSID for an id as text, which another node has sent: it is one of this
+// node, or of none that the request could be taken to.
+func (s *Server) sidOf(text []byte) (sid, bool) {
+	if s.ownIDs.inUse.Load() {
+		if id, ok := s.ownIDs.find(string(text)); ok {
+			return id, true
+		}
+	}
+	return parseSID(text, true)
 }
 
 // decoded undoes percent encoding in a copy that is cut at the scratch's
@@ -351,9 +367,10 @@ func (h *httpConn) wrong(r *httpparse.Request) *HandshakeError {
 func (h *httpConn) sessionRequest(r *httpparse.Request, p []byte, n int) int {
 	x := &h.exchange
 	x.home, _ = h.server.homeOf(x.query.sid)
+	h.keepChosenID(r)
 	switch {
 	case x.method != methodPOST:
-		x.arrive(nil, false)
+		h.arrive(nil, false)
 		return n
 	case h.tooLarge(r.ContentLength):
 		h.met(LimitPayload)
@@ -365,15 +382,15 @@ func (h *httpConn) sessionRequest(r *httpparse.Request, p []byte, n int) int {
 	case !r.Chunked && int64(len(p)-n) >= max(r.ContentLength, 0):
 		body := p[n : n+int(max(r.ContentLength, 0))]
 		if x.home != h.conn.Loop() && len(body) > sparedMessage && !h.affords(len(body)) {
-			x.arrive(nil, false)
+			h.arrive(nil, false)
 			h.failBody(errBodyBudget)
 		} else {
-			x.arrive(body, true)
+			h.arrive(body, true)
 		}
 		return n + len(body)
 	}
 	h.awaitBody(r)
-	x.arrive(nil, false)
+	h.arrive(nil, false)
 	return n
 }
 

@@ -48,6 +48,7 @@ type sid struct {
 	node   NodeID // 0 on a server alone
 	secret secret
 	loop   uint8
+	chosen bool // by an application of another node, so that only the node is known
 }
 
 // home is the index of the session's loop.
@@ -96,6 +97,20 @@ func appendNode(dst []byte, node NodeID) []byte {
 	return sidEncoding.AppendEncode(append(dst, nodeSign), raw[:])
 }
 
+// nodeOf is the node behind an id that an application has chosen.
+func nodeOf(id []byte) (node NodeID, ok bool) {
+	at := len(id) - nodeSuffixLength
+	if at <= 0 || len(id) > maxChosenID || id[at] != nodeSign {
+		return 0, false
+	}
+	var raw [nodeBytes]byte
+	if _, err := sidEncoding.Decode(raw[:], id[at+1:]); err != nil {
+		return 0, false
+	}
+	node = NodeID(binary.BigEndian.Uint32(raw[:]))
+	return node, node != 0
+}
+
 // node is the server's own, 0 where it is alone.
 func (s *Server) node() NodeID {
 	if n := s.options.Node; n != nil {
@@ -113,9 +128,14 @@ func (s *Server) named(id string) string {
 	return id
 }
 
-// homeOf tells on which loop of this server a session with that id lives, if it can.
+// homeOf tells where a session with that id lives, if it can live anywhere: on a loop of
+// this server, or, for nil, on the node in the id.
 func (s *Server) homeOf(id sid) (home *loop.Loop, ok bool) {
-	if id.node != s.node() || id.home() >= len(s.shards) {
+	if id.node != s.node() {
+		peers := s.options.Node.Peers
+		return nil, peers != nil && peers.Knows(id.node)
+	}
+	if id.home() >= len(s.shards) {
 		return nil, false
 	}
 	return s.shards[id.home()].loop, true
@@ -150,6 +170,8 @@ func (s *secret) equal(other *secret) bool {
 var errEmptyID = errors.New("engine: GenerateID returned an empty id")
 
 var errUnusableID = errors.New("engine: an id of the application is not UTF-8")
+
+var errLongID = errors.New("engine: an id of the application is too long for other nodes")
 
 // usableID reports whether a client can say id again unchanged: bytes that are not
 // UTF-8 become other ones in JSON, and the session could never be reached.
