@@ -40,13 +40,16 @@ func relaySelf(node uint32) *link.Self {
 type relayed struct {
 	edge    *link.Edge
 	door    *link.Door
-	clients string // address of the edge, for clients
-	direct  string // of the home, for clients
+	clients string        // address of the edge, for clients
+	direct  string        // of the home, for clients
+	loops   [2]*loop.Loop // of the edge and the home
 	stop    func()
 
 	mu     sync.Mutex
 	home   string // address of the home's links
 	failed []error
+	turned []error // why the door let nobody in
+	ended  int     // links at the home that have ended
 	hellos []string
 }
 
@@ -95,13 +98,20 @@ func startRelayed(t testing.TB, secure bool, change func(*link.EdgeOptions)) *re
 	r := &relayed{}
 	quiet := loop.Options{Loops: 1, Logger: slog.New(slog.DiscardHandler), Tick: 20 * time.Millisecond}
 	r.door = link.NewDoor(relaySelf(2), func(c *loop.Conn, p link.Peer) loop.Handler {
+		if p.Purpose == link.Requests {
+			return link.NewIn(c, link.InOptions{Home: replying{}, Ended: func() {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				r.ended++
+			}})
+		}
 		return link.AcceptRelay(c, func(c *loop.Conn, hello []byte) (loop.Handler, error) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.hellos = append(r.hellos, string(hello))
 			return &relayEcho{c}, nil
-		}, nil)
-	}, nil)
+		}, func(err error) { r.turn(err) })
+	}, func(_ *loop.Conn, err error) { r.turn(err) })
 	accept, dialTLS := r.door.Accept, (*loop.TLS)(nil)
 	if secure {
 		authority := certs.New(t)
@@ -117,6 +127,7 @@ func startRelayed(t testing.TB, secure bool, change func(*link.EdgeOptions)) *re
 		return &opening{r, c, 2}
 	})
 	require.NoError(t, err)
+	r.loops = [2]*loop.Loop{edge.Loops()[0], home.Loops()[0]}
 	listen := func(on *loop.Reactor, accept func(*loop.Conn) loop.Handler) string {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
@@ -162,6 +173,12 @@ func settled(t testing.TB, what string, done func() bool) {
 			require.FailNow(t, "does not happen", "%s\n%s", what, buffer[:runtime.Stack(buffer, true)])
 		}
 	}
+}
+
+func (r *relayed) turn(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.turned = append(r.turned, err)
 }
 
 // goTo has later relays dial another address.
