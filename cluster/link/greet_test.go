@@ -280,6 +280,27 @@ func TestGreetingOfTheEndThatDials(t *testing.T) {
 	}
 }
 
+// Requests to a node whose address is asked for wait for the address.
+func TestRequestsWaitForAnAddress(t *testing.T) {
+	c := newCell(t)
+	c.out.options.Address = ""
+	c.request(1)
+	c.out.Note([]byte("note"))
+	c.advance(time.Second)
+	require.Empty(t, c.journal.take())
+	c.out.SetAddress("here")
+	require.Equal(t, "dials", c.journal.take())
+	c.connect()
+	c.greet()
+	require.Equal(t, "sent hello, sent proof, event up, sent arrive 1 3, note 0 4", c.journal.take())
+
+	c = newCell(t)
+	c.out.options.Address = ""
+	c.request(1)
+	c.advance(requestWait + 100*time.Millisecond)
+	require.Equal(t, "r1 failed", c.journal.take())
+}
+
 // A node that cannot be reached is dialed again and again, less and less often, and at once
 // when it has another address.
 func TestRedial(t *testing.T) {

@@ -67,6 +67,7 @@ func NewIn(c *loop.Conn, o InOptions) *In {
 	in.line = line{conn: c, owner: in, counts: o.Counts}
 	in.slot = in.on.Claim(in)
 	in.pulse.heard = in.on.Now()
+	o.Counts.conns(1)
 	in.on.Arm(in.slot, in.pulse.heard+pingAfter)
 	return in
 }
@@ -301,6 +302,7 @@ func (in *In) EOF() { in.conn.Abort() }
 // Closed ends the link.
 func (in *In) Closed(error) {
 	in.over = true
+	in.options.Counts.conns(-1)
 	in.reader.reset()
 	in.line.sweep(func(*entry) bool { return false })
 	in.on.Release(in.slot)

@@ -81,8 +81,13 @@ type Back interface {
 // counts nothing. Safe from any goroutine.
 type Counts struct {
 	BytesSent, BytesHeard atomic.Uint64
-	Streams               atomic.Int64 // open ones of Outs
-	Guests                atomic.Int64 // open ones of Ins
+	Streams               atomic.Int64       // open ones of Outs
+	Guests                atomic.Int64       // open ones of Ins
+	Conns                 atomic.Int64       // of Outs, from their greeting on, and of Ins
+	Links                 [Over]atomic.Int64 // Outs by state
+
+	// What became of the requests of Outs. NoRoom are those that did not begin.
+	Answered, Aborted, Failed, NoRoom atomic.Uint64
 }
 
 func (c *Counts) sent(n int) {
@@ -100,6 +105,43 @@ func (c *Counts) heard(n int) {
 func (c *Counts) streams(n int) {
 	if c != nil {
 		c.Streams.Add(int64(n))
+	}
+}
+
+func (c *Counts) conns(n int) {
+	if c != nil {
+		c.Conns.Add(int64(n))
+	}
+}
+
+// links counts n Outs more in a state.
+func (c *Counts) links(s State, n int) {
+	if c != nil && s < Over {
+		c.Links[s].Add(int64(n))
+	}
+}
+
+func (c *Counts) answered() {
+	if c != nil {
+		c.Answered.Add(1)
+	}
+}
+
+func (c *Counts) aborted() {
+	if c != nil {
+		c.Aborted.Add(1)
+	}
+}
+
+func (c *Counts) failed() {
+	if c != nil {
+		c.Failed.Add(1)
+	}
+}
+
+func (c *Counts) noRoom() {
+	if c != nil {
+		c.NoRoom.Add(1)
 	}
 }
 

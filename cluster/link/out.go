@@ -86,7 +86,7 @@ const (
 type OutOptions struct {
 	Self     *Self
 	Node     uint32 // to be reached
-	Address  string
+	Address  string // empty: requests wait for SetAddress
 	Dial     Dialer
 	Keep     bool                     // it is dialed again on its own
 	Pressed  int                      // above so many unsent bytes there is no room; 0: MaxPressed
@@ -145,6 +145,7 @@ func NewOut(on *loop.Loop, o OutOptions) *Out {
 	out := &Out{options: o, on: on, backoff: leastRetry}
 	out.line = line{owner: out, counts: o.Counts}
 	out.slot = on.Claim(out)
+	o.Counts.links(Absent, 1)
 	return out
 }
 
@@ -164,6 +165,8 @@ func (o *Out) become(next State) {
 	if !o.state.mayBecome(next) {
 		panic(fmt.Sprintf("link: %v becomes %v", o.state, next))
 	}
+	o.options.Counts.links(o.state, -1)
+	o.options.Counts.links(next, 1)
 	o.state = next
 }
 
@@ -179,7 +182,7 @@ func (o *Out) SetAddress(address string) {
 
 // Dial makes sure that a link is up, or tried.
 func (o *Out) Dial() {
-	if o.state == Absent && !o.incompatible && o.on.Now() >= o.retry {
+	if o.state == Absent && !o.incompatible && o.options.Address != "" && o.on.Now() >= o.retry {
 		o.dial()
 	}
 }
@@ -190,10 +193,9 @@ func (o *Out) Dial() {
 func (o *Out) Arrive(head, body []byte, whole bool, back Reply) uint32 {
 	size := len(head) + len(body)
 	switch {
-	case o.state == Over, o.state == Pressed, o.ending, o.incompatible, o.streams.full(), len(head) > MaxHead:
-		return 0
-	case o.state == Up:
-	case o.waiting == maxWaiting, o.line.size+size > o.options.Pressed:
+	case o.state == Over, o.state == Pressed, o.ending, o.incompatible, o.streams.full(), len(head) > MaxHead,
+		o.state != Up && (o.waiting == maxWaiting || o.line.size+size > o.options.Pressed):
+		o.options.Counts.noRoom()
 		return 0
 	}
 	stream := o.streams.take(back)
@@ -309,6 +311,7 @@ func (o *Out) finish(stream uint32, rest bool) {
 func (o *Out) giveUp(stream uint32) {
 	back := o.streams.get(stream)
 	o.drop(stream, false)
+	o.options.Counts.failed()
 	back.Failed()
 }
 
@@ -412,9 +415,10 @@ func (o *Out) dial() {
 		}
 		o.become(Greeting)
 		o.conn, o.cancel = c, nil
+		o.options.Counts.conns(1)
 		return Greet(c, o.options.Self, Requests, o.proven, func(err error) {
 			if o.attempt == n && o.state == Greeting {
-				o.conn = nil
+				o.gone()
 				o.noLink(err)
 			}
 		})
@@ -434,7 +438,7 @@ func (o *Out) proven(c *loop.Conn, p Peer) loop.Handler {
 		return closedConn{}
 	}
 	if p.Node != o.options.Node {
-		o.conn = nil
+		o.gone()
 		c.Abort()
 		o.peer = p
 		o.noLink(errWrongNode)
@@ -490,7 +494,7 @@ func (o *Out) backOff(now time.Duration) {
 
 // wanted reports whether the link is to be dialed without a request.
 func (o *Out) wanted() bool {
-	return !o.incompatible && (o.options.Keep && o.attempt > 0 || o.notes > 0 || o.waiting > 0)
+	return !o.incompatible && o.options.Address != "" && (o.options.Keep && o.attempt > 0 || o.notes > 0 || o.waiting > 0)
 }
 
 // fail ends the connection of a link that is up, for a reason of this side. Closed follows.
@@ -501,6 +505,12 @@ func (o *Out) fail(err error) {
 	}
 }
 
+// gone forgets the connection.
+func (o *Out) gone() {
+	o.conn, o.line.conn = nil, nil
+	o.options.Counts.conns(-1)
+}
+
 // hangUp ends what is under way with a connection.
 func (o *Out) hangUp() {
 	o.attempt++ // what comes of the last one is not for us
@@ -509,7 +519,7 @@ func (o *Out) hangUp() {
 		o.cancel = nil
 	}
 	if c := o.conn; c != nil {
-		o.conn, o.line.conn = nil, nil
+		o.gone()
 		c.Abort()
 	}
 	o.reader.reset()
@@ -549,6 +559,7 @@ func (o *Out) failNext() {
 		o.failing = o.failing[1:]
 		if back := o.streams.get(stream); back != nil {
 			o.finish(stream, true)
+			o.options.Counts.failed()
 			back.Failed()
 		}
 	}
@@ -694,6 +705,7 @@ func (o *Out) frame(h Header, body []byte) error {
 		back, err := o.stream(h)
 		if back != nil {
 			o.finish(h.Stream, false)
+			o.options.Counts.aborted()
 			back.Abort()
 		}
 		return err
@@ -733,6 +745,7 @@ func (o *Out) answer(h Header, piece []byte) error {
 		piece = b.Bytes()
 	}
 	o.finish(h.Stream, false)
+	o.options.Counts.answered()
 	return back.Answer(piece)
 }
 
@@ -755,7 +768,7 @@ func (o *Out) Closed(err error) {
 		err = o.failure
 	}
 	now := o.on.Now()
-	o.conn, o.line.conn = nil, nil
+	o.gone()
 	o.ending, o.failure = false, nil
 	o.reader.reset()
 	o.become(Absent)

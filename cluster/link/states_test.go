@@ -35,7 +35,7 @@ type cell struct {
 func newCell(t *testing.T) *cell {
 	c := &cell{t: t, world: looptest.NewWorld(1, loop.Options{Logger: slog.New(slog.DiscardHandler)}, nil)}
 	c.out = NewOut(c.world.Loops()[0], OutOptions{
-		Self: selfOf(1), Node: 2, Counts: new(Counts), Pressed: testPressed, Unsent: testUnsent,
+		Self: selfOf(1), Node: 2, Address: "here", Counts: new(Counts), Pressed: testPressed, Unsent: testUnsent,
 		Dial: func(_ *loop.Loop, _ string, accept func(*loop.Conn) loop.Handler, failed func(error)) func() {
 			c.journal.note("dials")
 			c.accept, c.failed = accept, failed
@@ -354,6 +354,10 @@ func TestEachCellOfTheLink(t *testing.T) {
 				require.Zero(t, c.out.Streams())
 				require.Zero(t, c.out.line.size)
 				require.Zero(t, c.out.options.Counts.Streams.Load())
+				require.Zero(t, c.out.options.Counts.Conns.Load())
+				for i := range c.out.options.Counts.Links {
+					require.Zero(t, c.out.options.Counts.Links[i].Load())
+				}
 				c.world.Close()
 				require.Zero(t, c.world.Sockets())
 			})

@@ -224,7 +224,7 @@ func (n *mesh) dial(on *loop.Loop, _ string, accept func(*loop.Conn) loop.Handle
 
 // out makes an Out on a loop, to the home's node.
 func (n *mesh) out(i int, o OutOptions) *Out {
-	o.Self, o.Node, o.Dial = selfOf(1), 2, n.dial
+	o.Self, o.Node, o.Address, o.Dial = selfOf(1), 2, "home", n.dial
 	if o.Event == nil {
 		o.Event = func(e Event, _ Peer, _ error) { n.journal.note("event %d", e) }
 	}
