@@ -43,6 +43,7 @@ type relayed struct {
 	clients string        // address of the edge, for clients
 	direct  string        // of the home, for clients
 	loops   [2]*loop.Loop // of the edge and the home
+	reactor *loop.Reactor // of the edge
 	stop    func()
 
 	mu     sync.Mutex
@@ -127,6 +128,7 @@ func startRelayed(t testing.TB, secure bool, change func(*link.EdgeOptions)) *re
 		return &opening{r, c, 2}
 	})
 	require.NoError(t, err)
+	r.reactor = edge
 	r.loops = [2]*loop.Loop{edge.Loops()[0], home.Loops()[0]}
 	listen := func(on *loop.Reactor, accept func(*loop.Conn) loop.Handler) string {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -278,6 +280,32 @@ func TestRelayOnSockets(t *testing.T) {
 				settled(t, "the relay is over", func() bool { return r.edge.Stats().Now == 0 && r.edge.Conns() == 0 })
 			})
 		}
+	}
+}
+
+// A client that speaks TLS with the edge is relayed as others are, and its end is passed
+// on.
+func TestRelayOfAClientOverTLS(t *testing.T) {
+	for version, number := range map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13} {
+		t.Run(version, func(t *testing.T) {
+			authority := certs.New(t)
+			server := loop.NewTLS(loop.TLSOptions{Config: &tls.Config{Certificates: []tls.Certificate{authority.Issue(t, "edge", nil).TLS(t)}}})
+			r := startRelayed(t, true, nil)
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			require.NoError(t, r.reactor.Listen(l, server.Accept(func(c *loop.Conn) loop.Handler { return &opening{r, c, 2} })))
+			c := tls.Client(dialTo(t, l.Addr().String()), &tls.Config{RootCAs: authority.Pool(), ServerName: "localhost", MaxVersion: number})
+			say(t, c, "GET /", "GET /")
+			want := noise(2 << 20)
+			var sending sync.WaitGroup
+			sending.Go(func() { _, _ = c.Write(want); _ = c.CloseWrite() })
+			got, err := io.ReadAll(c)
+			sending.Wait()
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(want, got), "%d bytes", len(got))
+			_ = c.Close()
+			settled(t, "the relay is over", func() bool { return r.edge.Stats().Now == 0 && r.edge.Conns() == 0 })
+		})
 	}
 }
 

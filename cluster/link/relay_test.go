@@ -34,6 +34,7 @@ type relayCell struct {
 	held    []func()
 	stall   bool // new wires
 	stays   bool // homes
+	pauses  bool // whoever opens relays
 	self    *Self
 	serves  error // of the home
 	hellos  []string
@@ -145,6 +146,9 @@ type opener struct {
 }
 
 func (o *opener) Data(p []byte) {
+	if o.cell.pauses {
+		o.conn.Pause()
+	}
 	o.cell.edge.Open(o.conn, 2, "home:1", Relay{
 		Hello: []byte("hello of a client"), First: p,
 		Refusal: []byte("503 no home"), Farewell: []byte("retire"),
@@ -772,6 +776,16 @@ func TestHomeReadsTheHelloOfARelay(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A client whose connection was not read when it became a relay is read.
+func TestRelayOfAPausedConnection(t *testing.T) {
+	c := newRelayCell(t, nil)
+	c.pauses = true
+	c.connect("GET /")
+	c.client.Write([]byte("more"))
+	c.run()
+	require.Equal(t, "GET /more", string(c.home().got))
 }
 
 // A home that cannot serve a relay ends it, and the client with it.
