@@ -80,6 +80,7 @@ func newSurface() surface {
 			"Driver":        func(s *Server) { _ = s.Driver().LoopOptions() },
 			"Count":         func(s *Server) { _ = s.Count("group") },
 			"Find":          func(s *Server) { _ = s.Find("nobody") },
+			"Agreement":     func(s *Server) { _ = s.Agreement() },
 			"Home":          func(s *Server) { _, _ = s.Home() },
 			"FindPublic": func(s *Server) {
 				for session := range s.Sessions() {
