@@ -72,8 +72,14 @@ const relayHighWater = 64 << 10
 
 func newRelayCell(t *testing.T, change func(*relayCell, *EdgeOptions)) *relayCell {
 	t.Helper()
+	return newRelayCellOn(t, loop.Options{HighWater: relayHighWater}, change)
+}
+
+func newRelayCellOn(t *testing.T, loops loop.Options, change func(*relayCell, *EdgeOptions)) *relayCell {
+	t.Helper()
+	loops.Logger = slog.New(slog.DiscardHandler)
 	c := &relayCell{t: t, self: selfOf(2)}
-	c.world = looptest.NewWorld(2, loop.Options{Logger: slog.New(slog.DiscardHandler), HighWater: relayHighWater}, nil)
+	c.world = looptest.NewWorld(2, loops, nil)
 	o := EdgeOptions{
 		Self: selfOf(1), Dial: c.dial, Loops: c.world.Loops()[:1],
 		Note:   func(_ *loop.Loop, node uint32, p []byte) { c.notes = append(c.notes, fmt.Sprintf("%d %s", node, p)) },
