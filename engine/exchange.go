@@ -233,6 +233,10 @@ func (t *arriveTask) post() {
 
 func (t *arriveTask) release() {
 	t.count(-1)
+	t.freeBody()
+}
+
+func (t *arriveTask) freeBody() {
 	if t.body != nil {
 		t.body.Release()
 	}
@@ -247,7 +251,8 @@ func (t *arriveTask) count(sign int64) {
 }
 
 func (t *arriveTask) Run() {
-	defer t.release()
+	t.count(-1) // now: when it is answered x is its connection's again
+	defer t.freeBody()
 	x := t.exchange
 	s := x.from.engine()
 	if !t.here && !s.arrived(x) {
