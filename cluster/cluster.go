@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"turbine/cluster/link"
 	"turbine/engine"
 )
 
@@ -37,6 +38,7 @@ type Cluster struct {
 	boot    string
 	began   time.Time // its monotonic part is the clock
 	members *members
+	peers   *peers
 
 	mu      sync.Mutex
 	stage   stage
@@ -76,37 +78,36 @@ func New(o Options) (*Cluster, error) {
 		_, _ = rand.Read(drawn[:]) // it does not fail
 		id = engine.NodeID(binary.LittleEndian.Uint32(drawn[16:]))
 	}
+	boot := [16]byte(drawn[:])
 	c := &Cluster{
 		options: filled, keys: secret, names: subjectsOf(filled.Name), node: &engine.Node{ID: id},
-		boot: hex.EncodeToString(drawn[:16]), began: time.Now(), name: filled.NodeName,
+		boot: hex.EncodeToString(boot[:]), began: time.Now(), name: filled.NodeName,
 		waiting: make(chan struct{}, 1), quit: make(chan struct{}),
 	}
 	if c.name == "" {
 		c.name = nodeText(id)
 	}
-	self := record{
+	m := newMembers(record{
 		Node: nodeText(id), id: id, Boot: c.boot, Name: c.name, State: joining,
-		Oldest: 1, Newest: 1, Version: filled.Version,
-	}
-	m := newMembers(self)
-	m.names, m.log, m.tell, m.linkless = c.names, filled.Logger, c.event, true
-	m.links = noLinks{}
-	m.send = c.send
+		Oldest: link.OldestVersion, Newest: link.NewestVersion, Version: filled.Version,
+	})
+	c.members = m
+	c.peers = newPeers(peersOptions{
+		Self: link.Self{Cluster: filled.Name, Node: uint32(id), Boot: boot, Key: secret.link},
+		TLS:  filled.TLS, Listen: filled.Listen, Relays: filled.MaxRelays, Log: filled.Logger,
+		Unknown: func(node engine.NodeID) bool { return m.unknown(c.now(), node) },
+		Tell:    func(node engine.NodeID, e linkEvent) { m.linkEvent(c.now(), node, e) },
+	})
+	c.node.Peers = c.peers
+	m.names, m.log, m.tell, m.links, m.send = c.names, filled.Logger, c.event, c.peers, c.send
 	m.wake = func() {
 		select {
 		case c.waiting <- struct{}{}:
 		default:
 		}
 	}
-	c.members = m
 	return c, nil
 }
-
-// noLinks is a linker where nothing but NATS connects the nodes.
-type noLinks struct{}
-
-func (noLinks) learn(engine.NodeID, string) {}
-func (noLinks) forget(engine.NodeID)        {}
 
 // Node is what engine.Options.Node is given. It is the same each time.
 func (c *Cluster) Node() *engine.Node { return c.node }
@@ -185,6 +186,9 @@ func (c *Cluster) Join(ctx context.Context, s *engine.Server) error {
 
 func (c *Cluster) join(ctx context.Context, s *engine.Server) error {
 	agreed := s.Agreement()
+	if agreed.Node != c.node.ID {
+		return errors.New("cluster: the server has another engine.Options.Node than Cluster.Node returns")
+	}
 	limit := c.options.MaxMessage
 	if limit == 0 {
 		limit = min(max(minMaxMessage, agreed.MaxPayload), maxMaxMessage)
@@ -192,16 +196,20 @@ func (c *Cluster) join(ctx context.Context, s *engine.Server) error {
 	if err := c.openNATS(ctx, limit+messageRoom); err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", c.options.Listen)
+	home, err := s.Home()
+	if err != nil {
+		return fmt.Errorf("cluster: %w", err)
+	}
+	c.closers = append(c.closers, c.peers.stop)
+	listens, err := c.peers.start(home, agreed.Digest)
 	if err != nil {
 		return fmt.Errorf("cluster: Options.Listen: %w", err)
 	}
-	c.closers = append(c.closers, func() { _ = listener.Close() })
 	m := c.members
 	m.mu.Lock()
-	m.self.Name, m.self.Address = c.name, c.advertised(listener.Addr().String())
+	m.self.Name, m.self.Address = c.name, c.advertised(listens, false)
 	m.self.Options, m.self.Path, m.self.Bound = hex.EncodeToString(agreed.Digest[:]), agreed.Path, agreed.Bound
-	m.self.Loops = max(1, len(s.Stats().Loops))
+	m.self.Loops = len(home.Loops())
 	m.mu.Unlock()
 	in := make(chan *nats.Msg, mailbox)
 	for _, subject := range []string{c.names.nodes(), c.names.node(c.node.ID), c.names.who(c.node.ID)} {
@@ -221,13 +229,14 @@ func (c *Cluster) join(ctx context.Context, s *engine.Server) error {
 	return nil
 }
 
-// advertised is the address of links for other nodes, where they are listened for on own.
-func (c *Cluster) advertised(own string) string {
+// advertised is the address of links for other nodes, where they are listened for on own;
+// moved: not on the port that was configured.
+func (c *Cluster) advertised(own string, moved bool) string {
 	host, port, err := net.SplitHostPort(c.options.Advertise)
 	if err != nil {
 		return own
 	}
-	if port == "0" {
+	if port == "0" || moved {
 		_, port, _ = net.SplitHostPort(own)
 	}
 	return net.JoinHostPort(host, port)
@@ -360,16 +369,22 @@ func (c *Cluster) event(e Event) {
 	default: // as it should be; the bus logs its own
 	}
 	if e.Node != 0 {
-		log("node of the cluster", "event", e.Kind.String(), "name", e.Name, "node", nodeText(e.Node), "error", e.Err)
+		keys := []any{"event", e.Kind.String(), "name", e.Name, "node", nodeText(e.Node)}
+		if e.Err != nil {
+			keys = append(keys, "error", e.Err)
+		}
+		log("node of the cluster", keys...)
 	}
 	c.options.Event(e)
 }
 
 // Leave takes the node out of the cluster. It is called beside Server.Shutdown, at the
 // same time: it says that this node takes nobody new, keeps its sessions reachable for
-// other nodes until Shutdown has closed them, and then goes. It returns when the server
-// has no session left, or with ctx's error when ctx ends; then, too, the node is out, and
-// all that Join has opened is closed. Without a Join it does nothing.
+// other nodes until Shutdown has closed them, and then goes. What this node does for
+// sessions of others ends at Shutdown's pace: their polls are answered and their relays
+// closed, so that the clients go elsewhere. Leave returns when all of it is done, or with
+// ctx's error when ctx ends; then, too, the node is out, and all that Join has opened is
+// closed. Without a Join it does nothing.
 func (c *Cluster) Leave(ctx context.Context) error {
 	c.mu.Lock()
 	if c.stage != stageJoined {
@@ -380,7 +395,15 @@ func (c *Cluster) Leave(ctx context.Context) error {
 	c.mu.Unlock()
 	c.members.drains()
 	c.members.wake()
-	err := c.outlive(ctx)
+	draining, over := context.WithCancel(ctx)
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		c.drain(draining)
+	}()
+	err := c.outlive(ctx, drained)
+	over()
+	<-drained
 	c.stop()
 	c.members.ends()
 	for _, f := range c.members.take() {
@@ -391,14 +414,56 @@ func (c *Cluster) Leave(ctx context.Context) error {
 	return err
 }
 
-// outlive waits until the server has closed its sessions.
-func (c *Cluster) outlive(ctx context.Context) error {
+// drain ends what this node does for sessions of others, at the pace of Shutdown: polls
+// that wait there are answered, relays end, and their clients go to other nodes.
+func (c *Cluster) drain(ctx context.Context) {
+	delay, over := c.server.DrainPace(ctx)
+	t := time.NewTimer(delay)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return
+	case <-t.C:
+	}
+	c.peers.drain(ctx, over)
+}
+
+// HandOver frees the address of Options.Listen for a process that takes this one's place:
+// links are listened for on a random port from now on, which the other nodes are told. The
+// node keeps its sessions, and they stay reachable, until Leave.
+func (c *Cluster) HandOver() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stage != stageJoined {
+		return errors.New("cluster: the node has not joined, or has left")
+	}
+	address, err := c.peers.move()
+	if err != nil {
+		return fmt.Errorf("cluster: links on another port: %w", err)
+	}
+	c.members.moves(c.advertised(address, true))
+	c.members.wake()
+	return nil
+}
+
+// outlive waits until the server has closed its sessions, and until this node does nothing
+// for those of others any more, of which none begins behind drained. Where the loops have
+// ended nothing is left.
+func (c *Cluster) outlive(ctx context.Context, drained <-chan struct{}) error {
 	tick := time.NewTicker(leaveStep)
 	defer tick.Stop()
 	for {
 		s := c.server.Stats()
-		if s.Phase == engine.PhaseEnded || s.Phase != engine.PhaseServing && s.Sessions == 0 {
+		if s.Phase == engine.PhaseEnded {
 			return nil
+		}
+		select {
+		case <-drained:
+			away := c.peers.stats()
+			if s.Phase != engine.PhaseServing && s.Sessions == 0 && away.Streams == 0 && away.Relays.Now == 0 {
+				return nil
+			}
+		default:
 		}
 		select {
 		case <-ctx.Done():

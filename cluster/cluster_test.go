@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"runtime"
 	"slices"
 	"strings"
@@ -27,6 +28,8 @@ type node struct {
 	*cluster.Cluster
 	server *engine.Server
 	served chan error
+	url    string // of its clients, when it has joined
+	once   sync.Once
 
 	mu     sync.Mutex
 	events []string
@@ -60,7 +63,10 @@ func prepare(t *testing.T, name, listen string, change func(*cluster.Options, *e
 	var err error
 	n.Cluster, err = cluster.New(o)
 	require.NoError(t, err)
-	n.server, err = engine.New(eo, engine.Events{})
+	eo.Node = n.Node()
+	n.server, err = engine.New(eo, engine.Events{
+		Message: func(s *engine.Session, m engine.Message) { _ = s.Send(m) },
+	})
 	require.NoError(t, err)
 	return n
 }
@@ -78,18 +84,31 @@ func (n *node) join(t *testing.T) {
 	require.NoError(t, n.Join(t.Context(), n.server))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
+	n.url = "http://" + l.Addr().String() + "/engine.io/?EIO=4&transport=polling"
 	go func() { n.served <- n.server.Serve(l) }()
 	require.Eventually(t, func() bool { return n.server.Stats().Phase == engine.PhaseServing }, patience, time.Millisecond)
-	t.Cleanup(func() { n.leave(t) })
+	t.Cleanup(func() { n.kill(t) }) // where it has not left
 }
 
 // leave stops the server and leaves the cluster, at the same time.
 func (n *node) leave(t *testing.T) {
 	t.Helper()
-	left := make(chan error, 1)
-	go func() { left <- n.Leave(context.Background()) }()
-	require.NoError(t, n.server.Shutdown(context.Background()))
-	require.NoError(t, <-left)
+	n.once.Do(func() {
+		left := make(chan error, 1)
+		go func() { left <- n.Leave(context.Background()) }()
+		require.NoError(t, n.server.Shutdown(context.Background()))
+		require.NoError(t, <-left)
+		require.ErrorIs(t, <-n.served, engine.ErrServerClosed)
+	})
+}
+
+// kill ends a node as kill -9 does.
+func (n *node) kill(t *testing.T) {
+	t.Helper()
+	n.once.Do(func() {
+		n.Kill()
+		require.NoError(t, n.server.Close())
+	})
 }
 
 // sees waits until n sees the others as the list says, such as "b alive".
@@ -119,6 +138,7 @@ func (n *node) told(event string) bool {
 func goroutines(t *testing.T) {
 	before := runtime.NumGoroutine()
 	t.Cleanup(func() {
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 		for end := time.Now().Add(patience); runtime.NumGoroutine() > before; runtime.Gosched() {
 			if time.Now().After(end) {
 				all := make([]byte, 1<<20)

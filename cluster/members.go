@@ -61,7 +61,6 @@ type members struct {
 
 	mu       sync.Mutex
 	self     record
-	linkless bool // there are no links, so a node lives by NATS alone
 	table    map[engine.NodeID]*member
 	former   int                             // of table: dead and gone
 	asked    map[engine.NodeID]time.Duration // until when an answer is awaited
@@ -521,7 +520,7 @@ func (m *members) barrier() (n int, up bool, err error) {
 			continue
 		}
 		n++
-		up = up && (m.linkless || o.link == linkUp && o.Linked)
+		up = up && o.link == linkUp && o.Linked
 	}
 	return n, up, m.conflict
 }

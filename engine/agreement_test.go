@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -20,6 +21,9 @@ func TestAgreementTellsServersApart(t *testing.T) {
 	require.Equal(t, plain.Digest, of(engine.Options{Limits: engine.Limits{MaxConns: 10}, Loops: 1}).Digest, "a limit of one machine")
 	require.Equal(t, "/engine.io/", plain.Path)
 	require.False(t, plain.Bound)
+	named := of(engine.Options{Node: &engine.Node{ID: 7}})
+	require.EqualValues(t, 7, named.Node)
+	require.Equal(t, plain.Digest, named.Digest)
 	for name, o := range map[string]engine.Options{
 		"path":        {Path: "/other"},
 		"heartbeat":   {PingInterval: time.Second},
@@ -36,4 +40,17 @@ func TestAgreementTellsServersApart(t *testing.T) {
 		require.NotEqual(t, plain.Digest, a.Digest, name)
 		require.Equal(t, name == "binding", a.Bound, name)
 	}
+}
+
+func TestDrainPaceIsThatOfShutdown(t *testing.T) {
+	s, err := engine.New(engine.Options{Drain: engine.Drain{Delay: time.Second, Period: time.Minute}}, engine.Events{})
+	require.NoError(t, err)
+	delay, over := s.DrainPace(t.Context())
+	require.Equal(t, time.Second, delay)
+	require.Equal(t, time.Minute, over)
+	ended, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	delay, over = s.DrainPace(ended)
+	require.Zero(t, delay)
+	require.Zero(t, over)
 }
