@@ -95,7 +95,7 @@ func (h Home) Arrive(on *loop.Loop, head []byte, back Back) (*Guest, error) {
 		query: query{revision: a.revision, transport: a.transport, hasSID: true, base64: a.base64, jsonp: a.jsonp},
 	}
 	if x.query.sid, x.query.known = s.sidOf(a.id); x.query.known {
-		x.home, _ = s.homeOf(x.query.sid)
+		x.home, _ = s.homeOf(&x.query.sid)
 	}
 	switch {
 	case x.home == nil: // also an id of yet another node: a request goes from node to node once
@@ -329,7 +329,7 @@ func (h Home) Note(on *loop.Loop, p []byte) error {
 	if !ok {
 		return nil
 	}
-	home, _ := s.homeOf(id)
+	home, _ := s.homeOf(&id)
 	switch home {
 	case nil:
 	case on:

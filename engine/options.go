@@ -113,8 +113,9 @@ type Options struct {
 	// id must be hard to guess, not empty and not in use. Otherwise, and if it returns
 	// an error, the client is refused with error 3. GenerateID runs on the connection's
 	// loop, for several at the same time, and must not block; an application that has to
-	// ask elsewhere uses Events.Admit with Admission.Later and Verdict.SetID. Nil means
-	// 128 random bits.
+	// ask elsewhere uses Events.Admit with Admission.Later and Verdict.SetID. With Node
+	// the session's id has '~' and 6 characters behind what was returned, and 4096 bytes
+	// at most. Nil means 128 random bits.
 	GenerateID func(r *Request) (string, error)
 	// Middleware are standard middlewares, the first one outermost, that see every
 	// request for Path before the server does: those that add header fields, set cookies

@@ -185,7 +185,7 @@ func (h *httpConn) goHome(p []byte) bool {
 	if !q.hasSID || !q.known {
 		return false
 	}
-	home, _ := h.server.homeOf(q.sid)
+	home, _ := h.server.homeOf(&q.sid)
 	if home == nil || home == h.conn.Loop() {
 		return false
 	}
@@ -347,7 +347,7 @@ func (h *httpConn) wrong(r *httpparse.Request) *HandshakeError {
 		return refusedTransport.because("", param("transport"), "")
 	case q.hasSID:
 		if q.known {
-			_, q.known = s.homeOf(q.sid)
+			x.home, q.known = s.homeOf(&q.sid)
 		}
 		if !q.known {
 			return refusedSID.because("", param("sid"), "")
@@ -363,10 +363,9 @@ func (h *httpConn) wrong(r *httpparse.Request) *HandshakeError {
 	return nil
 }
 
-// sessionRequest hands a poll or post to the loop where its session lives.
+// sessionRequest hands a poll or post to where its session lives, which wrong has found.
 func (h *httpConn) sessionRequest(r *httpparse.Request, p []byte, n int) int {
 	x := &h.exchange
-	x.home, _ = h.server.homeOf(x.query.sid)
 	h.keepChosenID(r)
 	switch {
 	case x.method != methodPOST:

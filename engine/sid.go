@@ -130,7 +130,7 @@ func (s *Server) named(id string) string {
 
 // homeOf tells where a session with that id lives, if it can live anywhere: on a loop of
 // this server, or, for nil, on the node in the id.
-func (s *Server) homeOf(id sid) (home *loop.Loop, ok bool) {
+func (s *Server) homeOf(id *sid) (home *loop.Loop, ok bool) {
 	if id.node != s.node() {
 		peers := s.options.Node.Peers
 		return nil, peers != nil && peers.Knows(id.node)

@@ -112,7 +112,7 @@ func TestIDOfAnotherNodeHasNoHome(t *testing.T) {
 	b := newSpec(t, 2, Options{Node: &Node{ID: 7}}, nil)
 	b.play(hsPolling)
 	id := b.session("A").home()
-	home, ok := b.server.homeOf(id)
+	home, ok := b.server.homeOf(&id)
 	require.True(t, ok)
 	require.Same(t, b.session("A").loop, home)
 	for _, other := range []sid{
@@ -120,7 +120,7 @@ func TestIDOfAnotherNodeHasNoHome(t *testing.T) {
 		{node: 0, loop: id.loop, slot: id.slot, secret: id.secret},
 		{node: 7, loop: 2, slot: id.slot, secret: id.secret},
 	} {
-		home, ok := b.server.homeOf(other)
+		home, ok := b.server.homeOf(&other)
 		require.False(t, ok)
 		require.Equal(t, (*loop.Loop)(nil), home)
 	}
