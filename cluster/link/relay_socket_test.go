@@ -22,6 +22,7 @@ import (
 
 	"turbine/cluster/link"
 	"turbine/internal/certs"
+	"turbine/internal/invariants"
 	"turbine/internal/race"
 	"turbine/loop"
 	"turbine/pool"
@@ -381,10 +382,10 @@ func TestRelaysThatVanish(t *testing.T) {
 // idleRelays is how many idle relays TestIdleRelays has.
 const idleRelays = 1000
 
-// An idle relay costs its two connections and little more. With TURBINE_FIGURES it says
-// how much of the process's memory that is, both nodes and their clients in it.
+// An idle relay costs its two connections and little more. The log says how much of the
+// process's memory that is, both nodes and their clients in it.
 func TestIdleRelays(t *testing.T) {
-	if race.Enabled || testing.Short() {
+	if race.Enabled || invariants.Enabled || testing.Short() {
 		t.Skip("memory is another there")
 	}
 	r := startRelayed(t, false, nil)
