@@ -77,19 +77,19 @@ func (w *wire) answer() (status int, body []byte) {
 // node, or through another one. The client's cost is in both, and is measured by /client
 // against a server that answers at once without a session.
 func BenchmarkPollCycle(b *testing.B) {
-	for _, payload := range []int{32, 4096} {
+	for _, c := range []struct{ clients, payload int }{{8, 32}, {8, 4096}, {1, 32}} {
 		for _, away := range []bool{false, true} {
+			clients, payload := c.clients, c.payload
 			name := "local"
 			if away {
 				name = "forwarded"
 			}
-			b.Run(fmt.Sprintf("%s/%d", name, payload), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%s/%d clients, %d bytes", name, clients, payload), func(b *testing.B) {
 				nodes := startNodes(b, 2, nil)
 				edge := nodes[0]
 				if away {
 					edge = nodes[1]
 				}
-				const clients = 8
 				var list []*wire
 				for i := range clients {
 					sid := newBrowser(b, nodes[:1], uint64(i)).sid
