@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"turbine/engine"
+	"turbine/engine/enginetest"
+	"turbine/examples/internal/trial"
+)
+
+func TestMain(m *testing.M) { trial.Main(m, main) }
+
+// free is an address of this machine where nothing listens.
+func free(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Each request of a client goes to another node, and what it sends comes back in order.
+func TestClientsNeedNoNodeOfTheirOwn(t *testing.T) {
+	p := trial.Run(t, trial.Self(t, "-addr", "127.0.0.1:0", "-routes", free(t), "-drain", "5s"))
+	address := p.Wait(t, `listening on (http://\S+)`)
+	var clients []*enginetest.Client
+	for range 6 {
+		clients = append(clients, enginetest.Dial(t, address+"/engine.io/", enginetest.Options{}))
+	}
+	homes := map[string]int{}
+	for i, c := range clients {
+		for n := range 20 {
+			text := fmt.Sprintf("message %d of %d", n, i)
+			c.Send(engine.Text(text))
+			home, got, _ := strings.Cut(c.NextText(), ": ")
+			require.Equal(t, text, got)
+			homes[home]++
+		}
+	}
+	require.Len(t, homes, 3, "the sessions are at all nodes")
+	for _, c := range clients {
+		c.Close()
+	}
+	p.Terminate()
+	require.Zero(t, p.End(t), p.Output())
+	for _, line := range []string{"node a: up b", "node c: gone b", "node a has left", "node b has left", "node c has left"} {
+		require.Contains(t, p.Output(), line)
+	}
+}
