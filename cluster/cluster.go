@@ -138,22 +138,6 @@ func (c *Cluster) NATS() *nats.Conn {
 	return c.nats
 }
 
-// Stats are figures of this moment.
-type Stats struct {
-	Members [NumStates]int // by State, this node among them
-	NATSUp  bool           // the connection to NATS is up
-}
-
-// Stats returns the figures. Safe from any goroutine.
-func (c *Cluster) Stats() (s Stats) {
-	for _, m := range c.Members() {
-		s.Members[m.State]++
-	}
-	n := c.NATS()
-	s.NATSUp = n != nil && n.IsConnected()
-	return s
-}
-
 // now is the cluster's clock.
 func (c *Cluster) now() time.Duration { return time.Since(c.began) }
 

@@ -73,8 +73,9 @@ type members struct {
 	counted  time.Duration // the beginning of the second in which questions are counted
 	counts   int
 	returned time.Duration // of the last event Returned
-	differ   bool          // a difference of options was logged
-	conflict error         // why Join has to fail
+	unknowns UnknownStats
+	differ   bool  // a difference of options was logged
+	conflict error // why Join has to fail
 }
 
 // A member is a node that is or was there.
@@ -421,21 +422,29 @@ func (m *members) unknown(now time.Duration, id engine.NodeID) bool {
 		return false
 	}
 	if n := m.table[id]; n != nil {
-		return n.state != StateDead && n.state != StateGone // its learn is on its way
+		if n.state == StateDead || n.state == StateGone {
+			m.unknowns.Former++
+			return false
+		}
+		return true // its learn is on its way
 	}
 	if _, under := m.asked[id]; under {
+		m.unknowns.Asked++
 		return true
 	}
 	if until, negative := m.notThere[id]; negative && now < until || len(m.notThere) >= maxNotThere {
+		m.unknowns.Absent++
 		return false
 	}
 	if now-m.counted >= time.Second {
 		m.counted, m.counts = now, 0
 	}
 	if m.counts >= whoRate {
+		m.unknowns.Limited++
 		return false
 	}
 	m.counts++
+	m.unknowns.Asked++
 	m.asked[id] = now + whoFor
 	m.say(m.names.who(id), sayHello, false)
 	m.wake()

@@ -353,6 +353,12 @@ func TestUnknownIds(t *testing.T) {
 	v.passes(whoFor)
 	require.Contains(t, v.hears(sayBeat, 0xb), "up b", "and without being asked")
 	require.Empty(t, v.notThere)
+	v.hears(sayEnd, 0xb)
+	ok, _ = asks(0xb)
+	require.False(t, ok)
+	states, u := v.figures()
+	require.Equal(t, UnknownStats{Asked: 4, Absent: 4, Former: 1}, u)
+	require.Equal(t, [NumStates]int{StateAlive: 1, StateDead: 1, StateGone: 1}, states)
 }
 
 func TestQuestionsAreLimited(t *testing.T) {
@@ -369,6 +375,8 @@ func TestQuestionsAreLimited(t *testing.T) {
 		v.passes(time.Second)
 		most = max(most, len(v.asked)+len(v.notThere))
 	}
+	_, u := v.figures()
+	require.Equal(t, UnknownStats{Asked: 30 * whoRate, Limited: 30 * (1000 - whoRate)}, u)
 	require.LessOrEqual(t, most, whoRate*int((notThereFor+whoFor)/time.Second+1), "which is far below maxNotThere")
 	v.passes(notThereFor + time.Second)
 	require.Empty(t, v.asked)

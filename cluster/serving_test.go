@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"turbine/cluster"
+	"turbine/cluster/link"
 	"turbine/engine"
 	"turbine/internal/certs"
 )
@@ -151,6 +152,18 @@ func TestAnyNodeTakesAnyRequest(t *testing.T) {
 		require.Equal(t, http.StatusBadRequest, status)
 		require.Equal(t, unknown, body)
 	}
+
+	for i, n := range nodes {
+		s := n.Stats()
+		require.Equal(t, 2, s.Links[link.Up], "to both others")
+		require.Equal(t, 2, s.Accepted)
+		require.NotZero(t, s.Answered)
+		require.NotZero(t, s.BytesSent)
+		require.NotZero(t, s.BytesHeard)
+		require.Zero(t, s.Aborted+s.NoRoom)
+		require.Equal(t, i == 1, s.Failed == 1, "the one that waited for the stranger's node")
+	}
+	require.Equal(t, cluster.UnknownStats{Asked: 1, Absent: 2}, nodes[1].Stats().Unknown)
 
 	// A poll that waits for a session of another node is answered when its own leaves.
 	c := open(t, nodes[0])
