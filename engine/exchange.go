@@ -196,7 +196,7 @@ func (x *exchange) arrive(body []byte, complete bool) {
 		}
 		return
 	}
-	t := &arriveTask{exchange: x, home: x.home, complete: complete}
+	t := &arriveTask{exchange: x, from: x.from, home: x.home, complete: complete}
 	if len(body) > 0 {
 		t.body = pool.Spills.Get(len(body))
 		t.body.Append(body)
@@ -211,13 +211,15 @@ func (x *exchange) complete(body *pool.Buf) {
 		return
 	}
 	body.Retain()
-	t := &arriveTask{exchange: x, home: x.home, body: body, here: true, complete: true}
+	t := &arriveTask{exchange: x, from: x.from, home: x.home, body: body, here: true, complete: true}
 	t.post()
 }
 
-// arriveTask is an exchange on its way to the session's loop.
+// arriveTask is an exchange on its way to the session's loop. Once it is answered the
+// connection may use it for its next request: what the task needs of it is here.
 type arriveTask struct {
 	exchange *exchange
+	from     origin
 	home     *loop.Loop
 	body     *pool.Buf // held; nil when empty
 	here     bool      // the head came before
@@ -246,7 +248,7 @@ func (t *arriveTask) freeBody() {
 // a loop that is busy may have any number of them coming.
 func (t *arriveTask) count(sign int64) {
 	if t.body != nil {
-		t.exchange.from.engine().shard(t.home).carried.Add(sign * int64(t.body.Len()))
+		t.from.engine().shard(t.home).carried.Add(sign * int64(t.body.Len()))
 	}
 }
 
@@ -254,7 +256,7 @@ func (t *arriveTask) Run() {
 	t.count(-1) // now: when it is answered x is its connection's again
 	defer t.freeBody()
 	x := t.exchange
-	s := x.from.engine()
+	s := t.from.engine()
 	if !t.here && !s.arrived(x) {
 		return // answered: x is its connection's again, or waits as a poll
 	}
@@ -269,7 +271,7 @@ func (t *arriveTask) Run() {
 }
 
 // Abandon ends the connection: nobody answers its request.
-func (t *arriveTask) Abandon() { t.exchange.from.abandon() }
+func (t *arriveTask) Abandon() { t.from.abandon() }
 
 // requestTask is what a connection's request waits for, on whatever loop.
 type requestTask struct {
