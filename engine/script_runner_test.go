@@ -47,7 +47,9 @@ type bench struct {
 	closes   map[*Session]int
 	ends     [NumReasons]int64 // Close events by reason
 	log      []string
-	conceal  *strings.Replacer // session ids -> names; nil when a session has come since
+	ids      map[string]string // of sessions -> their names
+	idSizes  []int             // of ids, in the order in which they came
+	stirred  bool              // a client has ended its direction, and the server does not know yet
 }
 
 // Where connections land.
@@ -67,7 +69,7 @@ func dialAway(b *bench, id string) *looptest.Peer {
 }
 
 func newBench(t testing.TB, loops int, o Options) *bench {
-	b := &bench{t: t, dial: dialInTurn, names: map[*Session]string{}, closes: map[*Session]int{}}
+	b := &bench{t: t, dial: dialInTurn, names: map[*Session]string{}, closes: map[*Session]int{}, ids: map[string]string{}}
 	if loops < 0 {
 		loops, b.dial = -loops, dialAway
 	}
@@ -127,7 +129,12 @@ func (b *bench) opened(s *Session, _ *Request) {
 	b.sessions = append(b.sessions, s)
 	name := letters(len(b.sessions) - 1)
 	b.names[s] = name
-	b.conceal = nil
+	if id := s.ID(); b.ids[id] == "" {
+		b.ids[id] = name
+		if !slices.Contains(b.idSizes, len(id)) {
+			b.idSizes = append(b.idSizes, len(id))
+		}
+	}
 	b.heard("open", s, "")
 }
 
@@ -157,14 +164,26 @@ func (b *bench) closed(s *Session, r Reason, err error) {
 
 // concealed has the names of sessions in the place of their ids.
 func (b *bench) concealed(line string) string {
-	if b.conceal == nil {
-		var pairs []string
-		for _, s := range b.sessions {
-			pairs = append(pairs, s.ID(), b.names[s])
+	var out strings.Builder
+	done := 0
+	for i := 0; i < len(line); i++ {
+		for _, n := range b.idSizes {
+			if i+n > len(line) {
+				continue
+			}
+			if name, ok := b.ids[line[i:i+n]]; ok {
+				out.WriteString(line[done:i])
+				out.WriteString(name)
+				done = i + n
+				i = done - 1
+				break
+			}
 		}
-		b.conceal = strings.NewReplacer(pairs...)
 	}
-	return b.conceal.Replace(line)
+	if done == 0 {
+		return line
+	}
+	return out.String() + line[done:]
 }
 
 // letters names the sessions A to Z, then AA.
@@ -231,6 +250,7 @@ type client struct {
 	raw     bool
 	finned  bool // we ended our direction
 	told    bool // its end was printed
+	over    bool // and nothing is left of it
 }
 
 func (b *bench) client(name, sid string) *client {
@@ -300,21 +320,35 @@ func (b *bench) rest() {
 
 // collect returns what has arrived on all connections since the last time.
 func (b *bench) collect() (lines []string) {
+	b.stirred = false
 	b.work()
 	for _, c := range slices.Clone(b.clients) {
-		lines = append(lines, b.collectFrom(c)...)
+		lines = append(lines, b.gather(c)...)
 	}
 	return lines
 }
 
 func (b *bench) collectFrom(c *client) (lines []string) {
+	b.stirred = true
+	return b.gather(c)
+}
+
+// gather is collectFrom where the loops have nothing to do, unless something was stirred.
+func (b *bench) gather(c *client) (lines []string) {
+	if b.stirred {
+		b.stirred = false
+		b.work()
+	}
+	if c.over {
+		return nil
+	}
 	say := func(line string) {
 		if c.name != "" {
 			line = c.name + ": " + line
 		}
 		lines = append(lines, strings.TrimRight(b.concealed(line), " "))
 	}
-	if b.work(); c.peer.Buffered() > 0 {
+	if c.peer.Buffered() > 0 {
 		c.in = append(c.in, c.peer.Read()...)
 		b.work()
 		c.in = append(c.in, c.peer.Read()...)
@@ -350,7 +384,9 @@ func (b *bench) collectFrom(c *client) (lines []string) {
 		c.finned = true
 		c.told = c.told || !c.peer.EOF()
 		c.peer.CloseWrite()
+		b.stirred = true
 	}
+	c.over = c.told && len(c.in) == 0 && c.peer.EOF()
 	return lines
 }
 
