@@ -391,7 +391,9 @@ func TestModelKeepsTheOrderOfCallers(t *testing.T) {
 			t.Run(fmt.Sprintf("faults: %v, Executor: %v", faulty, late), func(t *testing.T) {
 				var counts modelCounts
 				gone, merged := 0, 0
-				modelSeeds(t, &counts, func() bool { return counts.messages.Load() < target || counts.runs < runs }, func(seed uint64) {
+				modelSeeds(t, &counts, func() bool {
+					return counts.messages.Load() < target || counts.runs < runs || (gone == 0 || merged == 0) && counts.runs < 50
+				}, func(seed uint64) {
 					var faults *looptest.Faulty
 					if faulty {
 						faults = looptest.NewFaulty(seed, orderRates)

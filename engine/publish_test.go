@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"turbine/internal/race"
+
 	"github.com/gobwas/ws"
 	"github.com/stretchr/testify/require"
 )
@@ -94,7 +96,7 @@ func TestOneCallersOrder(t *testing.T) {
 		}, []string{"A", "close", "closed"}},
 	} {
 		for _, sessions := range []int{1, 10, 3 * walkVisits} {
-			for _, loops := range []int{1, 2, 3} {
+			for loops := 1; loops <= 3; loops += min(race.Less, 2) {
 				for _, from := range []string{"a goroutine", "its callback", "another's callback", "a worker"} {
 					t.Run(fmt.Sprintf("%s, from %s, %d sessions on %d loops", name, from, sessions, loops), func(t *testing.T) {
 						o := Options{}
@@ -145,7 +147,7 @@ func TestOneCallersOrder(t *testing.T) {
 
 // The same with many in front; the other sessions are spared the wait for them.
 func TestOrderBehindTenThousand(t *testing.T) {
-	const sessions = 10_000
+	const sessions = 10_000 / race.Less
 	b := newSpec(t, 1, Options{Limits: Limits{MaxConns: 2 * sessions}}, nil)
 	names := make([]string, sessions)
 	for i := range names {
@@ -265,7 +267,7 @@ func TestWalksAreAShareOfTime(t *testing.T) {
 func TestSendsBehindAWalkAreLetGoTogether(t *testing.T) {
 	for _, kind := range []string{"frames", "Sent", "prepared"} {
 		t.Run(kind, func(t *testing.T) {
-			const idle, floods, rounds, burst = 600, 4, 40, 1_000
+			const idle, floods, rounds, burst = 600, 4, 40 / min(race.Less, 4), 1_000
 			p := prepared(Message{Data: []byte("p")})
 			sent := 0
 			b := newSpec(t, 1, Options{}, func(b *bench, e *Events) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"turbine/internal/race"
 	"turbine/loop"
 
 	"github.com/gobwas/ws"
@@ -214,7 +215,7 @@ func TestReliefSparesWhoLagsAndReads(t *testing.T) {
 // session adds for each; it counts no more when the last one has let go of it.
 func TestSharedMessageCountsOnce(t *testing.T) {
 	everywhere(t, func(t *testing.T, on int) {
-		const sessions, size = 1400, 1_000_000
+		const sessions, size = 1400 / race.Less, 1_000_000
 		b := newSpec(t, on, Options{Queue: Queue{Budget: 64 << 20}}, nil)
 		for range sessions + 1 {
 			b.play("get EIO=4&transport=polling conn=c")

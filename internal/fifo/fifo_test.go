@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"turbine/internal/race"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -85,7 +87,7 @@ func FuzzQueue(f *testing.F) {
 // TestQueueIsASlice plays many scripts; a fuzzer makes others.
 func TestQueueIsASlice(t *testing.T) {
 	script, state := make([]byte, 400), uint64(1)
-	for range 20 {
+	for range 20 / race.Less {
 		for i := range script {
 			state = state*6364136223846793005 + 1442695040888963407
 			script[i] = byte(state >> 56)
