@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"turbine/internal/race"
 	"turbine/loop"
 	"turbine/loop/looptest"
 	"turbine/loop/looptest/contract"
@@ -18,6 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
+
+func init() { contract.Less = race.Less }
 
 func TestContractOnSockets(t *testing.T) { contract.TestReactor(t, startReactor) }
 

@@ -18,6 +18,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Less divides what cases have many of, where fewer show the same: tests set it to
+// race.Less.
+var Less = 1
+
 // TestReactor is the contract of loops on any kernel. Cases with a number are
 // the hazards of gnet that the loops avoid, in the order in which they were
 // found; the missing numbers concern the operating system, and are tests of

@@ -4,9 +4,12 @@ import (
 	"crypto/tls"
 	"testing"
 
+	"turbine/internal/race"
 	"turbine/loop/looptest"
 	"turbine/loop/looptest/contract"
 )
+
+func init() { contract.Less = race.Less }
 
 func TestContractInTheWorld(t *testing.T) { contract.TestReactor(t, contract.WorldMachine) }
 

@@ -178,7 +178,7 @@ func manyPieces(t *testing.T, start Start) {
 
 func sharedBuffer(t *testing.T, start Start) {
 	b := set(t, start, 2, quiet(), nil)
-	want := text(8 << 20)
+	want := text(8 << 20 / min(Less, 4))
 	shared, head := buf(want), buf("head")
 	var clients []looptest.Client
 	for range 4 {
@@ -204,7 +204,7 @@ func sharedBuffer(t *testing.T, start Start) {
 }
 
 func smallBacklog(t *testing.T, start Start) {
-	const messages = 100_000
+	messages := 100_000 / Less
 	b := set(t, start, 1, quiet(), nil)
 	c, p := b.dial()
 	// Fill what the kernel takes first, so that the backlog is ours.

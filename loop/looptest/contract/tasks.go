@@ -28,10 +28,11 @@ func (n *numbered) Run() {
 }
 
 func tasksInOrder(t *testing.T, start Start) {
-	const posters, each = 8, 20_000
+	const posters = 8
+	each := 20_000 / Less
 	b := set(t, start, 2, quiet(), nil)
 	var wrong, left atomic.Int64
-	left.Store(2 * posters * each)
+	left.Store(int64(2 * posters * each))
 	var wg sync.WaitGroup
 	for _, l := range b.Loops() {
 		seen := make([]int, posters)
