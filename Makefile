@@ -22,7 +22,8 @@ PROMTOOL ?= promtool
 export PROMETHEUS PROMTOOL
 # The profile of the program says what is inlined. With it, all packages are compiled
 # twice, for the program and for the rest, which the tests and checks need not.
-vet cross unit race autobahn lint vuln: export GOFLAGS := $(shell go env GOFLAGS) -pgo=off
+vet cross unit race bench-race e2e autobahn lint vuln: export GOFLAGS := $(shell go env GOFLAGS) -pgo=off
+THIS := $(shell go env GOOS)/$(shell go env GOARCH)
 # What the event loop compiles for (package loop is the only one that cares).
 TARGETS := linux/amd64 linux/arm64 linux/386 darwin/arm64 darwin/amd64 freebsd/amd64
 # What a release is built for, and of.
@@ -30,7 +31,7 @@ DIST_TARGETS := linux/amd64 linux/arm64 darwin/arm64 freebsd/amd64
 VERSION ?= 0.0.0-dev.$(shell git rev-list --count HEAD)
 DIST = go run ./internal/dist --version $(VERSION) --commit $(shell git rev-parse --short=12 HEAD) --date $(shell git log -1 --format=%ct) --nfpm .tools/nfpm-$(NFPM_VERSION)
 
-.PHONY: test check help chromium proxies prometheus modules autobahn-suite build run chat dist package setup fmt vet cross unit race e2e autobahn conformance examples examples-race lint tidy vuln chaos fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo nightly cover clean
+.PHONY: test check help chromium proxies prometheus modules autobahn-suite build run chat dist package setup fmt vet cross unit race bench-race e2e autobahn conformance examples examples-race lint tidy vuln chaos fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo nightly cover clean
 
 # Whether the program works: installs what the tests need, runs unit, e2e and examples.
 # They run side by side: some compile while others install, or wait for a peer.
@@ -38,8 +39,9 @@ test:
 	@$(MAKE) -j4 unit e2e examples
 
 # All other checks: races, linters, vulnerabilities, other systems, Autobahn, the package, tidiness.
+# The race pass takes longest, so it begins first, beside one after another of the others.
 check:
-	@$(MAKE) -j2 fmt race tidy vet cross lint vuln package examples-race autobahn
+	@$(MAKE) -j2 race fmt tidy vet cross bench-race lint vuln package examples-race autobahn
 
 # This list.
 help:
@@ -123,16 +125,18 @@ $(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package-lock.json
 fmt:
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt-ed:"; echo "$$unformatted"; exit 1; }
 
-# go vet, for this system. cross does it for others.
+# go vet, for this system. cross does it for others. And is the profile one?
 vet:
+	go tool preprofile -i default.pgo -o /dev/null
 	go vet ./...
 	cd examples && go vet ./...
 	cd bench && go vet ./...
 
-# What go vet looks for, for each system in TARGETS and with the tag invariants.
+# What go vet looks for, for each system in TARGETS but this one, which is vet's, and with
+# the tag invariants.
 cross:
-	go -C internal/lint/crossvet run . $(CURDIR) $(TARGETS) linux/amd64,invariants
-	go -C internal/lint/crossvet run . $(CURDIR)/bench $(TARGETS)
+	go -C internal/lint/crossvet run . $(CURDIR) $(filter-out $(THIS),$(TARGETS)) linux/amd64,invariants
+	go -C internal/lint/crossvet run . $(CURDIR)/bench $(filter-out $(THIS),$(TARGETS))
 
 # Tests of all packages but internal/e2e.
 # None of the tests vets what it compiles: vet does, for all files.
@@ -140,9 +144,13 @@ unit:
 	go test -vet=off -timeout 30m $$(go list ./... | grep -v /internal/e2e$$)
 	cd bench && go test -vet=off -timeout 30m ./...
 
-# Those of unit with the race detector and the checks of the tag invariants.
+# Those of unit with the race detector and the checks of the tag invariants, without
+# internal/lint: what it reads are files.
 race:
-	go test -vet=off -timeout 30m -race -tags invariants $$(go list ./... | grep -v /internal/e2e$$)
+	go test -vet=off -timeout 30m -race -tags invariants $$(go list ./... | grep -v -e /internal/e2e$$ -e /internal/lint$$)
+
+# Those of bench with the race detector and the checks of the tag invariants.
+bench-race:
 	cd bench && go test -vet=off -timeout 30m -race -tags invariants ./...
 
 # The binary against the official clients and against raw sockets.
