@@ -81,6 +81,7 @@ func newSurface() surface {
 			"Count":         func(s *Server) { _ = s.Count("group") },
 			"Find":          func(s *Server) { _ = s.Find("nobody") },
 			"Agreement":     func(s *Server) { _ = s.Agreement() },
+			"DrainPace":     func(s *Server) { _, _ = s.DrainPace(ended) },
 			"Home":          func(s *Server) { _, _ = s.Home() },
 			"FindPublic": func(s *Server) {
 				for session := range s.Sessions() {
