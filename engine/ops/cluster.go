@@ -1,6 +1,9 @@
 package ops
 
 import (
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
 	"net/http"
 
 	"turbine/engine"
@@ -75,3 +78,25 @@ func (h *Handler) cluster(w http.ResponseWriter, _ *http.Request) error {
 }
 
 var errAlone = newProblem(http.StatusNotImplemented, "not-offered", "Not Implemented", "This server is in no cluster.")
+
+// noSession is for a public id that is none of this server's sessions. The node of the
+// session is in the id: its operations have to be asked.
+func (h *Handler) noSession(id string) *problem {
+	raw, err := base64.RawURLEncoding.DecodeString(id)
+	if h.options.Cluster == nil || err != nil || len(raw) != publicIDBytes {
+		return errNoSession
+	}
+	node := hex.EncodeToString(raw[:nodeBytes])
+	for i, m := range h.options.Cluster.Members() {
+		if i > 0 && m.ID == node {
+			return newProblem(http.StatusNotFound, "other-node", "Not Found", fmt.Sprintf("The session is one of node %s, which is %s: ask the operations of that node.", m.Name, m.State))
+		}
+	}
+	return errNoSession
+}
+
+// A public id has so many bytes, and begins with those of its node.
+const (
+	publicIDBytes = 16
+	nodeBytes     = 4
+)

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"encoding/json"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -89,4 +90,33 @@ func TestMetricsOfANode(t *testing.T) {
 	text = bodyOf(t, ask(alone, request("GET", "/metrics", "")))
 	require.NotContains(t, text, "turbine_cluster_")
 	require.NotContains(t, text, "turbine_node_info{")
+}
+
+// The session of another node is not here, and the answer says where it is.
+func TestSessionOfAnotherNode(t *testing.T) {
+	other := enginetest.New(t, engine.Options{Node: &engine.Node{ID: 0x0a0b0c0d}}, engine.Events{})
+	own := enginetest.New(t, engine.Options{Node: &engine.Node{ID: 0x01020304}}, engine.Events{})
+	n := &nodes{members: []Member{{ID: "01020304", Name: "one", State: "alive"}, {ID: "0a0b0c0d", Name: "two", State: "draining"}}}
+	h, _ := newTest(t, Options{Server: own.Server(), Cluster: n})
+	public := func(w *enginetest.World) string { return w.Server().Find(w.Dial(enginetest.Options{}).ID()).PublicID() }
+	theirs, ours := public(other), public(own)
+	for _, c := range []struct{ method, path string }{{"GET", "/v1/sessions/"}, {"DELETE", "/v1/sessions/"}, {"GET", "/v1/sessions/%s/trace"}} {
+		target := strings.ReplaceAll(c.path, "%s", theirs)
+		if target == c.path {
+			target += theirs
+		}
+		r := ask(h, request(c.method, target, ""))
+		require.Equal(t, 404, r.StatusCode, target)
+		kind, detail := isProblem(t, r)
+		require.Equal(t, "other-node", kind)
+		require.Equal(t, "The session is one of node two, which is draining: ask the operations of that node.", detail)
+	}
+	require.Equal(t, 200, ask(h, request("GET", "/v1/sessions/"+ours, "")).StatusCode)
+	require.Equal(t, 200, ask(h, request("DELETE", "/v1/sessions/"+ours, "")).StatusCode)
+	own.Settle()
+	n.members = n.members[:1]
+	for _, id := range []string{ours, theirs, "x", strings.Repeat("A", 22)} { // it has ended; nobody knows the node; no id; no node
+		kind, _ := isProblem(t, ask(h, request("GET", "/v1/sessions/"+id, "")))
+		require.Equal(t, "not-found", kind)
+	}
 }

@@ -139,7 +139,7 @@ func (h *Handler) session(w http.ResponseWriter, r *http.Request) error {
 	}
 	s, ok := h.options.Server.FindPublic(r.PathValue("id"))
 	if !ok {
-		return errNoSession
+		return h.noSession(r.PathValue("id"))
 	}
 	sendJSON(w, r, append(appendSession(nil, s, -1), '\n'))
 	return nil
@@ -155,7 +155,7 @@ func (h *Handler) endSession(w http.ResponseWriter, r *http.Request) error {
 	}
 	s, ok := h.options.Server.FindPublic(r.PathValue("id"))
 	if !ok {
-		return errNoSession
+		return h.noSession(r.PathValue("id"))
 	}
 	ended, err := end(w, s, q)
 	if err != nil {

@@ -44,7 +44,7 @@ func (h *Handler) traceSession(w http.ResponseWriter, r *http.Request) error {
 	}
 	session, ok := h.options.Server.FindPublic(r.PathValue("id"))
 	if !ok {
-		return errNoSession
+		return h.noSession(r.PathValue("id"))
 	}
 	length := time.Duration(seconds) * time.Second
 	ctx, cancel := context.WithCancel(r.Context())
