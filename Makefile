@@ -31,7 +31,7 @@ DIST_TARGETS := linux/amd64 linux/arm64 darwin/arm64 freebsd/amd64
 VERSION ?= 0.0.0-dev.$(shell git rev-list --count HEAD)
 DIST = go run ./internal/dist --version $(VERSION) --commit $(shell git rev-parse --short=12 HEAD) --date $(shell git log -1 --format=%ct) --nfpm .tools/nfpm-$(NFPM_VERSION)
 
-.PHONY: test check help chromium proxies prometheus modules autobahn-suite build run chat dist package setup fmt vet cross unit race bench-race e2e autobahn conformance examples examples-race lint tidy vuln chaos fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo nightly cover clean
+.PHONY: test check help chromium proxies prometheus modules autobahn-suite build run cluster chat dist package setup fmt vet cross unit race bench-race e2e autobahn conformance examples examples-race lint tidy vuln chaos fuzz soak bench bench-quick bench-sim bench-million bench-micro pgo nightly cover clean
 
 # Whether the program works: installs what the tests need, runs unit, e2e and examples.
 # They run side by side: some compile while others install, or wait for a peer.
@@ -54,6 +54,42 @@ build:
 # Serves on :3000; ARGS are its flags: make run ARGS="--addr :8080 --app broadcast"
 run: build
 	./turbine $(ARGS)
+
+define BALANCER
+defaults
+    mode http
+    timeout connect 2s
+    timeout client 60s
+    timeout server 60s
+    timeout tunnel 60s
+    retry-on conn-failure
+    option redispatch 1
+frontend web
+    bind 127.0.0.1:3000
+    option forwardfor
+    default_backend turbine
+backend turbine
+    balance roundrobin
+    http-reuse always
+    option httpchk GET /healthz
+    server node-1 127.0.0.1:4001 check inter 1s
+    server node-2 127.0.0.1:4002 check inter 1s
+    server node-3 127.0.0.1:4003 check inter 1s
+endef
+cluster: export BALANCER := $(BALANCER)
+# Three nodes of a cluster behind haproxy on :3000, without sticky sessions, until Ctrl-C.
+# The status page of the first is http://127.0.0.1:4011/.
+cluster: build
+	@dir=$$(mktemp -d); pids=; \
+	end() { kill $$pids 2>/dev/null; wait; rm -rf "$$dir"; }; trap end EXIT; trap 'exit 0' INT TERM; \
+	echo "$$BALANCER" > $$dir/haproxy.cfg; \
+	for n in 1 2 3; do \
+		./turbine --cluster demo --cluster-join 127.0.0.1:6222 --node-name node-$$n --addr 127.0.0.1:400$$n --ops-addr 127.0.0.1:401$$n \
+			--health-path /healthz --trusted-proxy 127.0.0.1 $(ARGS) & pids="$$pids $$!"; \
+	done; \
+	$(HAPROXY) -f $$dir/haproxy.cfg & pids="$$pids $$!"; \
+	echo "clients: http://127.0.0.1:3000/engine.io/   status page: http://127.0.0.1:4011/   end: Ctrl-C"; \
+	wait
 
 # The chat of examples with its page, on :3000: open http://localhost:3000 in two windows.
 chat:

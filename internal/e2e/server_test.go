@@ -129,6 +129,7 @@ type server struct {
 	stdout output
 	stderr output
 	exited chan struct{} // closed when the process has ended
+	said   chan string   // the address, once the process has said that it listens
 }
 
 // serve starts a server on a free port and stops it when the test ends. The
@@ -158,7 +159,15 @@ func serveOneLoop(t *testing.T) *server {
 // start is serve for a command that is already made.
 func start(t *testing.T, cmd *exec.Cmd) *server {
 	t.Helper()
-	s := &server{path: "/engine.io/", cmd: cmd, exited: make(chan struct{})}
+	s := launch(t, cmd)
+	s.awaitReady(t)
+	return s
+}
+
+// launch is start for a process that may take long until it listens.
+func launch(t *testing.T, cmd *exec.Cmd) *server {
+	t.Helper()
+	s := &server{path: "/engine.io/", cmd: cmd, exited: make(chan struct{}), said: make(chan string, 1)}
 	if cmd.Stderr == nil {
 		cmd.Stderr = &s.stderr
 	}
@@ -166,7 +175,6 @@ func start(t *testing.T, cmd *exec.Cmd) *server {
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 
-	addr := make(chan string, 1)
 	go func() {
 		defer close(s.exited)
 		lines := bufio.NewScanner(stdout)
@@ -174,7 +182,7 @@ func start(t *testing.T, cmd *exec.Cmd) *server {
 			_, _ = s.stdout.Write(append(lines.Bytes(), '\n'))
 			if m := ready.FindStringSubmatch(lines.Text()); m != nil {
 				select {
-				case addr <- m[1]:
+				case s.said <- m[1]:
 				default:
 				}
 			}
@@ -183,15 +191,19 @@ func start(t *testing.T, cmd *exec.Cmd) *server {
 		_ = cmd.Wait()
 	}()
 	t.Cleanup(func() { s.stop(t) })
+	return s
+}
 
+// awaitReady waits until the process says that it listens. It is called once.
+func (s *server) awaitReady(t *testing.T) {
+	t.Helper()
 	select {
-	case s.addr = <-addr:
+	case s.addr = <-s.said:
 	case <-s.exited:
-		require.FailNow(t, "turbine ended before it listened", "%v\n%s", cmd.ProcessState, s.stderr.String())
+		require.FailNow(t, "turbine ended before it listened", "%v\n%s", s.cmd.ProcessState, s.stderr.String())
 	case <-time.After(patience):
 		require.FailNow(t, "turbine did not say that it is listening", s.stderr.String())
 	}
-	return s
 }
 
 // stop ends the process with SIGTERM and checks how it went. It may be called twice.

@@ -63,7 +63,7 @@ const (
 // not in it has no place in the house.
 var layers = map[string]layer{
 	".":                    {[]string{"internal/program"}, nil},
-	"internal/program":     {[]string{"engine", "engine/ops", "loop"}, []string{fsNotify, kongFlags, memLimit, sdActivation, sdDaemon, tableFlip, yamlFour}},
+	"internal/program":     {[]string{"cluster", "cluster/embedded", "engine", "engine/ops", "loop"}, []string{fsNotify, kongFlags, memLimit, sdActivation, sdDaemon, tableFlip, yamlFour}},
 	"engine":               {[]string{"loop", "httpparse", "wsframe", "engine/packet", "pool", "internal/delays", "internal/invariants", "internal/fifo", "internal/peers", "internal/proxied", "internal/seldom"}, []string{gobwas, klauspostFlate, klauspostGzip, klauspostZlib}},
 	"engine/ops":           {[]string{"engine", "internal/seldom"}, []string{expFmt, promClient, promCollectors, promHTTP, procfs}},
 	"engine/packet":        {},

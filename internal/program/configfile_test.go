@@ -370,7 +370,7 @@ func TestFaultsOfSettings(t *testing.T) {
 		err = s.check(nil)
 		require.Error(t, err, "%q", c.text)
 		require.Equal(t, strings.ReplaceAll(c.want, "FILE", path), err.Error())
-		_, err = newServer(s.flags, nil, nil)
+		_, err = newServer(s.flags, &node{}, nil, nil)
 		require.Equal(t, strings.ReplaceAll(c.want, "FILE", path), s.explain(err), "the start says the same")
 	}
 }

@@ -28,6 +28,7 @@ type flags struct {
 	drainFlags    `group:"Stopping"`
 	logFlags      `group:"Logs"`
 	opsFlags      `group:"Operations"`
+	clusterFlags  `group:"Cluster"`
 	processFlags  `group:"Process"`
 }
 
@@ -43,7 +44,7 @@ const description = "An Engine.IO server on an event loop. " +
 func (f *flags) options() (o engine.Options, err error) {
 	for _, group := range []interface{ apply(o *engine.Options) error }{
 		&f.listenFlags, &f.protocolFlags, &f.appFlags, &f.accessFlags, &f.proxyFlags, &f.tlsFlags, &f.queueFlags,
-		&f.limitFlags, &f.timeoutFlags, &f.drainFlags, &f.opsFlags, &f.processFlags,
+		&f.limitFlags, &f.timeoutFlags, &f.drainFlags, &f.opsFlags, &f.clusterFlags, &f.processFlags,
 	} {
 		if err := group.apply(&o); err != nil {
 			return o, err

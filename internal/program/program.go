@@ -77,14 +77,18 @@ func run(s *settings, again func() (*settings, error), release Extra, asked askS
 	defer sessions.end()
 
 	pattern := os.Getenv("DEBUG")
-	server, err := newServer(f, debugScopes(pattern, logs.debug), sessions)
+	n, err := newNode(f, release.Version)
 	if err != nil {
 		fmt.Fprintf(stderr, "turbine: %s\n", s.explain(err))
 		return exitUsage
 	}
-	node, _ := os.Hostname()
+	server, err := newServer(f, n, debugScopes(pattern, logs.debug), sessions)
+	if err != nil {
+		fmt.Fprintf(stderr, "turbine: %s\n", s.explain(err))
+		return exitUsage
+	}
 	operations, err := newOperations(&f.opsFlags, s.source["ops-addr"] != byDefault, ops.Options{
-		Server: server, Node: node, Version: release.Version, Commit: release.Commit,
+		Server: server, Node: f.aloneName(), Cluster: n.shown(), Version: release.Version, Commit: release.Commit,
 		LogLevel: levelSetting{logs}, Debug: &debugSetting{server: server, logger: logs.debug, pattern: pattern},
 	})
 	if err != nil {
@@ -95,7 +99,7 @@ func run(s *settings, again func() (*settings, error), release Extra, asked askS
 	r.drainTimeout.Store(int64(f.DrainTimeout))
 	// That of TLS is the first, because what is wrong there shows when it is used.
 	sets := []*watched{tlsFiles(server, f.files()), operations.watched(), newReload(s, again, r.live()...).configFile()}
-	err = serve(server, f, &r.drainTimeout, operations, asked, stdout, sets...)
+	err = serve(server, n, f, &r.drainTimeout, operations, asked, stdout, sets...)
 	switch {
 	case err == nil:
 		return 0
@@ -112,12 +116,13 @@ type usageError struct{ error }
 
 // newServer is the server that the flags ask for. The error is for whoever wrote
 // the command line. sessions may be nil.
-func newServer(f *flags, debug func(string) *slog.Logger, sessions *sessionLog) (*engine.Server, error) {
+func newServer(f *flags, n *node, debug func(string) *slog.Logger, sessions *sessionLog) (*engine.Server, error) {
 	o, err := f.options()
 	if err != nil {
 		return nil, err
 	}
 	o.Debug = debug
+	n.options(&o)
 	var server *engine.Server
 	events := engine.Events{Message: func(s *engine.Session, m engine.Message) {
 		_ = s.Send(m) // an echo that does not fit closes the session, by Options.Queue.Overflow
@@ -134,7 +139,7 @@ func newServer(f *flags, debug func(string) *slog.Logger, sessions *sessionLog) 
 
 // serve runs the server until a signal ends it, and reads the sets of files again.
 // drainTimeout is --drain-timeout in nanoseconds, which may change meanwhile.
-func serve(server *engine.Server, f *flags, drainTimeout *atomic.Int64, operations *operations, asked askSignals, stdout io.Writer, sets ...*watched) error {
+func serve(server *engine.Server, n *node, f *flags, drainTimeout *atomic.Int64, operations *operations, asked askSignals, stdout io.Writer, sets ...*watched) error {
 	limit, err := loop.RaiseDescriptorLimit()
 	if err != nil {
 		return err
@@ -183,9 +188,18 @@ func serve(server *engine.Server, f *flags, drainTimeout *atomic.Int64, operatio
 	for _, p := range places {
 		p.own(true)
 	}
-	served := serveAll(server, places)
 	operations.serve()
+	if err := n.join(server, f.nodeName(places), signals, operations.asked); err != nil {
+		closeAll(places)
+		_ = server.Close()
+		if errors.Is(err, errStopped) {
+			return nil
+		}
+		return fmt.Errorf("cannot join the cluster: %w", err)
+	}
+	served := serveAll(server, places)
 	fmt.Fprintln(stdout, ready)
+	process.free = n.handOver
 	process.ready(asked.replace)
 
 	joins := 0
@@ -204,7 +218,7 @@ func serve(server *engine.Server, f *flags, drainTimeout *atomic.Int64, operatio
 		process.stop()
 		notify(daemon.SdNotifyStopping)
 	}
-	return drain(server, time.Duration(drainTimeout.Load()), signals, joins, served)
+	return drain(server, n, time.Duration(drainTimeout.Load()), signals, joins, served)
 }
 
 // serveAll serves clients of all places. The channel says when one of them is
@@ -241,7 +255,7 @@ func plural(n int, word string) string {
 
 // drain closes all sessions in good order. A signal ends it at once, after as many that
 // only join it.
-func drain(server *engine.Server, timeout time.Duration, signals <-chan os.Signal, joins int, served <-chan error) error {
+func drain(server *engine.Server, n *node, timeout time.Duration, signals <-chan os.Signal, joins int, served <-chan error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	began, left := time.Now(), 0
@@ -262,7 +276,9 @@ func drain(server *engine.Server, timeout time.Duration, signals <-chan os.Signa
 		}
 	}()
 	slog.Info("draining; a second signal ends at once", "sessions", server.Stats().Sessions)
+	gone := n.leave(ctx)
 	err := server.Shutdown(ctx)
+	<-gone
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		slog.Warn("not all sessions ended in time", "after", timeout)

@@ -104,7 +104,7 @@ func (r *reload) prepare() (use, error) {
 // is not looked at: the running server has what it needs of them.
 func (f *flags) checkTogether() error {
 	without := *f
-	without.tlsFlags, without.opsFlags = tlsFlags{}, opsFlags{}
+	without.tlsFlags, without.opsFlags, without.clusterFlags = tlsFlags{}, opsFlags{}, clusterFlags{}
 	_, err := without.options()
 	return err
 }

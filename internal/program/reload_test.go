@@ -103,7 +103,7 @@ func aRunning(t *testing.T, path string) (*running, *reload) {
 	t.Cleanup(logs.writer.flush)
 	sessions := newSessionLog(logs.logger, s.flags)
 	t.Cleanup(sessions.end)
-	server, err := newServer(s.flags, nil, sessions)
+	server, err := newServer(s.flags, &node{}, nil, sessions)
 	require.NoError(t, err)
 	r := &running{server: server, logs: logs, sessions: sessions}
 	r.drainTimeout.Store(int64(s.flags.DrainTimeout))
@@ -120,6 +120,9 @@ func TestEachSettingIsLiveOrNeedsARestart(t *testing.T) {
 	write(t, keys, "ann read 0123456789abcdef\n")
 	pair := "tls-cert: " + certificate + "\ntls-key: " + key + "\n"
 	opsPair := "ops-tls-cert: " + certificate + "\nops-tls-key: " + key + "\n"
+	clusterKey := filepath.Join(dir, "cluster.key")
+	require.NoError(t, os.WriteFile(clusterKey, []byte(strings.Repeat("k", 32)), 0o600))
+	clusterTLS := "cluster: a\ncluster-tls-cert: " + certificate + "\ncluster-tls-key: " + key + "\ncluster-tls-ca: " + certificate + "\n"
 	texts := map[string]string{ // lines of a file that change the setting
 		"addr": "addr: :1", "app": "app: broadcast", "client-header": "client-header: Forwarded\ntrusted-proxy: unix",
 		"compression": "compression: false", "cookie": "cookie: io", "cors-credentials": "cors-credentials: true\ncors-origin: https://a.example",
@@ -135,6 +138,11 @@ func TestEachSettingIsLiveOrNeedsARestart(t *testing.T) {
 		"tls-client-auth": pair + "tls-client-auth: optional", "tls-min-version": "tls-min-version: '1.3'",
 		"transports": "transports: polling", "trusted-proxy": "trusted-proxy: unix",
 		"max-tls-handshakes": "max-tls-handshakes: 9",
+		"cluster":            "cluster: a", "node-name": "node-name: n", "cluster-key": "cluster: a\ncluster-key: " + clusterKey,
+		"cluster-listen": "cluster: a\ncluster-listen: 127.0.0.1:9", "cluster-advertise": "cluster: a\ncluster-advertise: 127.0.0.1:9",
+		"cluster-nats": "cluster: a\ncluster-nats: nats://127.0.0.1:4222", "cluster-nats-listen": "cluster: a\ncluster-nats-listen: 127.0.0.1:9",
+		"cluster-join": "cluster: a\ncluster-join: dns:localhost:6222", "cluster-insecure": "cluster: a\ncluster-insecure: true",
+		"cluster-tls-cert": clusterTLS, "cluster-tls-key": clusterTLS, "cluster-tls-ca": clusterTLS, "max-relays": "cluster: a\nmax-relays: 9",
 	}
 	write(t, path, "")
 	r, load := aRunning(t, path)

@@ -24,6 +24,10 @@ type process struct {
 	*tableflip.Upgrader
 	pid pidFile
 
+	// free frees what a next process needs and cannot inherit. It is called before each
+	// that is started.
+	free func()
+
 	mu    sync.Mutex // held while a next process starts
 	taken bool       // it has taken over; guarded by mu
 }
@@ -58,6 +62,9 @@ func (p *process) replace() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	slog.Info("starting a process to take over")
+	if p.free != nil {
+		p.free()
+	}
 	err := p.Upgrade()
 	if err == nil {
 		p.taken = true

@@ -95,6 +95,12 @@ func (s *settings) addFile(path string) error {
 func (s *settings) check(logger *slog.Logger) error {
 	o, err := s.flags.options()
 	if err == nil {
+		var n *node
+		if n, err = newNode(s.flags, ""); err == nil {
+			n.options(&o)
+		}
+	}
+	if err == nil {
 		o.Logger = logger
 		var server *engine.Server
 		if server, err = engine.New(o, engine.Events{}); err == nil {

@@ -433,7 +433,7 @@ func TestTLSFlags(t *testing.T) {
 		{[]string{"--tls-cert", certFile, "--tls-key", keyFile, "--tls-client-ca", certFile, "--tls-client-auth", "optional", "--tls-min-version", "1.3"}, ""},
 	} {
 		f := parsed(t, c.args...)
-		_, err := newServer(&f, nil, nil)
+		_, err := newServer(&f, &node{}, nil, nil)
 		if c.want == "" {
 			require.NoError(t, err, "%q", c.args)
 			continue

@@ -40,7 +40,7 @@ func TestWording(t *testing.T) {
 		{[]string{"--revisions=2"}, "--revisions: 2 is not a protocol revision; there are 3 and 4"},
 	} {
 		f := parsed(t, c.args...)
-		_, err := newServer(&f, nil, nil)
+		_, err := newServer(&f, &node{}, nil, nil)
 		require.Error(t, err, c.args)
 		require.Equal(t, c.want, w.usage(err))
 	}
