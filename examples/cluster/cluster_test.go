@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"testing"
@@ -15,12 +16,20 @@ import (
 
 func TestMain(m *testing.M) { trial.Main(m, main) }
 
-// free is an address of this machine where nothing listens.
+// free returns an address for somebody to listen on. Its port is none of those that the
+// system gives away by itself, so nobody takes it meanwhile.
 func free(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	t.Helper()
+	var err error
+	for range 100 {
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(20_000))); err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
+	}
 	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	return ""
 }
 
 // Each request of a client goes to another node, and what it sends comes back in order.

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -207,12 +209,20 @@ func (p *proxy) answers() int64 { return p.taps[0].answers.Load() + p.taps[1].an
 // conns is how many connections the proxy has opened to the instances.
 func (p *proxy) conns() int64 { return p.taps[0].conns.Load() + p.taps[1].conns.Load() }
 
+// freeAddr returns an address for somebody to listen on. Its port is none of those that the
+// system gives away by itself, so nobody takes it meanwhile.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var err error
+	for range 100 {
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(20_000))); err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
+	}
 	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	return ""
 }
 
 // A tap stands in front of an instance, passes all bytes on and counts.
