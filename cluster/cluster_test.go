@@ -191,6 +191,28 @@ func TestNodesJoinAndLeave(t *testing.T) {
 	require.NotEqual(t, b.Node().ID, d.Node().ID, "a new process is another node")
 }
 
+// Nodes that start at the same moment find each other, whichever has the address of
+// routes.
+func TestNodesJoinAtOnce(t *testing.T) {
+	goroutines(t)
+	first := free(t)
+	names := []string{"a", "b", "c"}
+	joined := make(chan error, len(names))
+	var nodes []*node
+	for _, name := range names {
+		n := prepare(t, name, first, nil, first)
+		t.Cleanup(func() { n.kill(t) })
+		nodes = append(nodes, n)
+		go func() { joined <- n.Join(t.Context(), n.server) }()
+	}
+	for range names {
+		require.NoError(t, <-joined)
+	}
+	for i, n := range nodes {
+		n.sees(t, names[(i+1)%3]+" alive", names[(i+2)%3]+" alive")
+	}
+}
+
 func TestJoinFails(t *testing.T) {
 	goroutines(t)
 	first := free(t)

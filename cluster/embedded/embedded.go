@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	user  = "turbine"
-	ready = 5 * time.Second // for the ports to be open; it takes 3 ms
+	user      = "turbine"
+	ready     = 5 * time.Second       // for the ports to be open; it takes 3 ms
+	readyStep = 50 * time.Millisecond // between two looks whether it will not be
 
 	// routeRetries is how often a server tries, once a second, to reach another of which
 	// it heard from a third. Those named in Routes it tries to reach forever.
@@ -67,7 +68,12 @@ func Start(c cluster.EmbeddedConfig) (address string, stop func(), err error) {
 		moved = true
 		e.log.Warn("address for NATS routes is taken, so the server uses another port until it is free", "address", c.Listen, "error", err)
 	}
-	if err := e.start(moved); err != nil {
+	err = e.start(moved)
+	if err != nil && !moved && e.port != 0 { // another process may have been a moment faster
+		moved = true
+		err = e.start(moved)
+	}
+	if err != nil {
 		return "", nil, err
 	}
 	named := false
@@ -173,9 +179,14 @@ func (e *embedded) start(moved bool) error {
 	if err != nil {
 		return fmt.Errorf("embedded: %w", err)
 	}
-	s.SetLoggerV2(newLogs(e.log), false, false, false)
+	said := newLogs(e.log)
+	s.SetLoggerV2(said, false, false, false)
 	s.Start()
-	if !s.ReadyForConnections(ready) {
+	open := false
+	for end := time.Now().Add(ready); !open && !said.fatal.Load() && time.Now().Before(end); {
+		open = s.ReadyForConnections(readyStep)
+	}
+	if !open {
 		s.Shutdown()
 		s.WaitForShutdown()
 		return fmt.Errorf("embedded: NATS could not open its ports on 127.0.0.1 and %s", e.config.Listen)

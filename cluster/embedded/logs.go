@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,8 +17,9 @@ import (
 // again every second, and so does each attempt to reach a server that is gone.
 type logs struct {
 	*slog.Logger
-	mu   sync.Mutex
-	last map[string]told // by format
+	fatal atomic.Bool // the server has said that it cannot start
+	mu    sync.Mutex
+	last  map[string]told // by format
 }
 
 type told struct {
@@ -58,8 +60,11 @@ func (l *logs) Warnf(format string, v ...any) {
 }
 
 // Fatalf is called where the server cannot start. It does not end the process: Start
-// finds that the ports are not open.
-func (l *logs) Fatalf(format string, v ...any) { l.seldom(slog.LevelError, format, v) }
+// finds that the ports are not open, and tries another.
+func (l *logs) Fatalf(format string, v ...any) {
+	l.fatal.Store(true)
+	l.seldom(slog.LevelWarn, format, v)
+}
 
 // Debugf and Tracef are not called: neither is switched on.
 func (l *logs) Debugf(format string, v ...any) {}
