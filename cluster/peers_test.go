@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -271,6 +272,72 @@ type cutting struct{ of *peersLoop }
 func (c *cutting) Run() {
 	for in := range c.of.ins {
 		in.Close()
+	}
+}
+
+// While links are cut one after another, a session either gets everything in order or is
+// closed: what has come by then is in order, and nothing is doubled.
+func TestChatsThroughCutLinks(t *testing.T) {
+	nodes := startNodes(t, 3, nil)
+	var clients sync.WaitGroup
+	var whole, closed, messages atomic.Int64
+	for i := range 20 {
+		b := newBrowser(t, nodes, uint64(100+i))
+		clients.Go(func() {
+			const many = 60
+			over := make(chan struct{})
+			var polling sync.WaitGroup
+			polling.Go(func() {
+				defer close(over)
+				for len(b.got) < many {
+					status, body := b.poll(b.any())
+					if status != http.StatusOK {
+						return
+					}
+					b.take(body)
+				}
+			})
+			for j := range many {
+				if status, _ := b.post(b.any(), fmt.Sprintf("4%d", j)); status != http.StatusOK {
+					break
+				}
+			}
+			select {
+			case <-over:
+			case <-time.After(20 * time.Second):
+				_, _ = b.post(b.any(), "1") // it was refused while the link was away: the poll waits for nothing
+			}
+			polling.Wait()
+			for j, m := range b.got {
+				require.Equal(t, fmt.Sprint(j), m)
+			}
+			messages.Add(int64(len(b.got)))
+			if len(b.got) == many {
+				whole.Add(1)
+			} else {
+				closed.Add(1)
+			}
+		})
+	}
+	const cuts = 6
+	done := make(chan struct{})
+	go func() {
+		clients.Wait()
+		close(done)
+	}()
+	for turn := 0; ; turn++ {
+		select {
+		case <-done:
+			require.Equal(t, int64(20), whole.Load()+closed.Load())
+			require.Positive(t, messages.Load())
+			t.Logf("%d sessions whole, %d closed, %d messages, %d cuts", whole.Load(), closed.Load(), messages.Load(), min(turn, cuts))
+			return
+		case <-time.After(20 * time.Millisecond):
+			if turn < cuts {
+				l := nodes[turn%3].peers.loops[turn/3%2]
+				_ = l.on.Post(&cutting{l})
+			}
+		}
 	}
 }
 
