@@ -45,6 +45,7 @@ type exchange struct {
 // An origin is where an exchange has come from, and goes back to.
 type origin interface {
 	engine() *Server
+	current() *exchange
 	// loop is the one that the answer goes to, where answered and aborted are called.
 	loop() *loop.Loop
 	// responseHead begins a response with a body of length bytes, to be appended to the
@@ -95,6 +96,8 @@ const (
 )
 
 func (h *httpConn) engine() *Server { return h.server }
+
+func (h *httpConn) current() *exchange { return &h.exchange }
 
 func (h *httpConn) loop() *loop.Loop { return h.conn.Loop() }
 
@@ -196,7 +199,7 @@ func (x *exchange) arrive(body []byte, complete bool) {
 		}
 		return
 	}
-	t := &arriveTask{exchange: x, from: x.from, home: x.home, complete: complete}
+	t := &arriveTask{from: x.from, home: uint8(x.home.Index()), complete: complete}
 	if len(body) > 0 {
 		t.body = pool.Spills.Get(len(body))
 		t.body.Append(body)
@@ -211,34 +214,31 @@ func (x *exchange) complete(body *pool.Buf) {
 		return
 	}
 	body.Retain()
-	t := &arriveTask{exchange: x, from: x.from, home: x.home, body: body, here: true, complete: true}
+	t := &arriveTask{from: x.from, home: uint8(x.home.Index()), body: body, here: true, complete: true}
 	t.post()
 }
 
-// arriveTask is an exchange on its way to the session's loop. Once it is answered the
-// connection may use it for its next request: what the task needs of it is here.
+// arriveTask is an exchange on its way to the session's loop. What it says of the exchange
+// is its own: once that is answered, it is its connection's again, and may be in use.
 type arriveTask struct {
-	exchange *exchange
 	from     origin
-	home     *loop.Loop
 	body     *pool.Buf // held; nil when empty
+	home     uint8     // the index of the session's loop
 	here     bool      // the head came before
 	complete bool      // the body has come
 }
 
+func (t *arriveTask) shard() *shard { return t.from.engine().shards[t.home] }
+
 func (t *arriveTask) post() {
 	t.count(1)
-	if err := t.home.Post(t); err != nil {
+	if err := t.shard().loop.Post(t); err != nil {
 		t.release()
 	}
 }
 
 func (t *arriveTask) release() {
 	t.count(-1)
-	t.freeBody()
-}
-
-func (t *arriveTask) freeBody() {
 	if t.body != nil {
 		t.body.Release()
 	}
@@ -248,15 +248,13 @@ func (t *arriveTask) freeBody() {
 // a loop that is busy may have any number of them coming.
 func (t *arriveTask) count(sign int64) {
 	if t.body != nil {
-		t.from.engine().shard(t.home).carried.Add(sign * int64(t.body.Len()))
+		t.shard().carried.Add(sign * int64(t.body.Len()))
 	}
 }
 
 func (t *arriveTask) Run() {
-	t.count(-1) // now: when it is answered x is its connection's again
-	defer t.freeBody()
-	x := t.exchange
-	s := t.from.engine()
+	defer t.release()
+	s, x := t.from.engine(), t.from.current()
 	if !t.here && !s.arrived(x) {
 		return // answered: x is its connection's again, or waits as a poll
 	}

@@ -281,6 +281,8 @@ func (g *Guest) end() {
 
 func (g *Guest) engine() *Server { return g.server }
 
+func (g *Guest) current() *exchange { return &g.exchange }
+
 func (g *Guest) loop() *loop.Loop { return g.on }
 
 // responseHead begins an answer: the client's node makes the head of it.
