@@ -10,7 +10,11 @@ import (
 
 // newRequest is r as callbacks see it. It borrows r.
 func (s *Server) newRequest(r *httpparse.Request, c *loop.Conn) *Request {
-	return &Request{http: r, remote: s.clientAddr(r, c), conn: c, tls: s.carried.of(c)}
+	request := &Request{http: r, remote: s.clientAddr(r, c), conn: c}
+	if state, carried := s.carried.of(c); carried {
+		request.tls, request.conn = state, nil
+	}
+	return request
 }
 
 // clientAddr is the address of the client that sent r: the connection's other end,

@@ -347,8 +347,12 @@ func (s *Server) noted(home *loop.Loop, id sid, kind noteKind) {
 	session := s.lookup(home, id)
 	switch {
 	case session == nil:
-	case kind == noteRetire:
+	case kind == noteRetire && session.Transport() == WebSocket:
 		session.end(endingDrain)
+	case kind == noteRetire:
+		if u := session.upgrade; u != nil {
+			u.abandon(UpgradeLost)
+		}
 	case session.Transport() == Polling:
 		session.fail(ErrPollLost)
 	}

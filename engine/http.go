@@ -99,6 +99,7 @@ type httpConn struct {
 	eof      bool     // the client sends nothing more
 	telling  bool     // home is being told that: x is not to be used anew
 	settled  bool     // a session has begun on it
+	relayed  bool     // it carries a client of another node
 	host     string   // of a mounted connection's last request that came through handlers
 	around   *outside // what a mounted connection's other requests go to; nil without
 	lent     *lentConn
@@ -294,6 +295,9 @@ func (h *httpConn) finish() {
 		h.takeSpill().Release()
 	}
 	h.dropBody()
+	if h.relayed {
+		h.server.carried.drop(h.conn)
+	}
 	if h.slot != 0 {
 		h.conn.Loop().Release(h.slot)
 		h.slot = 0

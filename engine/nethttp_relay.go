@@ -193,34 +193,59 @@ func carry(to, from net.Conn, patience time.Duration) error {
 }
 
 // carriedTLS knows the TLS of what net/http carries to the loops: all that these
-// have of such a connection is one end of a pair of sockets. Its methods are
-// safe from any goroutine.
+// have of such a connection is one end of a pair of sockets. It also knows the TLS
+// that clients of relays speak with another node, until they have left HTTP. Its
+// methods are safe from any goroutine.
 type carriedTLS struct {
 	count  atomic.Int64
 	states sync.Map // *loop.Conn -> *tls.ConnectionState
 }
 
-// of is the state of what is carried over c, nil for most.
-func (k *carriedTLS) of(c *loop.Conn) *tls.ConnectionState {
+// of is the state of what is carried over c, nil for a client without TLS. For most
+// connections carried is false: they carry nothing.
+func (k *carriedTLS) of(c *loop.Conn) (state *tls.ConnectionState, carried bool) {
 	if k.count.Load() == 0 {
-		return nil
+		return nil, false
 	}
-	if state, ok := k.states.Load(c); ok {
-		return state.(*tls.ConnectionState)
+	found, carried := k.states.Load(c)
+	if !carried {
+		return nil, false
 	}
-	return nil
+	return found.(*tls.ConnectionState), true
+}
+
+// put says what is carried over c: nil for a client without TLS.
+func (k *carriedTLS) put(c *loop.Conn, state *tls.ConnectionState) {
+	k.states.Store(c, state)
+	k.count.Add(1)
+}
+
+// drop takes back what put has said of c, if it has.
+func (k *carriedTLS) drop(c *loop.Conn) {
+	if k.count.Load() == 0 {
+		return
+	}
+	if _, put := k.states.LoadAndDelete(c); put {
+		k.count.Add(-1)
+	}
 }
 
 // tlsOf is the state of the TLS that c's client speaks, nil without.
 func (s *Server) tlsOf(c *loop.Conn) *tls.ConnectionState {
-	if state := s.carried.of(c); state != nil {
+	if state, carried := s.carried.of(c); carried {
 		return state
 	}
 	return c.TLS()
 }
 
 // secure reports whether c's client speaks TLS to this process.
-func (s *Server) secure(c *loop.Conn) bool { return c.Secure() || s.carried.of(c) != nil }
+// For the client of a relay that is the process at the connection's other end.
+func (s *Server) secure(c *loop.Conn) bool {
+	if state, carried := s.carried.of(c); carried {
+		return state != nil
+	}
+	return c.Secure()
+}
 
 // A carriage is one entry of carriedTLS, from when the loop has its end until
 // what carries is done, in either order. A nil one is of a connection without TLS.
@@ -241,8 +266,7 @@ func (k *carriage) begin(c *loop.Conn) {
 	defer k.mu.Unlock()
 	if !k.over {
 		k.conn = c
-		k.all.states.Store(c, k.state)
-		k.all.count.Add(1)
+		k.all.put(c, k.state)
 	}
 }
 
@@ -254,8 +278,7 @@ func (k *carriage) end() {
 	defer k.mu.Unlock()
 	k.over = true
 	if k.conn != nil {
-		k.all.states.Delete(k.conn)
-		k.all.count.Add(-1)
+		k.all.drop(k.conn)
 		k.conn = nil
 	}
 }

@@ -80,15 +80,20 @@ func (h *httpConn) unavailable(why Cause) {
 // refuseWebSocket answers a WebSocket handshake with an HTTP error in the
 // reference server's form, and closes.
 func (h *httpConn) refuseWebSocket(a answer) {
+	h.conn.Write(h.appendRefusedWebSocket(nil, a))
+	h.finish()
+	h.conn.Close()
+}
+
+// appendRefusedWebSocket appends that answer.
+func (h *httpConn) appendRefusedWebSocket(dst []byte, a answer) []byte {
 	message := a.message()
-	dst := httpparse.AppendResponse(nil, cmp.Or(a.status, http.StatusBadRequest))
+	dst = httpparse.AppendResponse(dst, cmp.Or(a.status, http.StatusBadRequest))
 	dst = httpparse.AppendHeader(dst, "Connection", "close")
 	dst = httpparse.AppendHeader(dst, "Content-type", typeHTML)
 	dst = httpparse.AppendHeaderInt(dst, "Content-Length", int64(len(message)))
 	dst = append(dst, h.exchange.headers...)
-	h.conn.Write(append(httpparse.AppendEnd(dst), message...))
-	h.finish()
-	h.conn.Close()
+	return append(httpparse.AppendEnd(dst), message...)
 }
 
 // refuse answers with a over plain HTTP. It is called on the loop on.

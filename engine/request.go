@@ -16,7 +16,7 @@ import (
 type Request struct {
 	http    *httpparse.Request
 	remote  netip.AddrPort
-	conn    *loop.Conn           // nil in a clone
+	conn    *loop.Conn           // nil in a clone, and where tls is known
 	tls     *tls.ConnectionState // nil until asked for
 	context context.Context      // nil but in Admit and Open of a mounted server
 }
@@ -125,7 +125,8 @@ func (r *Request) RemoteAddr() netip.AddrPort { return r.remote }
 
 // TLS is the state of the connection's TLS, with the client's certificate if it
 // has shown one; nil on a plain connection, also where a proxy in front speaks
-// TLS. It may be kept.
+// TLS. Of a client whose connection is at another node it has the version and the
+// protocol of its TLS alone. It may be kept.
 func (r *Request) TLS() *tls.ConnectionState {
 	if r.tls == nil && r.conn != nil {
 		r.tls = r.conn.TLS()

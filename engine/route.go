@@ -110,8 +110,8 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 	h.exchange = exchange{
 		from:      h,
 		method:    parseMethod(r.Method),
-		minor:     uint8(r.Minor), // 0 or 1
-		keepAlive: r.KeepAlive,
+		minor:     uint8(r.Minor),            // 0 or 1
+		keepAlive: r.KeepAlive && !h.relayed, // a relay is for the one request that has come by it
 		bodyLeft:  r.HasBody(),
 		secure:    s.options.Cookie != nil && s.clientSecure(r, h.conn),
 		octets:    string(r.Header("Content-Type")) == typeOctets,
@@ -131,7 +131,7 @@ func (h *httpConn) request(r *httpparse.Request, p []byte, n int) int {
 		h.hangUp()
 		return len(p)
 	}
-	if x.webSocket && h.goHome(p) || h.begins() && h.goWhereRoomIs(p) {
+	if x.webSocket && h.goHome(r, p) || h.begins() && h.goWhereRoomIs(p) {
 		return len(p)
 	}
 	if h.handed != nil {
@@ -179,18 +179,27 @@ func (h *httpConn) pollingRequest(r *httpparse.Request, p []byte, n int) int {
 
 // goHome moves a connection that asks to become a session's WebSocket to the
 // session's loop, before anything else: the request is parsed again there, and
-// from then on all is local. It reports whether it did, and borrows p.
-func (h *httpConn) goHome(p []byte) bool {
+// from then on all is local. If the session is another node's the connection becomes
+// a relay. goHome reports whether it did either, and borrows r and p.
+func (h *httpConn) goHome(r *httpparse.Request, p []byte) bool {
 	q := &h.exchange.query
 	if !q.hasSID || !q.known {
 		return false
 	}
-	home, _ := h.server.homeOf(&q.sid)
-	if home == nil || home == h.conn.Loop() {
+	switch home, ok := h.server.homeOf(&q.sid); {
+	case home == nil && ok && h.relayed: // a request goes from node to node once
+		q.known = false
 		return false
+	case home == nil && ok:
+		h.keepChosenID(r)
+		h.relay(p)
+		return true
+	case home == nil || home == h.conn.Loop():
+		return false
+	default:
+		h.move(home, p)
+		return true
 	}
-	h.move(home, p)
-	return true
 }
 
 // begins reports whether the request would begin a session.

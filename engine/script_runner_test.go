@@ -37,6 +37,8 @@ type bench struct {
 	reject  string                   // what Admit answers
 	on      func(event, name string) // called in each event, after it was logged
 	hand    *byHand                  // the Executor; nil without
+	nodes   *MemNodes                // of which this is the first; nil where it is alone
+	others  []*bench                 // the other nodes'
 	held    bool                     // its tasks wait until rest is called
 
 	logged   counter
@@ -216,8 +218,19 @@ func (b *bench) session(name string) *Session {
 func (b *bench) finish() {
 	b.t.Helper()
 	b.server.CloseSessions()
-	b.world.Advance(b.options.Timeouts.Close + time.Second)
+	for _, other := range b.others {
+		other.server.CloseSessions()
+	}
+	b.advance(b.options.Timeouts.Close + time.Second)
 	b.rest()
+	if b.nodes != nil {
+		require.Empty(b.t, b.nodes.Left(), "under way between nodes")
+		b.nodes = nil
+		for _, other := range b.others {
+			other.nodes, other.others = nil, nil
+			other.finish()
+		}
+	}
 	b.world.Close()
 	require.True(b.t, b.server.dispatch.idle(), "events left")
 	require.Zero(b.t, b.server.Stats().Pending, "bytes counted as pending")
@@ -303,18 +316,36 @@ func frame(op ws.OpCode, payload string) []byte {
 	return wsframe.AppendMaskedFrame(nil, op, true, [4]byte{1, 2, 3, 4}, []byte(payload))
 }
 
+// turn lets the loops work, and those of other nodes.
+func (b *bench) turn() {
+	if b.nodes != nil {
+		b.nodes.Rest()
+		return
+	}
+	b.world.Run()
+}
+
+// advance moves the clock.
+func (b *bench) advance(d time.Duration) {
+	if b.nodes != nil {
+		b.nodes.Advance(d)
+		return
+	}
+	b.world.Advance(d)
+}
+
 // work lets the loops do what is to be done, and the Executor, unless its tasks
 // are held.
 func (b *bench) work() {
-	if b.world.Run(); !b.held {
+	if b.turn(); !b.held {
 		b.rest()
 	}
 }
 
 // rest is work until nobody has anything to do.
 func (b *bench) rest() {
-	for b.world.Run(); b.hand != nil && b.hand.step(); {
-		b.world.Run()
+	for b.turn(); b.hand != nil && b.hand.step(); {
+		b.turn()
 	}
 }
 
@@ -545,7 +576,7 @@ func (b *bench) command(verb string, args []string, lines *[]string) error {
 	case "bytes": // one by one
 		for _, c := range []byte(b.reveal(args[1])) {
 			b.client(args[0], "").peer.Write([]byte{c})
-			b.world.Run()
+			b.turn()
 		}
 	case "show":
 		b.client(args[0], "").show = strings.Split(args[1], ",")
@@ -614,7 +645,7 @@ func (b *bench) command(verb string, args []string, lines *[]string) error {
 		if err != nil {
 			return err
 		}
-		b.world.Advance(d)
+		b.advance(d)
 	case "fin":
 		b.client(args[0], "").finned = true
 		b.client(args[0], "").peer.CloseWrite()
@@ -629,7 +660,7 @@ func (b *bench) command(verb string, args []string, lines *[]string) error {
 		}
 		b.client(args[0], "").peer.SetWindow(n)
 	case "sessions":
-		b.world.Run()
+		b.turn()
 		for _, s := range b.sessions {
 			if s.state != sessionClosed {
 				*lines = append(*lines, b.name(s)+" "+describe(s))
@@ -639,7 +670,7 @@ func (b *bench) command(verb string, args []string, lines *[]string) error {
 			*lines = append(*lines, "none")
 		}
 	case "events":
-		b.world.Run()
+		b.turn()
 		// The order between sessions is no promise: they may be on two loops.
 		slices.SortStableFunc(b.log, func(x, y string) int {
 			a, c := strings.Fields(x)[1], strings.Fields(y)[1]

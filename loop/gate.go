@@ -92,6 +92,20 @@ func (g *gate) admit(address netip.Addr, now time.Duration) (held bool, refusal 
 // release takes back what admit has counted.
 func (g *gate) release(address netip.Addr) { g.held.Remove(peers.KeyOf(address)) }
 
+// ForgetRemoteAddr takes the connection's address away, as if it were that of a Unix
+// socket: the connection carries a client that has none. It counts for no address from
+// now on.
+func (c *Conn) ForgetRemoteAddr() {
+	if c.state == connClosed {
+		return
+	}
+	if c.held {
+		c.Loop().gate.release(c.remote())
+		c.held = false
+	}
+	c.address, c.port, c.family = [16]byte{}, 0, familyNone
+}
+
 // SetRemoteAddr sets the address of the client that this connection carries, as its
 // proxy has said. The connection counts for the client's address from now on, and no
 // more for the proxy's. If a limit of that address is exceeded, the result says
