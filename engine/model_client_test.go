@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"time"
 
 	"turbine/engine"
@@ -60,6 +62,7 @@ type modelClient struct {
 	fail     func(format string, args ...any)
 	packs    *modelPacks
 	base64   bool           // it takes no bytes; in revision 3
+	jsonp    bool           // its polls and posts are those of script elements and forms
 	heard    func(p []byte) // a message; nil: they have one sender, which counts them
 
 	sid       string
@@ -91,6 +94,7 @@ type modelClient struct {
 // modelHTTP is one kept-alive connection.
 type modelHTTP struct {
 	peer   modelPeer
+	others []modelNodePeer // of several nodes: the connections to those it was at
 	buffer []byte
 	busy   bool
 }
@@ -148,6 +152,9 @@ func (c *modelClient) query(transport string) string {
 	q := fmt.Sprintf("/engine.io/?EIO=%d&transport=%s", c.revision, transport)
 	if c.base64 {
 		q += "&b64=1"
+	}
+	if c.jsonp && transport == "polling" {
+		q += "&j=0"
 	}
 	if c.sid != "" {
 		return q + "&sid=" + c.sid
@@ -219,10 +226,15 @@ func (c *modelClient) connect(transport string) {
 }
 
 func (c *modelClient) request(h *modelHTTP, method string, body []byte) {
-	if h.peer == nil || h.peer.Closed() {
+	if nodes, ok := c.net.(*nodesNet); ok {
+		nodes.roam(c, h)
+	} else if h.peer == nil || h.peer.Closed() {
 		h.peer, h.buffer = c.dial(), nil
 	}
 	h.busy = true
+	if c.jsonp && body != nil {
+		body = []byte("d=" + url.QueryEscape(string(body)))
+	}
 	head := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: x\r\n", method, c.query("polling"))
 	switch {
 	case body == nil:
@@ -307,6 +319,15 @@ func (c *modelClient) readHTTP(h *modelHTTP, done func(body []byte)) {
 }
 
 func (c *modelClient) polled(body []byte) {
+	if c.jsonp {
+		var payload string
+		inside, whole := bytes.CutPrefix(bytes.TrimSuffix(body, []byte(");")), []byte("___eio[0]("))
+		if err := json.Unmarshal(inside, &payload); err != nil || !whole {
+			c.fail("malformed script %q: %v", body, err)
+			return
+		}
+		body = []byte(payload)
+	}
 	next := c.revision.Next
 	if c.revision == engine.Revision3 && len(body) > 0 && body[0] < 2 {
 		next = c.revision.NextBinary
@@ -528,6 +549,11 @@ func (c *modelClient) peers() (all []modelPeer) {
 	for _, h := range []*modelHTTP{c.poll, c.post} {
 		if h != nil && h.peer != nil {
 			all = append(all, h.peer)
+			for _, o := range h.others {
+				if o.peer != h.peer {
+					all = append(all, o.peer)
+				}
+			}
 		}
 	}
 	if c.websocket != nil {

@@ -49,6 +49,8 @@ type modelSession struct {
 	now      bool               // by CloseNow
 	sents    []int              // messages whose SendOptions.Sent is due
 	closed   bool
+	home     *engine.Server // where it has begun
+	gone     bool           // with its node
 	reason   engine.Reason
 	err      error
 }
@@ -225,11 +227,27 @@ func (n *worldNet) Settle() {
 
 func newModelRun(t *testing.T, seed uint64, counts *modelCounts, change ...func(*engine.Options)) *modelRun {
 	r := &modelRun{t: t, seed: seed, counts: counts}
+	options := r.options()
+	for _, f := range change {
+		f(&options)
+	}
+	server, err := engine.New(options, r.events())
+	require.NoError(t, err)
+	r.server = server
+	return r
+}
+
+func (r *modelRun) events() engine.Events {
+	return engine.Events{Open: r.onOpen, Message: r.onMessage, Close: r.onClose}
+}
+
+// options are some that suit the seed.
+func (r *modelRun) options() engine.Options {
 	options := engine.Options{
 		Loops: 4, PingInterval: 10 * time.Second, PingTimeout: 10 * time.Second, Timeouts: engine.Timeouts{Close: 2 * time.Second},
 		Queue: engine.Queue{MaxBytes: 256 << 10, Overflow: engine.OverflowDrop}, Logger: modelLog, Limits: engine.Limits{Exempt: modelExempt},
 	}
-	switch rand.New(rand.NewPCG(seed, 2)).IntN(4) {
+	switch rand.New(rand.NewPCG(r.seed, 2)).IntN(4) {
 	case 0:
 		options.Queue.Overflow, options.Queue.MaxBytes = engine.OverflowClose, 16<<10
 	case 1:
@@ -237,17 +255,7 @@ func newModelRun(t *testing.T, seed uint64, counts *modelCounts, change ...func(
 	case 2:
 		options.Queue.Budget, r.budget = 256<<10, true
 	}
-	for _, f := range change {
-		f(&options)
-	}
-	server, err := engine.New(options, engine.Events{
-		Open:    r.onOpen,
-		Message: r.onMessage,
-		Close:   r.onClose,
-	})
-	require.NoError(t, err)
-	r.server = server
-	return r
+	return options
 }
 
 // violation is what must never happen.
@@ -262,7 +270,7 @@ func (r *modelRun) onOpen(s *engine.Session, request *engine.Request) {
 	m := r.sessions[name]
 	r.mu.Unlock()
 	m.mu.Lock()
-	m.session = s
+	m.session, m.home = s, s.Server()
 	m.mu.Unlock()
 	s.SetValue(m)
 }
@@ -340,6 +348,9 @@ func (r *modelRun) add(net modelNet, random *rand.Rand) *modelSession {
 		m.client.revision = engine.Revision3
 		m.client.base64 = r.packs != nil && random.IntN(3) == 0
 	}
+	if _, nodes := net.(*nodesNet); nodes {
+		m.client.jsonp = random.IntN(4) == 0
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m.client.name = len(r.sessions)
@@ -372,7 +383,7 @@ func (r *modelRun) compareOne(m *modelSession) {
 	if m.told.Code != 0 && !m.now && m.closed && m.err == nil && m.reason == engine.ReasonForcedClose {
 		r.violation("%s: Close is not told what CloseWith was: %+v", name, m.told)
 	}
-	if c.vanished || (r.faulty && c.over || r.budget && c.cut) && !(c.goodbye && m.closed) {
+	if c.vanished || m.gone || (r.faulty && c.over || r.budget && c.cut) && !(c.goodbye && m.closed) {
 		return // a connection was lost: the session is over, whether the server knows yet or not
 	}
 	if m.session == nil && c.over && r.server.Stats().Limits[engine.LimitPendingBudget] > 0 {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -21,6 +23,17 @@ var rewrite = flag.Bool("rewrite", false, "write what the scripts print into tes
 // and with three where every request with a session id lands on a loop that is
 // not the session's home. All three print the same.
 func TestScripts(t *testing.T) { runScripts(t, nil) }
+
+// TestScriptsOnNodes is TestScripts with each request of a session on a node that is not
+// the session's: what the scripts print is the same, except in blocks with "(one node)",
+// which end the server: other nodes, and connections there, do not end with it.
+func TestScriptsOnNodes(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	require.NoError(t, err)
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) { runScript(t, file, onNodes, nil, false) })
+	}
+}
 
 // runScripts gives each server an Executor, if executor is not nil.
 func runScripts(t *testing.T, executor func() *byHand) {
@@ -77,6 +90,25 @@ func readScript(t *testing.T, file string) (blocks []block) {
 	return blocks
 }
 
+// onNodes is the number of loops of a script with two nodes: all requests with a session id
+// come to the other one.
+const onNodes = -100
+
+// withShortIDs undoes what the longer ids of nodes change in a line: the lengths of what has
+// an id.
+func withShortIDs(line string) string {
+	if !strings.Contains(line, "sid") {
+		return line
+	}
+	return lengths.ReplaceAllStringFunc(line, func(text string) string {
+		parts := lengths.FindStringSubmatch(text)
+		n, _ := strconv.Atoi(parts[2])
+		return parts[1] + strconv.Itoa(n-(nodeSIDLength-sidLength)) + parts[3]
+	})
+}
+
+var lengths = regexp.MustCompile(`(Content-Length: |\b)(\d{3})(\]|:0\{)`)
+
 func runScript(t *testing.T, file string, loops int, executor func() *byHand, rewrite bool) {
 	blocks := readScript(t, file)
 	var b *bench
@@ -89,7 +121,11 @@ func runScript(t *testing.T, file string, loops int, executor func() *byHand, re
 		if executor != nil {
 			o.Executor = executor()
 		}
-		b = newBench(t, loops, o)
+		if loops == onNodes {
+			b = newNodesBench(t, 2, o)
+		} else {
+			b = newBench(t, loops, o)
+		}
 		b.echo, b.reject = echo, reject
 	}
 	begin(nil)
@@ -117,6 +153,14 @@ func runScript(t *testing.T, file string, loops int, executor func() *byHand, re
 		}
 		if executor != nil && strings.Contains(strings.Join(block.comments, " "), "(on the loop)") {
 			continue // what callbacks send comes a moment later
+		}
+		if loops == onNodes {
+			if strings.Contains(strings.Join(block.comments, " "), "(one node)") {
+				continue // other nodes do not end with it
+			}
+			for i := range got {
+				got[i] = withShortIDs(got[i])
+			}
 		}
 		require.Equal(t, strings.Join(block.want, "\n"), strings.Join(got, "\n"), "%s:%d:\n%s", file, block.line, strings.Join(block.commands, "\n"))
 	}
