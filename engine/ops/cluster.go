@@ -20,10 +20,22 @@ type Cluster interface {
 	Figures() ClusterFigures
 }
 
-// ClusterFigures are what a node counts of the cluster.
+// ClusterFigures are what a node counts of the cluster. Maps have the names with 0 too, and
+// never others.
 type ClusterFigures struct {
-	Members map[string]int // by state, those with 0 too
+	Members map[string]int // by state
 	NATSUp  bool           // what is published reaches other nodes
+
+	Links             map[string]int // from this node to others, by state; one a loop and node
+	BytesIn, BytesOut uint64         // of links
+	Streams           int            // requests of this node's clients that are at other nodes
+	Guests            int            // requests of other nodes' clients that are here
+	Relays            int            // WebSockets of this node's clients that other nodes serve
+
+	// Counts by what became of them.
+	Forwards map[string]uint64 // requests to sessions of other nodes
+	Relayed  map[string]uint64 // WebSockets to them
+	Unknown  map[string]uint64 // requests whose id names a node that is not there
 }
 
 // A Member is a node of a cluster, as one of them sees it.
@@ -65,7 +77,11 @@ func (h *Handler) clusterFigures() object {
 		members = []Member{} // [] and not null
 	}
 	figures := h.options.Cluster.Figures()
-	return object{"joined": h.options.Cluster.Joined(), "members": members, "nats_up": figures.NATSUp}
+	return object{
+		"joined": h.options.Cluster.Joined(), "members": members, "nats_up": figures.NATSUp, "links": figures.Links,
+		"streams": figures.Streams, "guests": figures.Guests, "relays": figures.Relays,
+		"forwards": figures.Forwards, "relayed": figures.Relayed, "unknown": figures.Unknown,
+	}
 }
 
 // cluster answers with the nodes of the cluster.

@@ -21,7 +21,10 @@ type nodes struct {
 func (n *nodes) Joined() bool      { return n.joined.Load() }
 func (n *nodes) Members() []Member { return n.members }
 func (n *nodes) Figures() ClusterFigures {
-	return ClusterFigures{Members: map[string]int{"alive": 2, "dead": 0}, NATSUp: true}
+	return ClusterFigures{
+		Members: map[string]int{"alive": 2, "dead": 0}, NATSUp: true, Links: map[string]int{"up": 3, "absent": 0}, BytesIn: 4, BytesOut: 5,
+		Streams: 6, Guests: 7, Relays: 8, Forwards: map[string]uint64{"answered": 9}, Relayed: map[string]uint64{"opened": 10}, Unknown: map[string]uint64{"former": 11},
+	}
 }
 
 // A node whose loops run for others already is not ready before it has joined, and says
@@ -65,7 +68,13 @@ func TestMembersAreShown(t *testing.T) {
 	n.joined.Store(true)
 	h, _ := newTest(t, Options{Cluster: n})
 	want := shownCluster{true, n.members, true}
-	require.Equal(t, want, answerOf[shownCluster](t, h, "/v1/cluster"))
+	text := bodyOf(t, ask(h, request("GET", "/v1/cluster", "")))
+	var got shownCluster
+	require.NoError(t, json.Unmarshal([]byte(text), &got))
+	require.Equal(t, want, got)
+	for _, part := range []string{`"links":{"absent":0,"up":3}`, `"streams":6`, `"guests":7`, `"relays":8`, `"forwards":{"answered":9}`, `"relayed":{"opened":10}`, `"unknown":{"former":11}`} {
+		require.Contains(t, text, part)
+	}
 	require.Len(t, statsOf(t, h)["cluster"].(map[string]any)["members"], 2)
 	require.Contains(t, bodyOf(t, ask(h, request("GET", "/v1/cluster", ""))), `{"id":"0a0b0c0d","name":"one","state":"alive","address":"10.0.0.1:7222","version":"1.2.3"}`)
 	n.members = nil
@@ -82,7 +91,11 @@ func TestMetricsOfANode(t *testing.T) {
 	n := &nodes{members: []Member{{Name: "paris-1"}, {Name: "paris-2"}}}
 	h, _ := newTest(t, Options{Cluster: n})
 	text := bodyOf(t, ask(h, request("GET", "/metrics", "")))
-	for _, line := range []string{`turbine_cluster_members{state="alive"} 2`, `turbine_cluster_members{state="dead"} 0`, "turbine_cluster_nats_up 1", `turbine_node_info{node="paris-1"} 1`} {
+	for _, line := range []string{`turbine_cluster_members{state="alive"} 2`, `turbine_cluster_members{state="dead"} 0`, "turbine_cluster_nats_up 1",
+		`turbine_cluster_links{state="up"} 3`, `turbine_cluster_links{state="absent"} 0`, `turbine_cluster_link_bytes_total{way="in"} 4`, `turbine_cluster_link_bytes_total{way="out"} 5`,
+		"turbine_cluster_streams 6", "turbine_cluster_guests 7", "turbine_cluster_relays 8", `turbine_cluster_forwards_total{result="answered"} 9`,
+		`turbine_cluster_relays_total{result="opened"} 10`, `turbine_cluster_unknown_sid_total{cause="former"} 11`,
+		`turbine_node_info{node="paris-1"} 1`} {
 		require.Contains(t, text, "\n"+line+"\n")
 	}
 	require.Equal(t, "paris-1", statsOf(t, h)["node"])

@@ -238,7 +238,7 @@ func TestNamesFollowTheConventions(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, problems)
 
-	labels := []string{"commit", "goversion", "limit", "loop", "node", "outcome", "phase", "reason", "revision", "state", "transport", "version"}
+	labels := []string{"cause", "commit", "goversion", "limit", "loop", "node", "outcome", "phase", "reason", "result", "revision", "state", "transport", "version", "way"}
 	for _, f := range gathered {
 		require.Regexp(t, `^turbine_[a-z]+(_[a-z]+)*$`, f.GetName())
 		require.Regexp(t, `^[A-Z1].*\.$`, f.GetHelp(), f.GetName())

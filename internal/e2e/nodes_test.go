@@ -121,6 +121,14 @@ func TestNodesOfACluster(t *testing.T) {
 		}
 	}
 
+	for _, n := range nodes {
+		_, page := n.ops.ask("GET", "/metrics", "")
+		answered := regexp.MustCompile(`(?m)^turbine_cluster_forwards_total\{result="answered"\} ([0-9]+)$`).FindStringSubmatch(page)
+		require.NotNil(t, answered, page)
+		require.NotEqual(t, "0", answered[1])
+		require.Regexp(t, `(?m)^turbine_cluster_links\{state="up"\} [1-9]`, page)
+	}
+
 	b, c := nodes[1], nodes[2]
 	require.NoError(t, b.cmd.Process.Signal(syscall.SIGTERM))
 	<-b.exited

@@ -59,8 +59,19 @@ func (n *node) Figures() ops.ClusterFigures {
 	for state := range cluster.NumStates {
 		f.Members[state.String()] = s.Members[state]
 	}
+	f.Links = map[string]int{}
+	for i, n := range s.Links {
+		f.Links[linkStates[i]] = n
+	}
+	f.BytesIn, f.BytesOut, f.Streams, f.Guests, f.Relays = s.BytesHeard, s.BytesSent, s.Streams, s.Guests, int(s.Relays.Now)
+	f.Forwards = map[string]uint64{"answered": s.Answered, "aborted": s.Aborted, "failed": s.Failed, "no_room": s.NoRoom}
+	f.Relayed = map[string]uint64{"opened": s.Relays.Opened, "refused": s.Relays.Refused, "failed": s.Relays.Failed, "stalled": s.Relays.Stalled}
+	f.Unknown = map[string]uint64{"asked": s.Unknown.Asked, "former": s.Unknown.Former, "absent": s.Unknown.Absent, "limited": s.Unknown.Limited}
 	return f
 }
+
+// linkStates are the states of links, in the order of cluster.Stats.Links.
+var linkStates = [len(cluster.Stats{}.Links)]string{"absent", "dialing", "hello", "up", "pressed"}
 
 // errStopped is why a node does not join.
 var errStopped = errors.New("the program is to end")

@@ -61,6 +61,8 @@ function showCluster(cluster) {
       texts.forEach((text, i) => say(line.children[i], text));
       line.dataset.state = m.state;
     });
+  const passed = Object.values(cluster.forwards).reduce((sum, n) => sum + n, 0);
+  say(byId('passed'), `${count(passed)} requests were passed on to other nodes, ${count(cluster.relays)} WebSockets are now.${cluster.nats_up ? '' : ' NATS cannot be reached: what is published stays on this node.'}`);
 }
 
 // hide shows a line in the place of what has nothing in it.
