@@ -23,7 +23,7 @@ import (
 // snippetPackages are those that the code in the documents may use without saying
 // that it imports them, by the name that the code has for them.
 var snippetPackages = map[string]string{
-	"context": "context", "engine": "turbine/engine", "enginetest": "turbine/engine/enginetest", "http": "net/http", "log": "log", "netip": "net/netip", "signal": "os/signal", "testing": "testing", "time": "time",
+	"cluster": "turbine/cluster", "context": "context", "embedded": "turbine/cluster/embedded", "engine": "turbine/engine", "enginetest": "turbine/engine/enginetest", "http": "net/http", "log": "log", "netip": "net/netip", "signal": "os/signal", "testing": "testing", "time": "time",
 }
 
 // snippetNames are what the code in the documents may use without declaring it.
