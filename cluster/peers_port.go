@@ -100,7 +100,7 @@ func (p *peers) accept(l net.Listener, quit <-chan struct{}) {
 // greeted is what follows the greeting of a node that has connected.
 func (p *peers) greeted(c *loop.Conn, from link.Peer) loop.Handler {
 	if from.Purpose == link.Relays {
-		return link.AcceptRelay(c, p.relayed, nil)
+		return link.AcceptRelay(c, p.home.Relay, nil)
 	}
 	if p.port.links.Add(1) > maxLinks {
 		p.port.links.Add(-1)
@@ -117,18 +117,6 @@ func (p *peers) greeted(c *loop.Conn, from link.Peer) loop.Handler {
 	l.ins[in] = struct{}{}
 	return in
 }
-
-// relayed is what follows the hello of a relay.
-func (p *peers) relayed(c *loop.Conn, hello []byte) (loop.Handler, error) {
-	if h, ok := any(p.home).(interface {
-		Relay(*loop.Conn, []byte) (loop.Handler, error)
-	}); ok {
-		return h.Relay(c, hello)
-	}
-	return nil, errNoRelays
-}
-
-var errNoRelays = errors.New("cluster: the server takes no relays")
 
 // tooMany is the handler of a link that was one too many.
 type tooMany struct{}
