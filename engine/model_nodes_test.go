@@ -17,7 +17,7 @@ import (
 )
 
 // modelNodeFaults let a run have some of each.
-var modelNodeFaults = engine.MemFaults{NoRoom: 10, Refused: 200, Cut: 4, Stall: 4, CutRelay: 2}
+var modelNodeFaults = engine.MemFaults{NoRoom: 30, Refused: 600, Cut: 4, Stall: 4, CutRelay: 2}
 
 // TestModelOnNodes is TestModelDeliversOnceInOrder with one to three nodes. Each request
 // of a session comes to a node at random; what nodes tell each other comes late and in
@@ -38,7 +38,11 @@ func modelOnNodes(t *testing.T, faults engine.MemFaults, kinds ...string) {
 		target /= 10
 	}
 	var counts modelCounts
-	modelSeeds(t, &counts, func() bool { return counts.messages.Load() < target }, func(seed uint64) {
+	goOn := func() bool {
+		missing := slices.ContainsFunc(kinds, func(kind string) bool { return counts.faults[kind] == 0 })
+		return counts.messages.Load() < target || missing && counts.runs < 100
+	}
+	modelSeeds(t, &counts, goOn, func(seed uint64) {
 		runModelOnNodes(t, seed, faults, &counts)
 	})
 	requireFaults(t, &counts, kinds...)
