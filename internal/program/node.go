@@ -63,7 +63,7 @@ func (n *node) Figures() ops.ClusterFigures {
 	for i, n := range s.Links {
 		f.Links[linkStates[i]] = n
 	}
-	f.BytesIn, f.BytesOut, f.Streams, f.Guests, f.Relays = s.BytesHeard, s.BytesSent, s.Streams, s.Guests, int(s.Relays.Now)
+	f.BytesIn, f.BytesOut, f.Streams, f.Guests, f.Relays = s.BytesHeard, s.BytesSent, s.Streams, s.Guests, s.Relays.Now
 	f.Forwards = map[string]uint64{"answered": s.Answered, "aborted": s.Aborted, "failed": s.Failed, "no_room": s.NoRoom}
 	f.Relayed = map[string]uint64{"opened": s.Relays.Opened, "refused": s.Relays.Refused, "failed": s.Relays.Failed, "stalled": s.Relays.Stalled}
 	f.Unknown = map[string]uint64{"asked": s.Unknown.Asked, "former": s.Unknown.Former, "absent": s.Unknown.Absent, "limited": s.Unknown.Limited}
