@@ -39,13 +39,15 @@ type Cluster struct {
 	began   time.Time // its monotonic part is the clock
 	members *members
 	peers   *peers
+	bus     *bus
+	queries *queries
 
 	mu      sync.Mutex
 	stage   stage
 	name    string
 	nats    *nats.Conn
-	waiting chan struct{} // cap 1: members have something to do
-	server  *engine.Server
+	waiting chan struct{}  // cap 1: members have something to do
+	server  *engine.Server // guarded by mu; nil before Join
 	quit    chan struct{}
 	quitted sync.Once
 	running sync.WaitGroup
@@ -99,6 +101,14 @@ func New(o Options) (*Cluster, error) {
 		Tell:    func(node engine.NodeID, e linkEvent) { m.linkEvent(c.now(), node, e) },
 	})
 	c.node.Peers = c.peers
+	c.bus = newBus(busOptions{
+		ID: id, Subjects: c.names, Log: filled.Logger, Gap: c.onGap, Now: c.now, Told: filled.Told,
+		Query: func(p []byte) { c.queries.heard(p) }, Answer: func(p []byte) { c.queries.answered(p) },
+	})
+	c.node.Bus = c.bus
+	c.queries = newQueries(queriesOptions{
+		self: id, names: c.names, members: c.Members, count: c.ownCount, list: c.ownSessions, asked: filled.Asked, log: filled.Logger, send: c.bus.raw,
+	})
 	m.names, m.log, m.tell, m.links, m.send = c.names, filled.Logger, c.event, c.peers, c.send
 	m.wake = func() {
 		select {
@@ -153,7 +163,7 @@ func (c *Cluster) Join(ctx context.Context, s *engine.Server) error {
 		c.mu.Unlock()
 		return ErrJoined
 	}
-	c.stage = stageJoining
+	c.stage, c.server = stageJoining, s
 	c.mu.Unlock()
 	err := c.join(ctx, s)
 	if err != nil {
@@ -164,7 +174,6 @@ func (c *Cluster) Join(ctx context.Context, s *engine.Server) error {
 	if c.stage = stageJoined; err != nil {
 		c.stage = stageLeft
 	}
-	c.server = s
 	return err
 }
 
@@ -206,6 +215,9 @@ func (c *Cluster) join(ctx context.Context, s *engine.Server) error {
 	}
 	c.running.Go(func() { c.run(in) })
 	c.closers = append(c.closers, c.stop)
+	if err := c.bus.start(c.nats, limit, home.Deliver); err != nil {
+		return err
+	}
 	if err := c.passBarrier(ctx); err != nil {
 		return err
 	}
@@ -253,6 +265,7 @@ func (c *Cluster) openNATS(ctx context.Context, payload int) error {
 		log:  o.Logger,
 		up:   func() { c.onBus(BusUp) },
 		down: func() { c.onBus(BusDown) },
+		slow: func(error) { c.bus.slow() },
 	}, more...)
 	if err != nil {
 		return err
@@ -334,6 +347,7 @@ func (c *Cluster) send(subject string, r *record) {
 
 // onBus tells what became of the connection to NATS, on the membership's goroutine.
 func (c *Cluster) onBus(kind EventKind) {
+	c.bus.connected(kind == BusUp)
 	m := c.members
 	m.mu.Lock()
 	m.do(func() { c.event(Event{Kind: kind}) })
@@ -344,11 +358,28 @@ func (c *Cluster) onBus(kind EventKind) {
 	m.wake()
 }
 
+// onGap tells of messages of a node that were lost, on the membership's goroutine.
+func (c *Cluster) onGap(node engine.NodeID, missing uint64) {
+	e := Event{Kind: Gap, Node: node, Err: errSlow}
+	if node != 0 {
+		e.Err = fmt.Errorf("cluster: %d messages did not arrive", missing)
+	}
+	for _, o := range c.Members() {
+		if o.ID == node {
+			e.Name, e.Boot = o.Name, o.Boot
+		}
+	}
+	c.members.mu.Lock()
+	c.members.do(func() { c.event(e) })
+	c.members.mu.Unlock()
+	c.members.wake()
+}
+
 // event logs e and tells it to the application.
 func (c *Cluster) event(e Event) {
 	log := c.options.Logger.Info
 	switch e.Kind {
-	case Refused, Suspect, Dead, Lost, Returned, Incompatible:
+	case Refused, Suspect, Dead, Lost, Returned, Incompatible, Gap:
 		log = c.options.Logger.Warn
 	default: // as it should be; the bus logs its own
 	}
@@ -457,10 +488,11 @@ func (c *Cluster) outlive(ctx context.Context, drained <-chan struct{}) error {
 	}
 }
 
-// stop ends the goroutine of the membership.
+// stop ends the goroutines of the membership and of the bus, behind what was published.
 func (c *Cluster) stop() {
 	c.quitted.Do(func() { close(c.quit) })
 	c.running.Wait()
+	c.bus.stop()
 }
 
 // close undoes what Join has done, in reverse order.

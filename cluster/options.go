@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"turbine/engine"
 )
 
 const (
@@ -83,6 +85,16 @@ type Options struct {
 	// MaxRelays is how many WebSockets of sessions of other nodes this node relays. Above
 	// it an upgrade is answered with 503, and its session stays on polling. Zero: 100,000.
 	MaxRelays int
+
+	// Told gets what other nodes Tell, in order with what they publish. It borrows body, and
+	// is called on one goroutine, which also gives this node's sessions what other nodes
+	// publish: it must not block. Nil: nobody is told.
+	Told func(from engine.NodeID, body []byte)
+	// Asked answers what another node asks by Ask, on the goroutine of Told and in order
+	// with it. It borrows body, must not block, and has answer called once, then or later,
+	// on any goroutine; behind 500 milliseconds nobody waits for the answer. Nil: the
+	// node is among those that did not answer.
+	Asked func(from engine.NodeID, body []byte, answer func([]byte))
 
 	// Event is told what becomes of the cluster. It is called on one goroutine, one event
 	// after another, and must not block: while it does, this node looks dead to others.

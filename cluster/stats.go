@@ -22,6 +22,8 @@ type Stats struct {
 	Answered, Aborted, Failed, NoRoom uint64
 
 	Unknown UnknownStats
+	Bus     BusStats
+	Queries QueryStats
 }
 
 // UnknownStats are counts of requests whose id names a node that is not there.
@@ -43,6 +45,7 @@ func (c *Cluster) Stats() Stats {
 	s.Members, s.Unknown = c.members.figures()
 	n := c.NATS()
 	s.NATSUp = n != nil && n.IsConnected()
+	s.Bus, s.Queries = c.bus.stats(), c.queries.stats()
 	return s
 }
 

@@ -1,6 +1,9 @@
 package engine
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // interests are the groups that have members on any loop of this node, for
 // Node.Bus. Each loop has its own part of a group.
@@ -56,4 +59,15 @@ func (s *Server) publishAway(a *Audience, p *Prepared) error {
 	}
 	m := [1]Message{{Data: p.data, Binary: p.binary}}
 	return s.interests.bus.Publish(a.Groups, a.Except, m[:], SendOptions{NoCompress: p.with().NoCompress})
+}
+
+// Deliver gives p to the audience on this node, in the order of calls, as
+// Server.PublishTo does; it never travels. It is for what has come from another node, and
+// for what is meant for this node alone. It borrows what a lists. Safe from any goroutine.
+func (h Home) Deliver(a Audience, p *Prepared) {
+	if p == nil {
+		return
+	}
+	a.Groups, a.Except = slices.Clone(a.Groups), slices.Clone(a.Except)
+	_ = h.server.deliver(a, p) // without loops nobody is there
 }

@@ -68,7 +68,7 @@ var layers = map[string]layer{
 	"engine/ops":           {[]string{"engine", "internal/seldom"}, []string{expFmt, promClient, promCollectors, promHTTP, procfs}},
 	"engine/packet":        {},
 	"cluster/link":         {[]string{"loop", "pool"}, nil},
-	"cluster":              {[]string{"engine", "cluster/link", "loop", "pool"}, []string{natsClient}},
+	"cluster":              {[]string{"engine", "cluster/link", "loop", "pool", "internal/fifo", "internal/seldom"}, []string{natsClient}},
 	"cluster/embedded":     {[]string{"cluster"}, []string{natsServer}},
 	"httpparse":            {},
 	"wsframe":              {[]string{"pool", "internal/invariants"}, []string{gobwas, gobwasFlate, httphead, klauspostFlate}},
