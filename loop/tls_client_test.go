@@ -539,10 +539,9 @@ func TestTLSClientOfDialedConnections(t *testing.T) {
 					return &exporting{echo{c}, dialed}
 				}, func(err error) { failures <- err })))
 				var ends [2]string
-				for range 2 {
+				for i, told := range []chan string{accepted, dialed} { // what comes behind is for later
 					select {
-					case ends[0] = <-accepted:
-					case ends[1] = <-dialed:
+					case ends[i] = <-told:
 					case err := <-failures:
 						require.NoError(t, err)
 					}
