@@ -154,7 +154,8 @@ func TestGroupsKeepTheOrderOfCalls(t *testing.T) {
 // Publishing continues, turn by turn, while sessions join, leave and close: a session
 // that stays gets each message once, in order. Against a plain model.
 func TestGroupsUnderChange(t *testing.T) {
-	for seed := range uint64(20 / min(race.Less, 5)) {
+	const seeds uint64 = 20 / min(race.Less, 5)
+	for seed := range seeds {
 		random := rand.New(rand.NewPCG(seed, 4))
 		loops := 1 + int(seed%3)
 		b := newSpec(t, loops, Options{}, nil)
