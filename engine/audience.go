@@ -5,6 +5,10 @@ import "sync/atomic"
 // An Audience says which sessions get a message: the union of Groups and Sessions,
 // each session once, without those of Except and ExceptSessions. It is everybody
 // only if Groups and Sessions are nil: a list that is empty and not nil is nobody.
+//
+// With Options.Node, Groups and Except are those of all nodes. The other fields are about
+// this node: Keep keeps nothing from sessions of others, and Done counts none of them. An
+// Audience of Sessions without Groups stays here whole.
 type Audience struct {
 	// Groups are names: a session gets the message if it is in at least one of them.
 	Groups []string
