@@ -71,7 +71,15 @@ func behind(t *testing.T, kind string, change func(config string) string, flags 
 	if change != nil {
 		config = change(config)
 	}
-	addr := freeAddr(t)
+	p.run(t, config, way == "tcp")
+	return p
+}
+
+// run starts the proxy with a recipe, whose port is replaced, and ends it with the
+// test. tcp: it does not look into the streams.
+func (p *proxy) run(t *testing.T, config string, tcp bool) {
+	t.Helper()
+	kind, addr := p.kind, freeAddr(t)
 	p.server = &server{addr: addr, path: "/engine.io/", exited: make(chan struct{})}
 	dir := t.TempDir()
 	file := filepath.Join(dir, kind+".conf")
@@ -95,7 +103,7 @@ func behind(t *testing.T, kind string, change func(config string) string, flags 
 	case "haproxy":
 		p.cmd = exec.Command(find(t, "HAPROXY", "haproxy", "haproxy"), "-db", "-f", file)
 		config = strings.Replace(config, "bind :80", "bind "+addr, 1)
-		if way == "tcp" {
+		if tcp {
 			config = "global\n    nbthread 1\n    maxconn 2000\n" + config
 		} else {
 			config = haproxyConfig(config)
@@ -118,7 +126,6 @@ func behind(t *testing.T, kind string, change func(config string) string, flags 
 		return err == nil || p.ends(0)
 	}, patience, 5*time.Millisecond, "%s does not listen", kind)
 	require.False(t, p.ends(0), "%s ended: %s", kind, p.stderr.String())
-	return p
 }
 
 // end stops the proxy.
@@ -150,10 +157,16 @@ func find(t *testing.T, variable, name, debian string) string {
 // recipe returns the block of docs/deploy.md in that language.
 func recipe(t *testing.T, kind string) string {
 	t.Helper()
-	text, err := os.ReadFile("../../docs/deploy.md")
+	return recipeOf(t, "docs/deploy.md", kind)
+}
+
+// recipeOf returns the page's block in that language.
+func recipeOf(t *testing.T, page, kind string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../" + page)
 	require.NoError(t, err)
 	_, block, ok := strings.Cut(string(text), "```"+kind+"\n")
-	require.True(t, ok, "docs/deploy.md has no recipe for %s", kind)
+	require.True(t, ok, "%s has no recipe for %s", page, kind)
 	block, _, ok = strings.Cut(block, "```")
 	require.True(t, ok)
 	return block
