@@ -176,13 +176,13 @@ cross:
 
 # Tests of all packages but internal/e2e.
 # None of the tests vets what it compiles: vet does, for all files.
-unit:
+unit: $(BROWSER)/node_modules/.package-lock.json
 	go test -vet=off -timeout 30m $$(go list ./... | grep -v /internal/e2e$$)
 	cd bench && go test -vet=off -timeout 30m ./...
 
 # Those of unit with the race detector and the checks of the tag invariants, without
 # internal/lint: what it reads are files.
-race:
+race: $(BROWSER)/node_modules/.package-lock.json
 	go test -vet=off -timeout 30m -race -tags invariants $$(go list ./... | grep -v -e /internal/e2e$$ -e /internal/lint$$)
 
 # Those of bench with the race detector and the checks of the tag invariants.
