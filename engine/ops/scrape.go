@@ -118,8 +118,12 @@ func (p *pages) get(f form) *page {
 // not read is no scrape under way, and no reason to keep its connection.
 func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c, ours := r.Context().Value(connKey{}).(*gated)
-	if ours && !pause(r.Context(), c.scrape) { // the requests of a connection come one after the other
-		panic(http.ErrAbortHandler)
+	if ours && time.Until(c.scrape) > 0 { // the requests of a connection come one after the other
+		release(r.Context()) // else connections that only wait would keep everybody else out
+		if !pause(r.Context(), c.scrape) {
+			panic(http.ErrAbortHandler)
+		}
+		busy(r.Context()) // until release
 	}
 	page := p.get(formOf(r))
 	if ours {

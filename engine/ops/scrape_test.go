@@ -115,6 +115,35 @@ func TestAlternatingScrapesWait(t *testing.T) {
 }
 
 // A client that leaves while it waits for the next page is not served.
+// A scrape that waits for its page holds its connection's place for nobody: clients that
+// scrape without a pause do not keep others out.
+func TestScrapesThatWaitMakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pages, g := counted(), &gate{most: 2}
+		var waiting sync.WaitGroup
+		for range g.most {
+			near, far := net.Pipe()
+			defer far.Close()
+			c := &gated{Conn: near, gate: g}
+			require.True(t, g.admit(c))
+			waiting.Go(func() {
+				for range 2 { // the second waits
+					done := c.serve()
+					scrapeOf(t, pages, c)
+					done()
+				}
+			})
+		}
+		synctest.Wait()
+		near, far := net.Pipe()
+		defer far.Close()
+		require.True(t, g.admit(&gated{Conn: near, gate: g}), "somebody else")
+		require.Equal(t, g.most, g.open)
+		waiting.Wait()
+		require.Equal(t, g.most, g.idle.Len(), "each has its place, or none any more")
+	})
+}
+
 func TestScrapeOfAClientThatLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, on := counted(), newConn()
