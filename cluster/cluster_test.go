@@ -36,14 +36,22 @@ type node struct {
 	events []string
 }
 
+// givenPorts are those that free has given away. Each module and package has a range of its
+// own, because their tests run side by side.
+var givenPorts sync.Map
+
 // free returns an address for somebody to listen on. Its port is none of those that the
 // system gives away by itself, so nobody takes it meanwhile.
 func free(t *testing.T) string {
 	t.Helper()
 	var err error
 	for range 100 {
+		port := 17_000 + rand.IntN(7_000)
+		if _, taken := givenPorts.LoadOrStore(port, true); taken {
+			continue // by a test that has not listened yet
+		}
 		var l net.Listener
-		if l, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(20_000))); err == nil {
+		if l, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", port)); err == nil {
 			defer l.Close()
 			return l.Addr().String()
 		}

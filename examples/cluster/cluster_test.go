@@ -23,7 +23,7 @@ func free(t *testing.T) string {
 	var err error
 	for range 100 {
 		var l net.Listener
-		if l, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(20_000))); err == nil {
+		if l, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", 24_000+rand.IntN(6_000))); err == nil {
 			defer l.Close()
 			return l.Addr().String()
 		}
