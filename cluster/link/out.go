@@ -193,13 +193,16 @@ func (o *Out) Dial() {
 func (o *Out) Arrive(head, body []byte, whole bool, back Reply) uint32 {
 	size := len(head) + len(body)
 	switch {
-	case o.state == Over, o.state == Pressed, o.ending, o.incompatible, o.streams.full(), len(head) > MaxHead,
+	case o.state == Over, o.state == Pressed && !o.ending, o.incompatible, o.streams.full(), len(head) > MaxHead,
 		o.state != Up && (o.waiting == maxWaiting || o.line.size+size > o.options.Pressed):
 		o.options.Counts.noRoom()
 		return 0
 	}
 	stream := o.streams.take(back)
 	o.options.Counts.streams(1)
+	if o.ending {
+		return stream // Closed fails it with all others: its client is told what theirs are
+	}
 	if o.state == Absent && o.refused && o.on.Now() < o.retry {
 		o.failLater(stream)
 		return stream

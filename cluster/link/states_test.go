@@ -365,6 +365,21 @@ func TestEachCellOfTheLink(t *testing.T) {
 	}
 }
 
+// A request that comes while the end of the link is under way ends as those that were
+// there before: its client is told that the session is gone, as it is.
+func TestRequestAtTheEndOfALink(t *testing.T) {
+	for _, state := range []string{"up", "pressed"} {
+		c := reach(t, state)
+		c.out.EOF() // Closed follows in this turn
+		late := &fakeReply{journal: &c.journal, name: "late"}
+		require.NotZero(t, c.out.Arrive([]byte("head"), []byte("body"), false, late), state)
+		c.run()
+		require.Equal(t, "r1 failed, late failed, event down", c.journal.take(), state)
+		require.Zero(t, c.out.Streams(), state)
+		c.world.Close()
+	}
+}
+
 // The states of an In are up and over: what it does with each frame, and what ends it.
 func TestEachCellOfTheAcceptedEnd(t *testing.T) {
 	stream := uint32(7)
