@@ -56,7 +56,7 @@ func TestClientsNeedNoNodeOfTheirOwn(t *testing.T) {
 	}
 	p.Terminate()
 	require.Zero(t, p.End(t), p.Output())
-	for _, line := range []string{"node a: up b", "node c: gone b", "node a has left", "node b has left", "node c has left"} {
+	for _, line := range []string{"node a: up b", "node c: gone a", "node a has left", "node b has left", "node c has left"} {
 		require.Contains(t, p.Output(), line)
 	}
 }
