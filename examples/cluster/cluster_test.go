@@ -36,13 +36,20 @@ func free(t *testing.T) string {
 func TestClientsNeedNoNodeOfTheirOwn(t *testing.T) {
 	p := trial.Run(t, trial.Self(t, "-addr", "127.0.0.1:0", "-routes", free(t), "-drain", "5s"))
 	address := p.Wait(t, `listening on (http://\S+)`)
+	for _, a := range []string{"a", "b", "c"} { // on a busy machine some may find each other later
+		for _, b := range []string{"a", "b", "c"} {
+			if a != b {
+				p.Wait(t, "node "+a+": up "+b)
+			}
+		}
+	}
 	var clients []*enginetest.Client
-	for range 6 {
+	for range 30 {
 		clients = append(clients, enginetest.Dial(t, address+"/engine.io/", enginetest.Options{}))
 	}
 	homes := map[string]int{}
 	for i, c := range clients {
-		for n := range 20 {
+		for n := range 4 {
 			text := fmt.Sprintf("message %d of %d", n, i)
 			c.Send(engine.Text(text))
 			home, got, _ := strings.Cut(c.NextText(), ": ")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +42,12 @@ func startFleet(t *testing.T, kind string, flags ...string) *fleet {
 	for _, n := range f.nodes {
 		n.awaitReady(t)
 		n.healthy(t)
+	}
+	for _, home := range f.nodes {
+		s := home.poll4(t)
+		for _, edge := range f.nodes { // on a busy machine some may find each other later
+			require.Eventually(t, func() bool { return edge.dial(t).post(s.query(), "4x").status == http.StatusOK }, patience, 10*time.Millisecond)
+		}
 	}
 	f.run(t, config, false)
 	return f
