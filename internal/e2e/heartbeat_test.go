@@ -88,7 +88,7 @@ func TestSilence(t *testing.T) {
 		begin := time.Now()
 		p := s.poll4(t)
 		p.polls("2")
-		require.Equal(t, "1", p.pollsBehindPings())
+		require.Equal(t, "1", p.endsBehindPings())
 		notEarly(t, begin)
 		p.gone()
 	})
